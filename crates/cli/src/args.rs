@@ -1,0 +1,168 @@
+//! Every flag and its help, in one place.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Run Python, R and SQL that nobody has audited, inside walls.
+#[derive(Debug, Parser)]
+#[command(name = "stockade", version = version(), arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// A binary that tests may weaken says so.
+const fn version() -> &'static str {
+    if cfg!(feature = "dangerous-test-hooks") { concat!(env!("CARGO_PKG_VERSION"), " with dangerous-test-hooks") } else { env!("CARGO_PKG_VERSION") }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a script, a notebook, a query or a program inside walls
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<Run>),
+    /// Print what `run` would do, and run nothing
+    #[command(after_help = "Takes the same options as `stockade run`.")]
+    Plan(Box<Run>),
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  stockade run analysis.py
+  stockade run --with pandas,matplotlib --in sales.csv --out results/ report.py --year 2026
+  stockade run --project . --out results/ src/main.py
+  stockade run --in sales.parquet query.sql
+  stockade run -c 'print(1)'
+  stockade run -- ./any-program --flag
+
+Options of Stockade come before the script; what comes after it is the script's.";
+
+/// Whether the tree is bounded by a cgroup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Cgroup {
+    /// When it can be had
+    #[default]
+    Auto,
+    /// Or refuse to run
+    Require,
+    /// Never: sample instead
+    Off,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Python code to run, as `python -c`; what follows are its arguments
+    #[arg(short = 'c', value_name = "CODE", help_heading = "Code")]
+    pub(crate) code: Option<String>,
+
+    /// Script (.py, .ipynb, .R, .sql), `-` for Python from standard input, or after `--` any program;
+    /// then its arguments
+    #[arg(value_name = "SCRIPT", trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
+    pub(crate) words: Vec<OsString>,
+
+    /// Stage a file or folder into the working folder (copy-on-write)
+    #[arg(long = "in", value_name = "PATH[=NAME]", help_heading = "Files")]
+    pub(crate) inputs: Vec<String>,
+
+    /// Make a folder of code the working folder (copy-on-write); leaves out what looks like a secret
+    #[arg(long, value_name = "DIR", help_heading = "Files")]
+    pub(crate) project: Option<PathBuf>,
+
+    /// With --project: take what looks like a secret too
+    #[arg(long, requires = "project", help_heading = "Files")]
+    pub(crate) all: bool,
+
+    /// Share a folder live, without staging; writable only with `:rw`
+    #[arg(long, value_name = "PATH[:ro|:rw][=NAME]", help_heading = "Files")]
+    pub(crate) share: Vec<String>,
+
+    /// Collect what the code created or changed into this folder
+    #[arg(long, value_name = "DIR", help_heading = "Files")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Let collected outputs replace files that exist
+    #[arg(long, requires = "out", help_heading = "Files")]
+    pub(crate) overwrite: bool,
+
+    /// Show what would be collected, and write nothing
+    #[arg(long, help_heading = "Files")]
+    pub(crate) dry_run: bool,
+
+    /// Show the changes to files as a diff
+    #[arg(long, help_heading = "Files")]
+    pub(crate) diff: bool,
+
+    /// Write changes back onto the project folder, after showing them
+    #[arg(long, requires = "project", help_heading = "Files")]
+    pub(crate) apply: bool,
+
+    /// With --apply: permit a path that is otherwise never written (.git, hooks, dotfiles, CI files)
+    #[arg(long, value_name = "PATH", requires = "apply", help_heading = "Files")]
+    pub(crate) apply_also: Vec<String>,
+
+    /// Packages for this run, from the package index
+    #[arg(long, value_name = "PACKAGES", help_heading = "Packages")]
+    pub(crate) with: Vec<String>,
+
+    /// A requirements file
+    #[arg(short = 'r', long = "requirements", value_name = "FILE", help_heading = "Packages")]
+    pub(crate) requirements: Vec<PathBuf>,
+
+    /// An existing virtual environment, read-only
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["with", "requirements"], help_heading = "Packages")]
+    pub(crate) venv: Option<PathBuf>,
+
+    /// The interpreter to use
+    #[arg(long, value_name = "PROGRAM", help_heading = "Packages")]
+    pub(crate) python: Option<PathBuf>,
+
+    /// Set a limit: time, cpu-time, memory, processes, open-files, scratch, scratch-files, file-size,
+    /// output, output-files, output-depth, streams, cpus
+    #[arg(long = "limit", value_name = "NAME=VALUE", help_heading = "Walls")]
+    pub(crate) limits: Vec<String>,
+
+    /// Refuse to run without these layers
+    #[arg(long, value_name = "LAYER,...", value_delimiter = ',', help_heading = "Walls")]
+    pub(crate) require: Vec<String>,
+
+    /// Whether the tree is bounded by a cgroup
+    #[arg(long, value_enum, default_value_t, help_heading = "Walls")]
+    pub(crate) cgroup: Cgroup,
+
+    /// Give the code a variable: with a value, or the caller's
+    #[arg(long = "env", value_name = "NAME[=VALUE]", help_heading = "Walls")]
+    pub(crate) vars: Vec<String>,
+
+    /// Keep terminal control sequences of the code's output
+    #[arg(long, help_heading = "Report")]
+    pub(crate) raw: bool,
+
+    /// Print the report as one JSON document on standard error
+    #[arg(long, help_heading = "Report")]
+    pub(crate) json: bool,
+
+    /// Print no report unless something was refused or went wrong
+    #[arg(short, long, conflicts_with = "json", help_heading = "Report")]
+    pub(crate) quiet: bool,
+
+    /// Write a commented proposal of what the code asked for
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub(crate) learn: Option<PathBuf>,
+
+    /// Print the plan and run nothing
+    #[arg(long, help_heading = "Report")]
+    pub(crate) explain: bool,
+}
+
+impl Run {
+    /// Whether the words are a program and its arguments: `--` stands right before them.
+    ///
+    /// The parser drops that `--`, but the words are always the end of the command line.
+    pub(crate) fn is_program(&self) -> bool {
+        let line: Vec<OsString> = std::env::args_os().collect();
+        let before = line.len().checked_sub(self.words.len() + 1);
+        !self.words.is_empty() && before.and_then(|index| line.get(index)).is_some_and(|word| word == "--")
+    }
+}

@@ -1,0 +1,63 @@
+//! What the command can say when it refuses or fails: what, why, what to do next.
+
+use std::fmt;
+
+use stockade_core::audit::NotRecorded;
+use stockade_core::plan::Unplannable;
+use stockade_core::policy::Reason;
+use stockade_core::text;
+use stockade_launch::Failure;
+
+/// A refusal or failure of Stockade itself.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    what: String,
+    why: String,
+    next: String,
+}
+
+impl Problem {
+    pub(crate) fn new(what: impl Into<String>, why: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { what: what.into(), why: why.into(), next: next.into() }
+    }
+
+    /// Something about a path of the caller.
+    pub(crate) fn path(what: &str, path: &std::path::Path, error: &std::io::Error, next: impl Into<String>) -> Self {
+        Self::new(format!("cannot {what} `{}`", text::shown(&path.to_string_lossy(), 400)), error.to_string().to_lowercase(), next)
+    }
+
+    /// The first line, for the audit trail.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "error: {}\n  why:  {}\n  next: {}", self.what, self.why, self.next)
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        Self::new(failure.to_string(), failure.why(), failure.next())
+    }
+}
+
+impl From<Reason> for Problem {
+    fn from(reason: Reason) -> Self {
+        Self::new("the run is not permitted", reason.to_string(), reason.next().to_string())
+    }
+}
+
+impl From<Unplannable> for Problem {
+    fn from(unplannable: Unplannable) -> Self {
+        Self::new("the run cannot be planned", unplannable.to_string(), unplannable.next())
+    }
+}
+
+impl From<NotRecorded> for Problem {
+    fn from(refused: NotRecorded) -> Self {
+        Self::new(refused.to_string(), format!("{}; a run without a record is not made", refused.why), "free space or make it writable, or set STOCKADE_STATE_DIR to another folder")
+    }
+}

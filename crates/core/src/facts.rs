@@ -1,0 +1,102 @@
+//! What is known of the machine, gathered once at the edge and passed in.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// Facts of the host that a plan depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostFacts {
+    /// Effective user and group of the supervisor.
+    pub uid: u32,
+    /// Effective group of the supervisor.
+    pub gid: u32,
+    /// Process id of the supervisor, unique while it lives: throw-away ids are made from it.
+    pub supervisor_pid: u32,
+    /// System folders below `/`, and links that stand for them (`/bin` → `usr/bin`).
+    pub system: Vec<SystemEntry>,
+    /// Files and folders of `/etc` that programs need and that exist here.
+    pub etc: Vec<SystemEntry>,
+    /// CPUs the supervisor may use.
+    pub cpus: u32,
+}
+
+/// One entry of the host's system folders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemEntry {
+    /// Absolute path, the same outside and inside.
+    pub path: String,
+    /// What it is.
+    pub kind: SystemKind,
+}
+
+/// What a system entry is on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SystemKind {
+    /// A folder, to be bound read-only.
+    Folder,
+    /// A file, to be bound read-only.
+    File,
+    /// A symbolic link, to be made again with this text.
+    Link(String),
+}
+
+/// A file or folder of the caller, as it was seen when the request was made.
+///
+/// The launcher opens it again inside the run's own namespaces and compares device and inode, so
+/// that what was decided about is what is mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Source {
+    /// Absolute path with every symbolic link resolved.
+    pub path: PathBuf,
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Size in bytes, of a file.
+    pub bytes: u64,
+    /// Whether it is a folder or a file.
+    pub kind: SourceKind,
+}
+
+/// The two kinds of things that can be given to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceKind {
+    /// A folder and everything below it.
+    Folder,
+    /// One regular file; `executable` keeps its x bit.
+    File {
+        /// Whether its owner may execute it.
+        executable: bool,
+    },
+}
+
+impl HostFacts {
+    /// A made-up host for tests and documentation of plans.
+    #[must_use]
+    pub fn fixture() -> Self {
+        let entry = |path: &str, kind: SystemKind| SystemEntry { path: path.to_owned(), kind };
+        Self {
+            uid: 1000,
+            gid: 1000,
+            supervisor_pid: 4242,
+            system: vec![
+                entry("/usr", SystemKind::Folder),
+                entry("/bin", SystemKind::Link("usr/bin".to_owned())),
+                entry("/lib", SystemKind::Link("usr/lib".to_owned())),
+                entry("/lib64", SystemKind::Link("usr/lib64".to_owned())),
+            ],
+            etc: vec![
+                entry("/etc/ssl/certs", SystemKind::Folder),
+                entry("/etc/ld.so.cache", SystemKind::File),
+                entry("/etc/localtime", SystemKind::Link("/usr/share/zoneinfo/Etc/UTC".to_owned())),
+            ],
+            cpus: 2,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What happened, measured outside; what the code says of itself is marked as said by it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::layer::Layers;
+use crate::limits::Limit;
+
+/// Why a run ended. Exit numbers are ambiguous (code may use any); this is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Cause {
+    /// The code ended by itself.
+    Exited {
+        /// Its exit status.
+        status: i32,
+    },
+    /// A signal ended the code.
+    Signalled {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// A limit was reached and the run was stopped.
+    Limit {
+        /// Which one.
+        limit: Limit,
+    },
+    /// The caller interrupted it.
+    Cancelled,
+    /// The program was not found inside.
+    NotFound,
+    /// The program could not be executed.
+    NotExecutable,
+}
+
+impl Cause {
+    /// The exit status `stockade run` ends with.
+    #[must_use]
+    pub const fn exit_status(self) -> i32 {
+        match self {
+            Self::Exited { status } => status,
+            Self::Signalled { signal } => 128 + signal,
+            Self::Limit { limit: Limit::Time } => 124,
+            Self::Limit { .. } => 125,
+            Self::Cancelled => 130,
+            Self::NotExecutable => 126,
+            Self::NotFound => 127,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited { status: 0 } => formatter.write_str("done"),
+            Self::Exited { status } => write!(formatter, "the code failed with status {status}"),
+            Self::Signalled { signal } => write!(formatter, "signal {signal} ended the code"),
+            Self::Limit { limit } => write!(formatter, "limit `{limit}` reached"),
+            Self::Cancelled => formatter.write_str("cancelled"),
+            Self::NotFound => formatter.write_str("program not found"),
+            Self::NotExecutable => formatter.write_str("program cannot be executed"),
+        }
+    }
+}
+
+/// How memory, processes and CPU of the tree were bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accounting {
+    /// By cgroup v2: exact.
+    CgroupV2,
+    /// By cgroup v1: exact.
+    CgroupV1,
+    /// By sampling: approximate.
+    Watchdog,
+}
+
+/// What the run used, measured outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Wall-clock time from the start of the code to its end.
+    pub wall_ms: u64,
+    /// CPU time of the tree.
+    pub cpu_ms: u64,
+    /// Most memory of the tree at once, bytes.
+    pub memory_peak_bytes: u64,
+    /// Bytes staged in.
+    pub bytes_in: u64,
+    /// Bytes of collected outputs.
+    pub bytes_out: u64,
+    /// Bytes written to standard output and error.
+    pub stream_bytes: u64,
+}
+
+/// Something the code asked for and did not get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Denial {
+    /// A name asked of the run's resolver.
+    Name {
+        /// The name, neutralised.
+        name: String,
+    },
+    /// Connections to addresses, for which there is no route.
+    Addresses {
+        /// How many packets had no route.
+        count: u64,
+    },
+    /// A refused system call.
+    SystemCall {
+        /// Its name, or number.
+        name: String,
+        /// How often.
+        count: u64,
+    },
+    /// Scratch was full.
+    Full {
+        /// Which of its limits was reached.
+        limit: Limit,
+    },
+    /// Processes or threads beyond the limit.
+    Processes {
+        /// How often.
+        count: u64,
+    },
+}
+
+impl Denial {
+    /// The line after `denied:`.
+    #[must_use]
+    pub fn what(&self) -> String {
+        match self {
+            Self::Name { name } => format!("network to {name} (no network was granted)"),
+            Self::Addresses { count } => format!("{} to addresses (no network was granted)", plural(*count, "network packet")),
+            Self::SystemCall { name, count } => format!("system call {name}, {} (not permitted to code in a sandbox)", times(*count)),
+            Self::Full { limit } => format!("writing beyond limit `{limit}`"),
+            Self::Processes { count } => format!("new processes or threads, {} (limit `processes`)", times(*count)),
+        }
+    }
+
+    /// The line after `next:`.
+    #[must_use]
+    pub fn next(&self) -> String {
+        match self {
+            Self::Name { .. } | Self::Addresses { .. } => {
+                "fetch it beforehand and stage it with --in FILE; this version grants no network to runs".to_owned()
+            }
+            Self::SystemCall { .. } => "no flag permits it: the code must do without, or run outside of Stockade".to_owned(),
+            Self::Full { limit } => format!("--limit {limit}=MORE"),
+            Self::Processes { .. } => "--limit processes=N".to_owned(),
+        }
+    }
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
+fn plural(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// Everything the launcher measured about one run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// Why it ended.
+    pub cause: Cause,
+    /// What it used.
+    pub usage: Usage,
+    /// The layers really in force.
+    pub enforced: Layers,
+    /// How the tree was bounded.
+    pub accounting: Accounting,
+    /// What was asked for and refused, as far as it can be known.
+    pub denials: Vec<Denial>,
+    /// Processes still alive when the code ended; they were killed.
+    pub processes_left: u64,
+    /// Anything that differs from what the plan wanted and is permitted to, in words.
+    pub notes: Vec<String>,
+}

@@ -1,0 +1,587 @@
+//! What will happen, as plain data with a stable text form.
+//!
+//! A plan holds no handle and no closure, and leaves nothing to the launcher's choice: what may be
+//! done instead when the kernel refuses is written down too. It can only be built from a [`Grant`].
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::facts::{HostFacts, Source, SourceKind, SystemKind};
+use crate::layer::Layers;
+use crate::limits::{Limit, Limits};
+use crate::paths::{self, InsidePath};
+use crate::policy::Grant;
+use crate::request::{Access, CgroupMode, Input, Network, Request, ResultDescriptor, Share, Start, Streams};
+use crate::syscalls::{Architecture, Profile};
+use crate::text;
+
+/// The user and group id of the code, as it sees itself.
+pub const INSIDE_ID: u32 = 1000;
+/// First of the host ids that runs started by root use; the supervisor's process id is added.
+const THROW_AWAY_BASE: u32 = 0x7000_0000;
+/// The name of the throw-away user.
+const USER: &str = "runner";
+/// `PATH` of every run.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// One run, fully decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The run's id.
+    pub run: String,
+    /// How the code is called in reports.
+    pub label: String,
+    /// The policy that permitted it.
+    pub policy: &'static str,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Every variable the code sees.
+    pub vars: BTreeMap<String, String>,
+    /// Whose rights the code has.
+    pub identity: Identity,
+    /// What the root file system is made of, in order.
+    pub mounts: Vec<Mount>,
+    /// What Landlock lets the code reach.
+    pub landlock: Vec<Reach>,
+    /// Which system calls are permitted, refused, or refused and told.
+    pub syscalls: Profile,
+    /// The network.
+    pub network: Network,
+    /// The streams.
+    pub streams: Streams,
+    /// Whether descriptor 3 carries results.
+    pub result: ResultDescriptor,
+    /// What bounds it.
+    pub limits: Limits,
+    /// How strictly a cgroup is wanted.
+    pub cgroup: CgroupMode,
+    /// Layers without which it does not start.
+    pub required: Layers,
+}
+
+/// The throw-away user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// User id outside.
+    pub outside_uid: u32,
+    /// Group id outside.
+    pub outside_gid: u32,
+    /// What becomes of supplementary groups.
+    pub groups: Groups,
+}
+
+/// Supplementary groups of the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Groups {
+    /// Dropped.
+    Dropped,
+    /// The kernel refuses an ordinary user to drop them; none of them is mapped inside.
+    Unmapped,
+}
+
+/// One piece of the root file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mount {
+    /// A system folder or file of the host, bound read-only, nosuid, nodev.
+    System {
+        /// The path, the same outside and inside.
+        path: InsidePath,
+        /// Folder or file, so that the mount point can be made.
+        folder: bool,
+    },
+    /// A symbolic link.
+    Link {
+        /// Where.
+        target: InsidePath,
+        /// Its text.
+        text: String,
+    },
+    /// A file made for this run.
+    File {
+        /// Where.
+        target: InsidePath,
+        /// Its bytes.
+        contents: Cow<'static, [u8]>,
+    },
+    /// A caller's tree, read-only, through a lower-only overlay: no socket or FIFO of the host is
+    /// reachable, no outside path shows.
+    Layered {
+        /// The tree.
+        source: Source,
+        /// Where.
+        target: InsidePath,
+    },
+    /// A caller's folder, copy-on-write; copied when the kernel refuses an overlay.
+    CopyOnWrite {
+        /// The folder.
+        source: Source,
+        /// Where.
+        target: InsidePath,
+        /// Paths below it that the code shall not see.
+        hidden: Vec<String>,
+    },
+    /// A caller's file, copied to scratch.
+    Copied {
+        /// The file.
+        source: Source,
+        /// Where.
+        target: InsidePath,
+    },
+    /// A caller's folder the code writes to, live.
+    Shared {
+        /// The folder.
+        source: Source,
+        /// Where.
+        target: InsidePath,
+    },
+    /// A folder of the bounded scratch.
+    Scratch {
+        /// Where.
+        target: InsidePath,
+        /// Whether everyone may write (`/tmp`), or the owner only.
+        sticky: bool,
+    },
+    /// A device of the host: one of the harmless ones.
+    Device {
+        /// Where.
+        target: InsidePath,
+    },
+    /// A terminal file system of its own.
+    Terminals,
+    /// A process file system of its own.
+    Proc,
+}
+
+/// One Landlock rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// The path it holds for, and everything below.
+    pub path: InsidePath,
+    /// What it permits.
+    pub permits: Permits,
+}
+
+/// What a Landlock rule permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permits {
+    /// Listing folders.
+    List,
+    /// Reading files and listing folders.
+    Read,
+    /// Reading and executing.
+    Execute,
+    /// Everything but devices.
+    Write,
+    /// Reading, writing and controlling devices.
+    Devices,
+}
+
+/// A request that cannot be planned.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Unplannable {
+    /// Two things would lie at the same path.
+    #[error("`{0}` would be staged twice")]
+    Collision(String),
+    /// A path that the sandbox itself needs.
+    #[error("`{0}` is no path for an input")]
+    Reserved(String),
+    /// A variable that cannot be set.
+    #[error("`{}` is no name of a variable", text::shown(.0, 64))]
+    Variable(String),
+    /// There is no system-call profile for this machine.
+    #[error("there is no system-call profile for this machine's architecture")]
+    Architecture,
+    /// Staged files are larger than scratch.
+    #[error("the files to stage are {} together, more than scratch ({})", text::bytes(*.0), text::bytes(*.1))]
+    TooLarge(u64, u64),
+}
+
+impl Unplannable {
+    /// What to do next.
+    #[must_use]
+    pub const fn next(&self) -> &'static str {
+        match self {
+            Self::Collision(_) => "give one of them another name: --in PATH=NAME",
+            Self::Reserved(_) => "choose a name below the working folder",
+            Self::Variable(_) => "use letters, digits and underscores",
+            Self::Architecture => "use an x86-64 or 64-bit ARM machine",
+            Self::TooLarge(..) => "give the folder that holds them (folders are not copied), or raise --limit scratch=SIZE",
+        }
+    }
+}
+
+/// Builds the plan of a granted request.
+///
+/// # Errors
+/// [`Unplannable`] when the request contradicts itself.
+pub fn build(grant: Grant, host: &HostFacts, run: &str) -> Result<Plan, Unplannable> {
+    let (request, limits, required, policy) = grant.into_parts();
+    check_inputs(&request, &limits)?;
+    let syscalls = Architecture::native().and_then(|architecture| Profile::builtin(architecture).ok()).ok_or(Unplannable::Architecture)?;
+    let Request { label, start, inputs, shares, network, vars, cgroup, streams, .. } = request;
+    let vars = all_vars(&start, vars)?;
+    let mut mounts = Vec::with_capacity(48);
+    system(&mut mounts, host);
+    made_etc(&mut mounts);
+    devices(&mut mounts);
+    let Start { argv, trees, files, result, .. } = start;
+    mounts.extend(files.into_iter().map(|file| Mount::File { target: file.target, contents: file.contents }));
+    mounts.extend(trees.into_iter().map(|tree| Mount::Layered { source: tree.source, target: tree.target }));
+    writable(&mut mounts, inputs, shares);
+    mounts.push(Mount::Proc);
+    let landlock = reach(&mounts);
+    Ok(Plan {
+        run: run.to_owned(),
+        label,
+        policy,
+        argv,
+        vars,
+        identity: identity(host),
+        mounts,
+        landlock,
+        syscalls,
+        network,
+        streams,
+        result,
+        limits,
+        cgroup,
+        required,
+    })
+}
+
+const fn identity(host: &HostFacts) -> Identity {
+    if host.uid == 0 {
+        let id = THROW_AWAY_BASE + host.supervisor_pid;
+        Identity { outside_uid: id, outside_gid: id, groups: Groups::Dropped }
+    } else {
+        Identity { outside_uid: host.uid, outside_gid: host.gid, groups: Groups::Unmapped }
+    }
+}
+
+fn check_inputs(request: &Request, limits: &Limits) -> Result<(), Unplannable> {
+    let mut targets: Vec<&InsidePath> = request.inputs.iter().map(|input| &input.target).collect();
+    targets.extend(request.shares.iter().map(|share| &share.target));
+    for target in &targets {
+        if target.below(paths::JOB).is_none() {
+            return Err(Unplannable::Reserved(target.to_string()));
+        }
+    }
+    targets.sort();
+    if let Some(twice) = targets.iter().zip(targets.iter().skip(1)).find(|(one, other)| one == other) {
+        return Err(Unplannable::Collision(twice.0.to_string()));
+    }
+    let copied: u64 = request.inputs.iter().filter(|input| input.source.kind != SourceKind::Folder).map(|input| input.source.bytes).sum();
+    if copied > limits.scratch_bytes {
+        return Err(Unplannable::TooLarge(copied, limits.scratch_bytes));
+    }
+    Ok(())
+}
+
+fn all_vars(start: &Start, asked: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Unplannable> {
+    let fixed = [
+        ("PATH", PATH),
+        ("HOME", paths::HOME),
+        ("USER", USER),
+        ("LOGNAME", USER),
+        ("SHELL", "/bin/sh"),
+        ("TMPDIR", "/tmp"),
+        ("LANG", "C.UTF-8"),
+        ("XDG_CACHE_HOME", "/home/runner/.cache"),
+    ];
+    let mut vars: BTreeMap<String, String> = fixed.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    vars.extend(start.vars.clone());
+    for (name, value) in asked {
+        let well_formed = !name.is_empty()
+            && !name.starts_with(|first: char| first.is_ascii_digit())
+            && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
+        if !well_formed || value.contains('\0') {
+            return Err(Unplannable::Variable(name));
+        }
+        vars.insert(name, value);
+    }
+    Ok(vars)
+}
+
+fn system(mounts: &mut Vec<Mount>, host: &HostFacts) {
+    for entry in host.system.iter().chain(&host.etc) {
+        let Ok(path) = InsidePath::parse(&entry.path) else { continue };
+        mounts.push(match &entry.kind {
+            SystemKind::Folder => Mount::System { path, folder: true },
+            SystemKind::File => Mount::System { path, folder: false },
+            SystemKind::Link(text) => Mount::Link { target: path, text: text.clone() },
+        });
+    }
+}
+
+const MADE: [(&str, &str); 6] = [
+    ("/etc/passwd", "root:x:0:0:root:/:/bin/false\nrunner:x:1000:1000:throw-away user:/home/runner:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
+    ("/etc/group", "root:x:0:\ntty:x:5:\nrunner:x:1000:\nnogroup:x:65534:\n"),
+    ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"),
+    ("/etc/hosts", "127.0.0.1 localhost sandbox\n::1 localhost sandbox\n"),
+    ("/etc/hostname", "sandbox\n"),
+    ("/etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1 ndots:0\n"),
+];
+
+fn made_etc(mounts: &mut Vec<Mount>) {
+    for (path, contents) in MADE {
+        mounts.push(Mount::File { target: InsidePath::fixed(path), contents: Cow::Borrowed(contents.as_bytes()) });
+    }
+}
+
+const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+const DEVICE_LINKS: [(&str, &str); 5] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+    ("/dev/ptmx", "pts/ptmx"),
+];
+
+fn devices(mounts: &mut Vec<Mount>) {
+    mounts.extend(DEVICES.map(|path| Mount::Device { target: InsidePath::fixed(path) }));
+    mounts.extend(DEVICE_LINKS.map(|(path, text)| Mount::Link { target: InsidePath::fixed(path), text: text.to_owned() }));
+    mounts.push(Mount::Terminals);
+}
+
+fn writable(mounts: &mut Vec<Mount>, mut inputs: Vec<Input>, shares: Vec<Share>) {
+    for (path, sticky) in [("/tmp", true), ("/dev/shm", true), (paths::HOME, false)] {
+        mounts.push(Mount::Scratch { target: InsidePath::fixed(path), sticky });
+    }
+    // Outer folders first, so that what lies deeper is mounted on top of them.
+    inputs.sort_by(|one, other| one.target.cmp(&other.target));
+    if !inputs.iter().any(|input| input.target.as_str() == paths::JOB) {
+        mounts.push(Mount::Scratch { target: InsidePath::fixed(paths::JOB), sticky: false });
+    }
+    for Input { source, target, hidden } in inputs {
+        mounts.push(match source.kind {
+            SourceKind::Folder => Mount::CopyOnWrite { source, target, hidden },
+            SourceKind::File { .. } => Mount::Copied { source, target },
+        });
+    }
+    for Share { source, target, access } in shares {
+        mounts.push(match access {
+            Access::Read => Mount::Layered { source, target },
+            Access::Write => Mount::Shared { source, target },
+        });
+    }
+}
+
+fn reach(mounts: &[Mount]) -> Vec<Reach> {
+    let mut rules: Vec<Reach> = mounts
+        .iter()
+        .filter_map(|mount| match mount {
+            Mount::System { path, folder: true } if path.below("/etc").is_none() => Some((path, Permits::Execute)),
+            Mount::Layered { target, .. } => Some((target, Permits::Execute)),
+            Mount::CopyOnWrite { target, .. } | Mount::Shared { target, .. } | Mount::Scratch { target, .. } => Some((target, Permits::Write)),
+            Mount::System { .. }
+            | Mount::Link { .. }
+            | Mount::File { .. }
+            | Mount::Copied { .. }
+            | Mount::Device { .. }
+            | Mount::Terminals
+            | Mount::Proc => None,
+        })
+        .map(|(path, permits)| Reach { path: path.clone(), permits })
+        .collect();
+    rules.push(Reach { path: InsidePath::root(), permits: Permits::List });
+    for (path, permits) in [("/etc", Permits::Read), ("/opt", Permits::Read), ("/proc", Permits::Read), ("/dev", Permits::Devices)] {
+        rules.push(Reach { path: InsidePath::fixed(path), permits });
+    }
+    rules
+}
+
+impl Plan {
+    /// Every outside thing the run is given.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.mounts.iter().filter_map(|mount| match mount {
+            Mount::Layered { source, .. } | Mount::CopyOnWrite { source, .. } | Mount::Copied { source, .. } | Mount::Shared { source, .. } => Some(source),
+            Mount::System { .. } | Mount::Link { .. } | Mount::File { .. } | Mount::Scratch { .. } | Mount::Device { .. } | Mount::Terminals | Mount::Proc => None,
+        })
+    }
+
+    /// A small plan for tests.
+    #[cfg(test)]
+    pub(crate) fn fixture() -> Self {
+        tests::plan(|_| {})
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "run       {} ({}, policy {})", self.run, text::shown(&self.label, 200), self.policy)?;
+        writeln!(out, "argv      {}", self.argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "))?;
+        for (name, value) in &self.vars {
+            writeln!(out, "var       {name}={}", text::shown(value, 200))?;
+        }
+        writeln!(out, "identity  {}", self.identity)?;
+        for mount in &self.mounts {
+            writeln!(out, "mount     {mount}")?;
+        }
+        for rule in &self.landlock {
+            writeln!(out, "landlock  {} {}", rule.permits, rule.path)?;
+        }
+        writeln!(out, "syscalls  {}", self.syscalls)?;
+        writeln!(out, "network   {}", match self.network {
+            Network::None => "none",
+            Network::Relay => "relay on 127.0.0.1:3128",
+        })?;
+        writeln!(out, "streams   {}", match self.streams {
+            Streams::Pipes => "pipes",
+            Streams::Terminal => "a terminal of its own",
+        })?;
+        for limit in Limit::ALL {
+            writeln!(out, "limit     {limit} {}", limit.show(self.limits.of(limit)))?;
+        }
+        writeln!(out, "cgroup    {}", match self.cgroup {
+            CgroupMode::Auto => "if it can be had, else the watchdog",
+            CgroupMode::Require => "required",
+            CgroupMode::Off => "not used: the watchdog",
+        })?;
+        writeln!(out, "required  {}", self.required)
+    }
+}
+
+/// A word of a command line, quoted when a reader could misread it.
+fn quoted(word: &str) -> String {
+    let shown = text::shown(word, 400);
+    if !shown.is_empty() && shown.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+=:,@%".contains(&byte)) { shown } else { format!("'{}'", shown.replace('\'', "'\\''")) }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let groups = match self.groups {
+            Groups::Dropped => "no supplementary groups",
+            Groups::Unmapped => "supplementary groups unmapped",
+        };
+        write!(out, "uid {INSIDE_ID} is {} outside, gid {INSIDE_ID} is {}, {groups}", self.outside_uid, self.outside_gid)
+    }
+}
+
+impl fmt::Display for Permits {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::List => "list",
+            Self::Read => "read",
+            Self::Execute => "read+execute",
+            Self::Write => "write",
+            Self::Devices => "devices",
+        })
+    }
+}
+
+impl fmt::Display for Mount {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outside = |source: &Source| text::shown(&source.path.to_string_lossy(), 400);
+        match self {
+            Self::System { path, .. } => write!(out, "system {path} read-only"),
+            Self::Link { target, text: to } => write!(out, "link {target} -> {}", text::shown(to, 400)),
+            Self::File { target, contents } => write!(out, "file {target} ({} bytes)", contents.len()),
+            Self::Layered { source, target } => write!(out, "layered {} at {target} read-only", outside(source)),
+            Self::CopyOnWrite { source, target, hidden } if hidden.is_empty() => write!(out, "copy-on-write {} at {target}, else copied", outside(source)),
+            Self::CopyOnWrite { source, target, hidden } => {
+                let hidden: Vec<String> = hidden.iter().map(|name| text::shown(name, 200)).collect();
+                write!(out, "copy-on-write {} at {target}, else copied, without {}", outside(source), hidden.join(" "))
+            }
+            Self::Copied { source, target } => write!(out, "copied {} at {target}", outside(source)),
+            Self::Shared { source, target } => write!(out, "shared {} at {target} writable", outside(source)),
+            Self::Scratch { target, .. } => write!(out, "scratch {target}"),
+            Self::Device { target } => write!(out, "device {target}"),
+            Self::Terminals => out.write_str("terminals /dev/pts"),
+            Self::Proc => out.write_str("proc /proc"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Decision, Policy};
+    use crate::request::Language;
+
+    pub(super) fn plan(change: impl FnOnce(&mut Request)) -> Plan {
+        try_plan(change).unwrap()
+    }
+
+    fn try_plan(change: impl FnOnce(&mut Request)) -> Result<Plan, Unplannable> {
+        let start = Start { argv: vec!["/usr/bin/true".to_owned()], vars: BTreeMap::new(), trees: vec![], files: vec![], result: ResultDescriptor::None };
+        let mut request = Request {
+            label: "true".to_owned(),
+            language: Language::Program,
+            start,
+            inputs: vec![],
+            shares: vec![],
+            limits: vec![],
+            network: Network::None,
+            vars: BTreeMap::new(),
+            require: Layers::NONE,
+            cgroup: CgroupMode::Auto,
+            streams: Streams::Pipes,
+        };
+        change(&mut request);
+        match Policy::offline().decide(request) {
+            Decision::Permit(grant) => build(*grant, &HostFacts::fixture(), "00c0ffee00c0ffee"),
+            Decision::Forbid(reason) => panic!("{reason}"),
+        }
+    }
+
+    fn source(path: &str, kind: SourceKind) -> Source {
+        Source { path: path.into(), device: 1, inode: 2, uid: 1000, gid: 1000, bytes: 10, kind }
+    }
+
+    fn input(path: &str, target: &str, kind: SourceKind) -> Input {
+        Input { source: source(path, kind), target: InsidePath::parse(target).unwrap(), hidden: vec![] }
+    }
+
+    #[test]
+    fn fixed_paths_are_well_formed() {
+        let literals = MADE.iter().map(|(path, _)| *path).chain(DEVICES).chain(DEVICE_LINKS.map(|(path, _)| path));
+        for path in literals.chain(["/tmp", "/dev/shm", "/etc", "/opt", "/proc", "/dev", paths::HOME, paths::JOB]) {
+            assert_eq!(InsidePath::fixed(path).as_str(), path);
+        }
+    }
+
+    #[test]
+    fn two_inputs_of_one_name_are_refused() {
+        let file = SourceKind::File { executable: false };
+        let refused = try_plan(|request| request.inputs = vec![input("/a/x.csv", "/job/x.csv", file), input("/b/x.csv", "/job/x.csv", file)]);
+        assert_eq!(refused, Err(Unplannable::Collision("/job/x.csv".to_owned())));
+    }
+
+    #[test]
+    fn an_input_outside_of_the_working_folder_is_refused() {
+        let refused = try_plan(|request| request.inputs = vec![input("/a", "/etc", SourceKind::Folder)]);
+        assert_eq!(refused, Err(Unplannable::Reserved("/etc".to_owned())));
+    }
+
+    #[test]
+    fn outer_folders_are_mounted_before_inner_ones() {
+        let plan = plan(|request| {
+            request.inputs = vec![
+                input("/data", "/job/data", SourceKind::Folder),
+                input("/project", "/job", SourceKind::Folder),
+            ];
+        });
+        let targets: Vec<&str> = plan.mounts.iter().filter_map(|mount| if let Mount::CopyOnWrite { target, .. } = mount { Some(target.as_str()) } else { None }).collect();
+        assert_eq!(targets, ["/job", "/job/data"]);
+    }
+
+    #[test]
+    fn root_gives_the_code_a_user_of_no_one() {
+        let host = HostFacts { uid: 0, gid: 0, ..HostFacts::fixture() };
+        let identity = identity(&host);
+        assert_eq!((identity.outside_uid, identity.groups), (THROW_AWAY_BASE + 4242, Groups::Dropped));
+    }
+
+    #[test]
+    fn a_variable_with_a_strange_name_is_refused() {
+        for name in ["", "1A", "A=B", "A B", "LD\n"] {
+            let refused = try_plan(|request| {
+                request.vars.insert(name.to_owned(), String::new());
+            });
+            assert_eq!(refused, Err(Unplannable::Variable(name.to_owned())));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What is asked: parsed, bounded, well formed; nothing is decided yet.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::facts::Source;
+use crate::layer::Layers;
+use crate::limits::Limit;
+use crate::paths::InsidePath;
+
+/// The language of the code, as policies name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Language {
+    /// Python scripts, code, notebooks.
+    Python,
+    /// R scripts.
+    R,
+    /// SQL over staged files.
+    Sql,
+    /// Any program, ad hoc.
+    Program,
+}
+
+impl Language {
+    /// The name in policies and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::R => "r",
+            Self::Sql => "sql",
+            Self::Program => "program",
+        }
+    }
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// What an engine adapter needs inside the walls to run the code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The program and its arguments; the program is an inside path, or a name looked up in `PATH`.
+    pub argv: Vec<String>,
+    /// Variables the engine needs, besides the ones every run has.
+    pub vars: BTreeMap<String, String>,
+    /// Trees of the caller mounted read-only: interpreter, environment.
+    pub trees: Vec<Tree>,
+    /// Small files made for this run: the engine's start-up code.
+    pub files: Vec<MadeFile>,
+    /// Whether the engine has a result descriptor (descriptor 3).
+    pub result: ResultDescriptor,
+}
+
+/// Whether descriptor 3 carries results to the supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResultDescriptor {
+    /// Descriptor 3 is a pipe to the supervisor.
+    Open,
+    /// There is none.
+    None,
+}
+
+/// A tree of the caller, read-only inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// Where it lies outside.
+    pub source: Source,
+    /// Where it is mounted inside.
+    pub target: InsidePath,
+}
+
+/// A file made for the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeFile {
+    /// Where it is inside.
+    pub target: InsidePath,
+    /// Its bytes.
+    pub contents: Cow<'static, [u8]>,
+}
+
+/// A file or folder staged into the working folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// What is staged.
+    pub source: Source,
+    /// Where: the working folder itself, or a path below it.
+    pub target: InsidePath,
+    /// Paths below the source that are left out because they look like secrets.
+    pub hidden: Vec<String>,
+}
+
+/// A folder shared live with the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// What is shared.
+    pub source: Source,
+    /// Where it is inside.
+    pub target: InsidePath,
+    /// Whether the run may write.
+    pub access: Access,
+}
+
+/// What a run may do with a shared folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Read only.
+    Read,
+    /// Read and write, on the host's own files.
+    Write,
+}
+
+/// What network the run asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// None: an empty loopback and a resolver that answers no.
+    None,
+    /// One relay on loopback port 3128, whose listener is served outside (build jails).
+    Relay,
+}
+
+/// The port of [`Network::Relay`] on the sandbox's loopback.
+pub const RELAY_PORT: u16 = 3128;
+
+/// How the three streams reach the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Streams {
+    /// Three pipes.
+    Pipes,
+    /// A terminal of the sandbox's own.
+    Terminal,
+}
+
+/// How strictly a cgroup is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CgroupMode {
+    /// Used when it can be had; otherwise the watchdog, and the report says so.
+    #[default]
+    Auto,
+    /// No cgroup, no run.
+    Require,
+    /// Not used: the watchdog, and the report says so.
+    Off,
+}
+
+/// What is asked of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// How the code is called in reports: a file name, `-c`, `-`.
+    pub label: String,
+    /// The language of the code.
+    pub language: Language,
+    /// What the engine needs.
+    pub start: Start,
+    /// Files and folders staged into the working folder.
+    pub inputs: Vec<Input>,
+    /// Folders shared live.
+    pub shares: Vec<Share>,
+    /// Limits asked for, each at most the policy's.
+    pub limits: Vec<(Limit, u64)>,
+    /// Network asked for.
+    pub network: Network,
+    /// Variables asked for.
+    pub vars: BTreeMap<String, String>,
+    /// Layers without which the run shall not start, besides the policy's.
+    pub require: Layers,
+    /// How strictly a cgroup is wanted.
+    pub cgroup: CgroupMode,
+    /// How the streams reach the code.
+    pub streams: Streams,
+}

@@ -1,0 +1,243 @@
+"""Runs a file of SQL with DuckDB over the files that lie in the working folder.
+
+Inside the sandbox. Every data file is a view named after it; each result is
+printed as a table, the last one is also written to `result.csv`, unless such a
+file exists. No extension is ever fetched.
+"""
+
+import os
+import re
+import sys
+
+from stockade_result import report_exception
+
+READERS = {
+    ".csv": "read_csv",
+    ".tsv": "read_csv",
+    ".parquet": "read_parquet",
+    ".json": "read_json_auto",
+    ".jsonl": "read_json_auto",
+    ".ndjson": "read_json_auto",
+}
+ARROW = (".arrow", ".feather", ".ipc")
+FILES_MAX = 1000
+ROWS_SHOWN_MAX = 40
+RESULT = "result.csv"
+TABLE = "stockade_result"
+SETTINGS = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    # Else a table name that is missing would be looked for among our variables.
+    "python_enable_replacements": "false",
+}
+# A script that says one of these wants to see every view, named in it or not.
+CATALOG = re.compile(r"\bshow\b|information_schema|duckdb_|pragma|sqlite_master", re.I)
+
+
+def main(arguments):
+    """Runs the file named first; returns the exit status."""
+    name = arguments[0]
+    try:
+        import duckdb
+    except ImportError as error:
+        report_exception(error)
+        return _fail("`%s` needs duckdb" % name, "the environment has no duckdb", "add `--with duckdb`")
+    try:
+        with open(name, encoding="utf-8-sig") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        return _fail("cannot read `%s`" % name, error, "give a text file in UTF-8")
+
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    connection = duckdb.connect(":memory:", config=_settings())
+    views = list(_name_views(_data_files()))
+    for view, path in views:
+        if CATALOG.search(text) or view.casefold() in text.casefold() or path in text:
+            _make_view(connection, view, path)
+    try:
+        last = _run(connection, name, text)
+        if last is not None:
+            _write(last)
+    except _Stopped as stopped:
+        report_exception(stopped.error)
+        sys.stdout.flush()
+        given = ", ".join(view for view, _ in views[:20])
+        return _fail(
+            "`%s` line %d: %s" % (name, stopped.line, stopped.error),
+            None,
+            "the files given are the tables " + given if given and _is_about_a_table(stopped) else None,
+        )
+    return 0
+
+
+class _Stopped(Exception):
+    def __init__(self, line, error):
+        super().__init__(line, error)
+        self.line, self.error = line, error
+
+
+def _is_about_a_table(stopped):
+    return type(stopped.error).__name__ == "CatalogException"
+
+
+def _fail(what, why, next_step):
+    lines = ["error: " + what]
+    if why:
+        lines.append("  why:  %s" % why)
+    if next_step:
+        lines.append("  next: " + next_step)
+    sys.stderr.write("\n".join(lines) + "\n")
+    return 1
+
+
+def _settings():
+    settings = dict(SETTINGS, temp_directory=os.environ.get("TMPDIR", "/tmp"))
+    settings["threads"] = str(len(os.sched_getaffinity(0)))
+    return settings
+
+
+def _data_files():
+    """Paths below the working folder that hold tables, in a fixed order."""
+    found = []
+    for folder, folders, names in os.walk("."):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            kind = os.path.splitext(name)[1].lower()
+            if name.startswith(".") or (kind not in READERS and kind not in ARROW):
+                continue
+            if len(found) == FILES_MAX:
+                sys.stderr.write(
+                    "note: only the first %d data files have a view; read others by their path\n"
+                    % FILES_MAX
+                )
+                return found
+            found.append(os.path.relpath(os.path.join(folder, name)))
+    return found
+
+
+def _name_views(paths):
+    taken = {}
+    for path in paths:
+        stem, kind = os.path.splitext(path)
+        wanted = view = _identifier(stem)
+        tries = 1
+        while view.casefold() in taken:
+            view = wanted + "_" + kind[1:].lower() + ("_%d" % tries if tries > 1 else "")
+            tries += 1
+        if view != wanted:
+            other = taken[wanted.casefold()]
+            sys.stderr.write(
+                "note: `%s` is the table `%s`, since `%s` is `%s`\n" % (path, view, other, wanted)
+            )
+        taken[view.casefold()] = path
+        yield view, path
+
+
+def _identifier(stem):
+    name = "".join(char if char.isalnum() else "_" for char in stem)
+    return "_" + name if name[:1].isdigit() else name
+
+
+def _make_view(connection, view, path):
+    kind = os.path.splitext(path)[1].lower()
+    try:
+        if kind in ARROW:
+            table = _arrow_table(path)
+            connection.register(view, table)
+            connection.register(path, table)  # for FROM 'sales.arrow'
+        else:
+            connection.execute(
+                "CREATE VIEW %s AS FROM %s(%s)" % (_quoted(view, '"'), READERS[kind], _quoted(path, "'"))
+            )
+    except ImportError:
+        sys.stderr.write("note: `%s` has no view: reading it needs pyarrow; add `--with pyarrow`\n" % path)
+    except Exception as error:
+        sys.stderr.write("note: `%s` has no view: %s\n" % (path, error))
+
+
+def _arrow_table(path):
+    import pyarrow
+
+    try:
+        return pyarrow.ipc.open_file(pyarrow.memory_map(path)).read_all()
+    except pyarrow.ArrowInvalid:
+        pass
+    try:
+        return pyarrow.ipc.open_stream(pyarrow.memory_map(path)).read_all()
+    except pyarrow.ArrowInvalid:
+        import pyarrow.feather
+
+        return pyarrow.feather.read_table(path)
+
+
+def _quoted(text, mark):
+    return mark + text.replace(mark, mark * 2) + mark
+
+
+def _run(connection, name, text):
+    """Runs every statement; returns the last result."""
+    last = None
+    statements = list(_statements(connection, text))
+    selects = [statement for _, statement in statements if _is(statement, "SELECT")]
+    for line, statement in statements:
+        try:
+            result = _result(connection, statement)
+            if result is not None:
+                _show(result, statement)
+                if not _is(statement, "EXPLAIN"):
+                    last = result
+                if statement in selects[:-1]:
+                    connection.execute("DROP TABLE " + TABLE)  # else SHOW TABLES has it
+        except Exception as error:
+            raise _Stopped(line + _line_within(error), error)
+    return last
+
+
+def _statements(connection, text):
+    try:
+        statements = connection.extract_statements(text)
+    except Exception as error:
+        raise _Stopped(1 + _line_within(error), error)
+    position = 0
+    for statement in statements:
+        query = statement.query.strip()
+        start = max(text.find(query, position), position)
+        position = start + len(query)
+        yield text.count("\n", 0, start) + 1, statement
+
+
+def _line_within(error):
+    match = re.search(r"^LINE (\d+):", str(error), re.M)
+    return int(match.group(1)) - 1 if match else 0
+
+
+def _is(statement, *kinds):
+    return str(statement.type).rpartition(".")[2] in kinds
+
+
+def _result(connection, statement):
+    """Runs a statement once; its rows, or None if it has none to show."""
+    if _is(statement, "SELECT"):
+        # Kept in a table: a relation would be computed again to be written.
+        connection.execute("CREATE OR REPLACE TEMP TABLE %s AS %s" % (TABLE, statement.query))
+        return connection.table(TABLE)
+    result = connection.sql(statement.query)
+    is_change = _is(statement, "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "COPY", "CREATE")
+    if is_change and "returning" not in statement.query.lower():
+        return None
+    return result
+
+
+def _show(result, statement):
+    if _is(statement, "EXPLAIN"):
+        print("\n".join(str(row[-1]) for row in result.fetchall()))
+    else:
+        result.show(max_rows=ROWS_SHOWN_MAX)
+
+
+def _write(result):
+    if os.path.lexists(RESULT):
+        sys.stderr.write("note: `%s` exists and is kept; the last result was not written\n" % RESULT)
+        return
+    result.write_csv(RESULT, header=True)

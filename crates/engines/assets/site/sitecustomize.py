@@ -1,0 +1,58 @@
+"""Set-up without a shim: plain `python NAME` imports this before the program.
+
+Inside the sandbox, in the main process only: with PYTHONPATH=.../site, which it
+changes to .../lib, so that child interpreters find the environment's own
+`sitecustomize`, as this one does at its end. Every run pays for what is here.
+"""
+
+import os
+import sys
+
+_site = os.path.dirname(__file__)
+_lib = _site[:-4] + "lib"
+_plain_hook = sys.excepthook
+
+result = None  # the result descriptor and its inode, if the launcher gave one
+folder = os.getcwd()
+
+
+def _excepthook(kind, value, trace):
+    try:
+        from stockade_result import report_exception
+
+        report_exception(value)
+    except Exception:
+        pass
+    _plain_hook(kind, value, trace)
+
+
+def _begin():
+    global result
+    number = os.environ.pop("STOCKADE_RESULT_FD", None)
+    if number:
+        try:
+            number = int(number)
+            inode = os.fstat(number).st_ino
+            os.set_inheritable(number, False)
+            result = number, inode
+            # Both, so that a library that asks whether the hook is python's own hears yes.
+            sys.excepthook = sys.__excepthook__ = _excepthook
+        except (ValueError, OverflowError, OSError):
+            pass
+    sys.modules["stockade_state"] = sys.modules.pop("sitecustomize")
+    # Children have the modules in `lib`, and the environment's `sitecustomize`.
+    paths = os.environ.get("PYTHONPATH", "").split(":")
+    os.environ["PYTHONPATH"] = ":".join(_lib if path == _site else path for path in paths)
+    # PYTHONPATH comes before the standard library; ours belongs behind all.
+    sys.path.remove(_site)
+    sys.path.append(_lib)
+
+
+_begin()
+try:
+    import sitecustomize
+except ImportError as _error:
+    if _error.name != "sitecustomize":
+        raise
+    # What the import system expects to find under the name it has just loaded.
+    sys.modules["sitecustomize"] = sys.modules["stockade_state"]

@@ -1,0 +1,164 @@
+//! The line from a request to an environment:
+//!
+//! ```text
+//! Request → key → found?  ─ yes ─▶ Environment
+//!              └ no → one builder → index → uv → Lock (checked)
+//!                   → wheels (fetched in a jail, hashes checked here)
+//!                   → prefix (installed in a jail without network)
+//!                   → layout → digest → published by one rename → Environment
+//! ```
+
+use crate::certificates;
+use crate::environment::Environment;
+use crate::error::{Detail, Error};
+use crate::index;
+use crate::index_config::{self, Choice};
+use crate::install::install;
+use crate::interpreter::Interpreter;
+use crate::jail::Jail;
+use crate::layout;
+use crate::lock::Wheel;
+use crate::machine::Machine;
+use crate::progress::Progress;
+use crate::publish::{Building, lock_request};
+use crate::request::Request;
+use crate::resolve::resolve;
+use crate::step::Bench;
+use crate::store::Store;
+use crate::tools;
+use crate::wheels;
+
+/// Bounds on one step of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest a step may take.
+    pub time_ms_max: u64,
+    /// The most that installing may write.
+    pub scratch_bytes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { time_ms_max: 20 * 60 * 1000, scratch_bytes_max: 8 << 30 }
+    }
+}
+
+/// Builds environments, or finds those that were built.
+pub struct Builder<'a> {
+    /// Where environments are kept.
+    pub store: &'a Store,
+    /// The interpreter to build for.
+    pub interpreter: &'a Interpreter,
+    /// The machine's configuration.
+    pub machine: &'a Machine,
+    /// Bounds on each step.
+    pub limits: Limits,
+    /// Runs the steps.
+    pub jail: &'a mut dyn Jail,
+    /// Told about each stage.
+    pub progress: &'a mut dyn Progress,
+}
+
+impl std::fmt::Debug for Builder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("store", &self.store)
+            .field("interpreter", &self.interpreter)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The environment of a request that was built before: a few small files are read, no program
+/// is started.
+///
+/// # Errors
+/// When the interpreter does not fit the request, or the configured index cannot be used.
+pub fn find(
+    request: &Request,
+    interpreter: &Interpreter,
+    machine: &Machine,
+    store: &Store,
+) -> Result<Option<Environment>, Error> {
+    request.check_python(interpreter)?;
+    let choice = index_config::choose(machine)?;
+    Ok(found(store, &request.key(interpreter, choice.token())))
+}
+
+fn found(store: &Store, key: &str) -> Option<Environment> {
+    let digest = std::fs::read_to_string(store.request(key)).ok()?;
+    Environment::load(&store.environments(), &digest)
+}
+
+impl Builder<'_> {
+    /// The environment of a request; built first if there is none.
+    ///
+    /// # Errors
+    /// When the request is refused or empty, or a step of the build fails.
+    pub fn find_or_build(&mut self, request: &Request) -> Result<Environment, Error> {
+        request.check_python(self.interpreter)?;
+        let choice = index_config::choose(self.machine)?;
+        let key = request.key(self.interpreter, choice.token());
+        if let Some(environment) = found(self.store, &key) {
+            return Ok(environment);
+        }
+        if request.is_empty() {
+            return Err(nothing_asked());
+        }
+        self.store.prepare()?;
+        let _turn = lock_request(self.store, &key)?;
+        // Another process may have built it while this one waited for its turn.
+        if let Some(environment) = found(self.store, &key) {
+            return Ok(environment);
+        }
+        self.build(request, &choice, &key)
+    }
+
+    fn build(&mut self, request: &Request, choice: &Choice, key: &str) -> Result<Environment, Error> {
+        let (store, limits) = (self.store, self.limits);
+        let building = Building::begin(store)?;
+        let mut bench = Bench {
+            interpreter: self.interpreter,
+            folder: building.folder().to_path_buf(),
+            steps_run: 0,
+            certificates: certificates::find(self.machine)?,
+            jail: &mut *self.jail,
+            progress: &mut *self.progress,
+        };
+        let present = tools::present(&mut bench, store, self.machine);
+        let url = index::url(&mut bench, store, choice, present.as_deref())?;
+        let uv = match present {
+            Some(uv) => uv,
+            None => tools::fetch(&mut bench, store, &url)?,
+        };
+        let names: Vec<&str> = request.names().collect();
+        let index = index::hosts(&mut bench, store, url, &names)?;
+        let lock = resolve(&mut bench, request, &index, &uv, limits.time_ms_max)?;
+        let files: Vec<&Wheel> = lock.wheels().collect();
+        wheels::fetch(&mut bench, store, &files, &index.hosts, limits.time_ms_max)?;
+        let folder = wheels::gather(&bench, store, &files)?;
+        let bounds = (limits.time_ms_max, limits.scratch_bytes_max);
+        let prefix = install(&mut bench, &lock, &folder, &uv, bounds)?;
+        bench.progress.step("checking and publishing the environment");
+        let (tree, digest) = layout::assemble(&prefix, &lock, self.interpreter)?;
+        building.publish(store, &tree, &digest)?;
+        store.write_whole(building.folder(), &store.request(key), &digest)?;
+        found(store, key).ok_or_else(vanished)
+    }
+}
+
+fn nothing_asked() -> Error {
+    Error::Requirement(Detail::new(
+        "no environment is built",
+        "no package is asked for",
+        "name packages with `--with`, `-r`, or in the script",
+    ))
+}
+
+fn vanished() -> Error {
+    Error::Store(Detail::new(
+        "the environment that was built is not in the store",
+        "something else changes the store",
+        "let nothing but stockade write into its store, then run again",
+    ))
+}

@@ -1,0 +1,25 @@
+//! Every path and address a step sees, and the scripts it runs.
+
+/// Where the finished environment is mounted in a run.
+pub const ENVIRONMENT: &str = "/opt/stockade/env";
+/// The relay, as a step that has one sees it.
+pub const PROXY: &str = "http://127.0.0.1:3128";
+
+pub(crate) const JOB: &str = "/job";
+pub(crate) const UV: &str = "/opt/stockade/tools/uv";
+pub(crate) const UV_CACHE: &str = "/tmp/uv-cache";
+pub(crate) const WHEELS: &str = "/opt/stockade/wheels";
+pub(crate) const HOST_WHEELS: &str = "/opt/stockade/host-wheels";
+pub(crate) const CERTIFICATES: &str = "/opt/stockade/build/certificates.pem";
+
+/// The inside path of an input file of a step.
+pub(crate) fn input(name: &str) -> String {
+    format!("/opt/stockade/build/{name}")
+}
+
+pub(crate) const DEFAULT_INDEX_SCRIPT: &str = include_str!("jail_scripts/default_index.py");
+pub(crate) const FILE_HOSTS_SCRIPT: &str = include_str!("jail_scripts/file_hosts.py");
+pub(crate) const FETCH_SCRIPT: &str = include_str!("jail_scripts/fetch.py");
+pub(crate) const EXTRACT_UV_SCRIPT: &str = include_str!("jail_scripts/extract_uv.py");
+pub(crate) const INSTALL_SCRIPT: &str = include_str!("jail_scripts/install.py");
+pub(crate) const UV_VERSION_SCRIPT: &str = include_str!("jail_scripts/uv_version.py");

@@ -1,0 +1,209 @@
+//! Lays a finished environment out from what the jail installed. All that makes it an environment
+//! (`pyvenv.cfg`, the links to the interpreter, lock, manifest) is ours; packages cannot bring it.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use crate::digest;
+use crate::environment::COMPLETE;
+use crate::error::{self, Error};
+use crate::interpreter::Interpreter;
+use crate::launchers;
+use crate::lock::Lock;
+use crate::manifest::{self, Manifest};
+use crate::startup;
+use crate::tree::{self, Entry, Kind};
+
+/// What uv notes for itself: it holds times and paths of the build.
+const NOTE_OF_UV: &str = "uv_cache.json";
+
+/// Turns the installed `prefix` into an environment; its folder and its digest.
+pub(crate) fn assemble(
+    prefix: &Path,
+    lock: &Lock,
+    interpreter: &Interpreter,
+) -> Result<(PathBuf, String), Error> {
+    // Nothing is changed before everything was seen to be plain files and folders.
+    let mut entries = tree::walk(prefix)?;
+    remove_reserved(prefix, &entries)?;
+    let dropped_startup = clean_startup(prefix, &entries)?;
+    entries = tree::walk(prefix)?;
+    let launchers = launchers::rewrite(prefix, &entries, &interpreter.inside_executable)?;
+    let files = list(prefix, &entries, &launchers)?;
+    let digest = digest::of_environment(lock, interpreter, &files);
+    write_skeleton(prefix, interpreter)?;
+    let manifest = Manifest {
+        format: 1,
+        digest: digest.clone(),
+        python: interpreter.version.clone(),
+        abi: interpreter.abi.clone(),
+        platform: interpreter.platform.clone(),
+        executable: interpreter.inside_executable.clone(),
+        packages: lock.packages().collect(),
+        dropped_startup,
+    };
+    let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
+    tree::write(&prefix.join(manifest::FILE), &text)?;
+    tree::write(&prefix.join("pylock.toml"), &lock.to_pylock())?;
+    tree::write(&prefix.join("files.txt"), &files)?;
+    Ok((prefix.to_path_buf(), digest))
+}
+
+/// Whether only we may write this path of an environment.
+fn is_reserved(path: &str) -> bool {
+    let ours = ["pyvenv.cfg", "pylock.toml", "files.txt", ".lock", manifest::FILE, COMPLETE];
+    let interpreter = path.strip_prefix("bin/").is_some_and(|name| {
+        let rest = name.strip_prefix("python").unwrap_or("no");
+        rest.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+    });
+    // `lib64/python3.X/site-packages` is real on some systems; `bin` as a file is not.
+    ours.contains(&path) || interpreter || path.rsplit('/').next() == Some(NOTE_OF_UV)
+}
+
+fn remove_reserved(prefix: &Path, entries: &[Entry]) -> Result<(), Error> {
+    for entry in entries.iter().filter(|entry| is_reserved(&entry.path)) {
+        tree::remove(&prefix.join(&entry.path))?;
+    }
+    let bin = entries.iter().find(|entry| entry.path == "bin");
+    if bin.is_some_and(|bin| bin.kind != Kind::Folder) {
+        tree::remove(&prefix.join("bin"))?;
+    }
+    Ok(())
+}
+
+/// Cleans every `site-packages` folder that Python will look into at start-up.
+fn clean_startup(prefix: &Path, entries: &[Entry]) -> Result<Vec<String>, Error> {
+    let mut dropped = Vec::new();
+    for folder in entries.iter().filter(|entry| is_site(&entry.path)) {
+        let below = format!("{}/", folder.path);
+        let names: Vec<&str> = entries
+            .iter()
+            .filter_map(|entry| entry.path.strip_prefix(&below))
+            .filter(|name| !name.contains('/'))
+            .collect();
+        dropped.extend(startup::clean(&prefix.join(&folder.path), &names)?);
+    }
+    Ok(dropped)
+}
+
+fn is_site(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').collect();
+    matches!(parts.as_slice(), ["lib" | "lib64", python, "site-packages"] if python.starts_with("python"))
+}
+
+/// One line a file: mode, sha256, path. Left out is what the tools make anew each time: bytecode,
+/// launchers, and the `RECORD` that names them.
+fn list(prefix: &Path, entries: &[Entry], launchers: &[String]) -> Result<String, Error> {
+    let counted = |entry: &&Entry| {
+        entry.kind != Kind::Folder
+            && !entry.path.ends_with(".pyc")
+            && !entry.path.ends_with(".dist-info/RECORD")
+            && !launchers.contains(&entry.path)
+    };
+    let mut text = String::new();
+    for entry in entries.iter().filter(counted) {
+        let path = prefix.join(&entry.path);
+        let (sha256, _) = digest::of_file(&path).map_err(|e| error::store("read", &path, &e))?;
+        let mode = if entry.kind == Kind::Executable { "x" } else { "-" };
+        text.push_str(&format!("{mode} {sha256} {}\n", entry.path));
+    }
+    Ok(text)
+}
+
+/// The parts of a virtual environment that make Python use this folder.
+fn write_skeleton(prefix: &Path, interpreter: &Interpreter) -> Result<(), Error> {
+    let (home, python) = (interpreter.inside_home()?, interpreter.folder_name()?);
+    let bin = prefix.join("bin");
+    tree::make_folder(&bin)?;
+    tree::make_folder(&prefix.join("lib").join(&python).join("site-packages"))?;
+    for (name, target) in
+        [("python", interpreter.inside_executable.as_str()), ("python3", "python"), (&python, "python")]
+    {
+        let link = bin.join(name);
+        symlink(target, &link).map_err(|e| error::store("make the link", &link, &e))?;
+    }
+    let config = format!(
+        "home = {home}\ninclude-system-site-packages = false\nversion = {}\n",
+        interpreter.version
+    );
+    tree::write(&prefix.join("pyvenv.cfg"), &config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interpreter::fixture::interpreter;
+    use crate::lock::tests::lock_of_six;
+    use std::fs;
+
+    const SITE: &str = "lib/python3.11/site-packages";
+
+    /// What a hostile set of packages could install.
+    fn installed(pyc: &str, launcher: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            ("pyvenv.cfg", "home = /evil\ninclude-system-site-packages = true\n"),
+            ("manifest.json", "{}"),
+            ("complete", "x"),
+            ("bin/python", "#!/bin/sh\n"),
+            ("bin/python3.11", "#!/bin/sh\n"),
+            ("bin/tool", launcher),
+            (&format!("{SITE}/six.py"), "x = 1\n"),
+            (&format!("{SITE}/__pycache__/six.cpython-311.pyc"), pyc),
+            (&format!("{SITE}/six-1.17.0.dist-info/RECORD"), launcher),
+            (&format!("{SITE}/six-1.17.0.dist-info/uv_cache.json"), pyc),
+            (&format!("{SITE}/evil.pth"), "import os\n"),
+            ("lib64/python3.11/site-packages/evil64.pth", "import os\n"),
+        ] {
+            let path = root.path().join("prefix").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    fn build(root: &tempfile::TempDir, host: &str) -> (PathBuf, String) {
+        assemble(&root.path().join("prefix"), &lock_of_six(host), &interpreter()).unwrap()
+    }
+
+    #[test]
+    fn what_makes_it_an_environment_is_ours() {
+        let root = installed("a", "#!/opt/stockade/python/bin/python3.11\nx\n");
+        let (folder, digest) = build(&root, "files.invalid");
+        let read = |path: &str| fs::read_to_string(folder.join(path)).unwrap();
+        assert!(read("pyvenv.cfg").starts_with("home = /opt/stockade/python/bin\ninclude-system-site-packages = false\n"));
+        assert_eq!(fs::read_link(folder.join("bin/python")).unwrap(), Path::new("/opt/stockade/python/bin/python3.11"));
+        assert_eq!(fs::read_link(folder.join("bin/python3.11")).unwrap(), Path::new("python"));
+        assert_eq!(read("bin/tool"), "#!/opt/stockade/env/bin/python\nx\n");
+        assert!(!folder.join(SITE).join("evil.pth").exists());
+        assert!(!folder.join("complete").exists());
+        let manifest: Manifest = serde_json::from_str(&read("manifest.json")).unwrap();
+        assert_eq!(manifest.dropped_startup, ["evil.pth", "evil64.pth"]);
+        assert_eq!(manifest.digest, digest);
+    }
+
+    #[test]
+    fn the_digest_covers_files_and_lock_and_nothing_that_changes_by_itself() {
+        let launcher = "#!/opt/stockade/python/bin/python3.11\n";
+        let (_, digest) = build(&installed("a", launcher), "files.invalid");
+        let (_, again) = build(&installed("b", &format!("{launcher}other template\n")), "mirror.invalid");
+        assert_eq!(digest, again);
+        let changed = installed("a", launcher);
+        fs::write(changed.path().join("prefix").join(SITE).join("six.py"), "x = 2\n").unwrap();
+        assert_ne!(build(&changed, "files.invalid").1, digest);
+        let executable = installed("a", launcher);
+        tree::set_mode(&executable.path().join("prefix").join(SITE).join("six.py"), 0o755).unwrap();
+        assert_ne!(build(&executable, "files.invalid").1, digest);
+    }
+
+    #[test]
+    fn a_link_in_the_installed_tree_is_refused_before_anything_is_written() {
+        let root = installed("a", "x");
+        let target = root.path().join("target");
+        fs::write(&target, "keep").unwrap();
+        symlink(&target, root.path().join("prefix/pylock.toml")).unwrap();
+        let lock = lock_of_six("files.invalid");
+        assert!(assemble(&root.path().join("prefix"), &lock, &interpreter()).is_err());
+        assert_eq!(fs::read_to_string(target).unwrap(), "keep");
+    }
+}

@@ -1,0 +1,301 @@
+//! Reads the `pylock.toml` that uv wrote in the jail, believing nothing: only wheels, only with
+//! sha256 hashes, only from the hosts of the index. What was accepted is written anew; uv's own
+//! text goes no further.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use pep508_rs::PackageName;
+use pep508_rs::pep440_rs::Version;
+use serde::Deserialize;
+
+use crate::digest::is_sha256;
+use crate::environment::Package;
+use crate::error::{Detail, Error};
+use crate::quote::quote;
+use crate::request::Request;
+use crate::url::HttpsUrl;
+use crate::wheel_name::is_wheel_of;
+
+/// The largest lock that is read.
+pub(crate) const LOCK_BYTES_MAX: u64 = 16 << 20;
+const PACKAGES_MAX: usize = 2000;
+const WHEELS_MAX: usize = 10_000;
+const WHEEL_BYTES_MAX: u64 = 4 << 30;
+
+/// A lock that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lock {
+    packages: Vec<Locked>,
+}
+
+/// One package of a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Locked {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) wheels: Vec<Wheel>,
+}
+
+/// One file of a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wheel {
+    pub(crate) url: String,
+    pub(crate) file: String,
+    pub(crate) sha256: String,
+    pub(crate) size: Option<u64>,
+}
+
+/// The lock as uv writes it: untrusted bytes.
+mod wire {
+    use super::{BTreeMap, Deserialize};
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub(super) struct Lock {
+        pub(super) lock_version: String,
+        #[serde(default)]
+        pub(super) packages: Vec<Package>,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct Package {
+        pub(super) name: String,
+        pub(super) version: Option<String>,
+        #[serde(default)]
+        pub(super) wheels: Vec<Wheel>,
+        pub(super) sdist: Option<toml::Value>,
+        pub(super) vcs: Option<toml::Value>,
+        pub(super) directory: Option<toml::Value>,
+        pub(super) archive: Option<toml::Value>,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct Wheel {
+        pub(super) name: Option<String>,
+        pub(super) url: Option<String>,
+        pub(super) path: Option<String>,
+        pub(super) size: Option<u64>,
+        #[serde(default)]
+        pub(super) hashes: BTreeMap<String, String>,
+    }
+}
+
+impl Lock {
+    /// Parses and checks a lock; files may come from `hosts` only.
+    pub(crate) fn parse(text: &str, hosts: &BTreeSet<String>) -> Result<Self, Error> {
+        let wire: wire::Lock = toml::from_str(text)
+            .map_err(|cause| refused("the lock", &crate::quote::neutral(cause.message())))?;
+        if wire.lock_version != "1.0" {
+            return Err(refused("the lock", "it is not of version 1.0"));
+        }
+        let wheels: usize = wire.packages.iter().map(|package| package.wheels.len()).sum();
+        if wire.packages.len() > PACKAGES_MAX || wheels > WHEELS_MAX {
+            return Err(refused("the lock", "it names more than 2,000 packages or 10,000 files"));
+        }
+        let mut packages = BTreeMap::new();
+        for package in wire.packages {
+            let locked = accept(package, hosts)?;
+            if let Some(twice) = packages.insert(locked.name.clone(), locked) {
+                return Err(refused(&twice.name, "the lock names it twice"));
+            }
+        }
+        Ok(Self { packages: packages.into_values().collect() })
+    }
+
+    /// Refuses a lock whose files are not among the hashes the request insists on.
+    pub(crate) fn check_hashes(&self, request: &Request) -> Result<(), Error> {
+        for package in &self.packages {
+            let Some(allowed) = request.hashes_of(&package.name) else { continue };
+            if !package.wheels.iter().all(|wheel| allowed.contains(&wheel.sha256)) {
+                let why = "the package index offers a file whose hash is not one of the requirement's";
+                return Err(refused(&package.name, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// The packages, sorted by name.
+    pub(crate) fn packages(&self) -> impl Iterator<Item = Package> + '_ {
+        self.packages.iter().map(|p| Package { name: p.name.clone(), version: p.version.clone() })
+    }
+
+    /// Every file of the lock.
+    pub(crate) fn wheels(&self) -> impl Iterator<Item = &Wheel> {
+        self.packages.iter().flat_map(|package| &package.wheels)
+    }
+
+    /// What the lock says without saying where from: the same for every mirror.
+    pub(crate) fn identity(&self) -> String {
+        let mut text = String::new();
+        for package in &self.packages {
+            for wheel in &package.wheels {
+                text.push_str(&format!("{} {} {} {}\n", package.name, package.version, wheel.file, wheel.sha256));
+            }
+        }
+        text
+    }
+
+    /// Requirement lines with hashes, for an installer that has only the verified files.
+    pub(crate) fn requirements(&self) -> String {
+        let mut text = String::new();
+        for package in &self.packages {
+            text.push_str(&format!("{}=={}", package.name, package.version));
+            for wheel in &package.wheels {
+                text.push_str(&format!(" --hash=sha256:{}", wheel.sha256));
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The lock as PEP 751 text. Every value was checked to need no escaping.
+    pub(crate) fn to_pylock(&self) -> String {
+        let mut text = String::from("lock-version = \"1.0\"\ncreated-by = \"stockade\"\n");
+        for Locked { name, version, wheels } in &self.packages {
+            text.push_str(&format!("\n[[packages]]\nname = \"{name}\"\nversion = \"{version}\"\nwheels = ["));
+            for Wheel { url, file, sha256, size } in wheels {
+                let size = size.map_or_else(String::new, |size| format!(", size = {size}"));
+                let hashes = format!("hashes = {{ sha256 = \"{sha256}\" }}");
+                text.push_str(&format!("\n  {{ name = \"{file}\", url = \"{url}\"{size}, {hashes} }},"));
+            }
+            text.push_str("\n]\n");
+        }
+        text
+    }
+}
+
+fn accept(package: wire::Package, hosts: &BTreeSet<String>) -> Result<Locked, Error> {
+    let shown = package.name.clone();
+    let no = |why: &str| refused(&shown, why);
+    let name = PackageName::from_str(&package.name).map_err(|_| no("its name is not one"))?;
+    let version = package.version.as_deref().map(Version::from_str);
+    let Some(Ok(version)) = version else {
+        return Err(no("it has no version that can be parsed"));
+    };
+    if package.vcs.is_some() || package.directory.is_some() || package.archive.is_some() {
+        return Err(no("it comes from a repository, folder or archive and not from the index"));
+    }
+    if package.sdist.is_some() {
+        return Err(no("it names a source distribution, which would run code to build"));
+    }
+    if package.wheels.is_empty() {
+        return Err(no("it has no wheel"));
+    }
+    let wheels = package.wheels.into_iter().map(|wheel| accept_wheel(wheel, &name, &version, hosts));
+    let wheels = wheels.collect::<Result<Vec<_>, _>>()?;
+    Ok(Locked { name: name.to_string(), version: version.to_string(), wheels })
+}
+
+fn accept_wheel(
+    wheel: wire::Wheel,
+    name: &PackageName,
+    version: &Version,
+    hosts: &BTreeSet<String>,
+) -> Result<Wheel, Error> {
+    let no = |why: &str| refused(name.as_ref(), why);
+    if wheel.path.is_some() {
+        return Err(no("its file is a local path"));
+    }
+    let url = HttpsUrl::parse(wheel.url.as_deref().unwrap_or_default())
+        .map_err(|why| no(&format!("the URL of its file is refused: {why}")))?;
+    if !hosts.contains(url.host()) {
+        return Err(no(&format!("its file is at {}, which is no host of the index", quote(url.host()))));
+    }
+    let file = wheel.name.or_else(|| url.file_name()).unwrap_or_default();
+    if !is_wheel_of(&file, name, version) {
+        return Err(no(&format!("its file {} is not a wheel of this package and version", quote(&file))));
+    }
+    let sha256 = wheel.hashes.get("sha256").map(|hash| hash.to_ascii_lowercase());
+    let sha256 = sha256.filter(|hash| is_sha256(hash)).ok_or_else(|| no("its file has no sha256 hash"))?;
+    if wheel.size.is_some_and(|size| size > WHEEL_BYTES_MAX) {
+        return Err(no("its file is larger than 4 GiB"));
+    }
+    Ok(Wheel { url: url.as_str().to_owned(), file, sha256, size: wheel.size })
+}
+
+fn refused(subject: &str, why: &str) -> Error {
+    Error::Lock(Detail::new(
+        format!("the resolution is refused at {}", quote(subject)),
+        why,
+        "leave out the package, or choose a version of it that has a wheel on the index",
+    ))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    const HASH: &str = "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274";
+
+    fn hosts() -> BTreeSet<String> {
+        BTreeSet::from(["files.invalid".to_owned()])
+    }
+
+    pub(crate) fn lock_of_six(host: &str) -> Lock {
+        let wheel = format!("{{ url = \"https://{host}/a/six-1.17.0-py2.py3-none-any.whl\", size = 11050, hashes = {{ sha256 = \"{HASH}\" }} }}");
+        Lock::parse(&text(&format!("name = \"six\"\nversion = \"1.17.0\"\nwheels = [{wheel}]")), &BTreeSet::from([host.to_owned()])).unwrap()
+    }
+
+    fn text(package: &str) -> String {
+        format!("lock-version = \"1.0\"\ncreated-by = \"uv\"\n\n[[packages]]\n{package}\n")
+    }
+
+    #[test]
+    fn what_was_accepted_reads_back_the_same() {
+        let lock = lock_of_six("files.invalid");
+        assert_eq!(Lock::parse(&lock.to_pylock(), &hosts()).unwrap(), lock);
+        assert_eq!(lock.requirements(), format!("six==1.17.0 --hash=sha256:{HASH}\n"));
+    }
+
+    #[test]
+    fn the_identity_does_not_depend_on_the_mirror() {
+        assert_eq!(lock_of_six("files.invalid").identity(), lock_of_six("mirror.invalid").identity());
+    }
+
+    #[test]
+    fn hostile_locks_are_refused() {
+        let url = "https://files.invalid/six-1.17.0-py3-none-any.whl";
+        let hashes = format!("hashes = {{ sha256 = \"{HASH}\" }}");
+        let good = format!("wheels = [{{ url = \"{url}\", {hashes} }}]");
+        let six = "name = \"six\"\nversion = \"1.17.0\"";
+        for (package, part) in [
+            (format!("name = \"six\"\n{good}"), "no version"),
+            (format!("name = \"six\"\nversion = \"one\"\n{good}"), "no version"),
+            (format!("name = \"../six\"\nversion = \"1\"\n{good}"), "name"),
+            (six.to_owned(), "no wheel"),
+            (format!("{six}\n{good}\nsdist = {{ url = \"{url}\" }}"), "source distribution"),
+            (format!("{six}\nvcs = {{ type = \"git\", url = \"https://x.invalid\" }}"), "repository"),
+            (format!("{six}\ndirectory = {{ path = \"/etc\" }}"), "repository"),
+            (format!("{six}\narchive = {{ url = \"{url}\" }}"), "repository"),
+            (format!("{six}\nwheels = [{{ url = \"{url}\" }}]"), "sha256"),
+            (format!("{six}\nwheels = [{{ url = \"{url}\", hashes = {{ md5 = \"00\" }} }}]"), "sha256"),
+            (format!("{six}\nwheels = [{{ url = \"{url}\", hashes = {{ sha256 = \"00\" }} }}]"), "sha256"),
+            (format!("{six}\nwheels = [{{ path = \"/etc/passwd\", {hashes} }}]"), "local path"),
+            (format!("{six}\nwheels = [{{ url = \"http://files.invalid/x.whl\", {hashes} }}]"), "https"),
+            (format!("{six}\nwheels = [{{ url = \"https://evil.invalid/six-1.17.0-py3-none-any.whl\", {hashes} }}]"), "no host of the index"),
+            (format!("{six}\nwheels = [{{ url = \"https://files.invalid@evil.invalid/six-1.17.0-py3-none-any.whl\", {hashes} }}]"), "user name"),
+            (format!("{six}\nwheels = [{{ url = \"https://files.invalid/evil-1-py3-none-any.whl\", {hashes} }}]"), "not a wheel of this package"),
+            (format!("{six}\nwheels = [{{ name = \"../../x.whl\", url = \"{url}\", {hashes} }}]"), "not a wheel of this package"),
+            (format!("{six}\nwheels = [{{ url = \"{url}\", size = 99999999999, {hashes} }}]"), "4 GiB"),
+            (format!("{six}\n{good}\n[[packages]]\nname = \"Six\"\nversion = \"1.17.0\"\n{good}"), "twice"),
+        ] {
+            let error = Lock::parse(&text(&package), &hosts()).unwrap_err();
+            assert!(error.why().contains(part), "{package}: {}", error.why());
+        }
+        assert!(Lock::parse("lock-version = \"2.0\"", &hosts()).unwrap_err().why().contains("version 1.0"));
+        assert!(Lock::parse("\u{1b}[31m", &hosts()).is_err());
+    }
+
+    #[test]
+    fn hashes_of_a_requirement_bind_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.txt");
+        for (hash, fits) in [(HASH.to_owned(), true), ("0".repeat(64), false)] {
+            std::fs::write(&path, format!("six --hash=sha256:{hash}")).unwrap();
+            let mut request = Request::new();
+            request.requirements_file(&path).unwrap();
+            assert_eq!(lock_of_six("files.invalid").check_hashes(&request).is_ok(), fits);
+        }
+    }
+}

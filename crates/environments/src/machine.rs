@@ -1,0 +1,37 @@
+//! What this crate may know of the machine: variables and where configuration files are.
+//! Gathered once by the caller, so that tests need no process-wide state.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The machine as the caller found it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// The variables of the caller; only the ones about indexes, certificates, `HOME` and `PATH` are read.
+    pub vars: BTreeMap<String, String>,
+    /// The root of system configuration and certificates, `/` outside tests.
+    pub root: PathBuf,
+}
+
+impl Machine {
+    /// The machine this process runs on.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        let vars = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self { vars, root: PathBuf::from("/") }
+    }
+
+    /// A variable that is set and not empty.
+    pub(crate) fn var(&self, name: &str) -> Option<&str> {
+        self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The user's configuration folder.
+    pub(crate) fn user_config(&self) -> Option<PathBuf> {
+        self.var("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| self.var("HOME").map(|home| PathBuf::from(home).join(".config")))
+    }
+}

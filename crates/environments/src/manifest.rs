@@ -1,0 +1,23 @@
+//! `manifest.json` of an environment: what `find` reads, and what people look at.
+
+use serde::{Deserialize, Serialize};
+
+use crate::environment::Package;
+
+/// The name of the file, at the top of the environment.
+pub(crate) const FILE: &str = "manifest.json";
+
+/// Describes a finished environment. Holds no time and no name of the machine, so that the same
+/// build gives the same bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    pub(crate) format: u32,
+    pub(crate) digest: String,
+    pub(crate) python: String,
+    pub(crate) abi: String,
+    pub(crate) platform: String,
+    pub(crate) executable: String,
+    pub(crate) packages: Vec<Package>,
+    /// Start-up files that were taken out.
+    pub(crate) dropped_startup: Vec<String>,
+}

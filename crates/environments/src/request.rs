@@ -1,0 +1,180 @@
+//! What is asked for: requirements from the command line, from files and from a script, parsed
+//! and canonical. The key of a request names its cached answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use pep508_rs::pep440_rs::VersionSpecifiers;
+use sha2::{Digest, Sha256};
+
+use crate::digest::hex;
+use crate::error::Error;
+use crate::interpreter::Interpreter;
+use crate::requirement::{self, Requirement};
+use crate::{requirements_file, script, with_list};
+
+const REQUIREMENTS_MAX: usize = 1000;
+/// Raised when the meaning of a request or the layout of an environment changes.
+const FORMAT: &str = "stockade-environment 1";
+
+/// A set of requirements, all of them accepted.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    texts: BTreeSet<String>,
+    names: BTreeSet<String>,
+    hashes: BTreeMap<String, BTreeSet<String>>,
+    python: Vec<(VersionSpecifiers, String)>,
+}
+
+impl Request {
+    /// A request for nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the requirements of one `--with`, such as `pandas>=2,<3,matplotlib`.
+    ///
+    /// # Errors
+    /// When one of them is refused.
+    pub fn with(&mut self, list: &str) -> Result<(), Error> {
+        for text in with_list::split(list) {
+            let parsed = requirement::parse(text, "--with")?;
+            self.add(parsed, "--with")?;
+        }
+        Ok(())
+    }
+
+    /// Adds the requirements of a requirement file and of the files it names inside its folder.
+    ///
+    /// # Errors
+    /// When the file cannot be read or one of its lines is refused.
+    pub fn requirements_file(&mut self, path: &Path) -> Result<(), Error> {
+        for line in requirements_file::read(path)? {
+            let name = line.requirement.name.clone();
+            self.add(line.requirement, &line.origin)?;
+            if !line.hashes.is_empty() {
+                self.hashes.entry(name).or_default().extend(line.hashes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what the PEP 723 block of a script asks for; says whether it has one.
+    ///
+    /// # Errors
+    /// When the block is malformed or asks for something that is refused.
+    pub fn script(&mut self, source: &[u8], name: &str) -> Result<bool, Error> {
+        let Some(block) = script::parse(source, name)? else {
+            return Ok(false);
+        };
+        for requirement in block.requirements {
+            self.add(requirement, name)?;
+        }
+        let origin = format!("the script {}", crate::quote::quote(name));
+        self.python.extend(block.requires_python.map(|specifiers| (specifiers, origin)));
+        Ok(true)
+    }
+
+    /// Whether no package is asked for, so that no environment is needed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// Refuses an interpreter that the script's `requires-python` leaves out.
+    ///
+    /// # Errors
+    /// When it does, naming both versions.
+    pub fn check_python(&self, interpreter: &Interpreter) -> Result<(), Error> {
+        self.python.iter().try_for_each(|(specifiers, origin)| interpreter.meets(specifiers, origin))
+    }
+
+    /// The requirements in a stable order, one a line: what uv reads.
+    pub(crate) fn text(&self) -> String {
+        self.texts.iter().flat_map(|text| [text.as_str(), "\n"]).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// The normalised names asked for, in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// The only hashes the files of a package may have, if the request says so.
+    pub(crate) fn hashes_of(&self, name: &str) -> Option<&BTreeSet<String>> {
+        self.hashes.get(name)
+    }
+
+    /// The name of the cached answer: it changes with everything that changes the answer.
+    pub(crate) fn key(&self, interpreter: &Interpreter, index: &str) -> String {
+        let mut hash = Sha256::new();
+        let hashes = self.hashes.iter().flat_map(|(name, set)| set.iter().map(move |h| format!("{name} {h}")));
+        let interpreter =
+            [&interpreter.inside_executable, &interpreter.version, &interpreter.abi, &interpreter.platform];
+        let parts = [FORMAT.to_owned(), index.to_owned()]
+            .into_iter()
+            .chain(interpreter.into_iter().cloned())
+            .chain(self.texts.iter().cloned())
+            .chain(hashes);
+        for part in parts {
+            // Lengths keep two different lists from reading the same.
+            hash.update(part.len().to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        hex(&hash.finalize())
+    }
+
+    fn add(&mut self, requirement: Requirement, origin: &str) -> Result<(), Error> {
+        if self.texts.len() == REQUIREMENTS_MAX && !self.texts.contains(&requirement.text) {
+            let why = "more than 1,000 requirements are asked for";
+            return Err(requirement::refused(&requirement.text, origin, why, "ask for fewer packages"));
+        }
+        self.names.insert(requirement.name);
+        self.texts.insert(requirement.text);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interpreter::fixture::interpreter;
+
+    fn key(lists: &[&str]) -> String {
+        let mut request = Request::new();
+        lists.iter().for_each(|list| request.with(list).unwrap());
+        request.key(&interpreter(), "default")
+    }
+
+    #[test]
+    fn the_key_depends_on_what_is_asked_and_not_on_how() {
+        assert_eq!(key(&["six,Idna>=3"]), key(&["idna >= 3", "six", "six"]));
+        assert_ne!(key(&["six"]), key(&["six>=1"]));
+        let mut other = interpreter();
+        other.abi = "cp312".into();
+        let mut request = Request::new();
+        request.with("six").unwrap();
+        assert_ne!(request.key(&interpreter(), "default"), request.key(&other, "default"));
+        assert_ne!(request.key(&interpreter(), "default"), request.key(&interpreter(), "other"));
+    }
+
+    #[test]
+    fn too_many_requirements_are_refused() {
+        let list: Vec<String> = (0..1001).map(|n| format!("p{n}")).collect();
+        assert!(Request::new().with(&list.join(",")).unwrap_err().why().contains("1,000"));
+    }
+
+    #[test]
+    fn an_interpreter_the_script_does_not_accept_is_refused() {
+        let mut request = Request::new();
+        request.script(b"# /// script\n# requires-python = '>=3.12'\n# ///\n", "a.py").unwrap();
+        let error = request.check_python(&interpreter()).unwrap_err();
+        assert_eq!(error.to_string(), "the script `a.py` needs Python `>=3.12`");
+        assert_eq!(error.why(), "the interpreter chosen is Python `3.11.7`");
+        assert!(request.is_empty());
+    }
+}

@@ -1,0 +1,71 @@
+//! Asks uv, in a jail that reaches the index only, which packages meet the request.
+
+use std::path::Path;
+
+use crate::error::Error;
+use crate::index::Index;
+use crate::inside;
+use crate::lock::{LOCK_BYTES_MAX, Lock};
+use crate::request::Request;
+use crate::step::{self, Bench, Step};
+use crate::tree;
+
+/// The lock that uv found, checked.
+pub(crate) fn resolve(
+    bench: &mut Bench<'_>,
+    request: &Request,
+    index: &Index,
+    uv: &Path,
+    time_ms_max: u64,
+) -> Result<Lock, Error> {
+    bench.progress.step(&format!("resolving {} requirements", request.len()));
+    let outputs = bench.run(Step {
+        name: "resolve",
+        argv: command(&bench.interpreter.inside_executable, index.url.as_str()),
+        inputs: vec![("requirements.in", request.text())],
+        shown: vec![step::shown(uv, inside::UV)],
+        hosts: index.hosts.clone(),
+        time_ms_max,
+        scratch_bytes_max: 2 << 30,
+        failed: (
+            Error::Resolve,
+            "no set of packages meets the requirements",
+            "change the requirements as uv says; only packages with wheels for this Python are used",
+        ),
+    })?;
+    let text = tree::read_bounded(&outputs.join("pylock.toml"), LOCK_BYTES_MAX)?;
+    let lock = Lock::parse(&text, &index.hosts)?;
+    lock.check_hashes(request)?;
+    Ok(lock)
+}
+
+fn command(executable: &str, index: &str) -> Vec<String> {
+    let output = format!("{}/pylock.toml", inside::JOB);
+    [
+        inside::UV,
+        "pip",
+        "compile",
+        &inside::input("requirements.in"),
+        "--output-file",
+        &output,
+        "--format",
+        "pylock.toml",
+        "--default-index",
+        index,
+        "--python",
+        executable,
+        // Nothing is built and no configuration is read, during resolution too.
+        "--only-binary",
+        ":all:",
+        "--no-config",
+        "--no-sources",
+        "--no-python-downloads",
+        "--no-header",
+        "--no-annotate",
+        "--quiet",
+        "--cache-dir",
+        inside::UV_CACHE,
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}

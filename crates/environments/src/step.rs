@@ -1,0 +1,195 @@
+//! Runs one step of a build in the caller's jail: writes its inputs, passes its progress on,
+//! and turns an unhappy end into a message.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Detail, Error};
+use crate::inside;
+use crate::interpreter::Interpreter;
+use crate::jail::{Ended, HostPort, Jail, JailOutcome, JailStep, Relay, Shown};
+use crate::progress::Progress;
+use crate::quote::quote;
+use crate::tree;
+
+const LINES_KEPT: usize = 12;
+const LINE_CHARS_MAX: usize = 400;
+
+/// What every step of one build shares.
+pub(crate) struct Bench<'a> {
+    pub(crate) interpreter: &'a Interpreter,
+    pub(crate) folder: PathBuf,
+    pub(crate) steps_run: u32,
+    pub(crate) certificates: PathBuf,
+    pub(crate) jail: &'a mut dyn Jail,
+    pub(crate) progress: &'a mut dyn Progress,
+}
+
+/// One step, before it is run.
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    pub(crate) argv: Vec<String>,
+    /// Small texts the step reads: file name and content.
+    pub(crate) inputs: Vec<(&'static str, String)>,
+    pub(crate) shown: Vec<Shown>,
+    /// The hosts it may reach; empty for no network.
+    pub(crate) hosts: BTreeSet<String>,
+    pub(crate) time_ms_max: u64,
+    pub(crate) scratch_bytes_max: u64,
+    /// How its failure is told: the kind, what failed, and what to do next.
+    pub(crate) failed: (fn(Detail) -> Error, &'static str, &'static str),
+}
+
+impl Step {
+    /// A step that runs one of our scripts with the interpreter, isolated from its own packages.
+    pub(crate) fn of_script(
+        name: &'static str,
+        script: (&'static str, &'static str),
+        arguments: &[&str],
+        interpreter: &Interpreter,
+    ) -> Self {
+        let (file, text) = script;
+        let head = [interpreter.inside_executable.as_str(), "-I", "-B"].map(str::to_owned);
+        let argv = head.into_iter().chain([inside::input(file)]).chain(arguments.iter().map(|&a| a.to_owned()));
+        Self {
+            name,
+            argv: argv.collect(),
+            inputs: vec![(file, text.to_owned())],
+            shown: Vec::new(),
+            hosts: BTreeSet::new(),
+            time_ms_max: 60_000,
+            scratch_bytes_max: 256 << 20,
+            failed: (Error::Install, "a build step failed", "run again; if it stays, run `stockade doctor`"),
+        }
+    }
+}
+
+impl Bench<'_> {
+    /// Runs a step; the folder of its outputs.
+    pub(crate) fn run(&mut self, step: Step) -> Result<PathBuf, Error> {
+        self.steps_run += 1;
+        let folder = self.folder.join(format!("{}-{}", self.steps_run, step.name));
+        let (inputs, outputs) = (folder.join("in"), folder.join("out"));
+        tree::make_folder(&inputs)?;
+        tree::make_folder(&outputs)?;
+        let mut shown = step.shown;
+        for (name, text) in &step.inputs {
+            tree::write(&inputs.join(name), text)?;
+            shown.push(Shown { outside: inputs.join(name), inside: inside::input(name) });
+        }
+        let mut vars = variables();
+        if !step.hosts.is_empty() {
+            network_variables(&mut vars);
+            shown.push(Shown { outside: self.certificates.clone(), inside: inside::CERTIFICATES.to_owned() });
+        }
+        let mut tail = VecDeque::new();
+        let progress = &mut *self.progress;
+        let mut on_line = |line: &str| hear(line, &mut tail, progress);
+        let outcome = self.jail.run(JailStep {
+            name: step.name,
+            argv: step.argv,
+            vars,
+            shown,
+            outputs: outputs.clone(),
+            relay: relay_to(&step.hosts),
+            time_ms_max: step.time_ms_max,
+            scratch_bytes_max: step.scratch_bytes_max,
+            on_line: &mut on_line,
+        });
+        let outcome = outcome.map_err(Error::Jail)?;
+        if outcome.ended == Ended::Exited(0) {
+            return Ok(outputs);
+        }
+        let (kind, what, next) = step.failed;
+        Err(kind(Detail::new(what, reason(&outcome, &tail), next)))
+    }
+}
+
+/// A file shown to a step.
+pub(crate) fn shown(outside: &Path, inside: impl Into<String>) -> Shown {
+    Shown { outside: outside.to_path_buf(), inside: inside.into() }
+}
+
+/// The whole environment of a step: nothing of the caller's.
+fn variables() -> BTreeMap<String, String> {
+    [
+        ("PATH", "/usr/bin:/bin"),
+        ("HOME", "/tmp"),
+        ("LANG", "C.UTF-8"),
+        ("NO_COLOR", "1"),
+        ("UV_NO_PROGRESS", "1"),
+        ("UV_NO_CONFIG", "1"),
+        ("UV_PYTHON_DOWNLOADS", "never"),
+        ("PYTHONDONTWRITEBYTECODE", "1"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+fn network_variables(vars: &mut BTreeMap<String, String>) {
+    for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"] {
+        vars.insert(name.to_owned(), inside::PROXY.to_owned());
+    }
+    vars.insert("SSL_CERT_FILE".to_owned(), inside::CERTIFICATES.to_owned());
+}
+
+fn relay_to(hosts: &BTreeSet<String>) -> Option<Relay> {
+    (!hosts.is_empty()).then(|| Relay { hosts: hosts.iter().map(|host| HostPort::https(host)).collect() })
+}
+
+/// A line is a count of bytes, or one that may explain a failure.
+fn hear(line: &str, tail: &mut VecDeque<String>, progress: &mut dyn Progress) {
+    let mut words = line.split(' ');
+    if words.next() == Some("bytes") {
+        let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
+        if let (Some(done), Some(total)) = (number(), number()) {
+            progress.bytes(done, total);
+            return;
+        }
+    }
+    if tail.len() == LINES_KEPT {
+        tail.pop_front();
+    }
+    let line: String = line.chars().take(LINE_CHARS_MAX).collect();
+    tail.push_back(crate::quote::neutral(&line));
+}
+
+/// Why a step failed, in one text: how it ended, what it said last, what the relay refused.
+fn reason(outcome: &JailOutcome, tail: &VecDeque<String>) -> String {
+    let ended = match outcome.ended {
+        Ended::Exited(_) if tail.iter().any(|line| !line.trim().is_empty()) => None,
+        Ended::Exited(code) => Some(format!("it ended with code {code}")),
+        Ended::Signalled(signal) => Some(format!("signal {signal} ended it")),
+        Ended::TimedOut => Some("it took too long and was stopped".to_owned()),
+        Ended::LimitReached => Some("it reached a limit of the build jail".to_owned()),
+    };
+    let refused = outcome
+        .refused
+        .iter()
+        .take(3)
+        .map(|refusal| format!("the relay refused {}: {}", quote(&refusal.target), refusal.reason));
+    let said = tail.iter().map(|line| line.trim_end().to_owned()).filter(|line| !line.is_empty());
+    ended.into_iter().chain(said).chain(refused).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+    use crate::relay::Refusal;
+
+    #[test]
+    fn a_failure_says_what_the_step_said_and_nothing_acts_on_the_terminal() {
+        let mut tail = VecDeque::new();
+        for n in 0..40 {
+            hear(&format!("line {n} \x1b[31m"), &mut tail, &mut Silent);
+        }
+        hear("bytes 1 2", &mut tail, &mut Silent);
+        let refused = vec![Refusal { target: "evil.invalid:443".into(), reason: "no".into() }];
+        let why = reason(&JailOutcome { ended: Ended::TimedOut, refused }, &tail);
+        assert!(why.starts_with("it took too long"), "{why}");
+        assert!(why.contains("line 39 \\u{1b}[31m") && !why.contains("line 20"));
+        assert!(why.ends_with("the relay refused `evil.invalid:443`: no"));
+        assert!(!why.contains('\x1b'));
+    }
+}

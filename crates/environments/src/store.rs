@@ -1,0 +1,90 @@
+//! The paths of the environment store. One place knows them.
+//!
+//! ```text
+//! envs/<digest>/              finished environments, read-only
+//! requests/<key>              the digest that answers a request
+//! wheels/<sha256>/<file>      package files whose hash was checked
+//! tools/uv-<version>/uv       the pinned uv, when the machine has none
+//! index/<sha256>.json         what is known of an index, for a day
+//! locks/<key>                 one builder a request
+//! building/<random>(.lock)    builds under way, or abandoned
+//! ```
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::error::{self, Error};
+use crate::tree;
+
+/// A store of environments, shared by every run of its owner on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// The store at `root`, which need not exist yet. Touches nothing: finding stays cheap.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_path_buf() }
+    }
+
+    /// Where the store is.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes the folders of the store; readable for all, since the throw-away user of a sandbox
+    /// reads environments through them.
+    pub(crate) fn prepare(&self) -> Result<(), Error> {
+        for folder in ["envs", "requests", "wheels", "tools", "index", "locks", "building"] {
+            let path = self.root.join(folder);
+            if !path.is_dir() {
+                tree::make_folder(&path)?;
+                tree::set_mode(&path, if folder == "building" { 0o700 } else { 0o755 })?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn environments(&self) -> PathBuf {
+        self.root.join("envs")
+    }
+
+    pub(crate) fn request(&self, key: &str) -> PathBuf {
+        self.root.join("requests").join(key)
+    }
+
+    pub(crate) fn lock(&self, key: &str) -> PathBuf {
+        self.root.join("locks").join(key)
+    }
+
+    pub(crate) fn building(&self) -> PathBuf {
+        self.root.join("building")
+    }
+
+    /// INVARIANT: a file stands here only after its hash was found to be `sha256`.
+    pub(crate) fn wheel(&self, sha256: &str, file: &str) -> PathBuf {
+        self.root.join("wheels").join(sha256).join(file)
+    }
+
+    pub(crate) fn tool(&self, version: &str) -> PathBuf {
+        self.root.join("tools").join(format!("uv-{version}")).join("uv")
+    }
+
+    pub(crate) fn index(&self, name: &str) -> PathBuf {
+        self.root.join("index").join(format!("{name}.json"))
+    }
+
+    /// Writes a small file so that readers see all of it or none; `scratch` is the folder of the
+    /// build, so that a killed one leaves nothing elsewhere.
+    pub(crate) fn write_whole(&self, scratch: &Path, path: &Path, text: &str) -> Result<(), Error> {
+        let mut file = tempfile::NamedTempFile::new_in(scratch)
+            .map_err(|e| error::store("make a file in", scratch, &e))?;
+        file.write_all(text.as_bytes()).map_err(|e| error::store("write", path, &e))?;
+        tree::set_mode(file.path(), 0o644)?;
+        file.persist(path).map_err(|e| error::store("put into place", path, &e.error))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! Brings the files of a lock into the store: fetched in a jail, their hashes checked here.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::digest;
+use crate::error::{self, Detail, Error};
+use crate::inside;
+use crate::lock::Wheel;
+use crate::quote::quote;
+use crate::step::{Bench, Step};
+use crate::store::Store;
+use crate::tree;
+
+/// Room beside the files themselves.
+const SLACK_BYTES: u64 = 64 << 20;
+/// What a file may take when the lock does not say its size.
+const UNSTATED_BYTES: u64 = 1 << 30;
+
+/// Fetches what the store does not have, from `hosts` only; afterwards it has every file.
+pub(crate) fn fetch(
+    bench: &mut Bench<'_>,
+    store: &Store,
+    wheels: &[&Wheel],
+    hosts: &BTreeSet<String>,
+    time_ms_max: u64,
+) -> Result<(), Error> {
+    let missing: Vec<&Wheel> = wheels.iter().copied().filter(|wheel| !is_stored(store, wheel)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bench.progress.step(&format!("fetching {} package files", missing.len()));
+    let script = ("fetch.py", inside::FETCH_SCRIPT);
+    let arguments = [&inside::input("wheels.json"), inside::PROXY, inside::CERTIFICATES];
+    let size = |wheel: &&Wheel| wheel.size.unwrap_or(UNSTATED_BYTES);
+    let outputs = bench.run(Step {
+        inputs: vec![("fetch.py", script.1.to_owned()), ("wheels.json", listed(&missing))],
+        hosts: hosts.clone(),
+        time_ms_max,
+        scratch_bytes_max: missing.iter().map(size).fold(SLACK_BYTES, u64::saturating_add),
+        failed: (
+            Error::Wheel,
+            "a package file could not be fetched",
+            "check that the package index can be reached, then run again: what arrived is kept",
+        ),
+        ..Step::of_script("fetch", script, &arguments, bench.interpreter)
+    })?;
+    // All that arrived whole is kept, before the first bad one ends the build.
+    let taken: Vec<_> = missing.iter().map(|wheel| take(store, wheel, &outputs)).collect();
+    taken.into_iter().collect()
+}
+
+/// A folder of this build that holds the files of a lock, and nothing else, by hard link.
+pub(crate) fn gather(bench: &Bench<'_>, store: &Store, wheels: &[&Wheel]) -> Result<PathBuf, Error> {
+    let folder = bench.folder.join("wheels");
+    tree::make_folder(&folder)?;
+    for wheel in wheels {
+        let (from, to) = (store.wheel(&wheel.sha256, &wheel.file), folder.join(&wheel.file));
+        fs::hard_link(&from, &to).map_err(|e| error::store("link", &from, &e))?;
+    }
+    Ok(folder)
+}
+
+/// Whether the store has the file, with its hash checked again: a disk forgets.
+fn is_stored(store: &Store, wheel: &Wheel) -> bool {
+    let path = store.wheel(&wheel.sha256, &wheel.file);
+    match digest::of_file(&path) {
+        Ok((sha256, _)) if sha256 == wheel.sha256 => true,
+        Ok(_) => {
+            drop(tree::remove(&path));
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+fn listed(wheels: &[&Wheel]) -> String {
+    let list = wheels.iter().map(|wheel| {
+        serde_json::json!({
+            "url": wheel.url, "sha256": wheel.sha256, "name": wheel.file, "size": wheel.size,
+        })
+    });
+    serde_json::Value::Array(list.collect()).to_string()
+}
+
+/// Moves one fetched file into the store, if it is the one that was locked.
+fn take(store: &Store, wheel: &Wheel, outputs: &Path) -> Result<(), Error> {
+    let path = outputs.join("wheels").join(&wheel.sha256).join(&wheel.file);
+    if !fs::symlink_metadata(&path).is_ok_and(|about| about.is_file()) {
+        return Err(not_the_one(wheel, "the build step did not hand it over"));
+    }
+    let (sha256, _) = digest::of_file(&path).map_err(|e| error::store("read", &path, &e))?;
+    if sha256 != wheel.sha256 {
+        return Err(not_the_one(wheel, &format!("the lock says sha256 {}, the file has {sha256}", wheel.sha256)));
+    }
+    let place = store.wheel(&wheel.sha256, &wheel.file);
+    tree::make_folder(place.parent().unwrap_or(store.root()))?;
+    tree::set_mode(&path, 0o444)?;
+    tree::rename(&path, &place)
+}
+
+fn not_the_one(wheel: &Wheel, why: &str) -> Error {
+    Error::Wheel(Detail::new(
+        format!("the package file {} is not the one that was locked", quote(&wheel.file)),
+        why,
+        "run again; if it stays, the package index or a network in between changes files: tell its administrator",
+    ))
+}

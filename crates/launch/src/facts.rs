@@ -1,0 +1,80 @@
+//! Parent, outside: gathers the facts of the host that plans are made from. Reads, never changes.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::io::Errno;
+use stockade_core::facts::{HostFacts, Source, SourceKind, SystemEntry, SystemKind};
+
+/// Folders below `/` that programs of the machine are made of.
+const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32"];
+/// What programs need of `/etc`, each for whom:
+/// certificates (TLS), fonts (figures), the loader's cache, alternatives (BLAS, java), R's site files,
+/// java's, the time zone, MIME types, services and protocols (getservbyname).
+const ETC: [&str; 14] = [
+    "/etc/alternatives",
+    "/etc/ca-certificates",
+    "/etc/fonts",
+    "/etc/java-17-openjdk",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/mime.types",
+    "/etc/pki",
+    "/etc/protocols",
+    "/etc/R",
+    "/etc/services",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/timezone",
+];
+
+/// Gathers the facts, once at start.
+#[must_use]
+pub fn gather() -> HostFacts {
+    HostFacts {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        supervisor_pid: rustix::process::getpid().as_raw_nonzero().get().unsigned_abs(),
+        system: SYSTEM.into_iter().filter_map(entry).collect(),
+        etc: ETC.into_iter().filter_map(entry).collect(),
+        cpus: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
+    }
+}
+
+fn entry(path: &str) -> Option<SystemEntry> {
+    let status = std::fs::symlink_metadata(path).ok()?;
+    let kind = if status.is_symlink() {
+        SystemKind::Link(std::fs::read_link(path).ok()?.to_str()?.to_owned())
+    } else if status.is_dir() {
+        SystemKind::Folder
+    } else if status.is_file() {
+        SystemKind::File
+    } else {
+        return None;
+    };
+    Some(SystemEntry { path: path.to_owned(), kind })
+}
+
+/// Looks at a file or folder of the caller that is to be given to a run.
+///
+/// # Errors
+/// The system's answer; `EINVAL` when it is neither a file nor a folder (a socket, a device).
+pub fn source(path: &Path) -> Result<Source, Errno> {
+    let errno = |error: &std::io::Error| Errno::from_io_error(error).unwrap_or(Errno::INVAL);
+    let path = path.canonicalize().map_err(|error| errno(&error))?;
+    let status = std::fs::symlink_metadata(&path).map_err(|error| errno(&error))?;
+    let kind = if status.is_dir() {
+        SourceKind::Folder
+    } else if status.is_file() {
+        SourceKind::File { executable: status.mode() & 0o100 != 0 }
+    } else {
+        return Err(Errno::INVAL);
+    };
+    Ok(Source { path, device: status.dev(), inode: status.ino(), uid: status.uid(), gid: status.gid(), bytes: status.len(), kind })
+}
+
+/// The Landlock ABI of this kernel, 0 when it has none.
+#[must_use]
+pub fn landlock_abi() -> u32 {
+    crate::sys::landlock_abi()
+}

@@ -1,0 +1,156 @@
+//! What can go wrong in the launcher, and what to do next.
+
+use rustix::io::Errno;
+use stockade_core::layer::Layers;
+use stockade_core::text;
+use thiserror::Error;
+
+/// A run that did not start, or could not be followed to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Failure {
+    /// A step outside of the sandbox failed.
+    #[error("cannot {step} `{}`", text::shown(.object, 400))]
+    Outside {
+        /// What was done.
+        step: &'static str,
+        /// To what.
+        object: String,
+        /// The system's answer.
+        errno: Errno,
+    },
+    /// A step inside of the sandbox failed before the code started.
+    #[error("cannot {}{}", step.what(), object.as_ref().map_or_else(String::new, |object| format!(" `{}`", text::shown(object, 400))))]
+    Inside {
+        /// What was done.
+        step: Step,
+        /// The mount of the plan it was about.
+        object: Option<String>,
+        /// The system's answer.
+        errno: Errno,
+    },
+    /// The machine cannot give layers that the plan requires.
+    #[error("this machine cannot give what the run requires: {missing}")]
+    Missing {
+        /// What is missing.
+        missing: Layers,
+    },
+    /// An input is no longer what was asked about.
+    #[error("`{}` changed while the run was being prepared", text::shown(.path, 400))]
+    Changed {
+        /// The input.
+        path: String,
+    },
+    /// A writable share holds something that leads out.
+    #[error("cannot share `{}` writable: it holds {what} `{}`", text::shown(.path, 400), text::shown(.inner, 400))]
+    UnsafeShare {
+        /// The share.
+        path: String,
+        /// What was found.
+        inner: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The sandbox's init ended without a word.
+    #[error("the sandbox ended before it said how the code ended")]
+    Lost,
+    /// This process has several threads.
+    #[error("a sandbox can only be made by a process with one thread")]
+    Threads,
+}
+
+impl Failure {
+    /// Why, as the system says it.
+    #[must_use]
+    pub fn why(&self) -> String {
+        match self {
+            Self::Outside { errno, .. } | Self::Inside { errno, .. } => errno_text(*errno),
+            Self::Missing { .. } => "each is required by the policy or by --require".to_owned(),
+            Self::Changed { .. } => "its device or inode is another one than before".to_owned(),
+            Self::UnsafeShare { .. } => "code could speak to the host through it".to_owned(),
+            Self::Lost => "it was killed from outside, or the machine is out of memory".to_owned(),
+            Self::Threads => "the sandbox starts as a copy of this process, and a lock held by another thread would never open".to_owned(),
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn next(&self) -> String {
+        match self {
+            Self::Inside { step: Step::Namespaces | Step::Maps, .. } | Self::Outside { step: "make the namespaces of", .. } => {
+                "run `stockade doctor`: it says what this machine lacks and how to get it".to_owned()
+            }
+            Self::Inside { errno: Errno::NOSPC, .. } | Self::Outside { errno: Errno::NOSPC, .. } => "raise --limit scratch=SIZE or scratch-files=N, or free space".to_owned(),
+            Self::UnsafeShare { .. } => "remove it, or share read-only".to_owned(),
+            Self::Changed { .. } => "run it again".to_owned(),
+            Self::Missing { .. } | Self::Inside { .. } | Self::Outside { .. } | Self::Lost | Self::Threads => "run `stockade doctor`".to_owned(),
+        }
+    }
+}
+
+/// An errno as people read it: its text and its name's number.
+#[must_use]
+pub fn errno_text(errno: Errno) -> String {
+    let text = std::io::Error::from_raw_os_error(errno.raw_os_error()).to_string();
+    // The standard library appends "(os error N)".
+    text.to_lowercase()
+}
+
+macro_rules! steps {
+    ($($name:ident = $number:literal $text:literal,)*) => {
+        /// One step of the set-up inside, as the fixed failure frame names it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Step {
+            $(#[doc = $text] $name = $number,)*
+        }
+
+        impl Step {
+            /// Completes "cannot …".
+            #[must_use]
+            pub const fn what(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            pub(crate) fn parse(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+steps! {
+    Descriptors = 1 "close the caller's descriptors",
+    Session = 2 "start a session",
+    Supervisor = 3 "hear from the supervisor",
+    User = 4 "become the throw-away user",
+    ParentDeath = 5 "be tied to the supervisor's life",
+    Namespaces = 6 "make namespaces",
+    Maps = 7 "map the throw-away user",
+    HostName = 8 "set the host name",
+    Loopback = 9 "bring up the loopback interface",
+    Resolver = 10 "open the run's resolver",
+    Relay = 11 "open the relay's listener",
+    OpenSource = 12 "open",
+    SourceChanged = 13 "mount, because it changed meanwhile,",
+    RootFolder = 14 "make the root file system",
+    Scratch = 15 "make the scratch space",
+    Proc = 16 "mount the process file system",
+    Pivot = 17 "change to the new root",
+    Mount = 18 "mount",
+    Overlay = 19 "mount an overlay of",
+    Terminal = 20 "make a terminal",
+    ReadOnly = 21 "make the root read-only",
+    Fork = 22 "start the code's process",
+    Time = 23 "set the clocks",
+    LockMounts = 24 "lock the mounts",
+    Rlimits = 25 "set limits",
+    Capabilities = 26 "drop capabilities",
+    NoNewPrivileges = 27 "refuse new privileges",
+    Streams = 28 "connect the streams",
+    WorkingFolder = 29 "enter the working folder",
+    Landlock = 30 "set up Landlock",
+    Seccomp = 31 "load the system-call filter",
+    Missing = 32 "give every required layer",
+    Execute = 33 "execute the program",
+    Cgroup = 34 "enter the cgroup",
+}

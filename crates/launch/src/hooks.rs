@@ -1,0 +1,72 @@
+//! Doors for tests: fail the n-th system call, leave out one wall.
+//!
+//! Compiled in only with the feature `dangerous-test-hooks`; without it both functions are empty
+//! and no variable is read, so a release binary has no way to weaken itself.
+
+use rustix::io::Errno;
+use stockade_core::layer::Layer;
+
+/// Which side of the fork the process is on; each counts its own calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "dangerous-test-hooks"), expect(dead_code, reason = "read by the hooks only"))]
+pub(crate) enum Side {
+    /// The supervisor.
+    Outside,
+    /// The sandbox, from its birth to the execution of the code.
+    Inside,
+    /// The sandbox's init, after it has forked the code.
+    Init,
+}
+
+#[cfg(not(feature = "dangerous-test-hooks"))]
+mod doors {
+    use super::{Errno, Layer, Side};
+
+    pub(crate) const fn fault(_: &'static str) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    pub(crate) const fn removed(_: Layer) -> bool {
+        false
+    }
+
+    pub(crate) const fn enter(_: Side) {}
+}
+
+#[cfg(feature = "dangerous-test-hooks")]
+mod doors {
+    use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+    use super::{Errno, Layer, Side};
+
+    static SIDE: AtomicU8 = AtomicU8::new(0);
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+
+    fn name(side: u8) -> &'static str {
+        match side {
+            0 => "outside",
+            1 => "inside",
+            _ => "init",
+        }
+    }
+
+    /// Fails call number N of a side with EIO when `STOCKADE_TEST_FAULT=SIDE:N`.
+    pub(crate) fn fault(_: &'static str) -> Result<(), Errno> {
+        let Ok(wanted) = std::env::var("STOCKADE_TEST_FAULT") else { return Ok(()) };
+        let call = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
+        let here = format!("{}:{call}", name(SIDE.load(Ordering::Relaxed)));
+        if here == wanted { Err(Errno::IO) } else { Ok(()) }
+    }
+
+    /// Whether `STOCKADE_TEST_WITHOUT` names the layer.
+    pub(crate) fn removed(layer: Layer) -> bool {
+        std::env::var("STOCKADE_TEST_WITHOUT").is_ok_and(|names| names.split(',').any(|name| name == layer.name()))
+    }
+
+    pub(crate) fn enter(side: Side) {
+        SIDE.store(match side { Side::Outside => 0, Side::Inside => 1, Side::Init => 2 }, Ordering::Relaxed);
+        CALLS.store(0, Ordering::Relaxed);
+    }
+}
+
+pub(crate) use doors::{enter, fault, removed};

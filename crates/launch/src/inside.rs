@@ -1,0 +1,499 @@
+//! Child, inside, trusts nothing: from its birth to the execution of the code.
+//!
+//! Set-up order is the security property, so each phase is a type and each step consumes the one
+//! before: [`Born`] → [`Isolated`] → [`Rooted`] → [`Lowered`] → [`Sealed`]; only `Sealed` executes.
+//! Nothing here formats text: a failure is a step, a mount of the plan and an errno.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+use rustix::process::Resource;
+use stockade_core::facts::Source;
+use stockade_core::layer::{Layer, Layers};
+use stockade_core::paths;
+use stockade_core::plan::{Groups, INSIDE_ID, Mount, Permits, Plan};
+use stockade_core::request::{Network, RELAY_PORT, Streams};
+
+use crate::failure::Step;
+use crate::hooks::{self, Side};
+use crate::seccomp::Instruction;
+use crate::sys::{self, Forked};
+use crate::wire::{self, Event, Order, Received};
+use crate::{cgroup, init, root};
+
+const NEW_TIME: u64 = 0x80;
+const NEW_CGROUP: u64 = 0x0200_0000;
+const NEW_USER: u64 = 0x1000_0000;
+const NEW_MOUNT: u64 = 0x0002_0000;
+
+/// What went wrong inside: sent up as a fixed frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failed {
+    pub(crate) step: Step,
+    pub(crate) mount: u32,
+    pub(crate) errno: Errno,
+}
+
+/// Says of which step an errno is.
+pub(crate) trait At<T> {
+    fn at(self, step: Step) -> Result<T, Failed>;
+}
+
+impl<T> At<T> for Result<T, Errno> {
+    fn at(self, step: Step) -> Result<T, Failed> {
+        self.map_err(|errno| Failed { step, mount: u32::MAX, errno })
+    }
+}
+
+/// The descriptors a sandbox is born with. Nothing else of the caller enters.
+#[derive(Debug)]
+pub(crate) struct Kit {
+    /// The control socket.
+    pub(crate) control: OwnedFd,
+    /// Everything else.
+    pub(crate) rest: Rest,
+}
+
+/// A [`Kit`] without its control socket, which outlives every phase to tell of a failure.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    /// Standard input, output, error.
+    pub(crate) streams: [OwnedFd; 3],
+    /// The result descriptor, when the plan has one.
+    pub(crate) result: Option<OwnedFd>,
+    /// Mounts opened outside (by root), one slot a mount of the plan.
+    pub(crate) sources: Vec<Option<OwnedFd>>,
+    /// The host's `/proc`, to write id maps where no own one can be had; closed before the code.
+    pub(crate) host_proc: OwnedFd,
+    /// Through which this process lets itself into its cgroups (version 1).
+    pub(crate) doors: Vec<OwnedFd>,
+    /// What clone3 was asked to make new.
+    pub(crate) namespaces: Layers,
+    /// The compiled system-call filters of the code and of the init.
+    pub(crate) filter: Vec<Instruction>,
+    /// The same for the init.
+    pub(crate) init_filter: Vec<Instruction>,
+    /// The host's uptime, to let clocks begin at zero: seconds.
+    pub(crate) uptime_seconds: u64,
+}
+
+/// Runs the child's side to its end; tells a failure and ends the process.
+pub(crate) fn run(plan: &Plan, kit: Kit) -> ! {
+    hooks::enter(Side::Inside);
+    let control = sys::leak(kit.control);
+    let failed = match set_up(plan, kit.rest, control) {
+        Ok(never) => match never {},
+        Err(failed) => failed,
+    };
+    tell_failure(control, failed);
+    sys::exit_now(1)
+}
+
+/// Best effort: if the supervisor cannot be told, it sees the socket close.
+fn tell_failure(control: BorrowedFd<'_>, failed: Failed) {
+    if wire::tell(control, Event::Failed(failed.step as u8, failed.mount, failed.errno.raw_os_error()), None).is_err() {
+        sys::exit_now(2);
+    }
+}
+
+fn set_up(plan: &Plan, kit: Rest, control: BorrowedFd<'static>) -> Result<Infallible, Failed> {
+    Born::new(plan, kit, control)?.isolate()?.build_root()?.fork()?.seal()?.execute()
+}
+
+/// What every phase carries on.
+struct Carried<'p> {
+    plan: &'p Plan,
+    kit: Rest,
+    control: BorrowedFd<'static>,
+    enforced: Layers,
+}
+
+impl Carried<'_> {
+    fn enforce(&mut self, layer: Layer) {
+        self.enforced = self.enforced.with(layer);
+    }
+
+    fn tell(&self, event: Event, attached: Option<BorrowedFd<'_>>) -> Result<(), Failed> {
+        wire::tell(self.control, event, attached).at(Step::Supervisor)
+    }
+
+    fn wait_to_proceed(&self) -> Result<(), Failed> {
+        match wire::next_order(self.control).at(Step::Supervisor)? {
+            Received::Frame(Order::Proceed) => Ok(()),
+            Received::Frame(Order::Signal(_) | Order::Kill) | Received::Closed => Err(Errno::CANCELED).at(Step::Supervisor),
+        }
+    }
+}
+
+/// Just cloned; the host is still visible.
+struct Born<'p>(Carried<'p>);
+
+impl<'p> Born<'p> {
+    fn new(plan: &'p Plan, mut kit: Rest, control: BorrowedFd<'static>) -> Result<Self, Failed> {
+        let mut kept: Vec<RawFd> = [control.as_raw_fd(), kit.host_proc.as_raw_fd()].into();
+        kept.extend(kit.streams.iter().chain(&kit.result).chain(kit.sources.iter().flatten()).map(AsRawFd::as_raw_fd));
+        kept.sort_unstable();
+        for door in std::mem::take(&mut kit.doors) {
+            hooks::fault("cgroup").and_then(|()| cgroup::enter(door.as_fd())).at(Step::Cgroup)?;
+        }
+        // The init keeps no stream of the caller: from here on 0, 1 and 2 are the run's own pipes.
+        for (number, stream) in (0..).zip(&kit.streams) {
+            sys::place_descriptor(stream.as_fd(), number).at(Step::Descriptors)?;
+        }
+        sys::close_all_but(&kept).at(Step::Descriptors)?;
+        sys::ignore_terminal_signals();
+        sys::start_session().at(Step::Session)?;
+        let enforced = kit.namespaces;
+        let born = Self(Carried { plan, kit, control, enforced });
+        // The id maps are written outside.
+        born.0.wait_to_proceed()?;
+        Ok(born)
+    }
+
+    fn isolate(self) -> Result<Isolated<'p>, Failed> {
+        let Self(mut carried) = self;
+        sys::keep_capabilities().at(Step::User)?;
+        sys::become_user(INSIDE_ID, carried.plan.identity.groups == Groups::Dropped).at(Step::User)?;
+        sys::raise_capabilities().at(Step::User)?;
+        carried.enforce(Layer::ThrowAwayUser);
+        // The change of user took its own `/proc` files away from it; clocks are set through one.
+        sys::set_dumpable(true).at(Step::User)?;
+        // After the last change of user, which clears it.
+        sys::die_with_parent().at(Step::ParentDeath)?;
+        sys::set_host_name(b"sandbox").at(Step::HostName)?;
+        if carried.enforced.has(Layer::Network) {
+            open_listeners(&carried)?;
+        }
+        sys::make_mounts_private().at(Step::Mount)?;
+        Ok(Isolated(carried))
+    }
+}
+
+/// The run's own loopback: a resolver that always answers no, and a relay when one is granted.
+/// Both are served outside; this side keeps neither.
+fn open_listeners(carried: &Carried<'_>) -> Result<(), Failed> {
+    sys::bring_loopback_up().at(Step::Loopback)?;
+    let resolver = sys::bind_loopback(53, rustix::net::SocketType::DGRAM).at(Step::Resolver)?;
+    carried.tell(Event::Resolver, Some(resolver.as_fd()))?;
+    if carried.plan.network == Network::Relay {
+        let relay = sys::bind_loopback(RELAY_PORT, rustix::net::SocketType::STREAM).at(Step::Relay)?;
+        carried.tell(Event::Relay, Some(relay.as_fd()))?;
+    }
+    Ok(())
+}
+
+/// In namespaces of its own.
+struct Isolated<'p>(Carried<'p>);
+
+impl<'p> Isolated<'p> {
+    fn build_root(self) -> Result<Rooted<'p>, Failed> {
+        let Self(mut carried) = self;
+        let plan = carried.plan;
+        let sources = open_sources(plan, std::mem::take(&mut carried.kit.sources))?;
+        let mut root = root::Root::begin(plan)?;
+        carried.tell(Event::Scratch, Some(root.scratch()))?;
+        carried.enforce(Layer::Scratch);
+        if plan.mounts.iter().any(|mount| matches!(mount, Mount::Copied { .. })) {
+            carried.wait_to_proceed()?;
+        }
+        if root.enter()? {
+            carried.enforce(Layer::Proc);
+        }
+        for (number, (mount, source)) in (0..).zip(plan.mounts.iter().zip(&sources)) {
+            let mounted = root.mount(number, mount, source.as_ref().map(AsFd::as_fd));
+            match mounted.map_err(|failed| Failed { mount: number, ..failed })? {
+                root::Mounted::Done => {}
+                root::Mounted::OverlayRefused => {
+                    carried.tell(Event::OverlayRefused(number), None)?;
+                    carried.wait_to_proceed()?;
+                    root.mount_copy(number, mount)?;
+                }
+            }
+        }
+        let terminal = match plan.streams {
+            Streams::Pipes => None,
+            Streams::Terminal => Some(open_terminal(&carried)?),
+        };
+        root.finish()?;
+        carried.enforce(Layer::Root);
+        Ok(Rooted { carried, terminal })
+    }
+}
+
+/// Opens what the plan mounts, before the host is gone. What root could not be trusted to see the
+/// same from in here was opened outside.
+fn open_sources(plan: &Plan, opened: Vec<Option<OwnedFd>>) -> Result<Vec<Option<OwnedFd>>, Failed> {
+    let mut sources = opened;
+    sources.resize_with(plan.mounts.len(), || None);
+    for (number, (mount, slot)) in (0..).zip(plan.mounts.iter().zip(&mut sources)) {
+        if slot.is_some() {
+            continue;
+        }
+        *slot = open_source(mount).map_err(|failed| Failed { mount: number, ..failed })?;
+    }
+    Ok(sources)
+}
+
+pub(crate) fn open_source(mount: &Mount) -> Result<Option<OwnedFd>, Failed> {
+    match mount {
+        Mount::System { path, .. } | Mount::Device { target: path } => {
+            let path = root::c_path(path.as_str())?;
+            sys::open_tree(rustix::fs::CWD, &path, true).map(Some).at(Step::OpenSource)
+        }
+        Mount::Layered { source, .. } | Mount::CopyOnWrite { source, .. } | Mount::Shared { source, .. } => open_given(source).map(Some),
+        Mount::Copied { .. } | Mount::Link { .. } | Mount::File { .. } | Mount::Scratch { .. } | Mount::Terminals | Mount::Proc => Ok(None),
+    }
+}
+
+/// Opens a caller's tree, compares it with what was decided about, and clones its mount.
+fn open_given(source: &Source) -> Result<OwnedFd, Failed> {
+    let path = CString::new(source.path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::INVAL).at(Step::OpenSource)?;
+    let folder = sys::open_without_links(&path, OFlags::PATH | OFlags::DIRECTORY).at(Step::OpenSource)?;
+    let status = rustix::fs::fstat(&folder).at(Step::OpenSource)?;
+    if (status.st_dev, status.st_ino) != (source.device, source.inode) {
+        return Err(Errno::STALE).at(Step::SourceChanged);
+    }
+    sys::open_tree(folder.as_fd(), c"", true).at(Step::OpenSource)
+}
+
+/// The terminal of the code: its master side goes outside.
+fn open_terminal(carried: &Carried<'_>) -> Result<OwnedFd, Failed> {
+    use rustix::pty::OpenptFlags;
+    let master = rustix::fs::open("/dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, rustix::fs::Mode::empty()).at(Step::Terminal)?;
+    rustix::pty::unlockpt(&master).at(Step::Terminal)?;
+    let terminal = rustix::pty::ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).at(Step::Terminal)?;
+    carried.tell(Event::Terminal, Some(master.as_fd()))?;
+    Ok(terminal)
+}
+
+/// The new root is mounted, the old one gone.
+struct Rooted<'p> {
+    carried: Carried<'p>,
+    terminal: Option<OwnedFd>,
+}
+
+impl<'p> Rooted<'p> {
+    /// Splits: this process becomes the init and never returns; its child goes on to the code.
+    fn fork(self) -> Result<Lowered<'p>, Failed> {
+        let Self { mut carried, terminal } = self;
+        if sys::unshare(NEW_CGROUP).is_ok() {
+            carried.enforce(Layer::CgroupNamespace);
+        }
+        if begin_clocks_at_zero(&carried).is_ok() {
+            carried.enforce(Layer::TimeNamespace);
+        }
+        sys::set_no_new_privileges().at(Step::NoNewPrivileges)?;
+        // Before the fork, so that the init is unreadable before anything else lives beside it.
+        sys::set_dumpable(false).at(Step::ParentDeath)?;
+        match sys::clone_into(0, None).at(Step::Fork)? {
+            Forked::Child => {}
+            Forked::Parent { pid, .. } => init::guard(pid, carried.control, &carried.kit.init_filter),
+        }
+        // Its own `/proc` files belong to it again: the id maps below are written there.
+        sys::set_dumpable(true).at(Step::ParentDeath)?;
+        sys::die_with_parent().at(Step::ParentDeath)?;
+        lock_mounts(&mut carried)?;
+        sys::start_session().at(Step::Session)?;
+        connect_streams(&carried, terminal.as_ref())?;
+        set_rlimits(&mut carried)?;
+        Ok(Lowered(carried))
+    }
+}
+
+/// Makes monotonic and boot clocks of the code count from now (time_namespaces(7)).
+fn begin_clocks_at_zero(carried: &Carried<'_>) -> Result<(), Errno> {
+    if carried.kit.uptime_seconds == 0 {
+        return Err(Errno::NOTSUP);
+    }
+    sys::unshare(NEW_TIME)?;
+    let mut text = [0_u8; 96];
+    let length = {
+        use std::io::Write;
+        let mut rest = text.as_mut_slice();
+        let seconds = carried.kit.uptime_seconds;
+        write!(rest, "monotonic -{seconds} 0\nboottime -{seconds} 0\n").map_err(|_| Errno::OVERFLOW)?;
+        96 - rest.len()
+    };
+    sys::write_kernel_file(carried.kit.host_proc.as_fd(), c"self/timens_offsets", text.get(..length).unwrap_or_default())
+}
+
+/// A second user namespace: mounts made in the first are locked for it, whatever it may become.
+fn lock_mounts(carried: &mut Carried<'_>) -> Result<(), Failed> {
+    if hooks::removed(Layer::LockedMounts) {
+        return Ok(());
+    }
+    match sys::unshare(NEW_USER | NEW_MOUNT) {
+        Ok(()) => {}
+        // The kernel's limit on nested namespaces is reached: the layer is missing and the report says so.
+        Err(Errno::NOSPC | Errno::USERS) => return Ok(()),
+        Err(errno) => return Err(errno).at(Step::LockMounts),
+    }
+    let proc = carried.kit.host_proc.as_fd();
+    sys::write_kernel_file(proc, c"self/uid_map", b"1000 1000 1").at(Step::LockMounts)?;
+    // Without this the kernel refuses gid_map to whoever lacks the right in the parent namespace.
+    sys::write_kernel_file(proc, c"self/setgroups", b"deny").at(Step::LockMounts)?;
+    sys::write_kernel_file(proc, c"self/gid_map", b"1000 1000 1").at(Step::LockMounts)?;
+    carried.enforce(Layer::LockedMounts);
+    Ok(())
+}
+
+fn connect_streams(carried: &Carried<'_>, terminal: Option<&OwnedFd>) -> Result<(), Failed> {
+    if let Some(terminal) = terminal {
+        sys::take_terminal(terminal.as_fd()).at(Step::Streams)?;
+        for number in 0..3 {
+            sys::place_descriptor(terminal.as_fd(), number).at(Step::Streams)?;
+        }
+    }
+    if let Some(result) = &carried.kit.result {
+        sys::place_descriptor(result.as_fd(), 3).at(Step::Streams)?;
+    }
+    Ok(())
+}
+
+fn set_rlimits(carried: &mut Carried<'_>) -> Result<(), Failed> {
+    if hooks::removed(Layer::Rlimits) {
+        return Ok(());
+    }
+    let limits = &carried.plan.limits;
+    for (resource, most) in [
+        (Resource::Core, 0),
+        (Resource::Nofile, limits.open_files),
+        (Resource::Fsize, limits.file_bytes),
+        // Per user namespace here, so it bounds the tree (see DESIGN, traps).
+        (Resource::Nproc, limits.processes),
+        (Resource::Cpu, limits.cpu_ms.div_ceil(1_000).max(1)),
+        (Resource::Memlock, 64 << 20),
+        (Resource::Msgqueue, 1 << 20),
+        (Resource::Rtprio, 0),
+        (Resource::Nice, 0),
+    ] {
+        sys::limit(resource, most).at(Step::Rlimits)?;
+    }
+    carried.enforce(Layer::Rlimits);
+    Ok(())
+}
+
+/// The code's own process, not yet sealed.
+struct Lowered<'p>(Carried<'p>);
+
+impl<'p> Lowered<'p> {
+    fn seal(self) -> Result<Sealed<'p>, Failed> {
+        let Self(mut carried) = self;
+        if !hooks::removed(Layer::NoCapabilities) {
+            sys::drop_capabilities().at(Step::Capabilities)?;
+            carried.enforce(Layer::NoCapabilities);
+        }
+        if !hooks::removed(Layer::NoNewPrivileges) {
+            sys::set_no_new_privileges().at(Step::NoNewPrivileges)?;
+            carried.enforce(Layer::NoNewPrivileges);
+        }
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        rustix::process::chdir(paths::JOB).at(Step::WorkingFolder)?;
+        sys::reset_signals().at(Step::Streams)?;
+        seal_files(&mut carried)?;
+        let kept = if carried.kit.result.is_some() { vec![3, carried.control.as_raw_fd()] } else { vec![carried.control.as_raw_fd()] };
+        sys::close_all_but(&kept).at(Step::Descriptors)?;
+        let listener = seal_calls(&mut carried)?;
+        let missing = carried.plan.required.missing_from(carried.enforced.with(Layer::Cgroup));
+        if !missing.is_empty() {
+            return Err(Failed { step: Step::Missing, mount: missing.bits(), errno: Errno::NOTSUP });
+        }
+        carried.tell(Event::Sealed(carried.enforced.bits()), listener.as_ref().map(AsFd::as_fd))?;
+        drop(listener);
+        Ok(Sealed(carried))
+    }
+}
+
+fn seal_calls(carried: &mut Carried<'_>) -> Result<Option<OwnedFd>, Failed> {
+    if hooks::removed(Layer::Seccomp) {
+        return Ok(None);
+    }
+    let listener = sys::load_filter(&carried.kit.filter, true).at(Step::Seccomp)?;
+    carried.enforce(Layer::Seccomp);
+    Ok(listener)
+}
+
+/// Landlock: what the kernel's ABI knows, all of it handled, and only the plan's paths permitted.
+fn seal_files(carried: &mut Carried<'_>) -> Result<(), Failed> {
+    use landlock::{ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope};
+    let known = sys::landlock_abi();
+    if hooks::removed(Layer::Landlock) || known == 0 {
+        return Ok(());
+    }
+    hooks::fault("landlock").at(Step::Landlock)?;
+    let abi = ABI::V7;
+    let refused = |_| Errno::OPNOTSUPP;
+    let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(AccessFs::from_all(abi)).map_err(refused).at(Step::Landlock)?;
+    if !hooks::removed(Layer::Scopes) {
+        ruleset = ruleset.scope(Scope::from_all(abi)).map_err(refused).at(Step::Landlock)?;
+    }
+    let mut created = ruleset.create().map_err(refused).at(Step::Landlock)?;
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let write = AccessFs::from_all(abi) & !BitFlags::from(AccessFs::MakeChar) & !BitFlags::from(AccessFs::MakeBlock);
+    for rule in &carried.plan.landlock {
+        let access = match rule.permits {
+            Permits::List => AccessFs::ReadDir.into(),
+            Permits::Read => read,
+            Permits::Execute => read | AccessFs::Execute,
+            Permits::Write => write,
+            Permits::Devices => read | AccessFs::WriteFile | AccessFs::IoctlDev | AccessFs::Truncate,
+        };
+        let path = root::c_path(rule.path.as_str())?;
+        let folder = match rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty()) {
+            // `/opt` exists only when something is mounted there.
+            Err(Errno::NOENT) => continue,
+            other => other.at(Step::Landlock)?,
+        };
+        created = created.add_rule(PathBeneath::new(folder, access)).map_err(refused).at(Step::Landlock)?;
+    }
+    let status = created.restrict_self().map_err(refused).at(Step::Landlock)?;
+    if status.ruleset != landlock::RulesetStatus::NotEnforced {
+        carried.enforce(Layer::Landlock);
+        // Scopes exist from ABI 6 on (Linux 6.12).
+        if known >= 6 && !hooks::removed(Layer::Scopes) {
+            carried.enforce(Layer::Scopes);
+        }
+    }
+    Ok(())
+}
+
+/// Descriptors closed, Landlock and seccomp on.
+struct Sealed<'p>(Carried<'p>);
+
+impl Sealed<'_> {
+    fn execute(self) -> Result<Infallible, Failed> {
+        let Self(carried) = self;
+        let word = |text: &String| CString::new(text.as_bytes()).map_err(|_| Errno::INVAL);
+        let argv: Vec<CString> = carried.plan.argv.iter().map(word).collect::<Result<_, _>>().at(Step::Execute)?;
+        let vars: Vec<CString> = carried.plan.vars.iter().map(|(name, value)| word(&format!("{name}={value}"))).collect::<Result<_, _>>().at(Step::Execute)?;
+        let program = carried.plan.argv.first().map_or("", String::as_str);
+        Err(search_and_execute(program, carried.plan.vars.get("PATH").map_or("", String::as_str), &argv, &vars)).at(Step::Execute)
+    }
+}
+
+/// As execvp(3): a name without a slash is looked up in `PATH`; "permission denied" somewhere
+/// outlasts "not found" elsewhere.
+fn search_and_execute(program: &str, search: &str, argv: &[CString], vars: &[CString]) -> Errno {
+    let try_one = |path: String| CString::new(path).map_or(Errno::INVAL, |path| sys::execute(&path, argv, vars));
+    if program.contains('/') || program.is_empty() {
+        return try_one(program.to_owned());
+    }
+    let mut worst = Errno::NOENT;
+    for folder in search.split(':') {
+        match try_one(format!("{folder}/{program}")) {
+            Errno::NOENT | Errno::NOTDIR => {}
+            Errno::ACCESS => worst = Errno::ACCESS,
+            errno => return errno,
+        }
+    }
+    worst
+}
+
+/// What new mounts of the host's files get.
+pub(crate) fn read_only() -> MountAttrFlags {
+    MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV
+}

@@ -1,0 +1,28 @@
+//! Plan → running sandbox → outcome.
+//!
+//! The only crate that makes sandboxes. It knows neither policy nor users, uses no async runtime,
+//! and believes nothing that comes from inside.
+
+mod cgroup;
+pub mod collect;
+pub mod facts;
+mod failure;
+mod hooks;
+mod init;
+mod inside;
+mod neutralise;
+mod outside;
+mod resolver;
+mod root;
+mod seccomp;
+mod stage;
+mod streams;
+mod supervise;
+mod sys;
+mod watch;
+mod wire;
+
+pub use failure::{Failure, Step, errno_text};
+pub use outside::{Running, start};
+pub use streams::{Input, Output, Streams};
+pub use supervise::{Area, Finished};

@@ -1,0 +1,364 @@
+//! Parent, outside, may still be privileged: from a recorded plan to code that runs.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::pipe::PipeFlags;
+use rustix::process::Pid;
+use stockade_core::audit::Recorded;
+use stockade_core::layer::{Layer, Layers};
+use stockade_core::plan::{Groups, INSIDE_ID, Identity, Mount, Plan};
+use stockade_core::request::{CgroupMode, ResultDescriptor};
+
+use crate::cgroup::{self, Group};
+use crate::failure::{Failure, Step};
+use crate::hooks::{self, Side};
+use crate::inside::{self, Kit, Rest};
+use crate::seccomp::{self, Telling};
+use crate::stage::{self, Staged};
+use crate::streams::Streams;
+use crate::supervise::Finished;
+use crate::sys::{self, Forked};
+use crate::wire::{self, Event, Order, Received};
+
+const NAMESPACES: [(u64, Layer); 6] = [
+    (0x1000_0000, Layer::UserNamespace),
+    (0x0002_0000, Layer::MountNamespace),
+    (0x2000_0000, Layer::PidNamespace),
+    (0x4000_0000, Layer::Network),
+    (0x0800_0000, Layer::IpcNamespace),
+    (0x0400_0000, Layer::UtsNamespace),
+];
+
+/// What the init may call, and nothing else.
+const INIT_PROFILE: &str = include_str!("../../../profiles/init.txt");
+
+/// Says of what an errno is.
+pub(crate) fn failed(step: &'static str, object: impl Into<String>) -> impl FnOnce(Errno) -> Failure {
+    let object = object.into();
+    move |errno| Failure::Outside { step, object, errno }
+}
+
+/// A sandbox whose code runs. Dropping it kills everything inside.
+#[derive(Debug)]
+pub struct Running {
+    pub(crate) plan: Plan,
+    pub(crate) control: OwnedFd,
+    pub(crate) init: Pid,
+    pub(crate) init_pidfd: OwnedFd,
+    pub(crate) ends: Ends,
+    pub(crate) scratch: Option<OwnedFd>,
+    pub(crate) resolver: Option<OwnedFd>,
+    pub(crate) relay: Option<OwnedFd>,
+    pub(crate) terminal: Option<OwnedFd>,
+    pub(crate) refusals: Option<OwnedFd>,
+    pub(crate) group: Option<Group>,
+    pub(crate) enforced: Layers,
+    pub(crate) staged: Vec<Staged>,
+    pub(crate) copied_mounts: Vec<u32>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) started: Instant,
+    reaped: bool,
+}
+
+/// The supervisor's ends of the run's pipes.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) input: OwnedFd,
+    pub(crate) output: OwnedFd,
+    pub(crate) error: OwnedFd,
+    pub(crate) result: Option<OwnedFd>,
+}
+
+/// Starts the run of a plan that is on record; returns when the code is about to run.
+///
+/// # Errors
+/// [`Failure`]; then no process runs and nothing is left mounted or in a cgroup.
+pub fn start(recorded: Recorded) -> Result<Running, Failure> {
+    hooks::enter(Side::Outside);
+    if !sys::single_threaded() {
+        return Err(Failure::Threads);
+    }
+    let plan = recorded.into_plan();
+    let mut notes = Vec::new();
+    let group = make_group(&plan, &mut notes)?;
+    let sources = open_sources_as_root(&plan)?;
+    let (ends, streams, result) = pipes(&plan)?;
+    let (control, control_inside) = control_pair()?;
+    let host_proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(failed("open", "/proc"))?;
+    let rest = Rest {
+        streams,
+        result,
+        sources,
+        host_proc,
+        doors: group.as_ref().map_or_else(|| Ok(Vec::new()), Group::doors).map_err(|bad| cgroup_failure(&bad))?,
+        namespaces: namespaces_wanted(),
+        filter: seccomp::compile(&plan.syscalls, Telling::Listener).map_err(|_| failed("compile", "profiles/seccomp.txt")(Errno::TOOBIG))?,
+        init_filter: init_filter(&plan)?,
+        uptime_seconds: uptime_seconds(),
+    };
+    let flags = NAMESPACES.iter().filter(|(_, layer)| rest.namespaces.has(*layer)).fold(0, |flags, (flag, _)| flags | flag);
+    let kit = Kit { control: control_inside, rest };
+    let forked = sys::clone_into(flags, group.as_ref().and_then(Group::fd)).map_err(failed("make the namespaces of", plan.run.clone()))?;
+    let (init, init_pidfd) = match forked {
+        Forked::Child => {
+            drop((ends, control));
+            inside::run(&plan, kit)
+        }
+        Forked::Parent { pid, pidfd } => (pid, pidfd),
+    };
+    drop(kit);
+    let mut running = Running {
+        plan,
+        control,
+        init,
+        init_pidfd,
+        ends,
+        scratch: None,
+        resolver: None,
+        relay: None,
+        terminal: None,
+        refusals: None,
+        enforced: Layers::of(&[if group.is_some() { Layer::Cgroup } else { Layer::Watchdog }]),
+        group,
+        staged: Vec::new(),
+        copied_mounts: Vec::new(),
+        notes,
+        started: Instant::now(),
+        reaped: false,
+    };
+    running.bring_up()?;
+    Ok(running)
+}
+
+fn namespaces_wanted() -> Layers {
+    NAMESPACES.iter().map(|(_, layer)| *layer).filter(|layer| !hooks::removed(*layer)).fold(Layers::NONE, Layers::with)
+}
+
+fn init_filter(plan: &Plan) -> Result<Vec<seccomp::Instruction>, Failure> {
+    let bad = || failed("compile", "profiles/init.txt")(Errno::INVAL);
+    let profile = stockade_core::syscalls::Profile::parse(INIT_PROFILE, plan.syscalls.architecture()).map_err(|_| bad())?;
+    seccomp::compile(&profile, Telling::Listener).map_err(|_| bad())
+}
+
+/// Whole seconds since the machine started, 0 when that is not known.
+fn uptime_seconds() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    u64::try_from(now.tv_sec).unwrap_or(0)
+}
+
+/// The run's cgroup, made before its first process so that nothing in it is ever outside.
+fn make_group(plan: &Plan, notes: &mut Vec<String>) -> Result<Option<Group>, Failure> {
+    if plan.cgroup == CgroupMode::Off || hooks::removed(Layer::Cgroup) {
+        return Ok(None);
+    }
+    let available = cgroup::find();
+    // What earlier, killed supervisors left; what cannot be removed is the next one's.
+    drop(cgroup::sweep(&available));
+    match Group::create(&available, &plan.run, &tree_limits(plan)) {
+        Ok(group) => Ok(Some(group)),
+        Err(why) if plan.required.has(Layer::Cgroup) => Err(cgroup_failure(&why)),
+        Err(why) => {
+            notes.push(format!("no cgroup: {why}; memory and CPU are watched, which is approximate"));
+            Ok(None)
+        }
+    }
+}
+
+fn cgroup_failure(why: &cgroup::Failure) -> Failure {
+    Failure::Outside { step: "make the cgroup of", object: why.to_string(), errno: why.errno() }
+}
+
+/// The limits on the tree, as cgroups and the watchdog take them; two processes are ours.
+pub(crate) fn tree_limits(plan: &Plan) -> cgroup::Limits {
+    cgroup::Limits {
+        memory_bytes: plan.limits.memory_bytes,
+        pids: plan.limits.processes.saturating_add(2),
+        cpu_percent: u32::try_from(plan.limits.cpu_percent).unwrap_or(u32::MAX),
+    }
+}
+
+/// Root can open what its throw-away user cannot, so it opens the sources itself, and maps the
+/// owner of each given folder to the throw-away user.
+fn open_sources_as_root(plan: &Plan) -> Result<Vec<Option<OwnedFd>>, Failure> {
+    if plan.identity.groups != Groups::Dropped {
+        return Ok(Vec::new());
+    }
+    let mut sources = Vec::with_capacity(plan.mounts.len());
+    for mount in &plan.mounts {
+        let opened = match mount {
+            Mount::Layered { source, .. } | Mount::CopyOnWrite { source, .. } | Mount::Shared { source, .. } => {
+                let shown = source.path.to_string_lossy().into_owned();
+                let tree = inside::open_source(mount).map_err(|bad| open_failure(&shown, bad))?;
+                if let (Some(tree), Mount::CopyOnWrite { .. } | Mount::Shared { .. }) = (&tree, mount) {
+                    stage::map_owner(tree.as_fd(), source, plan.identity).map_err(failed("map the owner of", shown))?;
+                }
+                tree
+            }
+            _ => None,
+        };
+        sources.push(opened);
+    }
+    Ok(sources)
+}
+
+fn open_failure(path: &str, bad: inside::Failed) -> Failure {
+    match bad.step {
+        Step::SourceChanged => Failure::Changed { path: path.to_owned() },
+        _ => Failure::Outside { step: "open", object: path.to_owned(), errno: bad.errno },
+    }
+}
+
+type Pipes = (Ends, [OwnedFd; 3], Option<OwnedFd>);
+
+fn pipes(plan: &Plan) -> Result<Pipes, Failure> {
+    let pipe = || {
+        hooks::fault("pipe").and_then(|()| rustix::pipe::pipe_with(PipeFlags::CLOEXEC)).map_err(failed("make the pipes of", plan.run.clone()))
+    };
+    let (input_inside, input) = pipe()?;
+    let (output, output_inside) = pipe()?;
+    let (error, error_inside) = pipe()?;
+    let (result, result_inside) = match plan.result {
+        ResultDescriptor::Open => pipe().map(|(out, inside)| (Some(out), Some(inside)))?,
+        ResultDescriptor::None => (None, None),
+    };
+    for end in [&input, &output, &error].into_iter().chain(&result) {
+        rustix::io::ioctl_fionbio(end, true).map_err(failed("set up the pipes of", plan.run.clone()))?;
+    }
+    Ok((Ends { input, output, error, result }, [input_inside, output_inside, error_inside], result_inside))
+}
+
+fn control_pair() -> Result<(OwnedFd, OwnedFd), Failure> {
+    hooks::fault("socketpair")
+        .and_then(|()| rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None))
+        .map_err(failed("make the control socket of", "the sandbox"))
+}
+
+impl Running {
+    /// The relay's listener, to be served by a process outside; there is one when the plan has a relay.
+    pub const fn take_relay(&mut self) -> Option<OwnedFd> {
+        self.relay.take()
+    }
+
+    /// Follows the run to its end.
+    ///
+    /// # Errors
+    /// [`Failure`] when the sandbox ended without a word; everything in it is dead then.
+    pub fn wait(self, streams: Streams<'_>) -> Result<Finished, Failure> {
+        crate::supervise::wait(self, streams)
+    }
+
+    /// From a cloned child to sealed code: maps, staging, descriptors.
+    fn bring_up(&mut self) -> Result<(), Failure> {
+        write_id_maps(self.init, self.plan.identity)?;
+        self.proceed()?;
+        loop {
+            let (event, attached) = match wire::next_event(self.control.as_fd()) {
+                Ok(Received::Frame(frame)) => frame,
+                Ok(Received::Closed) | Err(Errno::CONNRESET) => return Err(Failure::Lost),
+                Err(errno) => return Err(failed("hear from", "the sandbox")(errno)),
+            };
+            match event {
+                Event::Scratch => self.stage_files(attached)?,
+                Event::OverlayRefused(mount) => self.stage_copy(mount)?,
+                Event::Resolver => self.resolver = attached,
+                Event::Relay => self.relay = attached,
+                Event::Terminal => self.terminal = attached,
+                Event::Failed(step, mount, errno) => return Err(self.inside_failure(step, mount, errno)),
+                Event::Sealed(layers) => {
+                    self.enforced = self.enforced.and(Layers::from_bits(layers));
+                    self.refusals = attached;
+                    self.started = Instant::now();
+                    return self.check_required();
+                }
+                Event::Exited(_) | Event::Drained(_) => return Err(Failure::Lost),
+            }
+        }
+    }
+
+    /// The last look, outside: what the plan requires is in force, or the code does not run on.
+    fn check_required(&self) -> Result<(), Failure> {
+        let missing = self.plan.required.missing_from(self.enforced);
+        if missing.is_empty() { Ok(()) } else { Err(Failure::Missing { missing }) }
+    }
+
+    fn proceed(&self) -> Result<(), Failure> {
+        wire::order(self.control.as_fd(), Order::Proceed).map_err(|errno| match errno {
+            Errno::PIPE | Errno::CONNRESET => Failure::Lost,
+            errno => failed("speak to", "the sandbox")(errno),
+        })
+    }
+
+    fn stage_files(&mut self, scratch: Option<OwnedFd>) -> Result<(), Failure> {
+        let scratch = scratch.ok_or(Failure::Lost)?;
+        self.staged = stage::copy_files(&self.plan, scratch.as_fd())?;
+        let waits = self.plan.mounts.iter().any(|mount| matches!(mount, Mount::Copied { .. }));
+        self.scratch = Some(scratch);
+        if waits { self.proceed() } else { Ok(()) }
+    }
+
+    fn stage_copy(&mut self, number: u32) -> Result<(), Failure> {
+        let mount = usize::try_from(number).ok().and_then(|index| self.plan.mounts.get(index));
+        let (Some(Mount::CopyOnWrite { source, hidden, .. }), Some(scratch)) = (mount, &self.scratch) else {
+            let object = mount.map(ToString::to_string);
+            return Err(Failure::Inside { step: Step::Overlay, object, errno: Errno::OPNOTSUPP });
+        };
+        let copied = stage::copy_tree(source, hidden, scratch.as_fd(), number, self.plan.identity, &self.plan.limits)?;
+        self.notes.push(format!("`{}` was copied: the kernel refused an overlay", stockade_core::text::shown(&source.path.to_string_lossy(), 200)));
+        self.staged.extend(copied);
+        self.copied_mounts.push(number);
+        self.proceed()
+    }
+
+    pub(crate) fn inside_failure(&self, step: u8, mount: u32, errno: i32) -> Failure {
+        let Some(step) = Step::parse(step) else { return Failure::Lost };
+        if step == Step::Missing {
+            return Failure::Missing { missing: Layers::from_bits(mount) };
+        }
+        let object = usize::try_from(mount).ok().and_then(|index| self.plan.mounts.get(index)).map(ToString::to_string);
+        Failure::Inside { step, object, errno: Errno::from_raw_os_error(errno) }
+    }
+
+    /// Waits for the init's end and takes what it and everything it waited for used.
+    pub(crate) fn reap_init(&mut self) -> Option<sys::Ended> {
+        let ended = sys::reap(self.init.as_raw_nonzero().get(), true).ok().flatten();
+        self.reaped = true;
+        ended
+    }
+}
+
+impl Drop for Running {
+    /// Kills the init, and with it, by the kernel, everything inside; waits until it is gone.
+    fn drop(&mut self) {
+        if self.reaped {
+            return;
+        }
+        // It may be gone already; the wait below is what counts.
+        drop(rustix::process::pidfd_send_signal(&self.init_pidfd, rustix::process::Signal::KILL));
+        drop(self.reap_init());
+    }
+}
+
+/// One id of the sandbox is one id outside; nothing else is mapped.
+fn write_id_maps(init: Pid, identity: Identity) -> Result<(), Failure> {
+    let folder = format!("/proc/{}", init.as_raw_nonzero());
+    let folder = rustix::fs::open(folder.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(failed("open", folder.clone()))?;
+    let write = |name: &std::ffi::CStr, text: &str| {
+        sys::write_kernel_file(folder.as_fd(), name, text.as_bytes()).map_err(failed("write", format!("the sandbox's {}", name.to_string_lossy())))
+    };
+    write(c"uid_map", &format!("{INSIDE_ID} {} 1", identity.outside_uid))?;
+    if identity.groups == Groups::Unmapped {
+        // An ordinary user may map a group only after giving up setgroups(2), user_namespaces(7).
+        write(c"setgroups", "deny")?;
+    }
+    write(c"gid_map", &format!("{INSIDE_ID} {} 1", identity.outside_gid))
+}
+
+/// The host's view of a mount's folder on scratch.
+pub(crate) fn scratch_part(scratch: BorrowedFd<'_>, number: u32) -> Result<OwnedFd, Errno> {
+    let name = crate::root::scratch_folder(number);
+    rustix::fs::openat2(scratch, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS)
+}

@@ -1,0 +1,214 @@
+//! Parent, outside: copies files into the run's scratch before the code runs, and maps owners.
+//!
+//! Sources are read with the caller's rights; the scratch is the run's own tmpfs, so sizes are
+//! bounded by the kernel as well as here.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
+use rustix::io::Errno;
+use stockade_core::facts::{Source, SourceKind};
+use stockade_core::limits::Limits;
+use stockade_core::plan::{Identity, Mount, Plan};
+
+use crate::failure::Failure;
+use crate::hooks;
+use crate::outside::{failed, scratch_part};
+use crate::sys::{self, Forked};
+
+/// A file that was copied in, as it was when the code started.
+#[derive(Clone, Debug)]
+pub struct Staged {
+    /// The mount of the plan whose scratch folder holds it.
+    pub(crate) mount: u32,
+    /// Its path below that folder.
+    pub(crate) path: String,
+    /// The original.
+    pub(crate) original: std::path::PathBuf,
+    /// Inode, size and change time of the copy.
+    pub(crate) status: Stat,
+}
+
+/// Copies every single file of the plan to where the code will find it.
+pub(crate) fn copy_files(plan: &Plan, scratch: BorrowedFd<'_>) -> Result<Vec<Staged>, Failure> {
+    let mut staged = Vec::new();
+    for mount in &plan.mounts {
+        let Mount::Copied { source, target } = mount else { continue };
+        let shown = source.path.to_string_lossy().into_owned();
+        let (number, path) = home_of(plan, target.as_str()).ok_or_else(|| failed("stage", shown.clone())(Errno::NOTDIR))?;
+        let folder = scratch_part(scratch, number).map_err(failed("stage", shown.clone()))?;
+        let file = open_file(source)?;
+        let executable = source.kind == SourceKind::File { executable: true };
+        let status = copy_file(&file, folder.as_fd(), &path, executable, plan.identity, plan.limits.file_bytes).map_err(failed("stage", shown))?;
+        staged.push(Staged { mount: number, path, original: source.path.clone(), status });
+    }
+    Ok(staged)
+}
+
+/// The deepest writable mount that holds the path, and the path below it.
+fn home_of(plan: &Plan, target: &str) -> Option<(u32, String)> {
+    (0..)
+        .zip(&plan.mounts)
+        .filter_map(|(number, mount)| match mount {
+            Mount::Scratch { target: folder, .. } | Mount::CopyOnWrite { target: folder, .. } => Some((number, folder)),
+            _ => None,
+        })
+        .filter_map(|(number, folder)| Some((folder.as_str().len(), number, format!("/{target}").strip_prefix('/')?.strip_prefix(folder.as_str())?.strip_prefix('/')?.to_owned())))
+        .max_by_key(|(depth, ..)| *depth)
+        .map(|(_, number, path)| (number, path))
+}
+
+/// Opens a caller's file and compares it with what was decided about.
+fn open_file(source: &Source) -> Result<OwnedFd, Failure> {
+    let shown = source.path.to_string_lossy().into_owned();
+    hooks::fault("open input").map_err(failed("open", shown.clone()))?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat2(rustix::fs::CWD, &source.path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS).map_err(failed("open", shown.clone()))?;
+    let status = rustix::fs::fstat(&file).map_err(failed("open", shown.clone()))?;
+    if (status.st_dev, status.st_ino) != (source.device, source.inode) || FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
+        return Err(Failure::Changed { path: shown });
+    }
+    Ok(file)
+}
+
+/// Copies one file below `folder`, making the folders of its path; it belongs to the code's user.
+fn copy_file(from: &OwnedFd, folder: BorrowedFd<'_>, path: &str, executable: bool, identity: Identity, bytes_max: u64) -> Result<Stat, Errno> {
+    let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let mut parent = rustix::io::fcntl_dupfd_cloexec(folder, 3)?;
+    for component in parents.split('/').filter(|component| !component.is_empty()) {
+        parent = make_and_open(parent.as_fd(), OsStr::new(component), identity)?;
+    }
+    let mode = Mode::from_raw_mode(if executable { 0o755 } else { 0o644 });
+    let to = rustix::fs::openat(&parent, name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC, mode)?;
+    copy_bytes(from, &to, bytes_max)?;
+    give(to.as_fd(), identity)?;
+    rustix::fs::fchmod(&to, mode)?;
+    rustix::fs::fstat(&to)
+}
+
+fn make_and_open(parent: BorrowedFd<'_>, name: &OsStr, identity: Identity) -> Result<OwnedFd, Errno> {
+    match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    let folder = rustix::fs::openat(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    give(folder.as_fd(), identity)?;
+    Ok(folder)
+}
+
+/// Gives a copy to the code's user; an ordinary caller's copies already are its own.
+fn give(file: BorrowedFd<'_>, identity: Identity) -> Result<(), Errno> {
+    if rustix::process::geteuid().as_raw() == identity.outside_uid {
+        return Ok(());
+    }
+    rustix::fs::fchown(file, Some(Uid::from_raw(identity.outside_uid)), Some(Gid::from_raw(identity.outside_gid)))
+}
+
+fn copy_bytes(from: &OwnedFd, to: &OwnedFd, bytes_max: u64) -> Result<u64, Errno> {
+    let mut copied = 0;
+    let mut buffer = vec![0_u8; 1 << 16];
+    loop {
+        let count = rustix::io::read(from, &mut buffer)?;
+        copied += u64::try_from(count).map_err(|_| Errno::OVERFLOW)?;
+        if count == 0 {
+            return Ok(copied);
+        }
+        if copied > bytes_max {
+            return Err(Errno::FBIG);
+        }
+        let mut rest = buffer.get(..count).unwrap_or_default();
+        while !rest.is_empty() {
+            let written = rustix::io::write(to, rest)?;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+    }
+}
+
+/// Copies a caller's folder in place of an overlay that the kernel refused: regular files and
+/// folders; anything else is left out.
+pub(crate) fn copy_tree(source: &Source, hidden: &[String], scratch: BorrowedFd<'_>, number: u32, identity: Identity, limits: &Limits) -> Result<Vec<Staged>, Failure> {
+    let shown = source.path.to_string_lossy().into_owned();
+    let folder = rustix::fs::openat2(rustix::fs::CWD, &source.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
+        .map_err(failed("copy", shown.clone()))?;
+    let to = scratch_part(scratch, number).map_err(failed("copy", shown.clone()))?;
+    let mut copy = TreeCopy { hidden, original: &source.path, number, identity, limits, left: limits.scratch_bytes, staged: Vec::new() };
+    copy.folder(&folder, &to, "", 0).map_err(failed("copy", shown))?;
+    Ok(copy.staged)
+}
+
+struct TreeCopy<'a> {
+    hidden: &'a [String],
+    original: &'a Path,
+    number: u32,
+    identity: Identity,
+    limits: &'a Limits,
+    left: u64,
+    staged: Vec<Staged>,
+}
+
+impl TreeCopy<'_> {
+    fn folder(&mut self, from: &OwnedFd, to: &OwnedFd, prefix: &str, depth: u64) -> Result<(), Errno> {
+        if depth > self.limits.output_depth {
+            return Err(Errno::NAMETOOLONG);
+        }
+        for entry in rustix::fs::Dir::read_from(from)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            let Some(text) = name.to_str().filter(|text| !matches!(*text, "." | "..")) else { continue };
+            let path = if prefix.is_empty() { text.to_owned() } else { format!("{prefix}/{text}") };
+            if self.hidden.contains(&path) {
+                continue;
+            }
+            let status = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            match FileType::from_raw_mode(status.st_mode) {
+                FileType::Directory => {
+                    let inner = rustix::fs::openat(from, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+                    let target = make_and_open(to.as_fd(), name, self.identity)?;
+                    self.folder(&inner, &target, &path, depth + 1)?;
+                }
+                FileType::RegularFile => self.file(from, to, text, path, status.st_mode & 0o100 != 0)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, from: &OwnedFd, to: &OwnedFd, name: &str, path: String, executable: bool) -> Result<(), Errno> {
+        let file = rustix::fs::openat(from, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+        let status = copy_file(&file, to.as_fd(), name, executable, self.identity, self.left.min(self.limits.file_bytes))?;
+        self.left = self.left.saturating_sub(u64::try_from(status.st_size).unwrap_or(0));
+        self.staged.push(Staged { mount: self.number, original: self.original.join(&path), path, status });
+        Ok(())
+    }
+}
+
+/// Maps the owner of a given folder to the code's user, on the detached mount only.
+///
+/// The map is read from a user namespace (mount_setattr(2)), which a short-lived child stands for.
+pub(crate) fn map_owner(tree: BorrowedFd<'_>, source: &Source, identity: Identity) -> Result<(), Errno> {
+    const NEW_USER: u64 = 0x1000_0000;
+    let (wait, hold) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let (pid, pidfd) = match sys::clone_into(NEW_USER, None)? {
+        Forked::Child => {
+            drop(hold);
+            // Returns when the parent closes its end, or dies.
+            let ended = rustix::io::read(&wait, &mut [0_u8; 1]);
+            sys::exit_now(i32::from(ended.is_err()))
+        }
+        Forked::Parent { pid, pidfd } => (pid, pidfd),
+    };
+    drop(pidfd);
+    let mapped = (|| {
+        let folder = rustix::fs::open(format!("/proc/{}", pid.as_raw_nonzero()), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        sys::write_kernel_file(folder.as_fd(), c"uid_map", format!("{} {} 1", source.uid, identity.outside_uid).as_bytes())?;
+        sys::write_kernel_file(folder.as_fd(), c"gid_map", format!("{} {} 1", source.gid, identity.outside_gid).as_bytes())?;
+        let namespace = rustix::fs::openat(&folder, "ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        sys::mount_setattr(tree, false, rustix::mount::MountAttrFlags::empty(), Some(namespace.as_fd()))
+    })();
+    drop(hold);
+    sys::reap(pid.as_raw_nonzero().get(), true)?;
+    mapped
+}

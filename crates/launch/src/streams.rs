@@ -1,0 +1,270 @@
+//! Parent, outside: what the run's streams are connected to. No descriptor of the caller enters the
+//! sandbox; bytes are relayed, counted, and neutralised where a terminal would obey them.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+
+use crate::neutralise::Neutraliser;
+
+/// Most bytes moved at once: a pipe's worth.
+const CHUNK_BYTES: usize = 1 << 16;
+
+/// Where the code's standard input comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// A descriptor of the caller.
+    Descriptor(BorrowedFd<'a>),
+    /// Nothing: end of file at once.
+    Empty,
+}
+
+/// Where the code's output goes.
+pub enum Output<'a> {
+    /// A descriptor of the caller; `neutral` drops what a terminal would obey.
+    Descriptor {
+        /// The descriptor.
+        to: BorrowedFd<'a>,
+        /// Whether control sequences are neutralised.
+        neutral: bool,
+    },
+    /// A function that takes the bytes as they come.
+    Taken(&'a mut dyn FnMut(&[u8])),
+}
+
+impl std::fmt::Debug for Output<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Descriptor { .. } => "Descriptor",
+            Self::Taken(_) => "Taken",
+        })
+    }
+}
+
+/// The caller's side of the three streams.
+#[derive(Debug)]
+pub struct Streams<'a> {
+    /// Standard input.
+    pub input: Input<'a>,
+    /// Standard output.
+    pub output: Output<'a>,
+    /// Standard error.
+    pub error: Output<'a>,
+}
+
+/// One output stream on its way from the code to the caller.
+#[derive(Debug)]
+pub(crate) struct Outward<'a> {
+    from: Option<OwnedFd>,
+    to: Output<'a>,
+    filter: Neutraliser,
+    pending: Vec<u8>,
+    written: usize,
+    /// Bytes that came from the code.
+    pub(crate) bytes: u64,
+}
+
+impl<'a> Outward<'a> {
+    pub(crate) fn new(from: OwnedFd, to: Output<'a>) -> Self {
+        Self { from: Some(from), to, filter: Neutraliser::default(), pending: Vec::new(), written: 0, bytes: 0 }
+    }
+
+    fn has_pending(&self) -> bool {
+        self.written < self.pending.len()
+    }
+
+    /// What to wait for: room at the caller's end when bytes are pending, else bytes of the code.
+    pub(crate) fn wait(&self) -> Option<PollFd<'_>> {
+        match (&self.to, &self.from) {
+            (Output::Descriptor { to, .. }, _) if self.has_pending() => Some(PollFd::from_borrowed_fd(*to, PollFlags::OUT)),
+            (_, Some(from)) => Some(PollFd::new(from, PollFlags::IN)),
+            (_, None) => None,
+        }
+    }
+
+    /// Moves what can be moved without waiting. Says whether anything moved.
+    pub(crate) fn advance(&mut self, buffer: &mut [u8]) -> bool {
+        if self.has_pending() {
+            self.write_some();
+            return true;
+        }
+        let Some(from) = &self.from else { return false };
+        match rustix::io::read(from, &mut *buffer) {
+            Ok(count) if count > 0 => {
+                self.bytes += u64::try_from(count).unwrap_or(u64::MAX);
+                let bytes = buffer.get(..count).unwrap_or_default();
+                self.accept(bytes);
+                true
+            }
+            Err(Errno::AGAIN | Errno::INTR) => false,
+            // End of file; EIO is what a terminal's master says when nobody holds the other side.
+            Ok(_) | Err(_) => {
+                self.from = None;
+                false
+            }
+        }
+    }
+
+    fn accept(&mut self, bytes: &[u8]) {
+        match &mut self.to {
+            Output::Taken(take) => take(bytes),
+            Output::Descriptor { neutral, .. } => {
+                self.pending = if *neutral { self.filter.pass(bytes) } else { bytes.to_vec() };
+                self.written = 0;
+                self.write_some();
+            }
+        }
+    }
+
+    /// Writes at most what fits into a pipe that `poll` says has room, so a slow reader never
+    /// keeps the supervisor from its other duties.
+    fn write_some(&mut self) {
+        let Output::Descriptor { to, .. } = &self.to else { return };
+        let mut ready = [PollFd::from_borrowed_fd(*to, PollFlags::OUT)];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        while self.written < self.pending.len() {
+            if !matches!(rustix::event::poll(&mut ready, Some(&now)), Ok(1..)) {
+                return;
+            }
+            let end = self.pending.len().min(self.written + rustix::pipe::PIPE_BUF);
+            match rustix::io::write(to, self.pending.get(self.written..end).unwrap_or_default()) {
+                Ok(count) => self.written += count,
+                Err(Errno::AGAIN | Errno::INTR) => return,
+                Err(_) => {
+                    // The caller's reader is gone: so is ours, and the code learns it as usual.
+                    self.from = None;
+                    self.pending.clear();
+                    self.written = 0;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// After the code's end: everything it still wrote, waiting for a slow reader at most as long
+    /// as the caller lives; at most `most` bytes of it.
+    pub(crate) fn drain(&mut self, buffer: &mut [u8], most: u64) {
+        while self.bytes <= most {
+            if let Output::Descriptor { to, .. } = &self.to
+                && self.has_pending()
+            {
+                let mut ready = [PollFd::from_borrowed_fd(*to, PollFlags::OUT)];
+                if rustix::event::poll(&mut ready, None).is_err() {
+                    return;
+                }
+            }
+            if !self.advance(buffer) {
+                return;
+            }
+        }
+    }
+}
+
+/// Standard input on its way from the caller to the code.
+#[derive(Debug)]
+pub(crate) struct Inward<'a> {
+    from: Option<BorrowedFd<'a>>,
+    to: Option<OwnedFd>,
+    pending: Vec<u8>,
+    written: usize,
+}
+
+impl<'a> Inward<'a> {
+    pub(crate) fn new(input: Input<'a>, to: OwnedFd) -> Self {
+        match input {
+            Input::Descriptor(from) => Self { from: Some(from), to: Some(to), pending: Vec::new(), written: 0 },
+            Input::Empty => Self { from: None, to: None, pending: Vec::new(), written: 0 },
+        }
+    }
+
+    /// What to wait for: the caller's bytes, or room in the code's pipe when bytes are pending.
+    pub(crate) fn wait(&self) -> Option<PollFd<'_>> {
+        let to = self.to.as_ref()?;
+        if self.written < self.pending.len() {
+            return Some(PollFd::new(to, PollFlags::OUT));
+        }
+        self.from.map(|from| PollFd::from_borrowed_fd(from, PollFlags::IN))
+    }
+
+    /// Moves what can be moved; says what was read from the caller, for the terminal's interrupts.
+    pub(crate) fn advance(&mut self, buffer: &mut [u8]) -> usize {
+        let mut interrupts = 0;
+        if self.written >= self.pending.len() {
+            let Some(from) = self.from else { return 0 };
+            match rustix::io::read(from, &mut *buffer) {
+                Ok(count) if count > 0 => {
+                    let bytes = buffer.get(..count).unwrap_or_default();
+                    interrupts = bytes.iter().filter(|byte| **byte == 3).count();
+                    self.pending.clear();
+                    self.pending.extend_from_slice(bytes);
+                    self.written = 0;
+                }
+                Err(Errno::AGAIN | Errno::INTR) => return 0,
+                // End of the caller's input: the code reads end of file.
+                Ok(_) | Err(_) => {
+                    self.from = None;
+                    self.to = None;
+                    return 0;
+                }
+            }
+        }
+        self.write_some();
+        interrupts
+    }
+
+    fn write_some(&mut self) {
+        let Some(to) = &self.to else { return };
+        while self.written < self.pending.len() {
+            match rustix::io::write(to, self.pending.get(self.written..).unwrap_or_default()) {
+                Ok(count) => self.written += count,
+                Err(Errno::AGAIN | Errno::INTR) => return,
+                // The code closed its input.
+                Err(_) => {
+                    self.from = None;
+                    self.to = None;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The buffer that one supervisor shares among its streams.
+pub(crate) fn buffer() -> Vec<u8> {
+    vec![0; CHUNK_BYTES]
+}
+
+/// The caller's terminal in raw mode, restored on drop: the run's own terminal interprets the keys.
+#[derive(Debug)]
+pub(crate) struct RawTerminal<'a> {
+    terminal: BorrowedFd<'a>,
+    before: rustix::termios::Termios,
+}
+
+impl<'a> RawTerminal<'a> {
+    pub(crate) fn enter(terminal: BorrowedFd<'a>) -> Result<Self, Errno> {
+        let before = rustix::termios::tcgetattr(terminal)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        // Output goes on being processed: the run's own reports are written with plain line ends.
+        raw.output_modes |= rustix::termios::OutputModes::OPOST;
+        rustix::termios::tcsetattr(terminal, rustix::termios::OptionalActions::Now, &raw)?;
+        Ok(Self { terminal, before })
+    }
+
+    /// Gives the run's terminal the size of the caller's.
+    pub(crate) fn copy_size(&self, master: impl AsFd) {
+        if let Ok(size) = rustix::termios::tcgetwinsize(self.terminal) {
+            // A terminal without a size is as good as one of the wrong size.
+            drop(rustix::termios::tcsetwinsize(master, size));
+        }
+    }
+}
+
+impl Drop for RawTerminal<'_> {
+    fn drop(&mut self) {
+        // Nothing better can be done when the terminal is gone.
+        drop(rustix::termios::tcsetattr(self.terminal, rustix::termios::OptionalActions::Now, &self.before));
+    }
+}

@@ -1,0 +1,576 @@
+//! Parent, outside: follows a running sandbox to its end, with one poll loop and no thread.
+//!
+//! Relays the streams, counts, answers refusals, watches the limits, forwards signals; when the
+//! code has ended and everything inside is dead, measures and lets the init go.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use stockade_core::limits::Limit;
+use stockade_core::outcome::{Accounting, Cause, Denial, Outcome, Usage};
+use stockade_core::plan::{Mount, Plan};
+
+use crate::cgroup::{Group, Version};
+use crate::failure::{Failure, Step};
+use crate::outside::{Running, failed, scratch_part, tree_limits};
+use crate::resolver::Resolver;
+use crate::stage::Staged;
+use crate::streams::{self, Input, Inward, Outward, RawTerminal, Streams};
+use crate::sys;
+use crate::watch::Watch;
+use crate::wire::{self, Event, Order, Received};
+
+/// How often limits are looked at while a watchdog stands in for a cgroup.
+const TICK: Duration = Duration::from_millis(50);
+/// How often when a cgroup bounds memory: CPU time and scratch are all that is left to see.
+const SLOW_TICK: Duration = Duration::from_millis(250);
+/// How long an ended run may take to die before its init is killed.
+const DYING: Duration = Duration::from_secs(5);
+/// How long code may take over a termination request before it is killed.
+const GRACE: Duration = Duration::from_secs(10);
+/// How many refused calls are told; then the listener is closed and the kernel answers by itself.
+const REFUSALS_MAX: u64 = 1_000;
+/// How much an engine may say on its result descriptor.
+const RESULT_BYTES_MAX: usize = 1 << 20;
+
+/// A run that ended: what was measured, and its scratch, to collect outputs from.
+#[derive(Debug)]
+pub struct Finished {
+    /// The plan it followed.
+    pub plan: Plan,
+    /// What was measured.
+    pub outcome: Outcome,
+    /// What the engine said on its result descriptor: a claim of the code.
+    pub said: Vec<u8>,
+    scratch: OwnedFd,
+    staged: Vec<Staged>,
+    copied_mounts: Vec<u32>,
+}
+
+/// One folder of the run's scratch that the code wrote to, as it left it.
+#[derive(Debug)]
+pub struct Area {
+    /// Where it lay below the working folder; empty for the working folder itself.
+    pub prefix: String,
+    /// What the code wrote: the folder itself, or what an overlay recorded.
+    pub changed: OwnedFd,
+    /// The caller's folder below it, when it is an overlay or a copy.
+    pub original: Option<std::path::PathBuf>,
+    /// Whether `changed` is the upper folder of an overlay, where removals are marks.
+    pub is_overlay: bool,
+    /// The files that were copied in.
+    pub staged: Vec<Staged>,
+}
+
+impl Finished {
+    /// The folders that outputs are collected from.
+    ///
+    /// # Errors
+    /// [`Failure`] when one cannot be opened.
+    pub fn areas(&self) -> Result<Vec<Area>, Failure> {
+        let mut areas = Vec::new();
+        for (number, mount) in (0..).zip(&self.plan.mounts) {
+            let (target, original) = match mount {
+                Mount::Scratch { target, .. } => (target, None),
+                Mount::CopyOnWrite { target, source, .. } => (target, Some(source.path.clone())),
+                _ => continue,
+            };
+            let Some(prefix) = target.below(stockade_core::paths::JOB) else { continue };
+            let changed = scratch_part(self.scratch.as_fd(), number).map_err(failed("collect from", target.as_str()))?;
+            let is_overlay = original.is_some() && !self.copied_mounts.contains(&number);
+            let staged = self.staged.iter().filter(|staged| staged.mount == number).cloned().collect();
+            areas.push(Area { prefix: prefix.to_owned(), changed, original, is_overlay, staged });
+        }
+        Ok(areas)
+    }
+}
+
+/// Follows a run to its end.
+pub(crate) fn wait(mut running: Running, streams: Streams<'_>) -> Result<Finished, Failure> {
+    let signals = sys::signal_descriptor(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH]).map_err(failed("watch for", "signals"))?;
+    let mut supervisor = Supervisor::new(&mut running, streams, signals)?;
+    supervisor.follow()?;
+    let ended = supervisor.finish();
+    let refused_network = packets_without_route(&running);
+    conclude(running, ended, refused_network)
+}
+
+/// What the loop knows when everything inside is dead.
+struct Ended {
+    cause: Cause,
+    wall_ms: u64,
+    memory_peak_bytes: u64,
+    stream_bytes: u64,
+    killed: u32,
+    names: Vec<String>,
+    refused: BTreeMap<i32, u64>,
+    scratch_was_full: Option<Limit>,
+    said: Vec<u8>,
+}
+
+struct Supervisor<'r, 'a> {
+    plan: &'r Plan,
+    control: &'r OwnedFd,
+    pidfd: &'r OwnedFd,
+    scratch: &'r OwnedFd,
+    group: Option<&'r Group>,
+    terminal: Option<(OwnedFd, RawTerminal<'a>)>,
+    input: Inward<'a>,
+    output: Outward<'a>,
+    error: Outward<'a>,
+    result: Option<OwnedFd>,
+    said: Vec<u8>,
+    resolver: Option<Resolver>,
+    refusals: Option<OwnedFd>,
+    refused: BTreeMap<i32, u64>,
+    signals: OwnedFd,
+    watch: Watch,
+    started: Instant,
+    next_tick: Instant,
+    kill_by: Option<Instant>,
+    interrupts: u32,
+    stop: Option<Cause>,
+    exec_failed: Option<Cause>,
+    status: Option<i32>,
+    killed: Option<u32>,
+    memory_peak_bytes: u64,
+    scratch_was_full: Option<Limit>,
+}
+
+impl<'r, 'a> Supervisor<'r, 'a> {
+    fn new(running: &'r mut Running, streams: Streams<'a>, signals: OwnedFd) -> Result<Self, Failure> {
+        let copy = |descriptor: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(descriptor, 3).map_err(failed("copy", "a descriptor"));
+        let Streams { input, output, error } = streams;
+        let (terminal, to_code, from_code) = match running.terminal.take() {
+            None => (None, copy(&running.ends.input)?, copy(&running.ends.output)?),
+            Some(master) => {
+                rustix::io::ioctl_fionbio(&master, true).map_err(failed("set up", "the terminal"))?;
+                let ends = (copy(&master)?, copy(&master)?);
+                let raw = match input {
+                    Input::Descriptor(terminal) => Some(RawTerminal::enter(terminal).map_err(failed("set up", "the terminal"))?),
+                    Input::Empty => None,
+                };
+                if let Some(raw) = &raw {
+                    raw.copy_size(&master);
+                }
+                (raw.map(|raw| (master, raw)), ends.0, ends.1)
+            }
+        };
+        let error_end = copy(&running.ends.error)?;
+        // The originals are given up, so that the code reads end of file when the caller's input ends.
+        let (_, null) = rustix::pipe::pipe().map_err(failed("make", "a pipe"))?;
+        drop(std::mem::replace(&mut running.ends.input, null));
+        let watch = Watch::new(running.init, &tree_limits(&running.plan)).map_err(failed("watch", "the sandbox"))?;
+        let scratch = running.scratch.as_ref().ok_or(Failure::Lost)?;
+        Ok(Self {
+            plan: &running.plan,
+            control: &running.control,
+            pidfd: &running.init_pidfd,
+            scratch,
+            group: running.group.as_ref(),
+            terminal,
+            input: Inward::new(input, to_code),
+            output: Outward::new(from_code, output),
+            error: Outward::new(error_end, error),
+            result: running.ends.result.take(),
+            said: Vec::new(),
+            resolver: running.resolver.take().map(Resolver::new),
+            refusals: running.refusals.take(),
+            refused: BTreeMap::new(),
+            signals,
+            watch,
+            started: running.started,
+            next_tick: running.started + TICK,
+            kill_by: None,
+            interrupts: 0,
+            stop: None,
+            exec_failed: None,
+            status: None,
+            killed: None,
+            memory_peak_bytes: 0,
+            scratch_was_full: None,
+        })
+    }
+
+    /// Until everything inside is dead.
+    fn follow(&mut self) -> Result<(), Failure> {
+        let mut buffer = streams::buffer();
+        while self.killed.is_none() {
+            let ready = self.wait_for_something()?;
+            self.serve(ready, &mut buffer)?;
+            self.look_at_the_clock()?;
+        }
+        let most = self.plan.limits.stream_bytes;
+        self.output.drain(&mut buffer, most.saturating_sub(self.error.bytes));
+        self.error.drain(&mut buffer, most.saturating_sub(self.output.bytes));
+        self.hear_result(&mut buffer);
+        Ok(())
+    }
+
+    fn wait_for_something(&self) -> Result<Ready, Failure> {
+        let slots: [Option<PollFd<'_>>; 8] = [
+            Some(PollFd::new(self.control, PollFlags::IN)),
+            Some(PollFd::new(&self.signals, PollFlags::IN)),
+            self.input.wait(),
+            self.output.wait(),
+            self.error.wait(),
+            self.result.as_ref().map(|result| PollFd::new(result, PollFlags::IN)),
+            self.resolver.as_ref().map(|resolver| PollFd::from_borrowed_fd(resolver.socket(), PollFlags::IN)),
+            self.refusals.as_ref().map(|refusals| PollFd::new(refusals, PollFlags::IN)),
+        ];
+        let mut which = Vec::with_capacity(slots.len());
+        let mut waited = Vec::with_capacity(slots.len());
+        for (number, slot) in slots.into_iter().enumerate() {
+            if let Some(slot) = slot {
+                which.push(number);
+                waited.push(slot);
+            }
+        }
+        let until = self.next_event().saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: i64::try_from(until.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(until.subsec_nanos()) };
+        match rustix::event::poll(&mut waited, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(failed("wait for", "the sandbox")(errno)),
+        }
+        let mut ready = Ready::default();
+        for (number, one) in which.into_iter().zip(&waited) {
+            if let Some(flag) = ready.0.get_mut(number) {
+                *flag = !one.revents().is_empty();
+            }
+        }
+        Ok(ready)
+    }
+
+    fn serve(&mut self, ready: Ready, buffer: &mut [u8]) -> Result<(), Failure> {
+        let Ready([control, signals, input, output, error, result, resolver, refusals]) = ready;
+        if output {
+            self.output.advance(buffer);
+        }
+        if error {
+            self.error.advance(buffer);
+        }
+        if self.output.bytes.saturating_add(self.error.bytes) > self.plan.limits.stream_bytes {
+            self.stop(Cause::Limit { limit: Limit::Streams })?;
+        }
+        if input && self.input.advance(buffer) > 0 && self.terminal.is_some() {
+            self.interrupted_at_terminal()?;
+        }
+        if result {
+            self.hear_result(buffer);
+        }
+        if resolver && let Some(resolver) = &mut self.resolver {
+            resolver.answer_waiting();
+        }
+        if refusals {
+            self.hear_refusals();
+        }
+        if signals {
+            self.take_signals()?;
+        }
+        if control { self.hear_init() } else { Ok(()) }
+    }
+
+    fn hear_init(&mut self) -> Result<(), Failure> {
+        match wire::next_event(self.control.as_fd()) {
+            Ok(Received::Frame((event, _))) => match event {
+                Event::Exited(status) => {
+                    self.status = Some(status);
+                    self.kill_by = Some(Instant::now() + DYING);
+                }
+                Event::Drained(killed) => self.killed = Some(killed),
+                Event::Failed(step, _, errno) => self.exec_failed = Some(cause_of_failed_execution(step, errno)?),
+                Event::Scratch | Event::OverlayRefused(_) | Event::Resolver | Event::Relay | Event::Terminal | Event::Sealed(_) => return Err(Failure::Lost),
+            },
+            // The init was killed: by the kernel for memory, or by somebody outside.
+            Ok(Received::Closed) | Err(Errno::CONNRESET) => {
+                if self.stop.is_none() && self.group.is_none_or(|group| group.oom_kills().unwrap_or(0) == 0) {
+                    return Err(Failure::Lost);
+                }
+                self.stop.get_or_insert(Cause::Limit { limit: Limit::Memory });
+                self.killed = Some(0);
+            }
+            Err(errno) => return Err(failed("hear from", "the sandbox")(errno)),
+        }
+        Ok(())
+    }
+
+    fn hear_result(&mut self, buffer: &mut [u8]) {
+        let Some(result) = &self.result else { return };
+        loop {
+            match rustix::io::read(result, &mut *buffer) {
+                Ok(count) if count > 0 => {
+                    let room = RESULT_BYTES_MAX.saturating_sub(self.said.len());
+                    self.said.extend_from_slice(buffer.get(..count.min(room)).unwrap_or_default());
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                Ok(_) | Err(_) => {
+                    self.result = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn hear_refusals(&mut self) {
+        let Some(listener) = &self.refusals else { return };
+        match sys::next_refused(listener.as_fd()) {
+            Ok(refused) => {
+                *self.refused.entry(refused.number).or_default() += 1;
+                // The asker may have been killed meanwhile.
+                drop(sys::answer_refused(listener.as_fd(), refused));
+            }
+            // The asker died before it was heard.
+            Err(Errno::NOENT | Errno::INTR) => {}
+            Err(_) => self.refusals = None,
+        }
+        // A loop of refused calls must not keep the supervisor busy: from here on the kernel says no.
+        if self.refused.values().sum::<u64>() >= REFUSALS_MAX {
+            self.refusals = None;
+        }
+    }
+
+    fn take_signals(&mut self) -> Result<(), Failure> {
+        while let Some(signal) = sys::next_signal(self.signals.as_fd()) {
+            match signal {
+                libc::SIGWINCH => {
+                    if let Some((master, raw)) = &self.terminal {
+                        raw.copy_size(master);
+                    }
+                }
+                libc::SIGHUP => self.stop(Cause::Cancelled)?,
+                libc::SIGINT | libc::SIGQUIT => self.interrupt(signal)?,
+                _ => {
+                    self.order(Order::Signal(signal))?;
+                    self.kill_by.get_or_insert(Instant::now() + GRACE);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The first interrupt is the code's to handle; the second ends it.
+    fn interrupt(&mut self, signal: i32) -> Result<(), Failure> {
+        self.interrupts += 1;
+        if self.interrupts > 1 { self.stop(Cause::Cancelled) } else { self.order(Order::Signal(signal)) }
+    }
+
+    /// At the run's own terminal the keys are the code's; three interrupts in a row are ours.
+    fn interrupted_at_terminal(&mut self) -> Result<(), Failure> {
+        self.interrupts += 1;
+        if self.interrupts > 2 { self.stop(Cause::Cancelled) } else { Ok(()) }
+    }
+
+    fn order(&self, order: Order) -> Result<(), Failure> {
+        match wire::order(self.control.as_fd(), order) {
+            // It has ended already; its last words are still to be read.
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(errno) => Err(failed("speak to", "the sandbox")(errno)),
+        }
+    }
+
+    /// Ends the run; the first reason counts.
+    fn stop(&mut self, cause: Cause) -> Result<(), Failure> {
+        if self.stop.is_some() || self.status.is_some() {
+            return Ok(());
+        }
+        self.stop = Some(cause);
+        self.kill_by = Some(Instant::now() + DYING);
+        self.order(Order::Kill)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.started.checked_add(Duration::from_millis(self.plan.limits.wall_ms))
+    }
+
+    fn next_event(&self) -> Instant {
+        let mut next = self.next_tick;
+        for other in [self.deadline().filter(|_| self.stop.is_none()), self.kill_by].into_iter().flatten() {
+            next = next.min(other);
+        }
+        next
+    }
+
+    fn look_at_the_clock(&mut self) -> Result<(), Failure> {
+        let now = Instant::now();
+        if self.deadline().is_some_and(|deadline| now >= deadline) {
+            self.stop(Cause::Limit { limit: Limit::Time })?;
+        }
+        if self.kill_by.is_some_and(|kill_by| now >= kill_by) {
+            self.stop.get_or_insert(Cause::Cancelled);
+            self.kill_by = None;
+            // With its init the kernel kills everything inside; the closed socket then tells us.
+            rustix::process::pidfd_send_signal(self.pidfd, rustix::process::Signal::KILL).map_err(failed("kill", "the sandbox"))?;
+        }
+        if now >= self.next_tick {
+            self.next_tick = now + if self.group.is_some() { SLOW_TICK } else { TICK };
+            self.tick()?;
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) -> Result<(), Failure> {
+        let sample = self.watch.tick(Some(self.scratch.as_fd()));
+        if sample.cpu_usec / 1_000 > self.plan.limits.cpu_ms {
+            self.stop(Cause::Limit { limit: Limit::CpuTime })?;
+        }
+        self.look_at_scratch();
+        match self.group {
+            Some(group) => {
+                if group.oom_kills().unwrap_or(0) > 0 {
+                    self.stop(Cause::Limit { limit: Limit::Memory })?;
+                }
+            }
+            None => {
+                self.memory_peak_bytes = self.memory_peak_bytes.max(sample.memory_bytes);
+                if sample.memory_bytes > self.plan.limits.memory_bytes {
+                    self.stop(Cause::Limit { limit: Limit::Memory })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_scratch(&mut self) {
+        if let Ok(space) = rustix::fs::fstatvfs(self.scratch) {
+            if space.f_bfree == 0 {
+                self.scratch_was_full = Some(Limit::Scratch);
+            } else if space.f_ffree == 0 {
+                self.scratch_was_full = Some(Limit::ScratchFiles);
+            }
+        }
+    }
+
+    fn finish(mut self) -> Ended {
+        self.look_at_scratch();
+        while self.refusals.as_ref().is_some_and(waits) {
+            self.hear_refusals();
+        }
+        let oom = self.group.is_some_and(|group| group.oom_kills().unwrap_or(0) > 0);
+        let cause = match (self.stop, self.exec_failed, self.status) {
+            (Some(stop), ..) => stop,
+            (None, Some(failed), _) => failed,
+            // The kernel kills with SIGKILL: for memory, by the cgroup's count.
+            (None, None, Some(status)) if oom && status & 0x7f == libc::SIGKILL => Cause::Limit { limit: Limit::Memory },
+            (None, None, Some(status)) => cause_of_status(status, self.plan),
+            (None, None, None) => Cause::Cancelled,
+        };
+        Ended {
+            cause,
+            wall_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            memory_peak_bytes: self.memory_peak_bytes,
+            stream_bytes: self.output.bytes.saturating_add(self.error.bytes),
+            killed: self.killed.unwrap_or(0),
+            names: self.resolver.iter().flat_map(Resolver::names).cloned().collect(),
+            refused: self.refused,
+            scratch_was_full: self.scratch_was_full,
+            said: self.said,
+        }
+    }
+}
+
+/// Which of the eight descriptors have something.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ready([bool; 8]);
+
+fn waits(descriptor: &OwnedFd) -> bool {
+    let mut one = [PollFd::new(descriptor, PollFlags::IN)];
+    matches!(rustix::event::poll(&mut one, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1)) && one.iter().all(|one| one.revents().contains(PollFlags::IN))
+}
+
+fn cause_of_failed_execution(step: u8, errno: i32) -> Result<Cause, Failure> {
+    match (Step::parse(step), Errno::from_raw_os_error(errno)) {
+        (Some(Step::Execute), Errno::NOENT | Errno::NOTDIR) => Ok(Cause::NotFound),
+        (Some(Step::Execute), _) => Ok(Cause::NotExecutable),
+        (Some(step), errno) => Err(Failure::Inside { step, object: None, errno }),
+        (None, _) => Err(Failure::Lost),
+    }
+}
+
+fn cause_of_status(status: i32, plan: &Plan) -> Cause {
+    // wait(2): the low seven bits are the signal, the next byte the exit status.
+    match status & 0x7f {
+        0 => Cause::Exited { status: (status >> 8) & 0xff },
+        // The backstop of one process; the tree's limit is watched.
+        libc::SIGXCPU if plan.limits.cpu_ms > 0 => Cause::Limit { limit: Limit::CpuTime },
+        libc::SIGXFSZ => Cause::Limit { limit: Limit::FileSize },
+        signal => Cause::Signalled { signal },
+    }
+}
+
+/// Packets that found no route in the run's network namespace, counted by the kernel.
+///
+/// Read through the init, which still holds the namespace.
+fn packets_without_route(running: &Running) -> u64 {
+    let init = running.init.as_raw_nonzero();
+    let count = |file: &str, pick: fn(&str) -> Option<u64>| std::fs::read_to_string(format!("/proc/{init}/net/{file}")).ok().and_then(|text| pick(&text)).unwrap_or(0);
+    count("snmp", ipv4_without_route) + count("snmp6", |text| text.lines().find_map(|line| line.strip_prefix("Ip6OutNoRoutes")).and_then(|count| count.trim().parse().ok()))
+}
+
+/// `/proc/net/snmp` has a line of names and a line of values for each protocol.
+fn ipv4_without_route(text: &str) -> Option<u64> {
+    let mut lines = text.lines().filter(|line| line.starts_with("Ip:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    names.split_ascii_whitespace().zip(values.split_ascii_whitespace()).find(|(name, _)| *name == "OutNoRoutes").and_then(|(_, value)| value.parse().ok())
+}
+
+fn conclude(mut running: Running, ended: Ended, refused_network: u64) -> Result<Finished, Failure> {
+    // The init ends when the lifeline closes.
+    drop(std::mem::replace(&mut running.control, rustix::pipe::pipe().map_err(failed("make", "a pipe"))?.0));
+    let used = running.reap_init();
+    let counted = running.group.as_ref().map(Group::usage);
+    let usage = Usage {
+        wall_ms: ended.wall_ms,
+        cpu_ms: used.map_or(0, |used| used.cpu_ms),
+        memory_peak_bytes: counted.as_ref().and_then(|counted| counted.memory_peak_bytes).unwrap_or_else(|| ended.memory_peak_bytes.max(used.map_or(0, |used| used.resident_peak_bytes))),
+        bytes_in: running.staged.iter().map(|staged| u64::try_from(staged.status.st_size).unwrap_or(0)).sum(),
+        bytes_out: 0,
+        stream_bytes: ended.stream_bytes,
+    };
+    let mut denials: Vec<Denial> = ended.names.into_iter().map(|name| Denial::Name { name }).collect();
+    if refused_network > 0 {
+        denials.push(Denial::Addresses { count: refused_network });
+    }
+    denials.extend(ended.refused.into_iter().map(|(number, count)| Denial::SystemCall { name: call_name(&running.plan, number), count }));
+    if let Some(count) = counted.as_ref().and_then(|counted| counted.pids_refused).filter(|count| *count > 0) {
+        denials.push(Denial::Processes { count });
+    }
+    denials.extend(ended.scratch_was_full.map(|limit| Denial::Full { limit }));
+    let accounting = running.group.as_ref().map_or(Accounting::Watchdog, |group| match group.enforced().version {
+        Version::V1 => Accounting::CgroupV1,
+        Version::V2 => Accounting::CgroupV2,
+    });
+    let mut notes = std::mem::take(&mut running.notes);
+    if let Some(Err(why)) = running.group.take().map(Group::remove) {
+        notes.push(format!("the run's cgroup is left for the next run to remove: {why}"));
+    }
+    let outcome = Outcome { cause: ended.cause, usage, enforced: running.enforced, accounting, denials, processes_left: u64::from(ended.killed), notes };
+    let scratch = running.scratch.take().ok_or(Failure::Lost)?;
+    Ok(Finished {
+        plan: running.plan.clone(),
+        outcome,
+        said: ended.said,
+        scratch,
+        staged: std::mem::take(&mut running.staged),
+        copied_mounts: std::mem::take(&mut running.copied_mounts),
+    })
+}
+
+fn call_name(plan: &Plan, number: i32) -> String {
+    u32::try_from(number).ok().and_then(|number| plan.syscalls.name(number)).map_or_else(|| format!("number {number}"), ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_packets_are_read_by_name() {
+        let text = "Ip: Forwarding DefaultTTL OutNoRoutes\nIp: 1 64 7\nIcmp: x\n";
+        assert_eq!(ipv4_without_route(text), Some(7));
+        assert_eq!(ipv4_without_route("Ip: a\n"), None);
+    }
+}

@@ -1,0 +1,577 @@
+//! System calls, one function each, safe to call, no policy. The only file of the project with `unsafe`.
+//!
+//! Every call that builds a wall goes through here, also those that rustix already makes safe, so
+//! that the fault tests can fail the n-th of them (see [`crate::hooks`]).
+#![expect(unsafe_code, reason = "the one file that may: system calls that no kept crate wraps")]
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::process::Pid;
+
+use crate::hooks;
+use crate::seccomp::Instruction;
+
+/// The result of a system call.
+pub(crate) type Sys<T> = Result<T, Errno>;
+
+fn call<T>(name: &'static str, result: impl FnOnce() -> Sys<T>) -> Sys<T> {
+    hooks::fault(name)?;
+    result()
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)
+}
+
+fn check(returned: libc::c_long) -> Sys<libc::c_long> {
+    if returned < 0 { Err(last_errno()) } else { Ok(returned) }
+}
+
+/// What a fork-like call returned.
+#[derive(Debug)]
+pub(crate) enum Forked {
+    /// In the child.
+    Child,
+    /// In the parent.
+    Parent {
+        /// The child's process id, in the parent's pid namespace.
+        pid: Pid,
+        /// Its pidfd.
+        pidfd: OwnedFd,
+    },
+}
+
+/// clone3(2) without `CLONE_VM`: a fork into new namespaces, and into `cgroup` (v2) when given.
+///
+/// The caller must be single-threaded: the child goes on in a copy of this memory, where a lock
+/// held by another thread would never be released. [`single_threaded`] checks it.
+pub(crate) fn clone_into(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Sys<Forked> {
+    const PIDFD: u64 = 0x1000;
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    #[repr(C)]
+    #[derive(Default)]
+    struct CloneArgs {
+        flags: u64,
+        pidfd: u64,
+        child_tid: u64,
+        parent_tid: u64,
+        exit_signal: u64,
+        stack: u64,
+        stack_size: u64,
+        tls: u64,
+        set_tid: u64,
+        set_tid_size: u64,
+        cgroup: u64,
+    }
+    call("clone3", || {
+        let mut pidfd: RawFd = -1;
+        let mut arguments = CloneArgs {
+            flags: namespaces | PIDFD,
+            pidfd: (&raw mut pidfd).addr().try_into().map_err(|_| Errno::INVAL)?,
+            exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
+            ..CloneArgs::default()
+        };
+        if let Some(cgroup) = cgroup {
+            arguments.flags |= INTO_CGROUP;
+            arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
+        }
+        // SAFETY: `arguments` is a `struct clone_args` of the size given; without CLONE_VM the child
+        // has its own copy of this stack, so returning twice is as with fork(2).
+        let returned = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArgs>()) };
+        match Pid::from_raw(i32::try_from(check(returned)?).map_err(|_| Errno::INVAL)?) {
+            None => Ok(Forked::Child),
+            Some(pid) => {
+                // SAFETY: the kernel stored a new descriptor, owned by nobody else, on success.
+                let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+                Ok(Forked::Parent { pid, pidfd })
+            }
+        }
+    })
+}
+
+/// Whether this process has one thread only, which [`clone_into`] needs.
+pub(crate) fn single_threaded() -> bool {
+    rustix::fs::stat("/proc/self/task").is_ok_and(|tasks| tasks.st_nlink == 3)
+}
+
+/// mount_setattr(2): attributes of a mount, or of a tree of mounts, given by descriptor.
+pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, set: MountAttrFlags, id_map: Option<BorrowedFd<'_>>) -> Sys<()> {
+    const RECURSIVE: libc::c_uint = 0x8000;
+    const EMPTY_PATH: libc::c_uint = 0x1000;
+    const IDMAP: u64 = 0x0010_0000;
+    #[repr(C)]
+    struct MountAttr {
+        attr_set: u64,
+        attr_clr: u64,
+        propagation: u64,
+        userns_fd: u64,
+    }
+    call("mount_setattr", || {
+        let mut attributes = MountAttr { attr_set: u64::from(set.bits()), attr_clr: 0, propagation: 0, userns_fd: 0 };
+        if let Some(namespace) = id_map {
+            attributes.attr_set |= IDMAP;
+            attributes.userns_fd = u64::from(namespace.as_raw_fd().unsigned_abs());
+        }
+        let flags = if recursive { RECURSIVE | EMPTY_PATH } else { EMPTY_PATH };
+        // SAFETY: the path is an empty C string, `attributes` a `struct mount_attr` of the size given.
+        let returned = unsafe { libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), flags, &raw const attributes, size_of::<MountAttr>()) };
+        check(returned).map(drop)
+    })
+}
+
+/// Makes every mount of this namespace private, so that nothing done here is seen outside.
+pub(crate) fn make_mounts_private() -> Sys<()> {
+    call("mount private", || rustix::mount::mount_change("/", rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC))
+}
+
+/// A clone of the mount tree at `path`, detached.
+pub(crate) fn open_tree(folder: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Sys<OwnedFd> {
+    call("open_tree", || {
+        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        if path.is_empty() {
+            flags |= OpenTreeFlags::AT_EMPTY_PATH;
+        }
+        if recursive {
+            flags |= OpenTreeFlags::AT_RECURSIVE;
+        }
+        rustix::mount::open_tree(folder, path, flags)
+    })
+}
+
+/// Attaches a detached mount at `path`.
+pub(crate) fn move_mount(mount: BorrowedFd<'_>, path: &CStr) -> Sys<()> {
+    call("move_mount", || rustix::mount::move_mount(mount, c"", rustix::fs::CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH))
+}
+
+/// A new file system of the kind, with options, detached.
+pub(crate) fn new_mount(kind: &CStr, options: &[(&CStr, &CStr)], attributes: MountAttrFlags) -> Sys<OwnedFd> {
+    call("fsmount", || {
+        let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for (key, value) in options {
+            if value.is_empty() {
+                rustix::mount::fsconfig_set_flag(context.as_fd(), *key)?;
+            } else {
+                rustix::mount::fsconfig_set_string(context.as_fd(), *key, *value)?;
+            }
+        }
+        rustix::mount::fsconfig_create(context.as_fd())?;
+        rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    })
+}
+
+/// Makes the working directory the root, and lets go of the old root.
+pub(crate) fn pivot_root() -> Sys<()> {
+    call("pivot_root", || rustix::process::pivot_root(".", "."))?;
+    // The old root now lies on top of the new one.
+    call("umount old root", || rustix::mount::unmount(".", UnmountFlags::DETACH))?;
+    rustix::process::chdir("/")
+}
+
+/// Detaches what is mounted at `path`.
+pub(crate) fn detach(path: &CStr) -> Sys<()> {
+    call("umount", || rustix::mount::unmount(path, UnmountFlags::DETACH))
+}
+
+/// Changes the working directory to a descriptor.
+pub(crate) fn enter_folder(folder: BorrowedFd<'_>) -> Sys<()> {
+    call("fchdir", || rustix::process::fchdir(folder))
+}
+
+/// Opens a path with every symbolic and magic link refused.
+pub(crate) fn open_without_links(path: &CStr, flags: OFlags) -> Sys<OwnedFd> {
+    call("openat2", || rustix::fs::openat2(rustix::fs::CWD, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS))
+}
+
+/// Makes a folder; one that exists is as good.
+pub(crate) fn make_folder(path: &CStr, mode: u32) -> Sys<()> {
+    match call("mkdir", || rustix::fs::mkdir(path, Mode::from_raw_mode(mode))) {
+        Err(Errno::EXIST) => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes an empty file (a mount point) or one with contents.
+pub(crate) fn make_file(path: &CStr, contents: &[u8]) -> Sys<()> {
+    call("create", || {
+        let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::from_raw_mode(0o644))?;
+        let mut rest = contents;
+        while !rest.is_empty() {
+            let written = rustix::io::write(&file, rest)?;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    })
+}
+
+/// Makes a symbolic link.
+pub(crate) fn make_link(path: &CStr, text: &CStr) -> Sys<()> {
+    call("symlink", || rustix::fs::symlink(text, path))
+}
+
+/// Makes an overlay whiteout: a character device 0:0, which needs no privilege (Linux 5.8).
+pub(crate) fn make_whiteout(path: &CStr) -> Sys<()> {
+    call("mknod", || rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::CharacterDevice, Mode::empty(), 0))
+}
+
+/// Writes a small kernel file (`uid_map`, `cgroup.procs`) in one call, as those need.
+pub(crate) fn write_kernel_file(folder: BorrowedFd<'_>, path: &CStr, text: &[u8]) -> Sys<()> {
+    call("write kernel file", || {
+        let file = rustix::fs::openat(folder, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        if rustix::io::write(&file, text)? == text.len() { Ok(()) } else { Err(Errno::IO) }
+    })
+}
+
+/// Becomes the user and group, in all three senses, keeping the capabilities of the namespace.
+pub(crate) fn become_user(id: u32, drop_groups: bool) -> Sys<()> {
+    if drop_groups {
+        call("setgroups", || rustix::thread::set_thread_groups(&[]))?;
+    }
+    let (user, group) = (rustix::fs::Uid::from_raw(id), rustix::fs::Gid::from_raw(id));
+    call("setresgid", || rustix::thread::set_thread_res_gid(group, group, group))?;
+    call("setresuid", || rustix::thread::set_thread_res_uid(user, user, user))
+}
+
+/// Moves this process into namespaces of its own.
+pub(crate) fn unshare(namespaces: u64) -> Sys<()> {
+    call("unshare", || {
+        let flags = libc::c_int::try_from(namespaces).map_err(|_| Errno::INVAL)?;
+        // SAFETY: unshare(2) without CLONE_FILES or CLONE_VM touches no memory.
+        check(unsafe { libc::syscall(libc::SYS_unshare, flags) }).map(drop)
+    })
+}
+
+/// Sets the host name of this UTS namespace.
+pub(crate) fn set_host_name(name: &[u8]) -> Sys<()> {
+    call("sethostname", || rustix::system::sethostname(name))
+}
+
+/// Brings the loopback interface of this network namespace up.
+pub(crate) fn bring_loopback_up() -> Sys<()> {
+    const UP: libc::c_short = 0x1 | 0x40; // IFF_UP | IFF_RUNNING, netdevice(7)
+    call("loopback up", || {
+        let socket = rustix::net::socket_with(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, rustix::net::SocketFlags::CLOEXEC, None)?;
+        // SAFETY: ifreq is plain data, for which zeroes are valid.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+            *to = libc::c_char::try_from(*from).map_err(|_| Errno::INVAL)?;
+        }
+        request.ifr_ifru.ifru_flags = UP;
+        // SAFETY: SIOCSIFFLAGS reads a `struct ifreq`.
+        check(libc::c_long::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })).map(drop)
+    })
+}
+
+/// A socket bound to 127.0.0.1:`port` of this network namespace.
+pub(crate) fn bind_loopback(port: u16, kind: rustix::net::SocketType) -> Sys<OwnedFd> {
+    call("bind loopback", || {
+        let socket = rustix::net::socket_with(rustix::net::AddressFamily::INET, kind, rustix::net::SocketFlags::CLOEXEC, None)?;
+        let address = rustix::net::SocketAddrV4::new(rustix::net::Ipv4Addr::LOCALHOST, port);
+        rustix::net::bind(&socket, &address)?;
+        if kind == rustix::net::SocketType::STREAM {
+            rustix::net::listen(&socket, 128)?;
+        }
+        Ok(socket)
+    })
+}
+
+/// No program this process executes gains rights: prctl(PR_SET_NO_NEW_PRIVS).
+pub(crate) fn set_no_new_privileges() -> Sys<()> {
+    call("no_new_privs", || rustix::thread::set_no_new_privs(true))
+}
+
+/// Dies when the thread that made this process ends: prctl(PR_SET_PDEATHSIG).
+pub(crate) fn die_with_parent() -> Sys<()> {
+    call("pdeathsig", || rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)))
+}
+
+/// Whether others of its user may read memory, descriptors and environment of this process.
+pub(crate) fn set_dumpable(dumpable: bool) -> Sys<()> {
+    use rustix::process::DumpableBehavior as Behavior;
+    call("dumpable", || rustix::process::set_dumpable_behavior(if dumpable { Behavior::Dumpable } else { Behavior::NotDumpable }))
+}
+
+/// Keeps capabilities over a change of user: prctl(PR_SET_KEEPCAPS).
+pub(crate) fn keep_capabilities() -> Sys<()> {
+    call("keepcaps", || rustix::thread::set_keep_capabilities(true))
+}
+
+/// Raises the permitted capabilities to effective ones, after a change of user cleared those.
+pub(crate) fn raise_capabilities() -> Sys<()> {
+    call("capset raise", || {
+        let mut sets = rustix::thread::capabilities(None)?;
+        sets.effective = sets.permitted;
+        rustix::thread::set_capabilities(None, sets)
+    })
+}
+
+/// Empties the bounding, ambient, effective, permitted and inheritable sets, in this order, and
+/// locks the secure bits, so that no identity change or execution brings one back.
+pub(crate) fn drop_capabilities() -> Sys<()> {
+    use rustix::thread::{CapabilitiesSecureBits as Bits, CapabilitySet, CapabilitySets};
+    call("capbset drop", || {
+        // The kernel answers EINVAL for the first number it does not know (capabilities(7)).
+        for capability in 0..64 {
+            match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << capability)) {
+                Ok(()) => {}
+                Err(Errno::INVAL) => break,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    })?;
+    call("securebits", || {
+        let bits = Bits::NO_ROOT
+            | Bits::NO_ROOT_LOCKED
+            | Bits::NO_SETUID_FIXUP
+            | Bits::NO_SETUID_FIXUP_LOCKED
+            | Bits::KEEP_CAPS_LOCKED
+            | Bits::NO_CAP_AMBIENT_RAISE
+            | Bits::NO_CAP_AMBIENT_RAISE_LOCKED;
+        rustix::thread::set_capabilities_secure_bits(bits)
+    })?;
+    call("ambient clear", rustix::thread::clear_ambient_capability_set)?;
+    let none = CapabilitySets { effective: CapabilitySet::empty(), permitted: CapabilitySet::empty(), inheritable: CapabilitySet::empty() };
+    call("capset drop", || rustix::thread::set_capabilities(None, none))
+}
+
+/// Sets a resource limit, soft and hard.
+pub(crate) fn limit(resource: rustix::process::Resource, most: u64) -> Sys<()> {
+    call("setrlimit", || {
+        let hard = rustix::process::getrlimit(resource).maximum.map_or(most, |hard| hard.min(most));
+        rustix::process::setrlimit(resource, rustix::process::Rlimit { current: Some(hard), maximum: Some(hard) })
+    })
+}
+
+/// Loads a seccomp filter; with `listener`, refusals that are told arrive at the returned descriptor.
+pub(crate) fn load_filter(program: &[Instruction], listener: bool) -> Sys<Option<OwnedFd>> {
+    const SET_MODE_FILTER: libc::c_uint = 1;
+    const NEW_LISTENER: libc::c_ulong = 1 << 3;
+    #[repr(C)]
+    struct Program {
+        length: u16,
+        filter: *const Instruction,
+    }
+    call("seccomp", || {
+        let length = u16::try_from(program.len()).map_err(|_| Errno::TOOBIG)?;
+        let argument = Program { length, filter: program.as_ptr() };
+        let flags = if listener { NEW_LISTENER } else { 0 };
+        // SAFETY: `argument` is a `struct sock_fprog`; `Instruction` has the layout of `struct sock_filter`.
+        let returned = check(unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const argument) })?;
+        if !listener {
+            return Ok(None);
+        }
+        let descriptor = RawFd::try_from(returned).map_err(|_| Errno::INVAL)?;
+        // SAFETY: with NEW_LISTENER a success is a new descriptor that nobody else owns.
+        Ok(Some(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+    })
+}
+
+/// One refused system call, as the kernel told it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused {
+    id: u64,
+    /// Its number on this architecture.
+    pub(crate) number: i32,
+}
+
+/// Takes one refused call from the listener: `SECCOMP_IOCTL_NOTIF_RECV`.
+pub(crate) fn next_refused(listener: BorrowedFd<'_>) -> Sys<Refused> {
+    const RECEIVE: libc::c_ulong = 0xc050_2100;
+    // SAFETY: seccomp_notif is plain data, for which zeroes are valid and demanded (seccomp_unotify(2)).
+    let mut told: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the request reads and writes one `struct seccomp_notif`.
+    check(libc::c_long::from(unsafe { libc::ioctl(listener.as_raw_fd(), RECEIVE, &raw mut told) }))?;
+    Ok(Refused { id: told.id, number: told.data.nr })
+}
+
+/// Answers a refused call with EPERM; it is never continued.
+pub(crate) fn answer_refused(listener: BorrowedFd<'_>, refused: Refused) -> Sys<()> {
+    const SEND: libc::c_ulong = 0xc018_2101;
+    let answer = libc::seccomp_notif_resp { id: refused.id, val: 0, error: -libc::EPERM, flags: 0 };
+    // SAFETY: the request reads one `struct seccomp_notif_resp`.
+    check(libc::c_long::from(unsafe { libc::ioctl(listener.as_raw_fd(), SEND, &raw const answer) })).map(drop)
+}
+
+/// The Landlock ABI of this kernel, 0 when there is none.
+pub(crate) fn landlock_abi() -> u32 {
+    const VERSION: libc::c_uint = 1;
+    // SAFETY: with LANDLOCK_CREATE_RULESET_VERSION the kernel reads no memory.
+    let returned = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, VERSION) };
+    u32::try_from(returned).unwrap_or(0)
+}
+
+/// Executes a program; returns only when it could not.
+pub(crate) fn execute(path: &CStr, argv: &[CString], vars: &[CString]) -> Errno {
+    if let Err(errno) = hooks::fault("execve") {
+        return errno;
+    }
+    let pointers = |words: &[CString]| -> Vec<*const libc::c_char> { words.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect() };
+    let (argv, vars) = (pointers(argv), pointers(vars));
+    // SAFETY: both arrays end with a null pointer and point to C strings that outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), vars.as_ptr()) };
+    last_errno()
+}
+
+/// Closes every descriptor from 3 up but `kept`, which must be sorted.
+pub(crate) fn close_all_but(kept: &[RawFd]) -> Sys<()> {
+    call("close_range", || {
+        let mut first: libc::c_uint = 3;
+        let close = |first: libc::c_uint, last: libc::c_uint| {
+            if first > last {
+                return Ok(());
+            }
+            // SAFETY: close_range(2) touches no memory; the caller owns none of these any more.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+        };
+        for descriptor in kept {
+            let descriptor = descriptor.unsigned_abs();
+            if descriptor > first {
+                close(first, descriptor - 1)?;
+            }
+            first = first.max(descriptor + 1);
+        }
+        close(first, libc::c_uint::MAX)
+    })
+}
+
+/// Makes `to` a copy of `from` that survives an execution.
+pub(crate) fn place_descriptor(from: BorrowedFd<'_>, to: RawFd) -> Sys<()> {
+    call("dup2", || {
+        if from.as_raw_fd() == to {
+            return rustix::io::fcntl_setfd(from, rustix::io::FdFlags::empty());
+        }
+        // SAFETY: dup2(2) touches no memory; what `to` was before is given up on purpose.
+        check(libc::c_long::from(unsafe { libc::dup2(from.as_raw_fd(), to) })).map(drop)
+    })
+}
+
+/// Makes the terminal the controlling one of this session.
+pub(crate) fn take_terminal(terminal: BorrowedFd<'_>) -> Sys<()> {
+    call("setctty", || rustix::process::ioctl_tiocsctty(terminal))
+}
+
+/// Starts a session: no controlling terminal, a process group of its own.
+pub(crate) fn start_session() -> Sys<()> {
+    call("setsid", || rustix::process::setsid().map(drop))
+}
+
+/// Blocks signals and makes a descriptor that reads them instead (signalfd(2)).
+pub(crate) fn signal_descriptor(signals: &[libc::c_int]) -> Sys<OwnedFd> {
+    call("signalfd", || {
+        // SAFETY: sigset_t is plain data; sigemptyset fills it.
+        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `set` is a valid sigset_t.
+        unsafe { libc::sigemptyset(&raw mut set) };
+        for signal in signals {
+            // SAFETY: `set` was initialised above.
+            unsafe { libc::sigaddset(&raw mut set, *signal) };
+        }
+        // SAFETY: `set` is valid; no old set is asked for.
+        check(libc::c_long::from(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) }))?;
+        // SAFETY: `set` is valid; -1 asks for a new descriptor.
+        let descriptor = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        check(libc::c_long::from(descriptor))?;
+        // SAFETY: a success is a new descriptor that nobody else owns.
+        Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    })
+}
+
+/// Every signal has its default effect and none is blocked, as a program expects at its start.
+pub(crate) fn reset_signals() -> Sys<()> {
+    call("reset signals", || {
+        // SAFETY: sigset_t is plain data; sigemptyset fills it.
+        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `set` is a valid sigset_t.
+        unsafe { libc::sigemptyset(&raw mut set) };
+        // SAFETY: `set` is valid; no old set is asked for.
+        check(libc::c_long::from(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) }))?;
+        // Rust ignores SIGPIPE; programs expect to die of it.
+        for signal in [libc::SIGPIPE, libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGCHLD, libc::SIGHUP, libc::SIGTERM] {
+            // SAFETY: SIG_DFL is no function of ours.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    })
+}
+
+/// Ignores the signals a terminal sends, in a process that only watches over others.
+pub(crate) fn ignore_terminal_signals() {
+    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGHUP, libc::SIGPIPE] {
+        // SAFETY: SIG_IGN is no function of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// The next signal of a [`signal_descriptor`], if one waits.
+pub(crate) fn next_signal(descriptor: BorrowedFd<'_>) -> Option<i32> {
+    let mut buffer = [0_u8; size_of::<libc::signalfd_siginfo>()];
+    let length = rustix::io::read(descriptor, &mut buffer).ok()?;
+    // signalfd_siginfo begins with the number, a u32 (signalfd(2)).
+    let number = buffer.first_chunk::<4>().filter(|_| length == size_of::<libc::signalfd_siginfo>())?;
+    i32::try_from(u32::from_ne_bytes(*number)).ok()
+}
+
+/// One child that ended: process id, raw wait status, CPU time of it and what it waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    /// The process.
+    pub(crate) pid: i32,
+    /// As wait(2) encodes it.
+    pub(crate) status: i32,
+    /// User and system time, milliseconds.
+    pub(crate) cpu_ms: u64,
+    /// Largest resident set of one process, bytes.
+    pub(crate) resident_peak_bytes: u64,
+}
+
+/// Reaps one child (any when `pid` is -1); `None` when none has ended yet.
+pub(crate) fn reap(pid: i32, block: bool) -> Sys<Option<Ended>> {
+    let mut status = 0;
+    // SAFETY: rusage is plain data, for which zeroes are valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let options = if block { 0 } else { libc::WNOHANG };
+    // SAFETY: both pointers are to live values of the right type.
+    let returned = check(libc::c_long::from(unsafe { libc::wait4(pid, &raw mut status, options, &raw mut usage) }))?;
+    let pid = i32::try_from(returned).map_err(|_| Errno::INVAL)?;
+    let milliseconds = |time: libc::timeval| u64::try_from(time.tv_sec * 1_000 + time.tv_usec / 1_000).unwrap_or(0);
+    let resident_peak_bytes = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
+    Ok((pid != 0).then_some(Ended { pid, status, cpu_ms: milliseconds(usage.ru_utime) + milliseconds(usage.ru_stime), resident_peak_bytes }))
+}
+
+/// Sends a signal to every process this one may signal, itself excepted: in a pid namespace's init,
+/// all of the namespace.
+pub(crate) fn kill_all() -> Sys<()> {
+    // SAFETY: kill(2) touches no memory.
+    check(libc::c_long::from(unsafe { libc::kill(-1, libc::SIGKILL) })).map(drop)
+}
+
+/// Sends a signal to the process group of `pid`.
+pub(crate) fn signal_group(pid: i32, signal: i32) -> Sys<()> {
+    // SAFETY: kill(2) touches no memory.
+    check(libc::c_long::from(unsafe { libc::kill(-pid, signal) })).map(drop)
+}
+
+/// Ends this process without running anything else.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit(2) runs no destructor and touches no memory.
+    unsafe { libc::_exit(status) }
+}
+
+/// Gives a descriptor up to the process: it stays open until the process ends or executes.
+pub(crate) fn leak(descriptor: OwnedFd) -> BorrowedFd<'static> {
+    let number = descriptor.into_raw_fd();
+    // SAFETY: nobody owns the descriptor any more, so nobody closes it before the process ends.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// Closes the three streams.
+pub(crate) fn close_streams() {
+    for stream in 0..3 {
+        // SAFETY: close(2) touches no memory; nothing uses the streams after.
+        unsafe { libc::close(stream) };
+    }
+}

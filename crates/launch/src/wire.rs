@@ -1,0 +1,194 @@
+//! The fixed frames between the sandbox's init and the supervisor, over one `SOCK_SEQPACKET` pair.
+//!
+//! Both ends are ours, but the far one lives inside: frames have one size, every field is checked,
+//! a frame that does not parse ends the run.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+
+/// Bytes of every frame.
+const FRAME_BYTES: usize = 16;
+
+/// From inside to outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The scratch tmpfs, its descriptor attached; files may be staged.
+    Scratch,
+    /// The kernel refused the overlay of this mount of the plan; its folder may be copied instead.
+    OverlayRefused(u32),
+    /// The resolver's socket is attached.
+    Resolver,
+    /// The relay's listener is attached.
+    Relay,
+    /// The master side of the terminal is attached.
+    Terminal,
+    /// Everything is in force (a set of layers); the listener of refused calls may be attached.
+    Sealed(u32),
+    /// A step failed: step, mount of the plan, errno.
+    Failed(u8, u32, i32),
+    /// The code ended with this raw wait status.
+    Exited(i32),
+    /// Every other process is gone; this many had to be killed.
+    Drained(u32),
+}
+
+/// From outside to inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Go on.
+    Proceed,
+    /// Send this signal to the code.
+    Signal(i32),
+    /// Kill everything.
+    Kill,
+}
+
+fn frame(kind: u8, small: u8, one: u32, two: i32) -> [u8; FRAME_BYTES] {
+    let mut bytes = [0; FRAME_BYTES];
+    let fields = [kind, small, 0, 0].into_iter().chain(one.to_le_bytes()).chain(two.to_le_bytes());
+    for (to, from) in bytes.iter_mut().zip(fields) {
+        *to = from;
+    }
+    bytes
+}
+
+fn unframe(bytes: [u8; FRAME_BYTES]) -> (u8, u8, u32, i32) {
+    let [kind, small, _, _, a, b, c, d, e, f, g, h, ..] = bytes;
+    (kind, small, u32::from_le_bytes([a, b, c, d]), i32::from_le_bytes([e, f, g, h]))
+}
+
+impl Event {
+    fn encode(self) -> [u8; FRAME_BYTES] {
+        match self {
+            Self::Scratch => frame(1, 0, 0, 0),
+            Self::OverlayRefused(mount) => frame(2, 0, mount, 0),
+            Self::Resolver => frame(3, 0, 0, 0),
+            Self::Relay => frame(4, 0, 0, 0),
+            Self::Terminal => frame(5, 0, 0, 0),
+            Self::Sealed(layers) => frame(6, 0, layers, 0),
+            Self::Failed(step, mount, errno) => frame(7, step, mount, errno),
+            Self::Exited(status) => frame(8, 0, 0, status),
+            Self::Drained(killed) => frame(9, 0, killed, 0),
+        }
+    }
+
+    fn parse(bytes: [u8; FRAME_BYTES]) -> Option<Self> {
+        let event = match unframe(bytes) {
+            (1, ..) => Self::Scratch,
+            (2, _, mount, _) => Self::OverlayRefused(mount),
+            (3, ..) => Self::Resolver,
+            (4, ..) => Self::Relay,
+            (5, ..) => Self::Terminal,
+            (6, _, layers, _) => Self::Sealed(layers),
+            (7, step, mount, errno) => Self::Failed(step, mount, errno),
+            (8, _, _, status) => Self::Exited(status),
+            (9, _, killed, _) => Self::Drained(killed),
+            _ => return None,
+        };
+        (event.encode() == bytes).then_some(event)
+    }
+}
+
+impl Order {
+    fn encode(self) -> [u8; FRAME_BYTES] {
+        match self {
+            Self::Proceed => frame(1, 0, 0, 0),
+            Self::Signal(signal) => frame(2, 0, 0, signal),
+            Self::Kill => frame(3, 0, 0, 0),
+        }
+    }
+
+    fn parse(bytes: [u8; FRAME_BYTES]) -> Option<Self> {
+        let order = match unframe(bytes) {
+            (1, ..) => Self::Proceed,
+            (2, _, _, signal) => Self::Signal(signal),
+            (3, ..) => Self::Kill,
+            _ => return None,
+        };
+        (order.encode() == bytes).then_some(order)
+    }
+}
+
+/// Sends one event, with a descriptor attached when given.
+pub(crate) fn tell(socket: BorrowedFd<'_>, event: Event, attached: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let attached: Vec<BorrowedFd<'_>> = attached.into_iter().collect();
+    if !attached.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&attached)) {
+        return Err(Errno::NOBUFS);
+    }
+    rustix::net::sendmsg(socket, &[IoSlice::new(&event.encode())], &mut control, SendFlags::NOSIGNAL).map(drop)
+}
+
+/// Sends one order.
+pub(crate) fn order(socket: BorrowedFd<'_>, order: Order) -> Result<(), Errno> {
+    rustix::net::send(socket, &order.encode(), SendFlags::NOSIGNAL).map(drop)
+}
+
+/// What arrived.
+#[derive(Debug)]
+pub(crate) enum Received<T> {
+    /// A frame.
+    Frame(T),
+    /// The far end is gone.
+    Closed,
+}
+
+/// Takes one event and the descriptor attached to it.
+pub(crate) fn next_event(socket: BorrowedFd<'_>) -> Result<Received<(Event, Option<OwnedFd>)>, Errno> {
+    let mut bytes = [0; FRAME_BYTES];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let attached = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    match received.bytes {
+        0 => Ok(Received::Closed),
+        FRAME_BYTES => Event::parse(bytes).map(|event| Received::Frame((event, attached))).ok_or(Errno::BADMSG),
+        _ => Err(Errno::BADMSG),
+    }
+}
+
+/// Takes one order.
+pub(crate) fn next_order(socket: impl AsFd) -> Result<Received<Order>, Errno> {
+    let mut bytes = [0; FRAME_BYTES];
+    match rustix::net::recv(socket, &mut bytes, RecvFlags::empty())? {
+        (_, 0) => Ok(Received::Closed),
+        (_, FRAME_BYTES) => Order::parse(bytes).map(Received::Frame).ok_or(Errno::BADMSG),
+        _ => Err(Errno::BADMSG),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_frame_that_parses_is_the_one_that_was_sent(bytes: [u8; FRAME_BYTES]) {
+            if let Some(event) = Event::parse(bytes) {
+                prop_assert_eq!(event.encode(), bytes);
+            }
+            if let Some(order) = Order::parse(bytes) {
+                prop_assert_eq!(order.encode(), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn every_event_survives_the_way() {
+        for event in [
+            Event::Scratch, Event::OverlayRefused(7), Event::Resolver, Event::Relay, Event::Terminal,
+            Event::Sealed(0x1f), Event::Failed(3, 9, -1), Event::Exited(256), Event::Drained(2),
+        ] {
+            assert_eq!(Event::parse(event.encode()), Some(event));
+        }
+    }
+}

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::OFlags;
@@ -69,6 +70,8 @@ pub(crate) struct Rest {
     pub(crate) sources: Vec<Option<OwnedFd>>,
     /// The host's `/proc`, to write id maps where no own one can be had; closed before the code.
     pub(crate) host_proc: OwnedFd,
+    /// Whether a cgroup bounds the tree.
+    pub(crate) has_cgroup: bool,
     /// Through which this process lets itself into its cgroups (version 1).
     pub(crate) doors: Vec<OwnedFd>,
     /// What clone3 was asked to make new.
@@ -107,7 +110,8 @@ fn set_up(plan: &Plan, kit: Rest, control: BorrowedFd<'static>) -> Result<Infall
 /// What every phase carries on.
 struct Carried<'p> {
     plan: &'p Plan,
-    kit: Rest,
+    // Never dropped: its descriptors are closed by number, and a failure must still be told after.
+    kit: ManuallyDrop<Rest>,
     control: BorrowedFd<'static>,
     enforced: Layers,
 }
@@ -148,7 +152,7 @@ impl<'p> Born<'p> {
         sys::ignore_terminal_signals();
         sys::start_session().at(Step::Session)?;
         let enforced = kit.namespaces;
-        let born = Self(Carried { plan, kit, control, enforced });
+        let born = Self(Carried { plan, kit: ManuallyDrop::new(kit), control, enforced });
         // The id maps are written outside.
         born.0.wait_to_proceed()?;
         Ok(born)
@@ -361,7 +365,8 @@ fn set_rlimits(carried: &mut Carried<'_>) -> Result<(), Failed> {
     let limits = &carried.plan.limits;
     for (resource, most) in [
         (Resource::Core, 0),
-        (Resource::Nofile, limits.open_files),
+        // Without a cgroup memfds are found among descriptors, of which the watchdog reads this many.
+        (Resource::Nofile, if carried.kit.has_cgroup { limits.open_files } else { limits.open_files.min(u64::try_from(crate::watch::DESCRIPTORS_MAX).unwrap_or(1024)) }),
         (Resource::Fsize, limits.file_bytes),
         // Per user namespace here, so it bounds the tree (see DESIGN, traps).
         (Resource::Nproc, limits.processes),

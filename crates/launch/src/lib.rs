@@ -3,7 +3,7 @@
 //! The only crate that makes sandboxes. It knows neither policy nor users, uses no async runtime,
 //! and believes nothing that comes from inside.
 
-mod cgroup;
+pub mod cgroup;
 pub mod collect;
 pub mod facts;
 mod failure;
@@ -19,7 +19,7 @@ mod stage;
 mod streams;
 mod supervise;
 mod sys;
-mod watch;
+pub mod watch;
 mod wire;
 
 pub use failure::{Failure, Step, errno_text};

@@ -94,6 +94,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         result,
         sources,
         host_proc,
+        has_cgroup: group.is_some(),
         doors: group.as_ref().map_or_else(|| Ok(Vec::new()), Group::doors).map_err(|bad| cgroup_failure(&bad))?,
         namespaces: namespaces_wanted(),
         filter: seccomp::compile(&plan.syscalls, Telling::Listener).map_err(|_| failed("compile", "profiles/seccomp.txt")(Errno::TOOBIG))?,

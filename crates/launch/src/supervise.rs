@@ -20,7 +20,7 @@ use crate::resolver::Resolver;
 use crate::stage::Staged;
 use crate::streams::{self, Input, Inward, Outward, RawTerminal, Streams};
 use crate::sys;
-use crate::watch::Watch;
+use crate::watch::{Verdict, Watch};
 use crate::wire::{self, Event, Order, Received};
 
 /// How often limits are looked at while a watchdog stands in for a cgroup.
@@ -413,25 +413,19 @@ impl<'r, 'a> Supervisor<'r, 'a> {
     }
 
     fn tick(&mut self) -> Result<(), Failure> {
-        let sample = self.watch.tick(Some(self.scratch.as_fd()));
-        if sample.cpu_usec / 1_000 > self.plan.limits.cpu_ms {
+        self.look_at_scratch();
+        let (cpu_usec, memory_over) = match self.group {
+            Some(group) => (group.usage().cpu_usec.unwrap_or(0), group.oom_kills().unwrap_or(0) > 0),
+            None => {
+                let sample = self.watch.tick(Some(self.scratch.as_fd()));
+                self.memory_peak_bytes = self.memory_peak_bytes.max(sample.memory_bytes);
+                (sample.cpu_usec, sample.verdict == Verdict::Over)
+            }
+        };
+        if cpu_usec / 1_000 > self.plan.limits.cpu_ms {
             self.stop(Cause::Limit { limit: Limit::CpuTime })?;
         }
-        self.look_at_scratch();
-        match self.group {
-            Some(group) => {
-                if group.oom_kills().unwrap_or(0) > 0 {
-                    self.stop(Cause::Limit { limit: Limit::Memory })?;
-                }
-            }
-            None => {
-                self.memory_peak_bytes = self.memory_peak_bytes.max(sample.memory_bytes);
-                if sample.memory_bytes > self.plan.limits.memory_bytes {
-                    self.stop(Cause::Limit { limit: Limit::Memory })?;
-                }
-            }
-        }
-        Ok(())
+        if memory_over { self.stop(Cause::Limit { limit: Limit::Memory }) } else { Ok(()) }
     }
 
     fn look_at_scratch(&mut self) {

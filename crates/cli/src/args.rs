@@ -26,6 +26,12 @@ pub(crate) enum Command {
     /// Print what `run` would do, and run nothing
     #[command(after_help = "Takes the same options as `stockade run`.")]
     Plan(Box<Run>),
+    /// The relay of a build jail; not for people
+    #[command(hide = true)]
+    InternalRelay {
+        /// The hosts it may reach
+        hosts: Vec<String>,
+    },
 }
 
 const RUN_EXAMPLES: &str = "\

@@ -1,54 +1,151 @@
 //! From the command line to a request: parses, looks at the files that are named, bounds.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 
+use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::Limit;
-use stockade_core::layer::Layers;
-use stockade_core::request::{CgroupMode, Language, Network, Request, ResultDescriptor, Start, Streams};
+use stockade_core::paths;
+use stockade_core::request::{CgroupMode, Input, Network, Request, ResultDescriptor, Start, Streams, Tree};
 use stockade_core::text;
+use stockade_engines::{Interpreter, PythonCode};
 
 use crate::args::{Cgroup, Run};
+use crate::code::{Code, Engine};
 use crate::problem::Problem;
+use crate::trail::FileTrail;
+use crate::{environment, staging};
 
-/// Makes the request of a command line.
-pub(crate) fn request(run: &Run) -> Result<Request, Problem> {
-    let argv = words(&run.words)?;
-    let start = Start { argv, vars: BTreeMap::new(), trees: vec![], files: vec![], result: ResultDescriptor::None };
-    Ok(Request {
-        label: start.argv.first().cloned().unwrap_or_default(),
-        language: Language::Program,
+/// A request and what the report will say about it.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    /// Digest of the environment, or `none`.
+    pub(crate) environment: String,
+    /// What the caller should know before the code runs.
+    pub(crate) remarks: Vec<String>,
+}
+
+/// Makes the request of a command line; builds the environment if it needs one that is not there.
+pub(crate) fn request(run: &Run, code: &Code, trail: &mut FileTrail) -> Result<Asked, Problem> {
+    let mut remarks = Vec::new();
+    let inputs = inputs(run, code, &mut remarks)?;
+    let shares = run.share.iter().map(|share| staging::share(share)).collect::<Result<_, _>>()?;
+    let limits = limits(run)?;
+    let (require, vars) = (require(run)?, vars(run)?);
+    let (start, environment) = start(run, code, trail)?;
+    let request = Request {
+        label: code.label.clone(),
+        language: code.engine.language(),
         start,
-        inputs: vec![],
-        shares: vec![],
-        limits: limits(run)?,
+        inputs,
+        shares,
+        limits,
         network: Network::None,
-        vars: vars(run)?,
-        require: require(run)?,
+        vars,
+        require,
         cgroup: match run.cgroup {
             Cgroup::Auto => CgroupMode::Auto,
             Cgroup::Require => CgroupMode::Require,
             Cgroup::Off => CgroupMode::Off,
         },
         streams: if is_terminal() { Streams::Terminal } else { Streams::Pipes },
-    })
+    };
+    Ok(Asked { request, environment, remarks })
 }
 
 /// Whether the code gets a terminal of its own: when the caller sits at one, for input and output.
 fn is_terminal() -> bool {
     use std::io::IsTerminal;
-    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && std::io::stderr().is_terminal()
 }
 
-fn words(words: &[OsString]) -> Result<Vec<String>, Problem> {
-    words
-        .iter()
-        .map(|word| {
-            word.to_str().map(ToOwned::to_owned).ok_or_else(|| {
-                Problem::new(format!("argument `{}` is not valid UTF-8", text::shown(&word.to_string_lossy(), 100)), "arguments are recorded as text", "use a name in UTF-8")
-            })
-        })
-        .collect()
+fn inputs(run: &Run, code: &Code, remarks: &mut Vec<String>) -> Result<Vec<Input>, Problem> {
+    let mut inputs: Vec<Input> = code.staged.iter().cloned().collect();
+    if let Some(project) = &run.project {
+        let project = staging::project(project, run.all)?;
+        if !project.hidden.is_empty() {
+            let names: Vec<String> = project.hidden.iter().take(20).map(|name| text::shown(name, 100)).collect();
+            let more = project.hidden.len().saturating_sub(names.len());
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            remarks.push(format!("stockade: left out of the project, for they look like secrets: {}{more} (--all takes them)", names.join(" ")));
+        }
+        inputs.push(project);
+    }
+    for input in &run.inputs {
+        inputs.push(staging::input(input)?);
+    }
+    // A script that is named as an input too is staged once.
+    if let Some(script) = &code.staged {
+        let same = |input: &&Input| input.target == script.target && input.source == script.source;
+        if inputs.iter().filter(same).count() > 1 {
+            inputs.remove(0);
+        }
+    }
+    Ok(inputs)
+}
+
+/// What the engine needs, and the digest of its environment.
+fn start(run: &Run, code: &Code, trail: &mut FileTrail) -> Result<(Start, String), Problem> {
+    let arguments = code.arguments.clone();
+    let python = match &code.engine {
+        Engine::Program(program) => return program_start(run, code, program, trail),
+        Engine::R(script) => return Ok((stockade_engines::r(script, arguments), "none".to_owned())),
+        Engine::Script(name) => PythonCode::Script(name.clone()),
+        Engine::Inline(text) => PythonCode::Inline(text.clone()),
+        Engine::Stdin => PythonCode::Stdin,
+        Engine::Notebook(name) => PythonCode::Notebook(name.clone()),
+        Engine::Sql(name) => PythonCode::Sql(name.clone()),
+    };
+    let interpreter = Interpreter::find(run.python.as_deref(), &crate::files::cache(), |path| staging::look(path).ok())?;
+    let packages = packages(run, code, &interpreter, trail)?;
+    let (tree, executable, digest) = match packages {
+        Some(packages) => (Some(packages.tree), packages.executable, packages.digest),
+        None => (None, interpreter.inside_executable(), "none".to_owned()),
+    };
+    let mut start = stockade_engines::python(python, arguments, &interpreter, &executable);
+    start.trees.extend(tree);
+    Ok((start, digest))
+}
+
+/// An environment or virtual environment as a run sees it.
+struct Packages {
+    tree: Tree,
+    executable: String,
+    digest: String,
+}
+
+fn packages(run: &Run, code: &Code, interpreter: &Interpreter, trail: &mut FileTrail) -> Result<Option<Packages>, Problem> {
+    if let Some(venv) = &run.venv {
+        let source = staging::look(venv)?;
+        if !source.path.join("pyvenv.cfg").is_file() {
+            return Err(Problem::new(format!("`{}` is no virtual environment", text::shown(&venv.to_string_lossy(), 200)), "it has no pyvenv.cfg", "name the folder that holds bin/ and lib/; for a conda environment use --python DIR/bin/python"));
+        }
+        let venv = interpreter.venv(source);
+        return Ok(Some(Packages { tree: venv.tree, executable: venv.executable, digest: "unlocked virtual environment".to_owned() }));
+    }
+    let asked = environment::asked(run, code)?;
+    if asked.is_empty() {
+        return Ok(None);
+    }
+    let built = environment::find_or_build(&asked, interpreter, trail, run.quiet)?;
+    let tree = Tree { source: staging::look(&built.folder)?, target: paths::InsidePath::fixed(paths::ENVIRONMENT), over: Vec::new() };
+    Ok(Some(Packages { tree, executable: format!("{}/bin/python", paths::ENVIRONMENT), digest: built.digest }))
+}
+
+/// A program; with packages, those of the environment come first in `PATH`.
+fn program_start(run: &Run, code: &Code, program: &str, trail: &mut FileTrail) -> Result<(Start, String), Problem> {
+    let mut argv = vec![program.to_owned()];
+    argv.extend(code.arguments.iter().cloned());
+    let mut start = Start { argv, vars: BTreeMap::new(), trees: Vec::new(), files: Vec::new(), result: ResultDescriptor::None };
+    if run.with.is_empty() && run.requirements.is_empty() && run.venv.is_none() {
+        return Ok((start, "none".to_owned()));
+    }
+    let interpreter = Interpreter::find(run.python.as_deref(), &crate::files::cache(), |path| staging::look(path).ok())?;
+    let Some(packages) = packages(run, code, &interpreter, trail)? else { return Ok((start, "none".to_owned())) };
+    start.trees = interpreter.trees();
+    start.trees.push(packages.tree);
+    start.vars.insert("PATH".to_owned(), format!("{}/bin:/usr/local/bin:/usr/bin:/bin", paths::ENVIRONMENT));
+    Ok((start, packages.digest))
 }
 
 fn limits(run: &Run) -> Result<Vec<(Limit, u64)>, Problem> {
@@ -69,7 +166,7 @@ fn limits(run: &Run) -> Result<Vec<(Limit, u64)>, Problem> {
 fn require(run: &Run) -> Result<Layers, Problem> {
     run.require.iter().try_fold(Layers::NONE, |all, name| {
         Layers::parse(name).map(|layers| all.and(layers)).ok_or_else(|| {
-            let names = stockade_core::layer::Layer::ALL.map(stockade_core::layer::Layer::name).join(", ");
+            let names = Layer::ALL.map(Layer::name).join(", ");
             Problem::new(format!("there is no layer `{}`", text::shown(name, 60)), format!("the layers are namespaces, {names}"), "use one of them")
         })
     })

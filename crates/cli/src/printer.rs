@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::problem::Problem;
 
-/// The exit status of a refusal or failure of Stockade itself (run.md).
+/// The exit status of a command line that is refused (run.md).
 const REFUSED: u8 = 125;
 
 /// A document the user asked for, on standard output.
@@ -24,7 +24,7 @@ pub(crate) fn remark(text: &str) {
 /// A refusal or failure, on standard error.
 pub(crate) fn problem(problem: &Problem) -> ExitCode {
     eprintln!("{problem}");
-    ExitCode::from(REFUSED)
+    ExitCode::from(problem.status())
 }
 
 /// What clap says: help and version succeed, the rest is a refusal.

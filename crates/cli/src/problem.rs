@@ -14,16 +14,31 @@ pub(crate) struct Problem {
     what: String,
     why: String,
     next: String,
+    status: u8,
 }
+
+/// The exit status of a refusal or failure of Stockade itself (run.md).
+const REFUSED: u8 = 125;
 
 impl Problem {
     pub(crate) fn new(what: impl Into<String>, why: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { what: what.into(), why: why.into(), next: next.into() }
+        Self { what: what.into(), why: why.into(), next: next.into(), status: REFUSED }
     }
 
     /// Something about a path of the caller.
     pub(crate) fn path(what: &str, path: &std::path::Path, error: &std::io::Error, next: impl Into<String>) -> Self {
         Self::new(format!("cannot {what} `{}`", text::shown(&path.to_string_lossy(), 400)), error.to_string().to_lowercase(), next)
+    }
+
+    /// With another exit status: 126 not executable, 127 not found.
+    pub(crate) const fn with_status(mut self, status: u8) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The exit status.
+    pub(crate) const fn status(&self) -> u8 {
+        self.status
     }
 
     /// The first line, for the audit trail.
@@ -59,5 +74,24 @@ impl From<Unplannable> for Problem {
 impl From<NotRecorded> for Problem {
     fn from(refused: NotRecorded) -> Self {
         Self::new(refused.to_string(), format!("{}; a run without a record is not made", refused.why), "free space or make it writable, or set STOCKADE_STATE_DIR to another folder")
+    }
+}
+
+impl From<stockade_engines::Unusable> for Problem {
+    fn from(unusable: stockade_engines::Unusable) -> Self {
+        Self::new(unusable.what, unusable.why, unusable.next)
+    }
+}
+
+impl From<stockade_environments::Error> for Problem {
+    fn from(error: stockade_environments::Error) -> Self {
+        Self::new(error.to_string(), error.why(), error.next())
+    }
+}
+
+impl Problem {
+    /// The same, as a build jail tells it to the builder.
+    pub(crate) fn into_jail_failure(self) -> stockade_environments::JailFailure {
+        stockade_environments::JailFailure { what: self.what, why: self.why, next: self.next }
     }
 }

@@ -1,66 +1,77 @@
-//! `stockade run`, in one line of steps; each consumes the one before.
+//! `stockade run` and `stockade plan`: code and flags in, outputs and a report out.
 
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use stockade_core::audit::{Asker, Closed, Record, Recorded, Trail};
-use stockade_core::plan::{self, Plan};
-use stockade_core::policy::{Decision, Policy};
+use sha2::{Digest, Sha256};
+use stockade_core::audit::Closed;
+use stockade_core::policy::Policy;
 use stockade_launch::{Finished, Input, Output, Streams};
 
 use crate::args::Run;
+use crate::ask::{self, Asked};
+use crate::code::{self, Code};
+use crate::pipeline::{self, Digests};
 use crate::problem::Problem;
 use crate::trail::{FileTrail, now_ms};
-use crate::{ask, printer, report};
+use crate::{hints, learn, outputs, printer, report};
 
 /// Runs code inside walls.
 pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     if arguments.explain {
         return plan(arguments);
     }
-    let plan = planned(arguments)?;
-    let run = plan.run.clone();
     let mut trail = FileTrail::of_user();
-    let finished = carry_out(plan, arguments, &mut trail)?;
-    let closed = Closed::outcome(&mut trail, &run, finished.outcome, now_ms())?;
+    let code = code::code(arguments)?;
+    let asked = ask::request(arguments, &code, &mut trail)?;
+    for remark in asked.remarks.iter().filter(|_| !arguments.quiet) {
+        printer::remark(remark);
+    }
+    let finished = carry_out(arguments, &code, asked.request, &asked.environment, &mut trail)?;
+    let run = finished.plan.run.clone();
+    let hints = hints::hints(&finished, &code);
+    let mut collected = outputs::take(arguments, &finished);
+    let mut outcome = finished.outcome;
+    if let Ok(outputs) = &mut collected {
+        outcome.usage.bytes_out = outputs.bytes;
+    }
+    let closed = Closed::outcome(&mut trail, &run, outcome, now_ms())?;
+    let outputs = collected?;
     let status = closed.get().cause.exit_status();
+    let report = report::Report { run: &run, outcome: closed.get(), environment: &asked.environment, outputs: &outputs, hints: &hints };
     if arguments.json {
-        printer::remark(&report::json(&run, &closed));
+        printer::remark(&report.json());
     } else if !arguments.quiet || status != 0 {
-        printer::remark(&report::lines(&closed));
+        printer::remark(&report.lines());
+    }
+    if let Some(file) = &arguments.learn {
+        learn::write(file, closed.get())?;
     }
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(125)))
 }
 
 /// Prints the plan and runs nothing.
 pub(crate) fn plan(arguments: &Run) -> Result<ExitCode, Problem> {
-    printer::page(&planned(arguments)?.to_string());
+    let code = code::code(arguments)?;
+    let Asked { request, remarks, .. } = ask::request(arguments, &code, &mut FileTrail::of_user())?;
+    let plan = pipeline::planned(&Policy::offline(), request)?;
+    printer::page(&plan.to_string());
+    for remark in remarks {
+        printer::remark(&remark);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn planned(arguments: &Run) -> Result<Plan, Problem> {
-    let request = ask::request(arguments)?;
-    let grant = match Policy::offline().decide(request) {
-        Decision::Permit(grant) => *grant,
-        Decision::Forbid(reason) => return Err(reason.into()),
-    };
-    Ok(plan::build(grant, &stockade_launch::facts::gather(), &run_id()?)?)
+fn carry_out(arguments: &Run, code: &Code, request: stockade_core::request::Request, environment: &str, trail: &mut FileTrail) -> Result<Finished, Problem> {
+    let plan = pipeline::planned(&Policy::offline(), request)?;
+    let digest = hexadecimal(&Sha256::digest(&code.bytes));
+    let digests = Digests { code: &digest, environment };
+    let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    pipeline::carry_out(plan, digests, trail, streams(arguments, &input, &output, &error), |_| Ok(()))
 }
 
-/// From a plan to the end of its run, on record at both ends.
-fn carry_out(plan: Plan, arguments: &Run, trail: &mut FileTrail) -> Result<Finished, Problem> {
-    let run = plan.run.clone();
-    let principal = principal();
-    let asker = Asker { principal: &principal, code_digest: "-", environment_digest: "none" };
-    let recorded = Recorded::intent(trail, asker, plan, now_ms())?;
-    let followed = stockade_launch::start(recorded).and_then(|running| running.wait(streams(arguments, &std::io::stdin(), &std::io::stdout(), &std::io::stderr())));
-    followed.map_err(|failure| {
-        let problem = Problem::from(failure);
-        match trail.append(&Record::Failed { time_ms: now_ms(), run: &run, error: problem.what() }) {
-            Ok(()) => problem,
-            Err(refused) => refused.into(),
-        }
-    })
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn streams<'a>(arguments: &Run, input: &'a std::io::Stdin, output: &'a std::io::Stdout, error: &'a std::io::Stderr) -> Streams<'a> {
@@ -70,17 +81,4 @@ fn streams<'a>(arguments: &Run, input: &'a std::io::Stdin, output: &'a std::io::
         output: Output::Descriptor { to: output.as_fd(), neutral: output.is_terminal() && !arguments.raw },
         error: Output::Descriptor { to: error.as_fd(), neutral: error.is_terminal() && !arguments.raw },
     }
-}
-
-/// The local user, as the kernel knows it.
-fn principal() -> String {
-    format!("uid-{}@local", rustix::process::geteuid().as_raw())
-}
-
-/// Sixteen hexadecimal digits nobody can guess.
-fn run_id() -> Result<String, Problem> {
-    let mut bytes = [0_u8; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|errno| Problem::new("cannot make the run's id", stockade_launch::errno_text(errno), "run it again"))?;
-    Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
 }

@@ -14,7 +14,7 @@ use crate::layer::Layers;
 use crate::limits::{Limit, Limits};
 use crate::paths::{self, InsidePath};
 use crate::policy::Grant;
-use crate::request::{Access, CgroupMode, Input, Network, Request, ResultDescriptor, Share, Start, Streams};
+use crate::request::{Access, CgroupMode, Input, Network, Over, Request, ResultDescriptor, Share, Start, Streams, Tree};
 use crate::syscalls::{Architecture, Profile};
 use crate::text;
 
@@ -113,6 +113,8 @@ pub enum Mount {
         source: Source,
         /// Where.
         target: InsidePath,
+        /// What lies over it.
+        over: Vec<Over>,
     },
     /// A caller's folder, copy-on-write; copied when the kernel refuses an overlay.
     CopyOnWrite {
@@ -229,7 +231,7 @@ pub fn build(grant: Grant, host: &HostFacts, run: &str) -> Result<Plan, Unplanna
     devices(&mut mounts);
     let Start { argv, trees, files, result, .. } = start;
     mounts.extend(files.into_iter().map(|file| Mount::File { target: file.target, contents: file.contents }));
-    mounts.extend(trees.into_iter().map(|tree| Mount::Layered { source: tree.source, target: tree.target }));
+    given(&mut mounts, trees)?;
     writable(&mut mounts, inputs, shares);
     mounts.push(Mount::Proc);
     let landlock = reach(&mounts);
@@ -346,6 +348,24 @@ fn devices(mounts: &mut Vec<Mount>) {
     mounts.push(Mount::Terminals);
 }
 
+/// Trees of the caller; single files are copied to scratch and linked to, so that no outside path shows.
+fn given(mounts: &mut Vec<Mount>, trees: Vec<Tree>) -> Result<(), Unplannable> {
+    let home = InsidePath::fixed("/opt/stockade/given");
+    if trees.iter().any(|tree| tree.source.kind != SourceKind::Folder) {
+        mounts.push(Mount::Scratch { target: home.clone(), sticky: false });
+    }
+    for (number, Tree { source, target, over }) in trees.into_iter().enumerate() {
+        if source.kind == SourceKind::Folder {
+            mounts.push(Mount::Layered { source, target, over });
+            continue;
+        }
+        let copy = home.join(&number.to_string()).map_err(|_| Unplannable::Reserved(target.to_string()))?;
+        mounts.push(Mount::Link { target, text: copy.to_string() });
+        mounts.push(Mount::Copied { source, target: copy });
+    }
+    Ok(())
+}
+
 fn writable(mounts: &mut Vec<Mount>, mut inputs: Vec<Input>, shares: Vec<Share>) {
     for (path, sticky) in [("/tmp", true), ("/dev/shm", true), (paths::HOME, false)] {
         mounts.push(Mount::Scratch { target: InsidePath::fixed(path), sticky });
@@ -363,7 +383,7 @@ fn writable(mounts: &mut Vec<Mount>, mut inputs: Vec<Input>, shares: Vec<Share>)
     }
     for Share { source, target, access } in shares {
         mounts.push(match access {
-            Access::Read => Mount::Layered { source, target },
+            Access::Read => Mount::Layered { source, target, over: Vec::new() },
             Access::Write => Mount::Shared { source, target },
         });
     }
@@ -479,7 +499,7 @@ impl fmt::Display for Mount {
             Self::System { path, .. } => write!(out, "system {path} read-only"),
             Self::Link { target, text: to } => write!(out, "link {target} -> {}", text::shown(to, 400)),
             Self::File { target, contents } => write!(out, "file {target} ({} bytes)", contents.len()),
-            Self::Layered { source, target } => write!(out, "layered {} at {target} read-only", outside(source)),
+            Self::Layered { source, target, .. } => write!(out, "layered {} at {target} read-only", outside(source)),
             Self::CopyOnWrite { source, target, hidden } if hidden.is_empty() => write!(out, "copy-on-write {} at {target}, else copied", outside(source)),
             Self::CopyOnWrite { source, target, hidden } => {
                 let hidden: Vec<String> = hidden.iter().map(|name| text::shown(name, 200)).collect();

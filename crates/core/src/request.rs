@@ -69,13 +69,35 @@ pub enum ResultDescriptor {
     None,
 }
 
-/// A tree of the caller, read-only inside.
+/// A tree or file of the caller, read-only inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
     /// Where it lies outside.
     pub source: Source,
     /// Where it is mounted inside.
     pub target: InsidePath,
+    /// What lies over it: a virtual environment names its interpreter by an outside path, which
+    /// means nothing inside.
+    pub over: Vec<Over>,
+}
+
+/// A piece laid over a [`Tree`], by its path below the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// A file with these bytes.
+    File {
+        /// Path below the tree.
+        name: String,
+        /// Its bytes.
+        contents: Vec<u8>,
+    },
+    /// A symbolic link with this text.
+    Link {
+        /// Path below the tree.
+        name: String,
+        /// Its text.
+        text: String,
+    },
 }
 
 /// A file made for the run.

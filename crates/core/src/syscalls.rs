@@ -569,11 +569,7 @@ fn parse_action<'t>(words: &mut impl Iterator<Item = &'t str>) -> Result<Action,
 }
 
 fn parse_name(word: &str) -> Result<&'static Numbered, Problem> {
-    let found = NUMBERS.binary_search_by(|numbered| numbered.name.cmp(word));
-    found
-        .ok()
-        .and_then(|index| NUMBERS.get(index))
-        .ok_or_else(|| Problem::Name(word.to_owned()))
+    Numbered::find(word).ok_or_else(|| Problem::Name(word.to_owned()))
 }
 
 /// Tests joined by `and`, to the end of the rule; `None` if any word is out of place.
@@ -705,6 +701,10 @@ mod tests {
         for architecture in [Architecture::X86_64, Architecture::Aarch64] {
             let profile = Profile::builtin(architecture).unwrap();
             for numbered in NUMBERS {
+                assert!(std::ptr::eq(
+                    Numbered::find(numbered.name).unwrap(),
+                    numbered
+                ));
                 let named = architecture
                     .number(numbered)
                     .map(|number| profile.name(number));

@@ -2,27 +2,33 @@
 //!
 //! ```text
 //! Request → key → found?  ─ yes ─▶ Environment
-//!              └ no → one builder → index → uv → Lock (checked)
+//!              └ no → one builder → index → uv
+//!                   → allowed source distributions built (in a jail without network)
+//!                   → Lock (checked)
 //!                   → wheels (fetched in a jail, hashes checked here)
 //!                   → prefix (installed in a jail without network)
 //!                   → layout → digest → published by one rename → Environment
 //! ```
 
+use std::path::Path;
+
 use crate::certificates;
 use crate::environment::Environment;
 use crate::error::{Detail, Error};
-use crate::index;
+use crate::index::{self, Index};
 use crate::index_config::{self, Choice};
 use crate::install::install;
 use crate::interpreter::Interpreter;
 use crate::jail::Jail;
 use crate::layout;
-use crate::lock::Wheel;
+use crate::lock::{Built, Lock, Wheel};
 use crate::machine::Machine;
 use crate::progress::Progress;
 use crate::publish::{Building, lock_request};
 use crate::request::Request;
 use crate::resolve::resolve;
+use crate::source_build::{self, Source};
+use crate::source_files::{Wanted, newest};
 use crate::step::Bench;
 use crate::store::Store;
 use crate::tools;
@@ -37,9 +43,18 @@ pub struct Limits {
     pub scratch_bytes_max: u64,
 }
 
+impl Limits {
+    fn pair(self) -> (u64, u64) {
+        (self.time_ms_max, self.scratch_bytes_max)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self { time_ms_max: 20 * 60 * 1000, scratch_bytes_max: 8 << 30 }
+        Self {
+            time_ms_max: 20 * 60 * 1000,
+            scratch_bytes_max: 8 << 30,
+        }
     }
 }
 
@@ -114,7 +129,12 @@ impl Builder<'_> {
         self.build(request, &choice, &key)
     }
 
-    fn build(&mut self, request: &Request, choice: &Choice, key: &str) -> Result<Environment, Error> {
+    fn build(
+        &mut self,
+        request: &Request,
+        choice: &Choice,
+        key: &str,
+    ) -> Result<Environment, Error> {
         let (store, limits) = (self.store, self.limits);
         let building = Building::begin(store)?;
         let mut bench = Bench {
@@ -133,17 +153,107 @@ impl Builder<'_> {
         };
         let names: Vec<&str> = request.names().collect();
         let index = index::hosts(&mut bench, store, url, &names)?;
-        let lock = resolve(&mut bench, request, &index, &uv, limits.time_ms_max)?;
+        let sources = Sources {
+            store,
+            machine: self.machine,
+            limits,
+            uv: &uv,
+            index: &index,
+        };
+        let built = sources.build(&mut bench, request)?;
+        let lock = resolve_with(&mut bench, request, &sources, &built)?;
         let files: Vec<&Wheel> = lock.wheels().collect();
         wheels::fetch(&mut bench, store, &files, &index.hosts, limits.time_ms_max)?;
-        let folder = wheels::gather(&bench, store, &files)?;
-        let bounds = (limits.time_ms_max, limits.scratch_bytes_max);
-        let prefix = install(&mut bench, &lock, &folder, &uv, bounds)?;
-        bench.progress.step("checking and publishing the environment");
+        let folder = wheels::gather(&bench, store, "wheels", &files)?;
+        let prefix = install(&mut bench, &lock, &folder, &uv, limits.pair())?;
+        bench
+            .progress
+            .step("checking and publishing the environment");
         let (tree, digest) = layout::assemble(&prefix, &lock, self.interpreter)?;
         building.publish(store, &tree, &digest)?;
         store.write_whole(building.folder(), &store.request(key), &digest)?;
         found(store, key).ok_or_else(vanished)
+    }
+}
+
+/// Resolves with the wheels that were built here at hand.
+fn resolve_with(
+    bench: &mut Bench<'_>,
+    request: &Request,
+    sources: &Sources<'_>,
+    built: &[Built],
+) -> Result<Lock, Error> {
+    let files: Vec<&Wheel> = built.iter().map(|built| &built.wheel).collect();
+    let folder = wheels::gather(bench, sources.store, "built", &files)?;
+    let time_ms_max = sources.limits.time_ms_max;
+    resolve(
+        bench,
+        request,
+        sources.index,
+        sources.uv,
+        (built, &folder),
+        time_ms_max,
+    )
+}
+
+/// What building the allowed source distributions of a request needs.
+struct Sources<'a> {
+    store: &'a Store,
+    machine: &'a Machine,
+    limits: Limits,
+    uv: &'a Path,
+    index: &'a Index,
+}
+
+impl Sources<'_> {
+    fn build(&self, bench: &mut Bench<'_>, request: &Request) -> Result<Vec<Built>, Error> {
+        request
+            .builds()
+            .map(|name| self.build_one(bench, request, name))
+            .collect()
+    }
+
+    fn build_one(
+        &self,
+        bench: &mut Bench<'_>,
+        request: &Request,
+        name: &str,
+    ) -> Result<Built, Error> {
+        let (listed, hosts) = index::files_of(bench, &self.index.url, name)?;
+        let specifiers = request.specifiers_of(name);
+        let wanted = Wanted {
+            name,
+            specifiers: &specifiers,
+            python: &bench.interpreter.version,
+        };
+        let Some((version, file)) = newest(&listed, &wanted) else {
+            return Err(source_build::none_fits(name));
+        };
+        wheels::fetch(bench, self.store, &[&file], &hosts, self.limits.time_ms_max)?;
+        let source = Source {
+            name,
+            version,
+            file,
+        };
+        let tools = source_build::tools(bench, self.store, &source)?;
+        // INVARIANT: this request allows no builds, so it does not come back here.
+        let tools = Builder {
+            store: self.store,
+            interpreter: bench.interpreter,
+            machine: self.machine,
+            limits: self.limits,
+            jail: &mut *bench.jail,
+            progress: &mut *bench.progress,
+        }
+        .find_or_build(&tools)?;
+        source_build::build(
+            bench,
+            self.store,
+            source,
+            &tools,
+            self.uv,
+            self.limits.pair(),
+        )
     }
 }
 

@@ -100,7 +100,11 @@ impl Error {
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Requirement(_) | Self::Script(_) | Self::Python(_) | Self::Lock(_) | Self::Tree(_)
+            Self::Requirement(_)
+                | Self::Script(_)
+                | Self::Python(_)
+                | Self::Lock(_)
+                | Self::Tree(_)
         )
     }
 }
@@ -119,7 +123,11 @@ impl Detail {
         why: impl Into<String>,
         next: impl Into<String>,
     ) -> Self {
-        Self { what: what.into(), why: why.into(), next: next.into() }
+        Self {
+            what: what.into(),
+            why: why.into(),
+            next: next.into(),
+        }
     }
 }
 

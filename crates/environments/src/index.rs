@@ -46,21 +46,33 @@ pub(crate) fn url(
     if let Choice::Named(url) = choice {
         return Ok(url.clone());
     }
-    let path = store.index(&digest::of_text(&format!("default of {}", bench.interpreter.inside_executable)));
+    let path = store.index(&digest::of_text(&format!(
+        "default of {}",
+        bench.interpreter.inside_executable
+    )));
     if let Some(url) = recall(&path).and_then(|values| HttpsUrl::parse(values.first()?).ok()) {
         return Ok(url);
     }
     let text = ask_default(bench, uv)?;
-    let url = HttpsUrl::parse(text.trim()).map_err(|why| unusable("the default package index", why))?;
+    let url =
+        HttpsUrl::parse(text.trim()).map_err(|why| unusable("the default package index", why))?;
     remember(bench, store, &path, vec![url.as_str().to_owned()])?;
     Ok(url)
 }
 
 /// The hosts that serve the files of the index, learned from the first of `names` it has.
-pub(crate) fn hosts(bench: &mut Bench<'_>, store: &Store, url: HttpsUrl, names: &[&str]) -> Result<Index, Error> {
+pub(crate) fn hosts(
+    bench: &mut Bench<'_>,
+    store: &Store,
+    url: HttpsUrl,
+    names: &[&str],
+) -> Result<Index, Error> {
     let path = store.index(&digest::of_text(url.as_str()));
     if let Some(values) = recall(&path) {
-        return Ok(Index { hosts: values.into_iter().collect(), url });
+        return Ok(Index {
+            hosts: values.into_iter().collect(),
+            url,
+        });
     }
     let outputs = list(bench, &url, names)?;
     let hosts = read_hosts(&outputs, &url)?;
@@ -68,25 +80,68 @@ pub(crate) fn hosts(bench: &mut Bench<'_>, store: &Store, url: HttpsUrl, names: 
     Ok(Index { url, hosts })
 }
 
-/// The URLs of all files of one package, and the hosts they are at.
+/// One file that the index lists for a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) url: HttpsUrl,
+    pub(crate) sha256: Option<String>,
+    pub(crate) size: Option<u64>,
+    pub(crate) requires_python: Option<String>,
+    pub(crate) yanked: bool,
+}
+
+/// A listed file as the jail wrote it: untrusted bytes.
+#[derive(Deserialize)]
+struct WireListed {
+    url: String,
+    sha256: Option<String>,
+    size: Option<u64>,
+    requires_python: Option<String>,
+    yanked: bool,
+}
+
+/// All files of one package, and the hosts they are at.
 pub(crate) fn files_of(
     bench: &mut Bench<'_>,
     url: &HttpsUrl,
     name: &str,
-) -> Result<(Vec<HttpsUrl>, BTreeSet<String>), Error> {
+) -> Result<(Vec<Listed>, BTreeSet<String>), Error> {
     let outputs = list(bench, url, &[name])?;
-    let text = tree::read_bounded(&outputs.join("hosts.urls"), 64 << 20)?;
-    let urls = text.lines().filter_map(|line| HttpsUrl::parse(line).ok()).collect();
-    Ok((urls, read_hosts(&outputs, url)?))
+    let text = tree::read_bounded(&outputs.join("hosts.json"), 64 << 20)?;
+    let listed: Vec<WireListed> = serde_json::from_str(&text)
+        .map_err(|_| unusable("the package index", "its list of files cannot be read"))?;
+    let accept = |file: WireListed| {
+        Some(Listed {
+            url: HttpsUrl::parse(&file.url).ok()?,
+            sha256: file.sha256.filter(|sha256| digest::is_sha256(sha256)),
+            size: file.size,
+            requires_python: file.requires_python,
+            yanked: file.yanked,
+        })
+    };
+    Ok((
+        listed.into_iter().filter_map(accept).collect(),
+        read_hosts(&outputs, url)?,
+    ))
 }
 
 /// Runs the step that reads listings of the index; the folder with its answers.
 fn list(bench: &mut Bench<'_>, url: &HttpsUrl, names: &[&str]) -> Result<PathBuf, Error> {
-    bench.progress.step("asking the package index where its files are");
+    bench
+        .progress
+        .step("asking the package index where its files are");
     let script = ("file_hosts.py", inside::FILE_HOSTS_SCRIPT);
     let output = format!("{}/hosts", inside::JOB);
-    let fixed = [output.as_str(), url.as_str(), inside::PROXY, inside::CERTIFICATES];
-    let arguments: Vec<&str> = fixed.into_iter().chain(names.iter().take(8).copied()).collect();
+    let fixed = [
+        output.as_str(),
+        url.as_str(),
+        inside::PROXY,
+        inside::CERTIFICATES,
+    ];
+    let arguments: Vec<&str> = fixed
+        .into_iter()
+        .chain(names.iter().take(8).copied())
+        .collect();
     bench.run(Step {
         hosts: BTreeSet::from([url.host().to_owned()]),
         failed: (
@@ -102,7 +157,10 @@ fn read_hosts(outputs: &Path, url: &HttpsUrl) -> Result<BTreeSet<String>, Error>
     let text = tree::read_bounded(&outputs.join("hosts"), 1 << 20)?;
     let mut hosts: BTreeSet<String> = text.lines().map(str::to_ascii_lowercase).collect();
     if hosts.len() > HOSTS_MAX || !hosts.iter().all(|host| is_host(host)) {
-        return Err(unusable("the package index", "the hosts of its files are too many or not plain names"));
+        return Err(unusable(
+            "the package index",
+            "the hosts of its files are too many or not plain names",
+        ));
     }
     hosts.insert(url.host().to_owned());
     Ok(hosts)
@@ -110,7 +168,9 @@ fn read_hosts(outputs: &Path, url: &HttpsUrl) -> Result<BTreeSet<String>, Error>
 
 /// Asks pip, or uv, of this machine, in a jail without network.
 fn ask_default(bench: &mut Bench<'_>, uv: Option<&Path>) -> Result<String, Error> {
-    bench.progress.step("finding the package index of this machine");
+    bench
+        .progress
+        .step("finding the package index of this machine");
     let script = ("default_index.py", inside::DEFAULT_INDEX_SCRIPT);
     let output = format!("{}/index", inside::JOB);
     let host_wheels = Path::new(HOST_WHEELS);
@@ -142,14 +202,24 @@ fn recall(path: &Path) -> Option<Vec<String>> {
     (age < REMEMBERED_SECONDS).then_some(known.values)
 }
 
-fn remember(bench: &Bench<'_>, store: &Store, path: &Path, values: Vec<String>) -> Result<(), Error> {
-    let known = Remembered { values, at_seconds: now_seconds() };
+fn remember(
+    bench: &Bench<'_>,
+    store: &Store,
+    path: &Path,
+    values: Vec<String>,
+) -> Result<(), Error> {
+    let known = Remembered {
+        values,
+        at_seconds: now_seconds(),
+    };
     let text = serde_json::to_string(&known).unwrap_or_default();
     store.write_whole(&bench.folder, path, &text)
 }
 
 fn now_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 fn unusable(what: &str, why: &str) -> Error {

@@ -9,6 +9,8 @@ pub(crate) const JOB: &str = "/job";
 pub(crate) const UV: &str = "/opt/stockade/tools/uv";
 pub(crate) const UV_CACHE: &str = "/tmp/uv-cache";
 pub(crate) const WHEELS: &str = "/opt/stockade/wheels";
+/// Wheels that were built from source distributions.
+pub(crate) const BUILT: &str = "/opt/stockade/built";
 pub(crate) const HOST_WHEELS: &str = "/opt/stockade/host-wheels";
 pub(crate) const CERTIFICATES: &str = "/opt/stockade/build/certificates.pem";
 
@@ -21,5 +23,6 @@ pub(crate) const DEFAULT_INDEX_SCRIPT: &str = include_str!("jail_scripts/default
 pub(crate) const FILE_HOSTS_SCRIPT: &str = include_str!("jail_scripts/file_hosts.py");
 pub(crate) const FETCH_SCRIPT: &str = include_str!("jail_scripts/fetch.py");
 pub(crate) const EXTRACT_UV_SCRIPT: &str = include_str!("jail_scripts/extract_uv.py");
+pub(crate) const BUILD_SYSTEM_SCRIPT: &str = include_str!("jail_scripts/build_system.py");
 pub(crate) const INSTALL_SCRIPT: &str = include_str!("jail_scripts/install.py");
 pub(crate) const UV_VERSION_SCRIPT: &str = include_str!("jail_scripts/uv_version.py");

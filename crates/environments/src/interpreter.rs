@@ -57,7 +57,10 @@ impl Interpreter {
 
     fn unusable(&self, why: &str) -> Error {
         Error::Python(Detail::new(
-            format!("the interpreter {} cannot be used", quote(&self.inside_executable)),
+            format!(
+                "the interpreter {} cannot be used",
+                quote(&self.inside_executable)
+            ),
             why,
             "choose another interpreter with `--python X.Y`",
         ))

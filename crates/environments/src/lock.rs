@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::digest::is_sha256;
 use crate::environment::Package;
 use crate::error::{Detail, Error};
+use crate::inside;
 use crate::quote::quote;
 use crate::request::Request;
 use crate::url::HttpsUrl;
@@ -35,6 +36,8 @@ pub(crate) struct Locked {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) wheels: Vec<Wheel>,
+    /// Where the wheel was built from, if it was.
+    pub(crate) source: Option<Wheel>,
 }
 
 /// One file of a package.
@@ -44,6 +47,13 @@ pub(crate) struct Wheel {
     pub(crate) file: String,
     pub(crate) sha256: String,
     pub(crate) size: Option<u64>,
+}
+
+/// A wheel that was built here from a source distribution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Built {
+    pub(crate) wheel: Wheel,
+    pub(crate) source: Wheel,
 }
 
 /// The lock as uv writes it: untrusted bytes.
@@ -82,33 +92,53 @@ mod wire {
 }
 
 impl Lock {
-    /// Parses and checks a lock; files may come from `hosts` only.
-    pub(crate) fn parse(text: &str, hosts: &BTreeSet<String>) -> Result<Self, Error> {
+    /// Parses and checks a lock; files may come from `hosts`, or be one of `built`, only.
+    pub(crate) fn parse(
+        text: &str,
+        hosts: &BTreeSet<String>,
+        built: &[Built],
+    ) -> Result<Self, Error> {
         let wire: wire::Lock = toml::from_str(text)
             .map_err(|cause| refused("the lock", &crate::quote::neutral(cause.message())))?;
         if wire.lock_version != "1.0" {
             return Err(refused("the lock", "it is not of version 1.0"));
         }
-        let wheels: usize = wire.packages.iter().map(|package| package.wheels.len()).sum();
+        let wheels: usize = wire
+            .packages
+            .iter()
+            .map(|package| package.wheels.len())
+            .sum();
         if wire.packages.len() > PACKAGES_MAX || wheels > WHEELS_MAX {
-            return Err(refused("the lock", "it names more than 2,000 packages or 10,000 files"));
+            return Err(refused(
+                "the lock",
+                "it names more than 2,000 packages or 10,000 files",
+            ));
         }
         let mut packages = BTreeMap::new();
         for package in wire.packages {
-            let locked = accept(package, hosts)?;
+            let locked = accept(package, hosts, built)?;
             if let Some(twice) = packages.insert(locked.name.clone(), locked) {
                 return Err(refused(&twice.name, "the lock names it twice"));
             }
         }
-        Ok(Self { packages: packages.into_values().collect() })
+        Ok(Self {
+            packages: packages.into_values().collect(),
+        })
     }
 
     /// Refuses a lock whose files are not among the hashes the request insists on.
     pub(crate) fn check_hashes(&self, request: &Request) -> Result<(), Error> {
         for package in &self.packages {
-            let Some(allowed) = request.hashes_of(&package.name) else { continue };
-            if !package.wheels.iter().all(|wheel| allowed.contains(&wheel.sha256)) {
-                let why = "the package index offers a file whose hash is not one of the requirement's";
+            let Some(allowed) = request.hashes_of(&package.name) else {
+                continue;
+            };
+            if !package
+                .origins()
+                .iter()
+                .all(|wheel| allowed.contains(&wheel.sha256))
+            {
+                let why =
+                    "the package index offers a file whose hash is not one of the requirement's";
                 return Err(refused(&package.name, why));
             }
         }
@@ -117,7 +147,10 @@ impl Lock {
 
     /// The packages, sorted by name.
     pub(crate) fn packages(&self) -> impl Iterator<Item = Package> + '_ {
-        self.packages.iter().map(|p| Package { name: p.name.clone(), version: p.version.clone() })
+        self.packages.iter().map(|p| Package {
+            name: p.name.clone(),
+            version: p.version.clone(),
+        })
     }
 
     /// Every file of the lock.
@@ -129,8 +162,11 @@ impl Lock {
     pub(crate) fn identity(&self) -> String {
         let mut text = String::new();
         for package in &self.packages {
-            for wheel in &package.wheels {
-                text.push_str(&format!("{} {} {} {}\n", package.name, package.version, wheel.file, wheel.sha256));
+            for file in package.origins() {
+                text.push_str(&format!(
+                    "{} {} {} {}\n",
+                    package.name, package.version, file.file, file.sha256
+                ));
             }
         }
         text
@@ -152,20 +188,47 @@ impl Lock {
     /// The lock as PEP 751 text. Every value was checked to need no escaping.
     pub(crate) fn to_pylock(&self) -> String {
         let mut text = String::from("lock-version = \"1.0\"\ncreated-by = \"stockade\"\n");
-        for Locked { name, version, wheels } in &self.packages {
-            text.push_str(&format!("\n[[packages]]\nname = \"{name}\"\nversion = \"{version}\"\nwheels = ["));
-            for Wheel { url, file, sha256, size } in wheels {
-                let size = size.map_or_else(String::new, |size| format!(", size = {size}"));
-                let hashes = format!("hashes = {{ sha256 = \"{sha256}\" }}");
-                text.push_str(&format!("\n  {{ name = \"{file}\", url = \"{url}\"{size}, {hashes} }},"));
+        for package in &self.packages {
+            let Locked { name, version, .. } = package;
+            text.push_str(&format!(
+                "\n[[packages]]\nname = \"{name}\"\nversion = \"{version}\"\n"
+            ));
+            let files: Vec<String> = package.origins().iter().map(as_table).collect();
+            match package.source {
+                Some(_) => text.push_str(&format!("sdist = {}\n", files.concat())),
+                None => text.push_str(&format!("wheels = [\n  {},\n]\n", files.join(",\n  "))),
             }
-            text.push_str("\n]\n");
         }
         text
     }
 }
 
-fn accept(package: wire::Package, hosts: &BTreeSet<String>) -> Result<Locked, Error> {
+impl Locked {
+    /// The files as the index has them: the source distribution of a wheel that was built here.
+    fn origins(&self) -> &[Wheel] {
+        self.source
+            .as_ref()
+            .map_or(self.wheels.as_slice(), std::slice::from_ref)
+    }
+}
+
+/// One file as an inline table of TOML.
+fn as_table(file: &Wheel) -> String {
+    let size = file
+        .size
+        .map_or_else(String::new, |size| format!(", size = {size}"));
+    let Wheel {
+        url, file, sha256, ..
+    } = file;
+    let hashes = format!("hashes = {{ sha256 = \"{sha256}\" }}");
+    format!("{{ name = \"{file}\", url = \"{url}\"{size}, {hashes} }}")
+}
+
+fn accept(
+    package: wire::Package,
+    hosts: &BTreeSet<String>,
+    built: &[Built],
+) -> Result<Locked, Error> {
     let shown = package.name.clone();
     let no = |why: &str| refused(&shown, why);
     let name = PackageName::from_str(&package.name).map_err(|_| no("its name is not one"))?;
@@ -174,17 +237,46 @@ fn accept(package: wire::Package, hosts: &BTreeSet<String>) -> Result<Locked, Er
         return Err(no("it has no version that can be parsed"));
     };
     if package.vcs.is_some() || package.directory.is_some() || package.archive.is_some() {
-        return Err(no("it comes from a repository, folder or archive and not from the index"));
+        return Err(no(
+            "it comes from a repository, folder or archive and not from the index",
+        ));
     }
     if package.sdist.is_some() {
-        return Err(no("it names a source distribution, which would run code to build"));
+        return Err(no(
+            "it names a source distribution, which would run code to build",
+        ));
     }
     if package.wheels.is_empty() {
         return Err(no("it has no wheel"));
     }
-    let wheels = package.wheels.into_iter().map(|wheel| accept_wheel(wheel, &name, &version, hosts));
-    let wheels = wheels.collect::<Result<Vec<_>, _>>()?;
-    Ok(Locked { name: name.to_string(), version: version.to_string(), wheels })
+    let (name_text, version_text) = (name.to_string(), version.to_string());
+    let (wheels, source) = match built_here(&package.wheels, built) {
+        Some(built) if is_wheel_of(&built.wheel.file, &name, &version) => {
+            (vec![built.wheel.clone()], Some(built.source.clone()))
+        }
+        Some(_) => return Err(no("what was built for it is of another package or version")),
+        None => {
+            let files = package.wheels.into_iter();
+            let files = files.map(|wheel| accept_wheel(wheel, &name, &version, hosts));
+            (files.collect::<Result<Vec<_>, _>>()?, None)
+        }
+    };
+    Ok(Locked {
+        name: name_text,
+        version: version_text,
+        wheels,
+        source,
+    })
+}
+
+/// The wheel built here that a package's only file is: same place, same hash.
+fn built_here<'a>(wheels: &[wire::Wheel], built: &'a [Built]) -> Option<&'a Built> {
+    let [wheel] = wheels else { return None };
+    built.iter().find(|built| {
+        let place = format!("file://{}/{}", inside::BUILT, built.wheel.file);
+        wheel.url.as_ref() == Some(&place)
+            && wheel.hashes.get("sha256") == Some(&built.wheel.sha256)
+    })
 }
 
 fn accept_wheel(
@@ -200,18 +292,34 @@ fn accept_wheel(
     let url = HttpsUrl::parse(wheel.url.as_deref().unwrap_or_default())
         .map_err(|why| no(&format!("the URL of its file is refused: {why}")))?;
     if !hosts.contains(url.host()) {
-        return Err(no(&format!("its file is at {}, which is no host of the index", quote(url.host()))));
+        return Err(no(&format!(
+            "its file is at {}, which is no host of the index",
+            quote(url.host())
+        )));
     }
     let file = wheel.name.or_else(|| url.file_name()).unwrap_or_default();
     if !is_wheel_of(&file, name, version) {
-        return Err(no(&format!("its file {} is not a wheel of this package and version", quote(&file))));
+        return Err(no(&format!(
+            "its file {} is not a wheel of this package and version",
+            quote(&file)
+        )));
     }
-    let sha256 = wheel.hashes.get("sha256").map(|hash| hash.to_ascii_lowercase());
-    let sha256 = sha256.filter(|hash| is_sha256(hash)).ok_or_else(|| no("its file has no sha256 hash"))?;
+    let sha256 = wheel
+        .hashes
+        .get("sha256")
+        .map(|hash| hash.to_ascii_lowercase());
+    let sha256 = sha256
+        .filter(|hash| is_sha256(hash))
+        .ok_or_else(|| no("its file has no sha256 hash"))?;
     if wheel.size.is_some_and(|size| size > WHEEL_BYTES_MAX) {
         return Err(no("its file is larger than 4 GiB"));
     }
-    Ok(Wheel { url: url.as_str().to_owned(), file, sha256, size: wheel.size })
+    Ok(Wheel {
+        url: url.as_str().to_owned(),
+        file,
+        sha256,
+        size: wheel.size,
+    })
 }
 
 fn refused(subject: &str, why: &str) -> Error {
@@ -233,8 +341,17 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn lock_of_six(host: &str) -> Lock {
-        let wheel = format!("{{ url = \"https://{host}/a/six-1.17.0-py2.py3-none-any.whl\", size = 11050, hashes = {{ sha256 = \"{HASH}\" }} }}");
-        Lock::parse(&text(&format!("name = \"six\"\nversion = \"1.17.0\"\nwheels = [{wheel}]")), &BTreeSet::from([host.to_owned()])).unwrap()
+        let wheel = format!(
+            "{{ url = \"https://{host}/a/six-1.17.0-py2.py3-none-any.whl\", size = 11050, hashes = {{ sha256 = \"{HASH}\" }} }}"
+        );
+        Lock::parse(
+            &text(&format!(
+                "name = \"six\"\nversion = \"1.17.0\"\nwheels = [{wheel}]"
+            )),
+            &BTreeSet::from([host.to_owned()]),
+            &[],
+        )
+        .unwrap()
     }
 
     fn text(package: &str) -> String {
@@ -244,13 +361,19 @@ pub(crate) mod tests {
     #[test]
     fn what_was_accepted_reads_back_the_same() {
         let lock = lock_of_six("files.invalid");
-        assert_eq!(Lock::parse(&lock.to_pylock(), &hosts()).unwrap(), lock);
-        assert_eq!(lock.requirements(), format!("six==1.17.0 --hash=sha256:{HASH}\n"));
+        assert_eq!(Lock::parse(&lock.to_pylock(), &hosts(), &[]).unwrap(), lock);
+        assert_eq!(
+            lock.requirements(),
+            format!("six==1.17.0 --hash=sha256:{HASH}\n")
+        );
     }
 
     #[test]
     fn the_identity_does_not_depend_on_the_mirror() {
-        assert_eq!(lock_of_six("files.invalid").identity(), lock_of_six("mirror.invalid").identity());
+        assert_eq!(
+            lock_of_six("files.invalid").identity(),
+            lock_of_six("mirror.invalid").identity()
+        );
     }
 
     #[test]
@@ -261,30 +384,124 @@ pub(crate) mod tests {
         let six = "name = \"six\"\nversion = \"1.17.0\"";
         for (package, part) in [
             (format!("name = \"six\"\n{good}"), "no version"),
-            (format!("name = \"six\"\nversion = \"one\"\n{good}"), "no version"),
-            (format!("name = \"../six\"\nversion = \"1\"\n{good}"), "name"),
+            (
+                format!("name = \"six\"\nversion = \"one\"\n{good}"),
+                "no version",
+            ),
+            (
+                format!("name = \"../six\"\nversion = \"1\"\n{good}"),
+                "name",
+            ),
             (six.to_owned(), "no wheel"),
-            (format!("{six}\n{good}\nsdist = {{ url = \"{url}\" }}"), "source distribution"),
-            (format!("{six}\nvcs = {{ type = \"git\", url = \"https://x.invalid\" }}"), "repository"),
-            (format!("{six}\ndirectory = {{ path = \"/etc\" }}"), "repository"),
-            (format!("{six}\narchive = {{ url = \"{url}\" }}"), "repository"),
+            (
+                format!("{six}\n{good}\nsdist = {{ url = \"{url}\" }}"),
+                "source distribution",
+            ),
+            (
+                format!("{six}\nvcs = {{ type = \"git\", url = \"https://x.invalid\" }}"),
+                "repository",
+            ),
+            (
+                format!("{six}\ndirectory = {{ path = \"/etc\" }}"),
+                "repository",
+            ),
+            (
+                format!("{six}\narchive = {{ url = \"{url}\" }}"),
+                "repository",
+            ),
             (format!("{six}\nwheels = [{{ url = \"{url}\" }}]"), "sha256"),
-            (format!("{six}\nwheels = [{{ url = \"{url}\", hashes = {{ md5 = \"00\" }} }}]"), "sha256"),
-            (format!("{six}\nwheels = [{{ url = \"{url}\", hashes = {{ sha256 = \"00\" }} }}]"), "sha256"),
-            (format!("{six}\nwheels = [{{ path = \"/etc/passwd\", {hashes} }}]"), "local path"),
-            (format!("{six}\nwheels = [{{ url = \"http://files.invalid/x.whl\", {hashes} }}]"), "https"),
-            (format!("{six}\nwheels = [{{ url = \"https://evil.invalid/six-1.17.0-py3-none-any.whl\", {hashes} }}]"), "no host of the index"),
-            (format!("{six}\nwheels = [{{ url = \"https://files.invalid@evil.invalid/six-1.17.0-py3-none-any.whl\", {hashes} }}]"), "user name"),
-            (format!("{six}\nwheels = [{{ url = \"https://files.invalid/evil-1-py3-none-any.whl\", {hashes} }}]"), "not a wheel of this package"),
-            (format!("{six}\nwheels = [{{ name = \"../../x.whl\", url = \"{url}\", {hashes} }}]"), "not a wheel of this package"),
-            (format!("{six}\nwheels = [{{ url = \"{url}\", size = 99999999999, {hashes} }}]"), "4 GiB"),
-            (format!("{six}\n{good}\n[[packages]]\nname = \"Six\"\nversion = \"1.17.0\"\n{good}"), "twice"),
+            (
+                format!("{six}\nwheels = [{{ url = \"{url}\", hashes = {{ md5 = \"00\" }} }}]"),
+                "sha256",
+            ),
+            (
+                format!("{six}\nwheels = [{{ url = \"{url}\", hashes = {{ sha256 = \"00\" }} }}]"),
+                "sha256",
+            ),
+            (
+                format!("{six}\nwheels = [{{ path = \"/etc/passwd\", {hashes} }}]"),
+                "local path",
+            ),
+            (
+                format!("{six}\nwheels = [{{ url = \"http://files.invalid/x.whl\", {hashes} }}]"),
+                "https",
+            ),
+            (
+                format!(
+                    "{six}\nwheels = [{{ url = \"https://evil.invalid/six-1.17.0-py3-none-any.whl\", {hashes} }}]"
+                ),
+                "no host of the index",
+            ),
+            (
+                format!(
+                    "{six}\nwheels = [{{ url = \"https://files.invalid@evil.invalid/six-1.17.0-py3-none-any.whl\", {hashes} }}]"
+                ),
+                "user name",
+            ),
+            (
+                format!(
+                    "{six}\nwheels = [{{ url = \"https://files.invalid/evil-1-py3-none-any.whl\", {hashes} }}]"
+                ),
+                "not a wheel of this package",
+            ),
+            (
+                format!(
+                    "{six}\nwheels = [{{ name = \"../../x.whl\", url = \"{url}\", {hashes} }}]"
+                ),
+                "not a wheel of this package",
+            ),
+            (
+                format!("{six}\nwheels = [{{ url = \"{url}\", size = 99999999999, {hashes} }}]"),
+                "4 GiB",
+            ),
+            (
+                format!(
+                    "{six}\n{good}\n[[packages]]\nname = \"Six\"\nversion = \"1.17.0\"\n{good}"
+                ),
+                "twice",
+            ),
         ] {
-            let error = Lock::parse(&text(&package), &hosts()).unwrap_err();
+            let error = Lock::parse(&text(&package), &hosts(), &[]).unwrap_err();
             assert!(error.why().contains(part), "{package}: {}", error.why());
         }
-        assert!(Lock::parse("lock-version = \"2.0\"", &hosts()).unwrap_err().why().contains("version 1.0"));
-        assert!(Lock::parse("\u{1b}[31m", &hosts()).is_err());
+        assert!(
+            Lock::parse("lock-version = \"2.0\"", &hosts(), &[])
+                .unwrap_err()
+                .why()
+                .contains("version 1.0")
+        );
+        assert!(Lock::parse("\u{1b}[31m", &hosts(), &[]).is_err());
+    }
+
+    #[test]
+    fn a_wheel_built_here_is_accepted_only_where_and_as_it_was_built() {
+        let file = |name: &str, sha256: &str| Wheel {
+            url: format!("https://files.invalid/{name}"),
+            file: name.into(),
+            sha256: sha256.into(),
+            size: None,
+        };
+        let built = [Built {
+            wheel: file("six-1.17.0-py3-none-any.whl", HASH),
+            source: file("six-1.17.0.tar.gz", &"a".repeat(64)),
+        }];
+        let lock = |place: &str, hash: &str| {
+            let wheel =
+                format!("{{ url = \"file://{place}\", hashes = {{ sha256 = \"{hash}\" }} }}");
+            let package = format!("name = \"six\"\nversion = \"1.17.0\"\nwheels = [{wheel}]");
+            Lock::parse(&text(&package), &hosts(), &built)
+        };
+        let place = "/opt/stockade/built/six-1.17.0-py3-none-any.whl";
+        let accepted = lock(place, HASH).unwrap();
+        assert!(accepted.identity().contains("six-1.17.0.tar.gz aaaa"));
+        assert!(
+            accepted
+                .to_pylock()
+                .contains("sdist = { name = \"six-1.17.0.tar.gz\"")
+        );
+        assert!(accepted.requirements().contains(HASH));
+        assert!(lock("/etc/six-1.17.0-py3-none-any.whl", HASH).is_err());
+        assert!(lock(place, &"b".repeat(64)).is_err());
     }
 
     #[test]
@@ -295,7 +512,10 @@ pub(crate) mod tests {
             std::fs::write(&path, format!("six --hash=sha256:{hash}")).unwrap();
             let mut request = Request::new();
             request.requirements_file(&path).unwrap();
-            assert_eq!(lock_of_six("files.invalid").check_hashes(&request).is_ok(), fits);
+            assert_eq!(
+                lock_of_six("files.invalid").check_hashes(&request).is_ok(),
+                fits
+            );
         }
     }
 }

@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::str::FromStr;
 
 use pep508_rs::pep440_rs::VersionSpecifiers;
+use pep508_rs::{Requirement as Pep508, VerbatimUrl, VersionOrUrl};
 use sha2::{Digest, Sha256};
 
 use crate::digest::hex;
@@ -24,6 +26,7 @@ pub struct Request {
     names: BTreeSet<String>,
     hashes: BTreeMap<String, BTreeSet<String>>,
     python: Vec<(VersionSpecifiers, String)>,
+    builds: BTreeSet<String>,
 }
 
 impl Request {
@@ -43,6 +46,13 @@ impl Request {
             self.add(parsed, "--with")?;
         }
         Ok(())
+    }
+
+    /// Adds one requirement that a source distribution names for its build.
+    pub(crate) fn build_tool(&mut self, text: &str, project: &str) -> Result<(), Error> {
+        let origin = format!("the build of {}", crate::quote::quote(project));
+        let parsed = requirement::parse(text, &origin)?;
+        self.add(parsed, &origin)
     }
 
     /// Adds the requirements of a requirement file and of the files it names inside its folder.
@@ -72,8 +82,29 @@ impl Request {
             self.add(requirement, name)?;
         }
         let origin = format!("the script {}", crate::quote::quote(name));
-        self.python.extend(block.requires_python.map(|specifiers| (specifiers, origin)));
+        self.python
+            .extend(block.requires_python.map(|specifiers| (specifiers, origin)));
         Ok(true)
+    }
+
+    /// Lets the newest fitting source distribution of this package run its build, in a jail
+    /// without network. Everything else stays wheels only.
+    ///
+    /// # Errors
+    /// When `name` is not the name of a package.
+    pub fn allow_build(&mut self, name: &str) -> Result<(), Error> {
+        let parsed = requirement::parse(name, "--allow-build")?;
+        if parsed.name != parsed.text {
+            let why = "only a name is expected";
+            return Err(requirement::refused(
+                name,
+                "--allow-build",
+                why,
+                "give versions with `--with`",
+            ));
+        }
+        self.builds.insert(parsed.name);
+        Ok(())
     }
 
     /// Whether no package is asked for, so that no environment is needed.
@@ -87,12 +118,17 @@ impl Request {
     /// # Errors
     /// When it does, naming both versions.
     pub fn check_python(&self, interpreter: &Interpreter) -> Result<(), Error> {
-        self.python.iter().try_for_each(|(specifiers, origin)| interpreter.meets(specifiers, origin))
+        self.python
+            .iter()
+            .try_for_each(|(specifiers, origin)| interpreter.meets(specifiers, origin))
     }
 
     /// The requirements in a stable order, one a line: what uv reads.
     pub(crate) fn text(&self) -> String {
-        self.texts.iter().flat_map(|text| [text.as_str(), "\n"]).collect()
+        self.texts
+            .iter()
+            .flat_map(|text| [text.as_str(), "\n"])
+            .collect()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -104,6 +140,26 @@ impl Request {
         self.names.iter().map(String::as_str)
     }
 
+    /// The packages whose source distribution may be built, in order.
+    pub(crate) fn builds(&self) -> impl Iterator<Item = &str> {
+        self.builds.iter().map(String::as_str)
+    }
+
+    /// What the request says of the versions of a package.
+    pub(crate) fn specifiers_of(&self, name: &str) -> Vec<VersionSpecifiers> {
+        let parsed = self
+            .texts
+            .iter()
+            .filter_map(|text| Pep508::<VerbatimUrl>::from_str(text).ok());
+        parsed
+            .filter(|requirement| requirement.name.as_ref() == name)
+            .filter_map(|requirement| match requirement.version_or_url {
+                Some(VersionOrUrl::VersionSpecifier(specifiers)) => Some(specifiers),
+                Some(VersionOrUrl::Url(_)) | None => None,
+            })
+            .collect()
+    }
+
     /// The only hashes the files of a package may have, if the request says so.
     pub(crate) fn hashes_of(&self, name: &str) -> Option<&BTreeSet<String>> {
         self.hashes.get(name)
@@ -112,14 +168,22 @@ impl Request {
     /// The name of the cached answer: it changes with everything that changes the answer.
     pub(crate) fn key(&self, interpreter: &Interpreter, index: &str) -> String {
         let mut hash = Sha256::new();
-        let hashes = self.hashes.iter().flat_map(|(name, set)| set.iter().map(move |h| format!("{name} {h}")));
-        let interpreter =
-            [&interpreter.inside_executable, &interpreter.version, &interpreter.abi, &interpreter.platform];
+        let hashes = self
+            .hashes
+            .iter()
+            .flat_map(|(name, set)| set.iter().map(move |h| format!("{name} {h}")));
+        let interpreter = [
+            &interpreter.inside_executable,
+            &interpreter.version,
+            &interpreter.abi,
+            &interpreter.platform,
+        ];
         let parts = [FORMAT.to_owned(), index.to_owned()]
             .into_iter()
             .chain(interpreter.into_iter().cloned())
             .chain(self.texts.iter().cloned())
-            .chain(hashes);
+            .chain(hashes)
+            .chain(self.builds.iter().map(|name| format!("build {name}")));
         for part in parts {
             // Lengths keep two different lists from reading the same.
             hash.update(part.len().to_le_bytes());
@@ -131,7 +195,12 @@ impl Request {
     fn add(&mut self, requirement: Requirement, origin: &str) -> Result<(), Error> {
         if self.texts.len() == REQUIREMENTS_MAX && !self.texts.contains(&requirement.text) {
             let why = "more than 1,000 requirements are asked for";
-            return Err(requirement::refused(&requirement.text, origin, why, "ask for fewer packages"));
+            return Err(requirement::refused(
+                &requirement.text,
+                origin,
+                why,
+                "ask for fewer packages",
+            ));
         }
         self.names.insert(requirement.name);
         self.texts.insert(requirement.text);
@@ -158,20 +227,37 @@ mod tests {
         other.abi = "cp312".into();
         let mut request = Request::new();
         request.with("six").unwrap();
-        assert_ne!(request.key(&interpreter(), "default"), request.key(&other, "default"));
-        assert_ne!(request.key(&interpreter(), "default"), request.key(&interpreter(), "other"));
+        assert_ne!(
+            request.key(&interpreter(), "default"),
+            request.key(&other, "default")
+        );
+        assert_ne!(
+            request.key(&interpreter(), "default"),
+            request.key(&interpreter(), "other")
+        );
     }
 
     #[test]
     fn too_many_requirements_are_refused() {
         let list: Vec<String> = (0..1001).map(|n| format!("p{n}")).collect();
-        assert!(Request::new().with(&list.join(",")).unwrap_err().why().contains("1,000"));
+        assert!(
+            Request::new()
+                .with(&list.join(","))
+                .unwrap_err()
+                .why()
+                .contains("1,000")
+        );
     }
 
     #[test]
     fn an_interpreter_the_script_does_not_accept_is_refused() {
         let mut request = Request::new();
-        request.script(b"# /// script\n# requires-python = '>=3.12'\n# ///\n", "a.py").unwrap();
+        request
+            .script(
+                b"# /// script\n# requires-python = '>=3.12'\n# ///\n",
+                "a.py",
+            )
+            .unwrap();
         let error = request.check_python(&interpreter()).unwrap_err();
         assert_eq!(error.to_string(), "the script `a.py` needs Python `>=3.12`");
         assert_eq!(error.why(), "the interpreter chosen is Python `3.11.7`");

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::Error;
 use crate::index::Index;
 use crate::inside;
-use crate::lock::{LOCK_BYTES_MAX, Lock};
+use crate::lock::{Built, LOCK_BYTES_MAX, Lock};
 use crate::request::Request;
 use crate::step::{self, Bench, Step};
 use crate::tree;
@@ -16,25 +16,31 @@ pub(crate) fn resolve(
     request: &Request,
     index: &Index,
     uv: &Path,
+    built: (&[Built], &Path),
     time_ms_max: u64,
 ) -> Result<Lock, Error> {
-    bench.progress.step(&format!("resolving {} requirements", request.len()));
+    bench
+        .progress
+        .step(&format!("resolving {} requirements", request.len()));
     let outputs = bench.run(Step {
         name: "resolve",
         argv: command(&bench.interpreter.inside_executable, index.url.as_str()),
         inputs: vec![("requirements.in", request.text())],
-        shown: vec![step::shown(uv, inside::UV)],
+        shown: vec![
+            step::shown(uv, inside::UV),
+            step::shown(built.1, inside::BUILT),
+        ],
         hosts: index.hosts.clone(),
         time_ms_max,
         scratch_bytes_max: 2 << 30,
         failed: (
             Error::Resolve,
             "no set of packages meets the requirements",
-            "change the requirements as uv says; only packages with wheels for this Python are used",
+            "change the requirements as uv says; a package without wheels needs `--allow-build NAME`",
         ),
     })?;
     let text = tree::read_bounded(&outputs.join("pylock.toml"), LOCK_BYTES_MAX)?;
-    let lock = Lock::parse(&text, &index.hosts)?;
+    let lock = Lock::parse(&text, &index.hosts, built.0)?;
     lock.check_hashes(request)?;
     Ok(lock)
 }
@@ -52,6 +58,8 @@ fn command(executable: &str, index: &str) -> Vec<String> {
         "pylock.toml",
         "--default-index",
         index,
+        "--find-links",
+        inside::BUILT,
         "--python",
         executable,
         // Nothing is built and no configuration is read, during resolution too.

@@ -74,7 +74,9 @@ fn judge(text: &str) -> Verdict {
 fn is_inside(line: &str) -> bool {
     !line.is_empty()
         && !line.starts_with(['#', '/', '\\', '~'])
-        && line.split(['/', '\\']).all(|part| part != ".." && !part.contains(':'))
+        && line
+            .split(['/', '\\'])
+            .all(|part| part != ".." && !part.contains(':'))
 }
 
 #[cfg(test)]
@@ -110,14 +112,31 @@ mod tests {
     #[test]
     fn start_up_modules_go_and_are_listed() {
         let site = tempfile::tempdir().unwrap();
-        let names = ["a.pth", "evil.pth", "sitecustomize.py", "usercustomize.cpython-311.so", "x.start", "ok.py", "bad.pth"];
+        let names = [
+            "a.pth",
+            "evil.pth",
+            "sitecustomize.py",
+            "usercustomize.cpython-311.so",
+            "x.start",
+            "ok.py",
+            "bad.pth",
+        ];
         for name in names {
             std::fs::write(site.path().join(name), "inside\n").unwrap();
         }
         std::fs::write(site.path().join("evil.pth"), "import os").unwrap();
         std::fs::write(site.path().join("bad.pth"), b"\xff").unwrap();
         let dropped = clean(site.path(), &names).unwrap();
-        assert_eq!(dropped, ["bad.pth", "evil.pth", "sitecustomize.py", "usercustomize.cpython-311.so", "x.start"]);
+        assert_eq!(
+            dropped,
+            [
+                "bad.pth",
+                "evil.pth",
+                "sitecustomize.py",
+                "usercustomize.cpython-311.so",
+                "x.start"
+            ]
+        );
         assert!(site.path().join("a.pth").exists() && site.path().join("ok.py").exists());
     }
 }

@@ -4,6 +4,7 @@
 //! envs/<digest>/              finished environments, read-only
 //! requests/<key>              the digest that answers a request
 //! wheels/<sha256>/<file>      package files whose hash was checked
+//! built/<key>.json            the wheel that a source distribution was built into
 //! tools/uv-<version>/uv       the pinned uv, when the machine has none
 //! index/<sha256>.json         what is known of an index, for a day
 //! locks/<key>                 one builder a request
@@ -26,7 +27,9 @@ impl Store {
     /// The store at `root`, which need not exist yet. Touches nothing: finding stays cheap.
     #[must_use]
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_path_buf() }
+        Self {
+            root: root.to_path_buf(),
+        }
     }
 
     /// Where the store is.
@@ -38,7 +41,13 @@ impl Store {
     /// Makes the folders of the store; readable for all, since the throw-away user of a sandbox
     /// reads environments through them.
     pub(crate) fn prepare(&self) -> Result<(), Error> {
-        for folder in ["envs", "requests", "wheels", "tools", "index", "locks", "building"] {
+        if !self.root.is_dir() {
+            tree::make_folder(&self.root)?;
+            tree::set_mode(&self.root, 0o755)?;
+        }
+        for folder in [
+            "envs", "requests", "wheels", "built", "tools", "index", "locks", "building",
+        ] {
             let path = self.root.join(folder);
             if !path.is_dir() {
                 tree::make_folder(&path)?;
@@ -69,8 +78,15 @@ impl Store {
         self.root.join("wheels").join(sha256).join(file)
     }
 
+    pub(crate) fn built(&self, key: &str) -> PathBuf {
+        self.root.join("built").join(format!("{key}.json"))
+    }
+
     pub(crate) fn tool(&self, version: &str) -> PathBuf {
-        self.root.join("tools").join(format!("uv-{version}")).join("uv")
+        self.root
+            .join("tools")
+            .join(format!("uv-{version}"))
+            .join("uv")
     }
 
     pub(crate) fn index(&self, name: &str) -> PathBuf {
@@ -82,9 +98,11 @@ impl Store {
     pub(crate) fn write_whole(&self, scratch: &Path, path: &Path, text: &str) -> Result<(), Error> {
         let mut file = tempfile::NamedTempFile::new_in(scratch)
             .map_err(|e| error::store("make a file in", scratch, &e))?;
-        file.write_all(text.as_bytes()).map_err(|e| error::store("write", path, &e))?;
+        file.write_all(text.as_bytes())
+            .map_err(|e| error::store("write", path, &e))?;
         tree::set_mode(file.path(), 0o644)?;
-        file.persist(path).map_err(|e| error::store("put into place", path, &e.error))?;
+        file.persist(path)
+            .map_err(|e| error::store("put into place", path, &e.error))?;
         Ok(())
     }
 }

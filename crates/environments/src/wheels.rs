@@ -26,19 +26,35 @@ pub(crate) fn fetch(
     hosts: &BTreeSet<String>,
     time_ms_max: u64,
 ) -> Result<(), Error> {
-    let missing: Vec<&Wheel> = wheels.iter().copied().filter(|wheel| !is_stored(store, wheel)).collect();
+    let missing: Vec<&Wheel> = wheels
+        .iter()
+        .copied()
+        .filter(|wheel| !is_stored(store, wheel))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    bench.progress.step(&format!("fetching {} package files", missing.len()));
+    bench
+        .progress
+        .step(&format!("fetching {} package files", missing.len()));
     let script = ("fetch.py", inside::FETCH_SCRIPT);
-    let arguments = [&inside::input("wheels.json"), inside::PROXY, inside::CERTIFICATES];
+    let arguments = [
+        &inside::input("wheels.json"),
+        inside::PROXY,
+        inside::CERTIFICATES,
+    ];
     let size = |wheel: &&Wheel| wheel.size.unwrap_or(UNSTATED_BYTES);
     let outputs = bench.run(Step {
-        inputs: vec![("fetch.py", script.1.to_owned()), ("wheels.json", listed(&missing))],
+        inputs: vec![
+            ("fetch.py", script.1.to_owned()),
+            ("wheels.json", listed(&missing)),
+        ],
         hosts: hosts.clone(),
         time_ms_max,
-        scratch_bytes_max: missing.iter().map(size).fold(SLACK_BYTES, u64::saturating_add),
+        scratch_bytes_max: missing
+            .iter()
+            .map(size)
+            .fold(SLACK_BYTES, u64::saturating_add),
         failed: (
             Error::Wheel,
             "a package file could not be fetched",
@@ -47,23 +63,34 @@ pub(crate) fn fetch(
         ..Step::of_script("fetch", script, &arguments, bench.interpreter)
     })?;
     // All that arrived whole is kept, before the first bad one ends the build.
-    let taken: Vec<_> = missing.iter().map(|wheel| take(store, wheel, &outputs)).collect();
+    let taken: Vec<_> = missing
+        .iter()
+        .map(|wheel| take(store, wheel, &outputs))
+        .collect();
     taken.into_iter().collect()
 }
 
-/// A folder of this build that holds the files of a lock, and nothing else, by hard link.
-pub(crate) fn gather(bench: &Bench<'_>, store: &Store, wheels: &[&Wheel]) -> Result<PathBuf, Error> {
-    let folder = bench.folder.join("wheels");
+/// A folder `name` of this build that holds these files, and nothing else, by hard link.
+pub(crate) fn gather(
+    bench: &Bench<'_>,
+    store: &Store,
+    name: &str,
+    wheels: &[&Wheel],
+) -> Result<PathBuf, Error> {
+    let folder = bench.folder.join(name);
     tree::make_folder(&folder)?;
     for wheel in wheels {
-        let (from, to) = (store.wheel(&wheel.sha256, &wheel.file), folder.join(&wheel.file));
+        let (from, to) = (
+            store.wheel(&wheel.sha256, &wheel.file),
+            folder.join(&wheel.file),
+        );
         fs::hard_link(&from, &to).map_err(|e| error::store("link", &from, &e))?;
     }
     Ok(folder)
 }
 
 /// Whether the store has the file, with its hash checked again: a disk forgets.
-fn is_stored(store: &Store, wheel: &Wheel) -> bool {
+pub(crate) fn is_stored(store: &Store, wheel: &Wheel) -> bool {
     let path = store.wheel(&wheel.sha256, &wheel.file);
     match digest::of_file(&path) {
         Ok((sha256, _)) if sha256 == wheel.sha256 => true,
@@ -86,23 +113,37 @@ fn listed(wheels: &[&Wheel]) -> String {
 
 /// Moves one fetched file into the store, if it is the one that was locked.
 fn take(store: &Store, wheel: &Wheel, outputs: &Path) -> Result<(), Error> {
-    let path = outputs.join("wheels").join(&wheel.sha256).join(&wheel.file);
-    if !fs::symlink_metadata(&path).is_ok_and(|about| about.is_file()) {
+    let folder = outputs.join("wheels").join(&wheel.sha256);
+    keep(store, wheel, &folder.join(&wheel.file))
+}
+
+/// Moves a file into the store, if its hash is the one expected.
+pub(crate) fn keep(store: &Store, wheel: &Wheel, path: &Path) -> Result<(), Error> {
+    if !fs::symlink_metadata(path).is_ok_and(|about| about.is_file()) {
         return Err(not_the_one(wheel, "the build step did not hand it over"));
     }
-    let (sha256, _) = digest::of_file(&path).map_err(|e| error::store("read", &path, &e))?;
+    let (sha256, _) = digest::of_file(path).map_err(|e| error::store("read", path, &e))?;
     if sha256 != wheel.sha256 {
-        return Err(not_the_one(wheel, &format!("the lock says sha256 {}, the file has {sha256}", wheel.sha256)));
+        return Err(not_the_one(
+            wheel,
+            &format!(
+                "the lock says sha256 {}, the file has {sha256}",
+                wheel.sha256
+            ),
+        ));
     }
     let place = store.wheel(&wheel.sha256, &wheel.file);
     tree::make_folder(place.parent().unwrap_or(store.root()))?;
-    tree::set_mode(&path, 0o444)?;
-    tree::rename(&path, &place)
+    tree::set_mode(path, 0o444)?;
+    tree::rename(path, &place)
 }
 
 fn not_the_one(wheel: &Wheel, why: &str) -> Error {
     Error::Wheel(Detail::new(
-        format!("the package file {} is not the one that was locked", quote(&wheel.file)),
+        format!(
+            "the package file {} is not the one that was locked",
+            quote(&wheel.file)
+        ),
         why,
         "run again; if it stays, the package index or a network in between changes files: tell its administrator",
     ))

@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod collect;
 pub mod facts;
 mod failure;
+mod finished;
 mod hooks;
 mod init;
 mod inside;
@@ -23,6 +24,7 @@ pub mod watch;
 mod wire;
 
 pub use failure::{Failure, Step, errno_text};
+pub use finished::Finished;
 pub use outside::{Running, start};
 pub use streams::{Input, Output, Streams};
-pub use supervise::{Area, Finished};
+

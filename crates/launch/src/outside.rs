@@ -20,7 +20,7 @@ use crate::inside::{self, Kit, Rest};
 use crate::seccomp::{self, Telling};
 use crate::stage::{self, Staged};
 use crate::streams::Streams;
-use crate::supervise::Finished;
+use crate::finished::Finished;
 use crate::sys::{self, Forked};
 use crate::wire::{self, Event, Order, Received};
 
@@ -61,6 +61,7 @@ pub struct Running {
     pub(crate) copied_mounts: Vec<u32>,
     pub(crate) notes: Vec<String>,
     pub(crate) started: Instant,
+    pub(crate) began: (i64, u64),
     reaped: bool,
 }
 
@@ -129,6 +130,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         copied_mounts: Vec::new(),
         notes,
         started: Instant::now(),
+        began: wall_clock(),
         reaped: false,
     };
     running.bring_up()?;
@@ -149,6 +151,13 @@ fn init_filter(plan: &Plan) -> Result<Vec<seccomp::Instruction>, Failure> {
 fn uptime_seconds() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     u64::try_from(now.tv_sec).unwrap_or(0)
+}
+
+/// The time of day, as files are stamped with it.
+fn wall_clock() -> (i64, u64) {
+    // Files carry the coarse clock (ktime_get_coarse_real_ts64), which lags behind the fine one.
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    (now.tv_sec, u64::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// The run's cgroup, made before its first process so that nothing in it is ever outside.

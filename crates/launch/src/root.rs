@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use stockade_core::paths::InsidePath;
 use stockade_core::plan::{Mount, Plan};
+use stockade_core::request::Over;
 
 use crate::failure::Step;
 use crate::hooks;
@@ -115,7 +116,7 @@ impl Root {
                 sys::make_file(&c(target.as_str())?, contents).at(Step::Mount)?;
             }
             Mount::Scratch { target, .. } => bind_scratch(number, target, false)?,
-            Mount::Layered { target, .. } => return layer_read_only(number, target, source()?),
+            Mount::Layered { target, over, .. } => return layer_read_only(number, target, over, source()?),
             Mount::CopyOnWrite { target, hidden, .. } => return layer_writable(number, target, hidden, source()?),
             // The supervisor copied it before the mounts began.
             Mount::Copied { .. } => {}
@@ -227,11 +228,34 @@ fn overlay(options: &[(&CStr, &CStr)], attributes: MountAttrFlags, target: &Insi
     Ok(Mounted::Done)
 }
 
-/// A lower-only overlay needs two lower folders (fs/overlayfs): the second is empty.
-fn layer_read_only(number: u32, target: &InsidePath, source: BorrowedFd<'_>) -> Result<Mounted, Failed> {
+/// A lower-only overlay needs two lower folders (fs/overlayfs): the upper one holds what lies over
+/// the tree, often nothing.
+fn layer_read_only(number: u32, target: &InsidePath, over: &[Over], source: BorrowedFd<'_>) -> Result<Mounted, Failed> {
     let lower = attach_lower(number, source)?;
-    let both = c(&format!("{}:{WORKSHOP}/empty", lower.to_string_lossy()))?;
+    let above = if over.is_empty() { format!("{WORKSHOP}/empty") } else { lay_over(number, over)? };
+    let both = c(&format!("{above}:{}", lower.to_string_lossy()))?;
     overlay(&[(c"lowerdir", &both), (c"userxattr", c"")], read_only(), target, &lower)
+}
+
+fn lay_over(number: u32, over: &[Over]) -> Result<String, Failed> {
+    let folder = format!("{WORKSHOP}/scratch/m{number}");
+    for piece in over {
+        let (Over::File { name, .. } | Over::Link { name, .. }) = piece;
+        let path = below(&folder, name)?;
+        match piece {
+            Over::File { contents, .. } => sys::make_file(&c(path.as_str())?, contents),
+            Over::Link { text, .. } => sys::make_link(&c(path.as_str())?, &c(text)?),
+        }
+        .at(Step::Overlay)?;
+    }
+    Ok(folder)
+}
+
+/// A path below a working folder, with the folders above it made.
+fn below(folder: &str, name: &str) -> Result<InsidePath, Failed> {
+    let path = InsidePath::parse(&format!("{folder}/{name}")).map_err(|_| Errno::INVAL).at(Step::Overlay)?;
+    make_parents(&path)?;
+    Ok(path)
 }
 
 fn layer_writable(number: u32, target: &InsidePath, hidden: &[String], source: BorrowedFd<'_>) -> Result<Mounted, Failed> {
@@ -252,8 +276,7 @@ fn hide(number: u32, hidden: &[String]) -> Result<String, Failed> {
     let mask = format!("{WORKSHOP}/scratch/m{number}");
     make_folders(&mask)?;
     for name in hidden {
-        let path = InsidePath::parse(&format!("{mask}/{name}")).map_err(|_| Errno::INVAL).at(Step::Overlay)?;
-        make_parents(&path)?;
+        let path = below(&mask, name)?;
         sys::make_whiteout(&c(path.as_str())?).at(Step::Overlay)?;
     }
     Ok(mask)

@@ -218,7 +218,10 @@ fn leaf(answer: Answer<'_>, telling: Telling) -> Result<Vec<Instruction>, TooLar
     };
     let mut program = Vec::new();
     let mut held = None;
-    for arms in rule.arms.chunk_by(|first, second| first.action == second.action) {
+    for arms in rule
+        .arms
+        .chunk_by(|first, second| first.action == second.action)
+    {
         program.append(&mut group(arms, held, telling)?);
         held = arms.last().and_then(held_after);
     }
@@ -228,7 +231,11 @@ fn leaf(answer: Answer<'_>, telling: Telling) -> Result<Vec<Instruction>, TooLar
 
 /// Neighbouring arms with one action, then the answer they share. An arm that matches jumps to it;
 /// one that does not goes on to the next, the last one past the answer.
-fn group(arms: &[Arm], mut held: Option<Word>, telling: Telling) -> Result<Vec<Instruction>, TooLarge> {
+fn group(
+    arms: &[Arm],
+    mut held: Option<Word>,
+    telling: Telling,
+) -> Result<Vec<Instruction>, TooLarge> {
     let mut tests = Vec::new();
     for arm in arms {
         for (left, test) in (0..arm.tests.len()).rev().zip(&arm.tests) {
@@ -237,7 +244,9 @@ fn group(arms: &[Arm], mut held: Option<Word>, telling: Telling) -> Result<Vec<I
         }
         held = held_after(arm);
     }
-    let Some(action) = arms.first().map(|arm| arm.action) else { return Ok(Vec::new()) };
+    let Some(action) = arms.first().map(|arm| arm.action) else {
+        return Ok(Vec::new());
+    };
     // Built from its end, because a jump must know how much follows it.
     let mut reversed = vec![Instruction::answer(kernel_action(action, telling))];
     // The length of the program from which the next arm, or what follows the answer, goes on.
@@ -248,7 +257,12 @@ fn group(arms: &[Arm], mut held: Option<Word>, telling: Telling) -> Result<Vec<I
             go_on = length;
         }
         let holds = if last_of_arm { length - 1 } else { 0 };
-        push_reversed(&mut reversed, test, held, Skips::new(holds, length - go_on)?)?;
+        push_reversed(
+            &mut reversed,
+            test,
+            held,
+            Skips::new(holds, length - go_on)?,
+        )?;
     }
     reversed.reverse();
     Ok(reversed)
@@ -267,7 +281,10 @@ struct Skips {
 impl Skips {
     fn new(if_it_holds: usize, if_not: usize) -> Result<Self, TooLarge> {
         let narrow = |skip| u8::try_from(skip).map_err(|_| TooLarge);
-        Ok(Self { if_it_holds: narrow(if_it_holds)?, if_not: narrow(if_not)? })
+        Ok(Self {
+            if_it_holds: narrow(if_it_holds)?,
+            if_not: narrow(if_not)?,
+        })
     }
 }
 
@@ -278,19 +295,42 @@ fn push_reversed(
     held: Option<Word>,
     skips: Skips,
 ) -> Result<(), TooLarge> {
-    let Skips { if_it_holds: jt, if_not: jf } = skips;
+    let Skips {
+        if_it_holds: jt,
+        if_not: jf,
+    } = skips;
     match test.condition {
         Condition::Equals(value) => {
-            reversed.push(Instruction { code: JUMP_IF_EQUAL, jt, jf, k: value });
+            reversed.push(Instruction {
+                code: JUMP_IF_EQUAL,
+                jt,
+                jf,
+                k: value,
+            });
         }
         Condition::Masked { mask, value } => {
-            reversed.push(Instruction { code: JUMP_IF_EQUAL, jt, jf, k: value });
+            reversed.push(Instruction {
+                code: JUMP_IF_EQUAL,
+                jt,
+                jf,
+                k: value,
+            });
             reversed.push(Instruction::plain(AND, mask));
         }
         Condition::Within { low, high } => {
-            reversed.push(Instruction { code: JUMP_IF_GREATER, jt: jf, jf: jt, k: high });
+            reversed.push(Instruction {
+                code: JUMP_IF_GREATER,
+                jt: jf,
+                jf: jt,
+                k: high,
+            });
             let below = jf.checked_add(1).ok_or(TooLarge)?;
-            reversed.push(Instruction { code: JUMP_IF_AT_LEAST, jt: 0, jf: below, k: low });
+            reversed.push(Instruction {
+                code: JUMP_IF_AT_LEAST,
+                jt: 0,
+                jf: below,
+                k: low,
+            });
         }
     }
     if held != Some(test.word) {

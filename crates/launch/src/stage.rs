@@ -8,11 +8,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use stockade_core::facts::{Source, SourceKind};
 use stockade_core::limits::Limits;
-use stockade_core::plan::{Identity, Mount, Plan};
+use stockade_core::plan::{Identity as User, Mount, Plan};
+
+use crate::collect::Identity;
 
 use crate::failure::Failure;
 use crate::hooks;
@@ -21,15 +23,15 @@ use crate::sys::{self, Forked};
 
 /// A file that was copied in, as it was when the code started.
 #[derive(Clone, Debug)]
-pub struct Staged {
+pub(crate) struct Staged {
     /// The mount of the plan whose scratch folder holds it.
     pub(crate) mount: u32,
     /// Its path below that folder.
     pub(crate) path: String,
     /// The original.
     pub(crate) original: std::path::PathBuf,
-    /// Inode, size and change time of the copy.
-    pub(crate) status: Stat,
+    /// The copy as it was when the code started.
+    pub(crate) identity: Identity,
 }
 
 /// Copies every single file of the plan to where the code will find it.
@@ -42,8 +44,8 @@ pub(crate) fn copy_files(plan: &Plan, scratch: BorrowedFd<'_>) -> Result<Vec<Sta
         let folder = scratch_part(scratch, number).map_err(failed("stage", shown.clone()))?;
         let file = open_file(source)?;
         let executable = source.kind == SourceKind::File { executable: true };
-        let status = copy_file(&file, folder.as_fd(), &path, executable, plan.identity, plan.limits.file_bytes).map_err(failed("stage", shown))?;
-        staged.push(Staged { mount: number, path, original: source.path.clone(), status });
+        let identity = copy_file(&file, folder.as_fd(), &path, executable, plan.identity, plan.limits.file_bytes).map_err(failed("stage", shown))?;
+        staged.push(Staged { mount: number, path, original: source.path.clone(), identity });
     }
     Ok(staged)
 }
@@ -75,36 +77,29 @@ fn open_file(source: &Source) -> Result<OwnedFd, Failure> {
 }
 
 /// Copies one file below `folder`, making the folders of its path; it belongs to the code's user.
-fn copy_file(from: &OwnedFd, folder: BorrowedFd<'_>, path: &str, executable: bool, identity: Identity, bytes_max: u64) -> Result<Stat, Errno> {
+fn copy_file(from: &OwnedFd, folder: BorrowedFd<'_>, path: &str, executable: bool, user: User, bytes_max: u64) -> Result<Identity, Errno> {
     let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let mut parent = rustix::io::fcntl_dupfd_cloexec(folder, 3)?;
-    for component in parents.split('/').filter(|component| !component.is_empty()) {
-        parent = make_and_open(parent.as_fd(), OsStr::new(component), identity)?;
-    }
     let mode = Mode::from_raw_mode(if executable { 0o755 } else { 0o644 });
-    let to = rustix::fs::openat(&parent, name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC, mode)?;
+    let to = sys::with_file_user(user.outside_uid, user.outside_gid, || {
+        let mut parent = rustix::io::fcntl_dupfd_cloexec(folder, 3)?;
+        for component in parents.split('/').filter(|component| !component.is_empty()) {
+            parent = make_and_open(parent.as_fd(), OsStr::new(component))?;
+        }
+        let to = rustix::fs::openat(&parent, name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC, mode)?;
+        // The caller's umask is no business of the code's.
+        rustix::fs::fchmod(&to, mode)?;
+        Ok(to)
+    })?;
     copy_bytes(from, &to, bytes_max)?;
-    give(to.as_fd(), identity)?;
-    rustix::fs::fchmod(&to, mode)?;
-    rustix::fs::fstat(&to)
+    Identity::of(&to)
 }
 
-fn make_and_open(parent: BorrowedFd<'_>, name: &OsStr, identity: Identity) -> Result<OwnedFd, Errno> {
+fn make_and_open(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno),
     }
-    let folder = rustix::fs::openat(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    give(folder.as_fd(), identity)?;
-    Ok(folder)
-}
-
-/// Gives a copy to the code's user; an ordinary caller's copies already are its own.
-fn give(file: BorrowedFd<'_>, identity: Identity) -> Result<(), Errno> {
-    if rustix::process::geteuid().as_raw() == identity.outside_uid {
-        return Ok(());
-    }
-    rustix::fs::fchown(file, Some(Uid::from_raw(identity.outside_uid)), Some(Gid::from_raw(identity.outside_gid)))
+    rustix::fs::openat(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn copy_bytes(from: &OwnedFd, to: &OwnedFd, bytes_max: u64) -> Result<u64, Errno> {
@@ -129,12 +124,12 @@ fn copy_bytes(from: &OwnedFd, to: &OwnedFd, bytes_max: u64) -> Result<u64, Errno
 
 /// Copies a caller's folder in place of an overlay that the kernel refused: regular files and
 /// folders; anything else is left out.
-pub(crate) fn copy_tree(source: &Source, hidden: &[String], scratch: BorrowedFd<'_>, number: u32, identity: Identity, limits: &Limits) -> Result<Vec<Staged>, Failure> {
+pub(crate) fn copy_tree(source: &Source, hidden: &[String], scratch: BorrowedFd<'_>, number: u32, user: User, limits: &Limits) -> Result<Vec<Staged>, Failure> {
     let shown = source.path.to_string_lossy().into_owned();
     let folder = rustix::fs::openat2(rustix::fs::CWD, &source.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
         .map_err(failed("copy", shown.clone()))?;
     let to = scratch_part(scratch, number).map_err(failed("copy", shown.clone()))?;
-    let mut copy = TreeCopy { hidden, original: &source.path, number, identity, limits, left: limits.scratch_bytes, staged: Vec::new() };
+    let mut copy = TreeCopy { hidden, original: &source.path, number, user, limits, left: limits.scratch_bytes, staged: Vec::new() };
     copy.folder(&folder, &to, "", 0).map_err(failed("copy", shown))?;
     Ok(copy.staged)
 }
@@ -143,7 +138,7 @@ struct TreeCopy<'a> {
     hidden: &'a [String],
     original: &'a Path,
     number: u32,
-    identity: Identity,
+    user: User,
     limits: &'a Limits,
     left: u64,
     staged: Vec<Staged>,
@@ -166,7 +161,7 @@ impl TreeCopy<'_> {
             match FileType::from_raw_mode(status.st_mode) {
                 FileType::Directory => {
                     let inner = rustix::fs::openat(from, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-                    let target = make_and_open(to.as_fd(), name, self.identity)?;
+                    let target = sys::with_file_user(self.user.outside_uid, self.user.outside_gid, || make_and_open(to.as_fd(), name))?;
                     self.folder(&inner, &target, &path, depth + 1)?;
                 }
                 FileType::RegularFile => self.file(from, to, text, path, status.st_mode & 0o100 != 0)?,
@@ -178,9 +173,9 @@ impl TreeCopy<'_> {
 
     fn file(&mut self, from: &OwnedFd, to: &OwnedFd, name: &str, path: String, executable: bool) -> Result<(), Errno> {
         let file = rustix::fs::openat(from, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
-        let status = copy_file(&file, to.as_fd(), name, executable, self.identity, self.left.min(self.limits.file_bytes))?;
-        self.left = self.left.saturating_sub(u64::try_from(status.st_size).unwrap_or(0));
-        self.staged.push(Staged { mount: self.number, original: self.original.join(&path), path, status });
+        let identity = copy_file(&file, to.as_fd(), name, executable, self.user, self.left.min(self.limits.file_bytes))?;
+        self.left = self.left.saturating_sub(identity.bytes);
+        self.staged.push(Staged { mount: self.number, original: self.original.join(&path), path, identity });
         Ok(())
     }
 }
@@ -188,7 +183,7 @@ impl TreeCopy<'_> {
 /// Maps the owner of a given folder to the code's user, on the detached mount only.
 ///
 /// The map is read from a user namespace (mount_setattr(2)), which a short-lived child stands for.
-pub(crate) fn map_owner(tree: BorrowedFd<'_>, source: &Source, identity: Identity) -> Result<(), Errno> {
+pub(crate) fn map_owner(tree: BorrowedFd<'_>, source: &Source, user: User) -> Result<(), Errno> {
     const NEW_USER: u64 = 0x1000_0000;
     let (wait, hold) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let (pid, pidfd) = match sys::clone_into(NEW_USER, None)? {
@@ -203,8 +198,8 @@ pub(crate) fn map_owner(tree: BorrowedFd<'_>, source: &Source, identity: Identit
     drop(pidfd);
     let mapped = (|| {
         let folder = rustix::fs::open(format!("/proc/{}", pid.as_raw_nonzero()), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        sys::write_kernel_file(folder.as_fd(), c"uid_map", format!("{} {} 1", source.uid, identity.outside_uid).as_bytes())?;
-        sys::write_kernel_file(folder.as_fd(), c"gid_map", format!("{} {} 1", source.gid, identity.outside_gid).as_bytes())?;
+        sys::write_kernel_file(folder.as_fd(), c"uid_map", format!("{} {} 1", source.uid, user.outside_uid).as_bytes())?;
+        sys::write_kernel_file(folder.as_fd(), c"gid_map", format!("{} {} 1", source.gid, user.outside_gid).as_bytes())?;
         let namespace = rustix::fs::openat(&folder, "ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         sys::mount_setattr(tree, false, rustix::mount::MountAttrFlags::empty(), Some(namespace.as_fd()))
     })();

@@ -11,13 +11,13 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use stockade_core::limits::Limit;
 use stockade_core::outcome::{Accounting, Cause, Denial, Outcome, Usage};
-use stockade_core::plan::{Mount, Plan};
+use stockade_core::plan::Plan;
 
 use crate::cgroup::{Group, Version};
 use crate::failure::{Failure, Step};
-use crate::outside::{Running, failed, scratch_part, tree_limits};
+use crate::finished::Finished;
+use crate::outside::{Running, failed, tree_limits};
 use crate::resolver::Resolver;
-use crate::stage::Staged;
 use crate::streams::{self, Input, Inward, Outward, RawTerminal, Streams};
 use crate::sys;
 use crate::watch::{Verdict, Watch};
@@ -35,58 +35,6 @@ const GRACE: Duration = Duration::from_secs(10);
 const REFUSALS_MAX: u64 = 1_000;
 /// How much an engine may say on its result descriptor.
 const RESULT_BYTES_MAX: usize = 1 << 20;
-
-/// A run that ended: what was measured, and its scratch, to collect outputs from.
-#[derive(Debug)]
-pub struct Finished {
-    /// The plan it followed.
-    pub plan: Plan,
-    /// What was measured.
-    pub outcome: Outcome,
-    /// What the engine said on its result descriptor: a claim of the code.
-    pub said: Vec<u8>,
-    scratch: OwnedFd,
-    staged: Vec<Staged>,
-    copied_mounts: Vec<u32>,
-}
-
-/// One folder of the run's scratch that the code wrote to, as it left it.
-#[derive(Debug)]
-pub struct Area {
-    /// Where it lay below the working folder; empty for the working folder itself.
-    pub prefix: String,
-    /// What the code wrote: the folder itself, or what an overlay recorded.
-    pub changed: OwnedFd,
-    /// The caller's folder below it, when it is an overlay or a copy.
-    pub original: Option<std::path::PathBuf>,
-    /// Whether `changed` is the upper folder of an overlay, where removals are marks.
-    pub is_overlay: bool,
-    /// The files that were copied in.
-    pub staged: Vec<Staged>,
-}
-
-impl Finished {
-    /// The folders that outputs are collected from.
-    ///
-    /// # Errors
-    /// [`Failure`] when one cannot be opened.
-    pub fn areas(&self) -> Result<Vec<Area>, Failure> {
-        let mut areas = Vec::new();
-        for (number, mount) in (0..).zip(&self.plan.mounts) {
-            let (target, original) = match mount {
-                Mount::Scratch { target, .. } => (target, None),
-                Mount::CopyOnWrite { target, source, .. } => (target, Some(source.path.clone())),
-                _ => continue,
-            };
-            let Some(prefix) = target.below(stockade_core::paths::JOB) else { continue };
-            let changed = scratch_part(self.scratch.as_fd(), number).map_err(failed("collect from", target.as_str()))?;
-            let is_overlay = original.is_some() && !self.copied_mounts.contains(&number);
-            let staged = self.staged.iter().filter(|staged| staged.mount == number).cloned().collect();
-            areas.push(Area { prefix: prefix.to_owned(), changed, original, is_overlay, staged });
-        }
-        Ok(areas)
-    }
-}
 
 /// Follows a run to its end.
 pub(crate) fn wait(mut running: Running, streams: Streams<'_>) -> Result<Finished, Failure> {
@@ -520,7 +468,7 @@ fn conclude(mut running: Running, ended: Ended, refused_network: u64) -> Result<
         wall_ms: ended.wall_ms,
         cpu_ms: used.map_or(0, |used| used.cpu_ms),
         memory_peak_bytes: counted.as_ref().and_then(|counted| counted.memory_peak_bytes).unwrap_or_else(|| ended.memory_peak_bytes.max(used.map_or(0, |used| used.resident_peak_bytes))),
-        bytes_in: running.staged.iter().map(|staged| u64::try_from(staged.status.st_size).unwrap_or(0)).sum(),
+        bytes_in: running.staged.iter().map(|staged| staged.identity.bytes).sum(),
         bytes_out: 0,
         stream_bytes: ended.stream_bytes,
     };
@@ -547,6 +495,7 @@ fn conclude(mut running: Running, ended: Ended, refused_network: u64) -> Result<
         plan: running.plan.clone(),
         outcome,
         said: ended.said,
+        began: running.began,
         scratch,
         staged: std::mem::take(&mut running.staged),
         copied_mounts: std::mem::take(&mut running.copied_mounts),

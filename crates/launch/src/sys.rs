@@ -568,6 +568,31 @@ pub(crate) fn leak(descriptor: OwnedFd) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(number) }
 }
 
+/// Does `work` with the file rights of another user: what it creates belongs to that user.
+///
+/// A file system mounted in a user namespace takes no file of a user it does not map, root included.
+pub(crate) fn with_file_user<T>(user: u32, group: u32, work: impl FnOnce() -> Sys<T>) -> Sys<T> {
+    let become_file_user = |user: u32, group: u32| {
+        // SAFETY: setfsgid(2) and setfsuid(2) touch no memory.
+        unsafe { libc::setfsgid(group) };
+        // SAFETY: as above.
+        unsafe { libc::setfsuid(user) };
+        // They report no failure; asking for an impossible id changes nothing and tells the present one.
+        // SAFETY: as above.
+        let now = unsafe { libc::setfsuid(u32::MAX) };
+        if now.cast_unsigned() == user { Ok(()) } else { Err(Errno::PERM) }
+    };
+    let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    if own.0 == user {
+        return work();
+    }
+    call("setfsuid", || become_file_user(user, group))?;
+    let done = work();
+    // Root may always become itself again; if not, nothing after this may be trusted.
+    become_file_user(own.0, own.1)?;
+    done
+}
+
 /// Closes the three streams.
 pub(crate) fn close_streams() {
     for stream in 0..3 {

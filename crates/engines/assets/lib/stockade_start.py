@@ -93,6 +93,8 @@ def _compile(kind, source, path, plain):
                 _rare().hand_over(plain)
             source = sys.stdin.buffer.read()
         else:
+            if sys.version_info >= (3, 13):
+                _remember_lines(source)
             # exec() compiles it just as well: the first call of compile() takes
             # 1 to 2 ms, to make the types of `ast`.
             return source
@@ -102,6 +104,14 @@ def _compile(kind, source, path, plain):
         _rare().hand_over(plain, source, error)
         raise
     return code
+
+
+def _remember_lines(source):
+    # Python does so too from 3.13 on: tracebacks show the lines of `-c`.
+    import linecache
+
+    lines = [line + "\n" for line in source.splitlines()]
+    linecache.cache["<string>"] = len(source), None, lines, "<string>"
 
 
 def _rare():

@@ -1,7 +1,8 @@
 """Inside a jail, index reachable: write the hosts that serve an index's files, one a line.
 
 usage: file_hosts.py OUTPUT INDEX_URL PROXY CERTIFICATES NAME...
-Also writes NAME's files as JSON lines when one name is given, for the pinned tool.
+Asks for one NAME after the other until the index has one. When only one is given, its files are
+written too, as JSON beside OUTPUT: [{"url", "sha256", "size", "requires_python", "yanked"}].
 """
 import html.parser
 import json
@@ -22,12 +23,18 @@ opener = urllib.request.build_opener(
 class Links(html.parser.HTMLParser):
     def __init__(self):
         super().__init__()
-        self.urls = []
+        self.files = []
 
     def handle_starttag(self, tag, attributes):
-        href = dict(attributes).get("href")
-        if tag == "a" and href:
-            self.urls.append(href)
+        about = dict(attributes)
+        if tag == "a" and about.get("href"):
+            self.files.append(
+                {
+                    "url": about["href"],
+                    "requires-python": about.get("data-requires-python"),
+                    "yanked": "data-yanked" in about,
+                }
+            )
 
 
 def listing(name):
@@ -42,30 +49,42 @@ def listing(name):
         body = answer.read(LISTING_BYTES_MAX)
         base = answer.url
         if "json" in answer.headers.get("Content-Type", ""):
-            urls = [entry["url"] for entry in json.loads(body)["files"]]
+            files = json.loads(body)["files"]
         else:
             links = Links()
             links.feed(body.decode("utf-8", "replace"))
-            urls = links.urls
-    return [urllib.parse.urljoin(base, url) for url in urls]
+            files = links.files
+    return [described(file, base) for file in files]
 
 
-found, urls = set(), []
+def described(file, base):
+    url, _, fragment = urllib.parse.urljoin(base, file["url"]).partition("#")
+    named = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else None
+    return {
+        "url": url,
+        "sha256": file.get("hashes", {}).get("sha256", named),
+        "size": file.get("size"),
+        "requires_python": file.get("requires-python"),
+        "yanked": bool(file.get("yanked")),
+    }
+
+
+found, files = set(), []
 for name in names:
     try:
-        urls = listing(name)
+        files = listing(name)
     except urllib.error.HTTPError as error:
         if error.code != 404:
             raise SystemExit(f"the package index answered {error.code}")
         continue
     except (OSError, ValueError, KeyError) as error:
         raise SystemExit(f"the package index did not answer as expected: {error}")
-    found = {urllib.parse.urlsplit(url).hostname for url in urls} - {None}
+    found = {urllib.parse.urlsplit(file["url"]).hostname for file in files} - {None}
     break
 else:
     raise SystemExit(f"the package index has none of: {', '.join(names)}")
 with open(output, "w", encoding="utf-8") as lines:
     lines.writelines(f"{host}\n" for host in sorted(found))
 if len(names) == 1:
-    with open(output + ".urls", "w", encoding="utf-8") as lines:
-        lines.writelines(f"{url}\n" for url in urls)
+    with open(output + ".json", "w", encoding="utf-8") as listed:
+        json.dump(files, listed)

@@ -1,0 +1,158 @@
+//! Which code is to be run, and which engine runs it.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use stockade_core::request::{Input, Language};
+use stockade_core::text;
+
+use crate::args::Run;
+use crate::problem::Problem;
+use crate::staging;
+
+/// Largest script that is read, for its digest and its requirements.
+const SCRIPT_BYTES_MAX: u64 = 64 << 20;
+
+/// The code of a command line.
+#[derive(Debug)]
+pub(crate) struct Code {
+    /// What runs it.
+    pub(crate) engine: Engine,
+    /// How it is called in reports.
+    pub(crate) label: String,
+    /// Its own arguments.
+    pub(crate) arguments: Vec<String>,
+    /// Its bytes, or what stands for them in the audit record.
+    pub(crate) bytes: Vec<u8>,
+    /// Its file outside, when it has one.
+    pub(crate) file: Option<PathBuf>,
+    /// The file as an input, unless the project already holds it.
+    pub(crate) staged: Option<Input>,
+}
+
+/// What runs the code; names are paths below the working folder.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Script(String),
+    Inline(String),
+    Stdin,
+    Notebook(String),
+    Sql(String),
+    R(String),
+    Program(String),
+}
+
+impl Engine {
+    pub(crate) const fn language(&self) -> Language {
+        match self {
+            Self::Script(_) | Self::Inline(_) | Self::Stdin | Self::Notebook(_) => Language::Python,
+            Self::Sql(_) => Language::Sql,
+            Self::R(_) => Language::R,
+            Self::Program(_) => Language::Program,
+        }
+    }
+}
+
+/// Reads the code of a command line.
+pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
+    let mut words = words(run)?;
+    if let Some(inline) = &run.code {
+        return Ok(Code { engine: Engine::Inline(inline.clone()), label: "-c".to_owned(), arguments: words, bytes: inline.clone().into_bytes(), file: None, staged: None });
+    }
+    if words.is_empty() {
+        return Err(Problem::new("nothing to run", "no script, no -c CODE and no `-- PROGRAM` was given", "stockade run SCRIPT, or see `stockade run --help`"));
+    }
+    let first = words.remove(0);
+    if run.is_program() {
+        return program(first, words, run.project.as_deref());
+    }
+    if first == "-" {
+        return Ok(Code { engine: Engine::Stdin, label: "-".to_owned(), arguments: words, bytes: b"-".to_vec(), file: None, staged: None });
+    }
+    script(&first, words, run.project.as_deref())
+}
+
+fn words(run: &Run) -> Result<Vec<String>, Problem> {
+    run.words
+        .iter()
+        .map(|word| {
+            word.to_str().map(ToOwned::to_owned).ok_or_else(|| {
+                Problem::new(format!("argument `{}` is not valid UTF-8", text::shown(&word.to_string_lossy(), 100)), "arguments are recorded as text", "use a name in UTF-8")
+            })
+        })
+        .collect()
+}
+
+fn script(path: &str, arguments: Vec<String>, project: Option<&Path>) -> Result<Code, Problem> {
+    let bytes = read(Path::new(path), path)?;
+    let (name, staged) = place(Path::new(path), project)?;
+    let extension = Path::new(path).extension().and_then(|extension| extension.to_str()).unwrap_or("");
+    let engine = match extension {
+        "py" | "pyw" => Engine::Script(name),
+        "ipynb" => Engine::Notebook(name),
+        "R" | "r" => Engine::R(name),
+        "sql" => Engine::Sql(name),
+        _ if is_python(&bytes) => Engine::Script(name),
+        _ => {
+            return Err(Problem::new(
+                format!("cannot tell what runs `{}`", text::shown(path, 200)),
+                "its name ends in none of .py, .ipynb, .R and .sql",
+                format!("stockade run -- {} to run it as a program", text::shown(path, 200)),
+            ));
+        }
+    };
+    Ok(Code { engine, label: path.to_owned(), arguments, bytes, file: Some(PathBuf::from(path)), staged })
+}
+
+/// A script without an ending may say in its first line that it is Python.
+fn is_python(bytes: &[u8]) -> bool {
+    let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    first.starts_with(b"#!") && first.windows(6).any(|word| word == b"python")
+}
+
+fn read(path: &Path, shown: &str) -> Result<Vec<u8>, Problem> {
+    let next = "look at the spelling; relative paths start at the current folder";
+    let failed = |error: &std::io::Error| {
+        let status = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+        Problem::path("read the script", path, error, next).with_status(status)
+    };
+    let status = std::fs::metadata(path).map_err(|error| failed(&error))?;
+    if !status.is_file() {
+        return Err(Problem::new(format!("cannot run `{}`", text::shown(shown, 200)), "it is not a regular file", "name a script").with_status(126));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).and_then(|file| file.take(SCRIPT_BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(|error| failed(&error))?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > SCRIPT_BYTES_MAX {
+        return Err(Problem::new(format!("`{}` is too large for a script", text::shown(shown, 200)), format!("the most is {}", text::bytes(SCRIPT_BYTES_MAX)), "stage data with --in").with_status(126));
+    }
+    Ok(bytes)
+}
+
+/// Where a file of the caller is inside: in the project that holds it, else staged under its name.
+fn place(path: &Path, project: Option<&Path>) -> Result<(String, Option<Input>), Problem> {
+    let source = staging::look(path)?;
+    if let Some(project) = project {
+        let project = staging::look(project)?;
+        if let Ok(below) = source.path.strip_prefix(&project.path) {
+            return Ok((below.to_string_lossy().into_owned(), None));
+        }
+    }
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("program").to_owned();
+    let target = staging::in_job(&name)?;
+    Ok((name, Some(Input { source, target, hidden: Vec::new() })))
+}
+
+/// A program of the machine by its name or path, or one of the caller's, which is staged.
+fn program(word: String, arguments: Vec<String>, project: Option<&Path>) -> Result<Code, Problem> {
+    let bytes = std::iter::once(&word).chain(&arguments).flat_map(|word| word.bytes().chain([0])).collect();
+    let path = Path::new(&word);
+    let of_the_machine = !word.contains('/') || ["/usr", "/bin", "/sbin", "/lib"].iter().any(|folder| path.starts_with(folder));
+    if of_the_machine || !path.exists() {
+        return Ok(Code { engine: Engine::Program(word.clone()), label: word, arguments, bytes, file: None, staged: None });
+    }
+    if path.is_dir() {
+        return Err(Problem::new(format!("cannot run `{}`", text::shown(&word, 200)), "it is a folder", "name a program").with_status(126));
+    }
+    let (name, staged) = place(path, project)?;
+    Ok(Code { engine: Engine::Program(format!("./{name}")), label: word.clone(), arguments, bytes, file: Some(PathBuf::from(&word)), staged })
+}

@@ -1,0 +1,206 @@
+//! What the caller gives to the code: `--in`, `--project`, `--share`, parsed and looked at.
+
+use std::path::{Path, PathBuf};
+
+use stockade_core::facts::{Source, SourceKind};
+use stockade_core::paths::{self, InsidePath};
+use stockade_core::request::{Access, Input, Share};
+use stockade_core::text;
+use stockade_launch::facts;
+
+use crate::problem::Problem;
+
+/// Entries of a project that are looked at for secrets.
+const PROJECT_ENTRIES_MAX: usize = 500_000;
+
+/// The working folder, as a path.
+pub(crate) fn job() -> InsidePath {
+    InsidePath::fixed(paths::JOB)
+}
+
+/// A path inside the working folder.
+pub(crate) fn in_job(name: &str) -> Result<InsidePath, Problem> {
+    job().join(name).map_err(|bad| Problem::new(format!("`{}` is no name for an input", text::shown(name, 200)), bad.to_string(), "give a relative name without `..`: --in PATH=NAME"))
+}
+
+/// Looks at a file or folder that was named.
+pub(crate) fn look(path: &Path) -> Result<Source, Problem> {
+    facts::source(path).map_err(|errno| {
+        let next = if path.is_relative() { "look at the spelling; relative paths start at the current folder" } else { "look at the spelling" };
+        let why = if errno == rustix::io::Errno::INVAL { "it is neither a file nor a folder".to_owned() } else { stockade_launch::errno_text(errno) };
+        Problem::new(format!("cannot take `{}`", text::shown(&path.to_string_lossy(), 400)), why, next)
+    })
+}
+
+/// One `--in PATH[=NAME]`.
+pub(crate) fn input(text: &str) -> Result<Input, Problem> {
+    let (path, name) = split_name(text);
+    let source = look(&path)?;
+    let name = match name {
+        Some(name) => name.to_owned(),
+        None => own_name(&path, &source)?,
+    };
+    Ok(Input { target: in_job(name.trim_end_matches('/'))?, source, hidden: Vec::new() })
+}
+
+/// The name an input has when none is given: the one it was called by, not the one a link leads to.
+fn own_name(path: &Path, source: &Source) -> Result<String, Problem> {
+    let name = path.file_name().or_else(|| source.path.file_name()).and_then(|name| name.to_str());
+    name.map(ToOwned::to_owned).ok_or_else(|| {
+        Problem::new(format!("`{}` has no name to be staged under", text::shown(&path.to_string_lossy(), 200)), "it is a root, or not UTF-8", "name it: --in PATH=NAME")
+    })
+}
+
+/// Splits at the last `=`, unless the whole text is a path that exists.
+fn split_name(text: &str) -> (PathBuf, Option<&str>) {
+    if Path::new(text).exists() {
+        return (PathBuf::from(text), None);
+    }
+    match text.rsplit_once('=') {
+        Some((path, name)) => (PathBuf::from(path), Some(name)),
+        None => (PathBuf::from(text), None),
+    }
+}
+
+/// `--project DIR`: the working folder itself; says what it leaves out.
+pub(crate) fn project(path: &Path, all: bool) -> Result<Input, Problem> {
+    let source = look(path)?;
+    if source.kind != SourceKind::Folder {
+        return Err(Problem::new(format!("`{}` is no folder", text::shown(&path.to_string_lossy(), 200)), "--project takes a folder of code", "use --in for a file"));
+    }
+    let hidden = if all { Vec::new() } else { secrets(&source.path)? };
+    Ok(Input { source, target: job(), hidden })
+}
+
+/// Paths below a project that look like secrets, outermost first.
+fn secrets(project: &Path) -> Result<Vec<String>, Problem> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        let here = project.join(&folder);
+        let entries = std::fs::read_dir(&here).map_err(|error| Problem::path("read", &here, &error, "make it readable, or give less with --in"))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| Problem::path("read", &here, &error, "make it readable, or give less with --in"))?;
+            seen += 1;
+            if seen > PROJECT_ENTRIES_MAX {
+                return Err(Problem::new("the project is too large to be looked through for secrets", format!("it has more than {PROJECT_ENTRIES_MAX} files"), "give less with --in, or everything with --all"));
+            }
+            let name = entry.file_name();
+            let path = folder.join(&name);
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if looks_secret(&name.to_string_lossy()) {
+                match path.to_str() {
+                    Some(path) => found.push(path.to_owned()),
+                    None => return Err(Problem::new("the project holds a secret that cannot be left out", "its path is not UTF-8", "rename it, or give less with --in")),
+                }
+            } else if is_folder {
+                folders.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Names that hold credentials, keys or history; the list errs on the side of leaving out.
+fn looks_secret(name: &str) -> bool {
+    const NAMES: [&str; 31] = [
+        ".git", ".hg", ".svn", ".ssh", ".aws", ".azure", ".gcloud", ".kube", ".docker", ".gnupg", ".netrc", ".npmrc", ".pypirc", ".pgpass", ".htpasswd",
+        ".git-credentials", ".terraformrc", ".vault-token", ".Renviron", ".boto", ".s3cfg", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "credentials",
+        "credentials.json", "secrets.toml", "secrets.yaml", "secrets.yml", "secrets.json",
+    ];
+    const ENDINGS: [&str; 9] = [".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk", ".tfstate"];
+    let low = name.to_ascii_lowercase();
+    let is_dotenv = low == ".env" || (low.starts_with(".env.") && !low.ends_with(".example") && !low.ends_with(".sample")) || low == ".envrc";
+    is_dotenv || NAMES.iter().any(|secret| low == secret.to_ascii_lowercase()) || ENDINGS.iter().any(|ending| low.ends_with(ending)) || (low.starts_with("service-account") && low.ends_with(".json"))
+}
+
+/// One `--share PATH[:ro|:rw][=NAME]`.
+pub(crate) fn share(given: &str) -> Result<Share, Problem> {
+    let (path, name) = split_name(given);
+    let path = path.to_string_lossy().into_owned();
+    let (path, access) = match path.strip_suffix(":rw") {
+        Some(path) => (path, Access::Write),
+        None => (path.strip_suffix(":ro").unwrap_or(&path), Access::Read),
+    };
+    let path = Path::new(path);
+    let source = look(path)?;
+    if source.kind != SourceKind::Folder {
+        return Err(Problem::new(format!("`{}` is no folder", text::shown(&path.to_string_lossy(), 200)), "--share takes a folder", "use --in for a file"));
+    }
+    if access == Access::Write {
+        check_writable_share(&source.path)?;
+    }
+    let name = match name {
+        Some(name) => name.to_owned(),
+        None => own_name(path, &source)?,
+    };
+    Ok(Share { target: in_job(&name)?, source, access })
+}
+
+/// Folders whose content others rely on are never shared writable.
+fn check_writable_share(path: &Path) -> Result<(), Problem> {
+    const TREES: [&str; 14] = ["/run", "/proc", "/sys", "/dev", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/var/run", "/var/spool", "/var/lib"];
+    const EXACT: [&str; 7] = ["/", "/home", "/root", "/tmp", "/var", "/var/tmp", "/opt"];
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let is_home = home.as_ref().is_some_and(|home| home.starts_with(path)) || path.parent() == Some(Path::new("/home"));
+    if is_home || EXACT.iter().any(|exact| path == Path::new(exact)) || TREES.iter().any(|tree| path.starts_with(tree)) {
+        return Err(Problem::new(
+            format!("`{}` cannot be shared writable", text::shown(&path.to_string_lossy(), 200)),
+            "programs of yours or of the machine read and run what lies there",
+            "share a folder made for the purpose",
+        ));
+    }
+    no_way_out(path)
+}
+
+/// A socket or FIFO in a writable share would let code speak to the host.
+fn no_way_out(path: &Path) -> Result<(), Problem> {
+    use std::os::unix::fs::FileTypeExt;
+    let mut folders = vec![path.to_path_buf()];
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).map_err(|error| Problem::path("look through", &folder, &error, "make it readable, or share another folder"))?;
+        for entry in entries.flatten() {
+            seen += 1;
+            let Ok(kind) = entry.file_type() else { continue };
+            if seen > PROJECT_ENTRIES_MAX {
+                return Err(Problem::new("the folder is too large to be shared writable", format!("it has more than {PROJECT_ENTRIES_MAX} files to look through"), "share it read-only, or a smaller one"));
+            }
+            if kind.is_socket() || kind.is_fifo() || kind.is_char_device() || kind.is_block_device() {
+                return Err(Problem::new(
+                    format!("`{}` cannot be shared writable", text::shown(&path.to_string_lossy(), 200)),
+                    format!("it holds `{}`, a socket, FIFO or device, through which code could speak to the host", text::shown(&entry.path().to_string_lossy(), 300)),
+                    "remove it, or share read-only",
+                ));
+            }
+            if kind.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_left_out_and_code_is_not() {
+        for secret in [".env", ".env.production", ".git", "id_rsa", "server.pem", "Credentials.json", "service-account-x.json", ".Renviron"] {
+            assert!(looks_secret(secret), "{secret}");
+        }
+        for code in ["main.py", ".env.example", "keyboard.py", "data.csv", ".gitignore", "environment.yml"] {
+            assert!(!looks_secret(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn folders_of_the_machine_are_never_shared_writable() {
+        for path in ["/", "/home", "/home/ann", "/run/user/1000", "/tmp", "/etc/x", "/var/run/docker"] {
+            assert!(check_writable_share(Path::new(path)).is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The start-up files of the engines, made anew inside each run below [`paths::ENGINE`].
+
+use std::borrow::Cow;
+
+use stockade_core::paths::{self, InsidePath};
+use stockade_core::request::MadeFile;
+
+macro_rules! assets {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_bytes!(concat!("../assets/", $name)).as_slice())),*]
+    };
+}
+
+/// Start-up of every Python program: compiled once for each interpreter, see [`crate::interpreter`].
+pub(crate) const SITE: &str = include_str!("../assets/site/sitecustomize.py");
+
+const PYTHON: [(&str, &[u8]); 4] = assets!["site/sitecustomize.py", "lib/stockade_figures.py", "lib/stockade_rare.py", "lib/stockade_result.py"];
+const MAIN: [(&str, &[u8]); 4] = assets!["main.py", "lib/stockade_start.py", "lib/stockade_notebook.py", "lib/stockade_sql.py"];
+const R: [(&str, &[u8]); 1] = assets!["main.R"];
+
+/// What every Python program needs.
+pub(crate) fn python() -> impl Iterator<Item = MadeFile> {
+    made(&PYTHON)
+}
+
+/// What notebooks and queries need besides.
+pub(crate) fn main() -> impl Iterator<Item = MadeFile> {
+    made(&MAIN)
+}
+
+/// What R code needs.
+pub(crate) fn r() -> Vec<MadeFile> {
+    made(&R).collect()
+}
+
+fn made(files: &[(&'static str, &'static [u8])]) -> impl Iterator<Item = MadeFile> {
+    let engine = InsidePath::fixed(paths::ENGINE);
+    files.iter().filter_map(move |(name, contents)| Some(MadeFile { target: engine.join(name).ok()?, contents: Cow::Borrowed(contents) }))
+}

@@ -1,0 +1,218 @@
+//! Which Python runs the code: the real executable behind shims, found once and cached by device,
+//! inode and time; where its tree lies inside.
+//!
+//! The interpreter asked is the machine's own, chosen by the caller, started outside with `-I`.
+
+use std::borrow::Cow;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+use stockade_core::facts::Source;
+use stockade_core::paths;
+use stockade_core::request::{MadeFile, Over, Tree};
+
+use crate::assets;
+use crate::python::inside_tree;
+
+/// What the interpreter tells of itself, in one line of JSON; it also compiles our start-up file,
+/// given as its argument, so that no run has to (PEP 552: hash-based, unchecked).
+const QUESTION: &str = r#"
+import importlib.util, json, marshal, os, sys, sysconfig
+source = sys.argv[1]
+code = compile(source, "/opt/stockade/engine/site/sitecustomize.py", "exec", dont_inherit=True)
+pyc = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + importlib.util.source_hash(source.encode()) + marshal.dumps(code)
+print(json.dumps({
+    "executable": os.path.realpath(sys.executable),
+    "base_prefix": os.path.realpath(sys.base_prefix),
+    "version": ".".join(map(str, sys.version_info[:3])),
+    "abi": "cp%d%d" % sys.version_info[:2],
+    "platform": sysconfig.get_platform().replace("-", "_").replace(".", "_"),
+    "cache_tag": sys.implementation.cache_tag,
+    "start_up": list(pyc),
+}))
+"#;
+
+/// One Python interpreter of the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interpreter {
+    executable: PathBuf,
+    base_prefix: PathBuf,
+    /// The full version, such as `3.11.7`.
+    pub version: String,
+    /// The ABI tag, such as `cp311`.
+    pub abi: String,
+    /// The platform tag, such as `linux_x86_64`.
+    pub platform: String,
+    cache_tag: String,
+    start_up: Vec<u8>,
+    #[serde(skip)]
+    tree: Option<Source>,
+}
+
+/// Why an interpreter cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// What cannot be used.
+    pub what: String,
+    /// Why.
+    pub why: String,
+    /// What to do next.
+    pub next: String,
+}
+
+/// An existing virtual environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Venv {
+    /// It, read-only, with its interpreter's name corrected for the inside.
+    pub tree: Tree,
+    /// The inside path of its interpreter.
+    pub executable: String,
+}
+
+/// An interpreter is asked again when the file it was found through changes.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Key {
+    program: PathBuf,
+    device: u64,
+    inode: u64,
+    modified: (i64, i64),
+    /// What pyenv's shims choose by.
+    version_wanted: Option<String>,
+    /// Our own version: another one has another start-up file.
+    ours: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    key: Key,
+    interpreter: Interpreter,
+}
+
+impl Interpreter {
+    /// Finds the interpreter behind `program`, or behind `python3` of the caller's `PATH`.
+    ///
+    /// # Errors
+    /// [`Unusable`] when there is none, or it does not answer.
+    pub fn find(program: Option<&Path>, cache: &Path, look: impl Fn(&Path) -> Option<Source>) -> Result<Self, Unusable> {
+        let program = match program {
+            Some(path) if path.components().count() > 1 => path.to_path_buf(),
+            Some(name) => search(name).ok_or_else(|| absent(name))?,
+            None => search(Path::new("python3")).ok_or_else(|| absent(Path::new("python3")))?,
+        };
+        let key = Key::of(&program).ok_or_else(|| absent(&program))?;
+        let store = cache.join("interpreters.json");
+        let mut known: Vec<Entry> = std::fs::read(&store).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let found = known.iter().find(|entry| entry.key == key && entry.interpreter.executable.exists()).map(|entry| entry.interpreter.clone());
+        let mut interpreter = match found {
+            Some(interpreter) => interpreter,
+            None => {
+                let interpreter = ask(&program)?;
+                known.retain(|entry| entry.key.program != key.program || entry.key.version_wanted != key.version_wanted);
+                known.push(Entry { key, interpreter: interpreter.clone() });
+                remember(&store, &known);
+                interpreter
+            }
+        };
+        if !interpreter.base_prefix.starts_with("/usr") {
+            let tree = look(&interpreter.base_prefix).ok_or_else(|| absent(&interpreter.base_prefix))?;
+            interpreter.tree = Some(tree);
+        }
+        Ok(interpreter)
+    }
+
+    /// The path of its executable inside.
+    #[must_use]
+    pub fn inside_executable(&self) -> String {
+        match self.executable.strip_prefix(&self.base_prefix) {
+            Ok(below) if self.tree.is_some() => format!("{}/{}", paths::INTERPRETER, below.to_string_lossy()),
+            _ => self.executable.to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Its tree, unless it lies in `/usr`, which every run sees.
+    #[must_use]
+    pub fn trees(&self) -> Vec<Tree> {
+        self.tree.iter().map(|source| Tree { source: source.clone(), target: inside_tree(), over: Vec::new() }).collect()
+    }
+
+    /// Our start-up file, compiled by this interpreter.
+    pub(crate) fn compiled_start_up(&self) -> Option<MadeFile> {
+        let target = paths::InsidePath::fixed(paths::ENGINE).join(&format!("site/__pycache__/sitecustomize.{}.pyc", self.cache_tag)).ok()?;
+        Some(MadeFile { target, contents: Cow::Owned(self.start_up.clone()) })
+    }
+
+    /// A virtual environment made for this interpreter, as it will be inside.
+    #[must_use]
+    pub fn venv(&self, source: Source) -> Venv {
+        let inside = self.inside_executable();
+        let home = inside.rsplit_once('/').map_or("", |(home, _)| home);
+        let mut minor = self.version.split('.');
+        let names = ["python".to_owned(), "python3".to_owned(), format!("python{}.{}", minor.next().unwrap_or("3"), minor.next().unwrap_or("0"))];
+        let mut over = vec![Over::File {
+            name: "pyvenv.cfg".to_owned(),
+            contents: format!("home = {home}\ninclude-system-site-packages = false\nversion = {}\n", self.version).into_bytes(),
+        }];
+        over.extend(names.map(|name| Over::Link { name: format!("bin/{name}"), text: inside.clone() }));
+        let target = stockade_core::paths::InsidePath::fixed(paths::ENVIRONMENT);
+        Venv { tree: Tree { source, target, over }, executable: format!("{}/bin/python", paths::ENVIRONMENT) }
+    }
+}
+
+impl Key {
+    fn of(program: &Path) -> Option<Self> {
+        let status = std::fs::metadata(program).ok()?;
+        Some(Self {
+            program: program.to_path_buf(),
+            device: status.dev(),
+            inode: status.ino(),
+            modified: (status.mtime(), status.mtime_nsec()),
+            version_wanted: std::env::var("PYENV_VERSION").ok(),
+            ours: format!("{} {}", env!("CARGO_PKG_VERSION"), assets::SITE.len()),
+        })
+    }
+}
+
+/// The first executable of the name in the caller's `PATH`.
+fn search(name: &Path) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| std::fs::metadata(path).is_ok_and(|status| status.is_file() && status.mode() & 0o111 != 0))
+}
+
+fn ask(program: &Path) -> Result<Interpreter, Unusable> {
+    let answer = Command::new(program).args(["-I", "-c", QUESTION, assets::SITE]).output().map_err(|error| unusable(program, &error.to_string()))?;
+    if !answer.status.success() {
+        return Err(unusable(program, String::from_utf8_lossy(&answer.stderr).lines().last().unwrap_or("it failed")));
+    }
+    serde_json::from_slice(&answer.stdout).map_err(|_| unusable(program, "it is no Python 3 that answers"))
+}
+
+/// A cache that cannot be written costs time, nothing else.
+fn remember(store: &Path, known: &[Entry]) {
+    let write = || -> std::io::Result<()> {
+        if let Some(folder) = store.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let fresh = store.with_extension(format!("{}.part", std::process::id()));
+        std::fs::write(&fresh, serde_json::to_vec(known)?)?;
+        std::fs::rename(&fresh, store)
+    };
+    drop(write());
+}
+
+fn absent(program: &Path) -> Unusable {
+    Unusable {
+        what: format!("there is no Python interpreter `{}`", stockade_core::text::shown(&program.to_string_lossy(), 200)),
+        why: "it was looked for in PATH, or by its path".to_owned(),
+        next: "install Python 3, or name one with --python PROGRAM".to_owned(),
+    }
+}
+
+fn unusable(program: &Path, why: &str) -> Unusable {
+    Unusable {
+        what: format!("the Python interpreter `{}` cannot be used", stockade_core::text::shown(&program.to_string_lossy(), 200)),
+        why: stockade_core::text::shown(why, 300),
+        next: "name another one with --python PROGRAM".to_owned(),
+    }
+}

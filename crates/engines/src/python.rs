@@ -1,0 +1,68 @@
+//! Python: scripts, code, standard input, notebooks, and SQL through the environment's DuckDB.
+
+use std::collections::BTreeMap;
+
+use stockade_core::paths::{self, InsidePath};
+use stockade_core::request::{MadeFile, ResultDescriptor, Start};
+
+use crate::assets;
+use crate::interpreter::Interpreter;
+
+const MAIN: &str = "/opt/stockade/engine/main.py";
+
+/// What is to be run by Python.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PythonCode {
+    /// A script of the working folder.
+    Script(String),
+    /// Code given on the command line.
+    Inline(String),
+    /// Code read from standard input.
+    Stdin,
+    /// A notebook of the working folder, executed top to bottom.
+    Notebook(String),
+    /// A query of the working folder, over the files staged beside it.
+    Sql(String),
+}
+
+/// What Python code needs inside; `executable` is the inside path of the interpreter or of its
+/// virtual environment.
+///
+/// Scripts, code and standard input are run by plain `python`: our start-up is a `sitecustomize`
+/// that only sets up reports, so that code sees exactly what it sees outside.
+#[must_use]
+pub fn python(code: PythonCode, arguments: Vec<String>, interpreter: &Interpreter, executable: &str) -> Start {
+    let mut argv = vec![executable.to_owned()];
+    let mut files: Vec<MadeFile> = assets::python().chain(interpreter.compiled_start_up()).collect();
+    let mut path = "/opt/stockade/engine/site";
+    match code {
+        PythonCode::Script(name) => argv.push(name),
+        PythonCode::Inline(text) => argv.extend(["-c".to_owned(), text]),
+        PythonCode::Stdin => argv.push("-".to_owned()),
+        PythonCode::Notebook(name) => argv.extend(["-I".to_owned(), MAIN.to_owned(), "notebook".to_owned(), name]),
+        PythonCode::Sql(name) => argv.extend(["-I".to_owned(), MAIN.to_owned(), "sql".to_owned(), name]),
+    }
+    if argv.iter().any(|word| word == MAIN) {
+        files.extend(assets::main());
+        path = "/opt/stockade/engine/lib";
+    }
+    argv.extend(arguments);
+    Start { argv, vars: vars(path), trees: interpreter.trees(), files, result: ResultDescriptor::Open }
+}
+
+fn vars(path: &str) -> BTreeMap<String, String> {
+    [
+        ("STOCKADE_RESULT_FD", "3"),
+        // Figures that are shown become files.
+        ("MPLBACKEND", "module://stockade_figures"),
+        ("MPLCONFIGDIR", "/home/runner/.cache/matplotlib"),
+        ("PYTHONPATH", path),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// Where an interpreter of the caller's own lies inside.
+pub(crate) fn inside_tree() -> InsidePath {
+    InsidePath::fixed(paths::INTERPRETER)
+}

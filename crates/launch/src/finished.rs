@@ -1,0 +1,139 @@
+//! Parent, outside, when everything inside is dead: what a run left, to be collected from.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use stockade_core::facts::Source;
+use stockade_core::outcome::Outcome;
+use stockade_core::paths;
+use stockade_core::plan::{Mount, Plan};
+
+use crate::collect::{self, Bounds, Leavings};
+use crate::failure::Failure;
+use crate::outside::{failed, scratch_part};
+use crate::stage::Staged;
+
+/// A run that ended: what was measured, and its scratch.
+#[derive(Debug)]
+pub struct Finished {
+    /// The plan it followed.
+    pub plan: Plan,
+    /// What was measured.
+    pub outcome: Outcome,
+    /// What the engine said on its result descriptor: a claim of the code.
+    pub said: Vec<u8>,
+    /// When the code began: seconds and nanoseconds since 1970.
+    pub began: (i64, u64),
+    pub(crate) scratch: OwnedFd,
+    pub(crate) staged: Vec<Staged>,
+    pub(crate) copied_mounts: Vec<u32>,
+}
+
+/// One folder that the code wrote to, held open.
+#[derive(Debug)]
+struct Held {
+    number: u32,
+    prefix: String,
+    changed: OwnedFd,
+    original: Option<OwnedFd>,
+}
+
+/// The caller's file a copy was made from, its folder held open.
+#[derive(Debug)]
+struct HeldStaged {
+    path: String,
+    identity: collect::Identity,
+    folder: Option<OwnedFd>,
+    name: String,
+}
+
+impl Finished {
+    /// Lets `with` look at what the run left below the working folder.
+    ///
+    /// # Errors
+    /// [`Failure`] when a folder of the run cannot be opened.
+    pub fn leavings<T>(&self, with: impl FnOnce(&Leavings<'_>) -> T) -> Result<T, Failure> {
+        let held = self.hold_areas()?;
+        let held_staged: Vec<HeldStaged> = held.iter().flat_map(|area| self.hold_staged(area)).collect();
+        let areas: Vec<collect::Area<'_>> = held
+            .iter()
+            .map(|area| collect::Area { prefix: area.prefix.clone(), changed: area.changed.as_fd(), original: area.original.as_ref().map(AsFd::as_fd) })
+            .collect();
+        let staged: Vec<collect::Staged<'_>> = held_staged
+            .iter()
+            .map(|staged| collect::Staged {
+                path: staged.path.clone(),
+                identity: staged.identity,
+                original: staged.folder.as_ref().map(|folder| collect::Original { folder: folder.as_fd(), path: staged.name.clone() }),
+            })
+            .collect();
+        let folders_given = self.folders_given();
+        Ok(with(&Leavings { areas: &areas, staged: &staged, folders_given: &folders_given, bounds: self.bounds() }))
+    }
+
+    fn bounds(&self) -> Bounds {
+        let limits = &self.plan.limits;
+        Bounds {
+            bytes_max: limits.output_bytes,
+            files_max: limits.output_files,
+            depth_max: usize::try_from(limits.output_depth).unwrap_or(Bounds::DEPTH_MAX).min(Bounds::DEPTH_MAX),
+            file_bytes_max: limits.file_bytes,
+            entries_max: usize::try_from(limits.scratch_files).unwrap_or(usize::MAX),
+            ..Bounds::default()
+        }
+    }
+
+    fn hold_areas(&self) -> Result<Vec<Held>, Failure> {
+        let mut areas = Vec::new();
+        for (number, mount) in (0..).zip(&self.plan.mounts) {
+            let (target, source) = match mount {
+                Mount::Scratch { target, .. } => (target, None),
+                Mount::CopyOnWrite { target, source, .. } => (target, Some(source)),
+                _ => continue,
+            };
+            let Some(prefix) = target.below(paths::JOB) else { continue };
+            let changed = scratch_part(self.scratch.as_fd(), number).map_err(failed("collect from", target.as_str()))?;
+            // A folder that was copied has its originals one by one.
+            let is_overlay = !self.copied_mounts.contains(&number);
+            let original = source.filter(|_| is_overlay).map(open_original).transpose()?;
+            areas.push(Held { number, prefix: prefix.to_owned(), changed, original });
+        }
+        Ok(areas)
+    }
+
+    fn hold_staged<'a>(&'a self, area: &'a Held) -> impl Iterator<Item = HeldStaged> + 'a {
+        self.staged.iter().filter(|staged| staged.mount == area.number).map(|staged| {
+            let path = if area.prefix.is_empty() { staged.path.clone() } else { format!("{}/{}", area.prefix, staged.path) };
+            let name = staged.original.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            HeldStaged { path, identity: staged.identity, folder: staged.original.parent().and_then(open_folder), name }
+        })
+    }
+
+    /// Mount points below the working folder: by themselves no outputs.
+    fn folders_given(&self) -> Vec<String> {
+        self.plan
+            .mounts
+            .iter()
+            .filter_map(|mount| match mount {
+                Mount::CopyOnWrite { target, .. } | Mount::Layered { target, .. } | Mount::Shared { target, .. } => target.below(paths::JOB),
+                _ => None,
+            })
+            .flat_map(|path| path.match_indices('/').map(|(end, _)| path.get(..end).unwrap_or(path)).chain([path]).map(ToOwned::to_owned).collect::<Vec<_>>())
+            .filter(|path| !path.is_empty())
+            .collect()
+    }
+}
+
+/// The caller's folder below an overlay, if it still is the one that was given.
+fn open_original(source: &Source) -> Result<OwnedFd, Failure> {
+    let shown = source.path.to_string_lossy().into_owned();
+    let folder = rustix::fs::openat2(CWD, &source.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS).map_err(failed("compare with", shown.clone()))?;
+    let status = rustix::fs::fstat(&folder).map_err(failed("compare with", shown.clone()))?;
+    if (status.st_dev, status.st_ino) == (source.device, source.inode) { Ok(folder) } else { Err(Failure::Changed { path: shown }) }
+}
+
+/// Without it a staged file that was touched counts as changed.
+fn open_folder(path: &Path) -> Option<OwnedFd> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+}

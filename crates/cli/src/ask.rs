@@ -143,6 +143,7 @@ fn program_start(run: &Run, code: &Code, program: &str, trail: &mut FileTrail) -
     let interpreter = Interpreter::find(run.python.as_deref(), &crate::files::cache(), |path| staging::look(path).ok())?;
     let Some(packages) = packages(run, code, &interpreter, trail)? else { return Ok((start, "none".to_owned())) };
     start.trees = interpreter.trees();
+    start.vars.extend(interpreter.vars());
     start.trees.push(packages.tree);
     start.vars.insert("PATH".to_owned(), format!("{}/bin:/usr/local/bin:/usr/bin:/bin", paths::ENVIRONMENT));
     Ok((start, packages.digest))

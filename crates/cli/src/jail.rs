@@ -16,7 +16,7 @@ use stockade_core::request::{CgroupMode, Language, Network, Request, ResultDescr
 use stockade_engines::Interpreter;
 use stockade_environments::relay::{Refusal, Rules};
 use stockade_environments::{Ended, HostPort, Jail, JailFailure, JailOutcome, JailStep, Relay};
-use stockade_launch::collect::{self, Destination, Existing};
+use stockade_launch::collect::{self, Caches, Destination, Existing};
 use stockade_launch::{Finished, Input, Output, Running, Streams};
 
 use crate::pipeline::{self, Digests};
@@ -73,7 +73,7 @@ impl BuildJail<'_> {
             shares: Vec::new(),
             limits: vec![(Limit::Time, step.time_ms_max), (Limit::Scratch, step.scratch_bytes_max)],
             network: if step.relay.is_some() { Network::Relay } else { Network::None },
-            vars: step.vars.clone(),
+            vars: step.vars.clone().into_iter().chain(self.interpreter.vars()).collect(),
             require: Layers::NONE,
             cgroup: CgroupMode::Auto,
             streams: Kind::Pipes,
@@ -98,7 +98,7 @@ fn bring_out(finished: &Finished, outputs: &Path) -> Result<(), Problem> {
     let failed = |error: &std::io::Error| Problem::path("write to", outputs, error, "make it writable");
     let folder: OwnedFd = std::fs::File::open(outputs).map_err(|error| failed(&error))?.into();
     let destination = Destination::Folder { folder: folder.as_fd(), existing: Existing::Keep, allow: &[] };
-    let collected = finished.leavings(|leavings| collect::collect(leavings, &destination))?.map_err(|stopped| {
+    let collected = finished.leavings(Caches::Keep, |leavings| collect::collect(leavings, &destination))?.map_err(|stopped| {
         Problem::new(stopped.failure.to_string(), "the build's files could not be brought out", stopped.failure.next())
     })?;
     match collected.left_out.first() {

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use stockade_core::text;
 use stockade_launch::Finished;
-use stockade_launch::collect::{self, Collected, Destination, Existing, Leavings, Project, Stamp, State};
+use stockade_launch::collect::{self, Caches, Collected, Destination, Existing, Leavings, Project, Stamp, State};
 
 use crate::args::Run;
 use crate::problem::Problem;
@@ -51,7 +51,7 @@ pub(crate) struct LeftOut {
 
 /// Collects, shows and applies, as the command line asks.
 pub(crate) fn take(run: &Run, finished: &Finished) -> Result<Outputs, Problem> {
-    finished.leavings(|leavings| take_from(run, finished, leavings))?
+    finished.leavings(Caches::Skip, |leavings| take_from(run, finished, leavings))?
 }
 
 fn take_from(run: &Run, finished: &Finished, leavings: &Leavings<'_>) -> Result<Outputs, Problem> {

@@ -31,6 +31,7 @@ print(json.dumps({
     "platform": sysconfig.get_platform().replace("-", "_").replace(".", "_"),
     "cache_tag": sys.implementation.cache_tag,
     "start_up": list(pyc),
+    "shared": bool(sysconfig.get_config_var("Py_ENABLE_SHARED")) and not os.path.isdir(os.path.join(sys.base_prefix, "conda-meta")),
 }))
 "#;
 
@@ -47,6 +48,8 @@ pub struct Interpreter {
     pub platform: String,
     cache_tag: String,
     start_up: Vec<u8>,
+    /// Its library is found by an outside path, which means nothing inside.
+    shared: bool,
     #[serde(skip)]
     tree: Option<Source>,
 }
@@ -137,6 +140,14 @@ impl Interpreter {
         self.tree.iter().map(|source| Tree { source: source.clone(), target: inside_tree(), over: Vec::new() }).collect()
     }
 
+    /// Variables without which it does not start inside.
+    #[must_use]
+    pub fn vars(&self) -> Vec<(String, String)> {
+        // Otherwise the loader takes the machine's library of the same name, if there is one.
+        let library = (self.shared && self.tree.is_some()).then(|| ("LD_LIBRARY_PATH".to_owned(), format!("{}/lib", paths::INTERPRETER)));
+        library.into_iter().collect()
+    }
+
     /// Our start-up file, compiled by this interpreter.
     pub(crate) fn compiled_start_up(&self) -> Option<MadeFile> {
         let target = paths::InsidePath::fixed(paths::ENGINE).join(&format!("site/__pycache__/sitecustomize.{}.pyc", self.cache_tag)).ok()?;
@@ -169,7 +180,7 @@ impl Key {
             inode: status.ino(),
             modified: (status.mtime(), status.mtime_nsec()),
             version_wanted: std::env::var("PYENV_VERSION").ok(),
-            ours: format!("{} {}", env!("CARGO_PKG_VERSION"), assets::SITE.len()),
+            ours: format!("{} {} {}", env!("CARGO_PKG_VERSION"), QUESTION.len(), assets::SITE.len()),
         })
     }
 }

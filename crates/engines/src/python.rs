@@ -1,7 +1,5 @@
 //! Python: scripts, code, standard input, notebooks, and SQL through the environment's DuckDB.
 
-use std::collections::BTreeMap;
-
 use stockade_core::paths::{self, InsidePath};
 use stockade_core::request::{MadeFile, ResultDescriptor, Start};
 
@@ -47,10 +45,10 @@ pub fn python(code: PythonCode, arguments: Vec<String>, interpreter: &Interprete
         path = "/opt/stockade/engine/lib";
     }
     argv.extend(arguments);
-    Start { argv, vars: vars(path), trees: interpreter.trees(), files, result: ResultDescriptor::Open }
+    Start { argv, vars: vars(path).into_iter().chain(interpreter.vars()).collect(), trees: interpreter.trees(), files, result: ResultDescriptor::Open }
 }
 
-fn vars(path: &str) -> BTreeMap<String, String> {
+fn vars(path: &str) -> [(String, String); 4] {
     [
         ("STOCKADE_RESULT_FD", "3"),
         // Figures that are shown become files.
@@ -59,7 +57,6 @@ fn vars(path: &str) -> BTreeMap<String, String> {
         ("PYTHONPATH", path),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into()
 }
 
 /// Where an interpreter of the caller's own lies inside.

@@ -9,7 +9,7 @@ use stockade_core::outcome::Outcome;
 use stockade_core::paths;
 use stockade_core::plan::{Mount, Plan};
 
-use crate::collect::{self, Bounds, Leavings};
+use crate::collect::{self, Bounds, Caches, Leavings};
 use crate::failure::Failure;
 use crate::outside::{failed, scratch_part};
 use crate::stage::Staged;
@@ -53,7 +53,7 @@ impl Finished {
     ///
     /// # Errors
     /// [`Failure`] when a folder of the run cannot be opened.
-    pub fn leavings<T>(&self, with: impl FnOnce(&Leavings<'_>) -> T) -> Result<T, Failure> {
+    pub fn leavings<T>(&self, caches: Caches, with: impl FnOnce(&Leavings<'_>) -> T) -> Result<T, Failure> {
         let held = self.hold_areas()?;
         let held_staged: Vec<HeldStaged> = held.iter().flat_map(|area| self.hold_staged(area)).collect();
         let areas: Vec<collect::Area<'_>> = held
@@ -69,7 +69,7 @@ impl Finished {
             })
             .collect();
         let folders_given = self.folders_given();
-        Ok(with(&Leavings { areas: &areas, staged: &staged, folders_given: &folders_given, bounds: self.bounds() }))
+        Ok(with(&Leavings { areas: &areas, staged: &staged, folders_given: &folders_given, bounds: Bounds { caches, ..self.bounds() } }))
     }
 
     fn bounds(&self) -> Bounds {

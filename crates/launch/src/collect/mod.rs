@@ -103,6 +103,17 @@ pub struct Bounds {
     pub name_bytes_max: usize,
     /// Folder entries looked at, of whatever kind.
     pub entries_max: usize,
+    /// What becomes of byte code and other caches.
+    pub caches: Caches,
+}
+
+/// What becomes of caches ([`CACHE_FOLDERS`], [`CACHE_ENDINGS`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caches {
+    /// They are no outputs.
+    Skip,
+    /// They are outputs like any other: a build makes them on purpose.
+    Keep,
 }
 
 impl Bounds {
@@ -120,6 +131,7 @@ impl Default for Bounds {
             file_bytes_max: 1 << 30,
             name_bytes_max: 255,
             entries_max: 200_000,
+            caches: Caches::Skip,
         }
     }
 }

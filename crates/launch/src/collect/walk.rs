@@ -221,6 +221,10 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    fn skips_caches(&self) -> bool {
+        self.leavings.bounds.caches == super::Caches::Skip
+    }
+
     fn folder(
         &mut self,
         frame: &Frame,
@@ -228,7 +232,7 @@ impl<'a> Walk<'a> {
         name: &CStr,
         facts: &Facts,
     ) -> Result<Option<Frame>, Failure> {
-        if name.to_str().is_ok_and(names::is_cache_folder) {
+        if self.skips_caches() && name.to_str().is_ok_and(names::is_cache_folder) {
             self.collected.caches += 1;
             return Ok(None);
         }
@@ -311,7 +315,7 @@ impl<'a> Walk<'a> {
     }
 
     fn file(&mut self, frame: &Frame, name: &CStr, facts: &Facts) -> Result<(), Failure> {
-        if name.to_str().is_ok_and(names::is_cache_file) {
+        if self.skips_caches() && name.to_str().is_ok_and(names::is_cache_file) {
             self.collected.caches += 1;
             return Ok(());
         }
@@ -467,7 +471,7 @@ impl<'a> Walk<'a> {
 
     fn whiteout(&mut self, frame: &Frame, name: &CStr) {
         let Ok(text) = name.to_str() else { return };
-        if names::is_cache_folder(text) || names::is_cache_file(text) {
+        if self.skips_caches() && (names::is_cache_folder(text) || names::is_cache_file(text)) {
             self.collected.caches += 1;
         } else if let Some(original) = &frame.original {
             self.removed(original.as_fd(), name);

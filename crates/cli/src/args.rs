@@ -116,6 +116,10 @@ pub(crate) struct Run {
     #[arg(short = 'r', long = "requirements", value_name = "FILE", help_heading = "Packages")]
     pub(crate) requirements: Vec<PathBuf>,
 
+    /// Let this package run its build, from source, in a jail without network
+    #[arg(long, value_name = "PACKAGE", help_heading = "Packages")]
+    pub(crate) allow_build: Vec<String>,
+
     /// An existing virtual environment, read-only
     #[arg(long, value_name = "DIR", conflicts_with_all = ["with", "requirements"], help_heading = "Packages")]
     pub(crate) venv: Option<PathBuf>,

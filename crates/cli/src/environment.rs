@@ -18,6 +18,9 @@ pub(crate) fn asked(run: &Run, code: &Code) -> Result<Request, Problem> {
     for file in &run.requirements {
         request.requirements_file(file)?;
     }
+    for package in &run.allow_build {
+        request.allow_build(package)?;
+    }
     if matches!(code.engine, Engine::Script(_)) {
         request.script(&code.bytes, &code.label)?;
     }

@@ -57,6 +57,8 @@ pub struct Source {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
     /// Size in bytes, of a file.
     pub bytes: u64,
     /// Whether it is a folder or a file.
@@ -74,6 +76,14 @@ pub enum SourceKind {
         /// Whether its owner may execute it.
         executable: bool,
     },
+}
+
+impl Source {
+    /// Whether everyone may read and enter it.
+    #[must_use]
+    pub const fn is_open_to_all(&self) -> bool {
+        self.mode & 0o005 == 0o005
+    }
 }
 
 impl HostFacts {

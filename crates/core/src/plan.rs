@@ -548,7 +548,7 @@ mod tests {
     }
 
     fn source(path: &str, kind: SourceKind) -> Source {
-        Source { path: path.into(), device: 1, inode: 2, uid: 1000, gid: 1000, bytes: 10, kind }
+        Source { path: path.into(), device: 1, inode: 2, uid: 1000, gid: 1000, mode: 0o755, bytes: 10, kind }
     }
 
     fn input(path: &str, target: &str, kind: SourceKind) -> Input {

@@ -192,27 +192,27 @@ pub(crate) fn tree_limits(plan: &Plan) -> cgroup::Limits {
 }
 
 /// Root can open what its throw-away user cannot, so it opens the sources itself, and maps the
-/// owner of each given folder to the throw-away user.
+/// owner of what is given to the throw-away user.
 fn open_sources_as_root(plan: &Plan) -> Result<Vec<Option<OwnedFd>>, Failure> {
     if plan.identity.groups != Groups::Dropped {
         return Ok(Vec::new());
     }
-    let mut sources = Vec::with_capacity(plan.mounts.len());
-    for mount in &plan.mounts {
-        let opened = match mount {
-            Mount::Layered { source, .. } | Mount::CopyOnWrite { source, .. } | Mount::Shared { source, .. } => {
-                let shown = source.path.to_string_lossy().into_owned();
-                let tree = inside::open_source(mount).map_err(|bad| open_failure(&shown, bad))?;
-                if let (Some(tree), Mount::CopyOnWrite { .. } | Mount::Shared { .. }) = (&tree, mount) {
-                    stage::map_owner(tree.as_fd(), source, plan.identity).map_err(failed("map the owner of", shown))?;
-                }
-                tree
-            }
-            _ => None,
-        };
-        sources.push(opened);
+    plan.mounts.iter().map(|mount| open_as_root(plan, mount)).collect()
+}
+
+fn open_as_root(plan: &Plan, mount: &Mount) -> Result<Option<OwnedFd>, Failure> {
+    let (source, must_map) = match mount {
+        // Most trees are open to all, and a map costs as much as a namespace.
+        Mount::Layered { source, .. } => (source, !source.is_open_to_all()),
+        Mount::CopyOnWrite { source, .. } | Mount::Shared { source, .. } => (source, true),
+        _ => return Ok(None),
+    };
+    let shown = source.path.to_string_lossy().into_owned();
+    let tree = inside::open_source(mount).map_err(|bad| open_failure(&shown, bad))?;
+    if let Some(tree) = tree.as_ref().filter(|_| must_map) {
+        stage::map_owner(tree.as_fd(), source, plan.identity).map_err(failed("map the owner of", shown))?;
     }
-    Ok(sources)
+    Ok(tree)
 }
 
 fn open_failure(path: &str, bad: inside::Failed) -> Failure {

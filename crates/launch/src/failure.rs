@@ -80,6 +80,8 @@ impl Failure {
                 "run `stockade doctor`: it says what this machine lacks and how to get it".to_owned()
             }
             Self::Inside { errno: Errno::NOSPC, .. } | Self::Outside { errno: Errno::NOSPC, .. } => "raise --limit scratch=SIZE or scratch-files=N, or free space".to_owned(),
+            Self::Outside { errno: Errno::FBIG, .. } => "raise --limit file-size=SIZE, or give the folder that holds it (folders are not copied)".to_owned(),
+            Self::Outside { step: "open" | "copy" | "stage" | "compare with", errno: Errno::ACCESS, .. } => "make it readable to you, or give less".to_owned(),
             Self::UnsafeShare { .. } => "remove it, or share read-only".to_owned(),
             Self::Changed { .. } => "run it again".to_owned(),
             Self::Missing { .. } | Self::Inside { .. } | Self::Outside { .. } | Self::Lost | Self::Threads => "run `stockade doctor`".to_owned(),

@@ -150,6 +150,8 @@ impl<'p> Born<'p> {
         }
         sys::close_all_but(&kept).at(Step::Descriptors)?;
         sys::ignore_terminal_signals();
+        // Folders and files of the root get exactly the modes they are made with.
+        rustix::process::umask(rustix::fs::Mode::empty());
         sys::start_session().at(Step::Session)?;
         let enforced = kit.namespaces;
         let born = Self(Carried { plan, kit: ManuallyDrop::new(kit), control, enforced });
@@ -244,11 +246,13 @@ fn open_sources(plan: &Plan, opened: Vec<Option<OwnedFd>>) -> Result<Vec<Option<
 
 pub(crate) fn open_source(mount: &Mount) -> Result<Option<OwnedFd>, Failed> {
     match mount {
-        Mount::System { path, .. } | Mount::Device { target: path } => {
+        Mount::System { path, .. } if path.below("/etc").is_none() => {
             let path = root::c_path(path.as_str())?;
             sys::open_tree(rustix::fs::CWD, &path, true).map(Some).at(Step::OpenSource)
         }
         Mount::Layered { source, .. } | Mount::CopyOnWrite { source, .. } | Mount::Shared { source, .. } => open_given(source).map(Some),
+        // Single entries of `/etc` and `/dev` are bound from clones of those folders.
+        Mount::System { .. } | Mount::Device { .. } => Ok(None),
         Mount::Copied { .. } | Mount::Link { .. } | Mount::File { .. } | Mount::Scratch { .. } | Mount::Terminals | Mount::Proc => Ok(None),
     }
 }
@@ -389,7 +393,7 @@ impl<'p> Lowered<'p> {
     fn seal(self) -> Result<Sealed<'p>, Failed> {
         let Self(mut carried) = self;
         if !hooks::removed(Layer::NoCapabilities) {
-            sys::drop_capabilities().at(Step::Capabilities)?;
+            sys::drop_capabilities_for_good().at(Step::Capabilities)?;
             carried.enforce(Layer::NoCapabilities);
         }
         if !hooks::removed(Layer::NoNewPrivileges) {

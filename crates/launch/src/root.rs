@@ -1,7 +1,9 @@
 //! Child, inside, trusts nothing: the root file system of one run, piece by piece.
 //!
-//! Nothing of the host is visible in it but what the plan names. Working pieces (the scratch tmpfs
-//! as a whole, lower folders of overlays) lie below `/.stockade` while it is built and are gone after.
+//! Nothing of the host is visible in it but what the plan names. While it is built the host lies
+//! below `/.stockade`, and the workshop (the scratch tmpfs as a whole, what binds and overlays are
+//! made from) covers the host's `/usr` there; one unmount takes both away at the end, since each
+//! unmount waits for the whole machine (an expedited RCU grace period).
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,8 +19,10 @@ use crate::hooks;
 use crate::inside::{At, Failed, read_only};
 use crate::sys;
 
-/// Where working pieces lie while the root is built.
-const WORKSHOP: &str = "/.stockade";
+/// Where the host lies while the root is built.
+const HOST: &CStr = c"/.stockade";
+/// Where the workshop lies meanwhile: every Linux has `/usr`.
+const WORKSHOP: &str = "/.stockade/usr";
 
 /// The root under construction.
 #[derive(Debug)]
@@ -26,6 +30,9 @@ pub(crate) struct Root {
     base: OwnedFd,
     scratch: OwnedFd,
     proc: Option<OwnedFd>,
+    /// The host's `/etc` and `/dev`, of which single entries are bound.
+    etc: OwnedFd,
+    dev: OwnedFd,
 }
 
 /// What became of one mount.
@@ -56,23 +63,25 @@ impl Root {
     pub(crate) fn begin(plan: &Plan) -> Result<Self, Failed> {
         let made: usize = plan.mounts.iter().map(|mount| if let Mount::File { contents, .. } = mount { contents.len() + 4096 } else { 0 }).sum();
         let size = c(&format!("{}", made + (1 << 20)))?;
-        let base = sys::new_mount(c"tmpfs", &[(c"size", &size), (c"nr_inodes", c"4096"), (c"mode", c"0755")], MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV).at(Step::RootFolder)?;
+        let nodev = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let base = sys::new_mount(c"tmpfs", &[(c"size", &size), (c"nr_inodes", c"4096"), (c"mode", c"0755")], nodev).at(Step::RootFolder)?;
         let bytes = c(&plan.limits.scratch_bytes.to_string())?;
         // A few more for the folders that are made here.
         let files = c(&(plan.limits.scratch_files + 64).to_string())?;
-        let options: [(&CStr, &CStr); 3] = [(c"size", &bytes), (c"nr_inodes", &files), (c"mode", c"0755")];
-        let scratch = sys::new_mount(c"tmpfs", &options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV).at(Step::Scratch)?;
+        let scratch = sys::new_mount(c"tmpfs", &[(c"size", &bytes), (c"nr_inodes", &files), (c"mode", c"0755")], nodev).at(Step::Scratch)?;
+        make_at(base.as_fd(), ".stockade", 0o755)?;
+        for name in ["empty", "etc", "dev", "locked"] {
+            make_at(scratch.as_fd(), name, 0o755)?;
+        }
         for (number, mount) in (0..).zip(&plan.mounts) {
-            let mode = match mount {
-                Mount::Scratch { sticky: true, .. } => 0o1777,
-                Mount::Scratch { sticky: false, .. } | Mount::CopyOnWrite { .. } | Mount::Layered { .. } => 0o755,
-                _ => continue,
-            };
-            make_at(scratch.as_fd(), &scratch_folder(number), mode)?;
-            if matches!(mount, Mount::CopyOnWrite { .. }) {
-                make_at(scratch.as_fd(), &format!("w{number}"), 0o755)?;
+            for (letter, mode) in workshop_folders(mount) {
+                make_at(scratch.as_fd(), &format!("{letter}{number}"), *mode)?;
             }
         }
+        let etc = sys::open_tree(rustix::fs::CWD, c"/etc", true).at(Step::OpenSource)?;
+        sys::mount_setattr(etc.as_fd(), true, read_only(), None).at(Step::Mount)?;
+        let dev = sys::open_tree(rustix::fs::CWD, c"/dev", true).at(Step::OpenSource)?;
+        sys::mount_setattr(dev.as_fd(), true, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC, None).at(Step::Mount)?;
         // Refused inside many containers, whose own /proc is covered in part (mount_too_revealing):
         // the layer is then missing, and the host's is never used instead.
         let proc = if hooks::removed(stockade_core::layer::Layer::Proc) {
@@ -80,7 +89,7 @@ impl Root {
         } else {
             sys::new_mount(c"proc", &[(c"hidepid", c"invisible")], MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC).ok()
         };
-        Ok(Self { base, scratch, proc })
+        Ok(Self { base, scratch, proc, etc, dev })
     }
 
     /// The scratch tmpfs, whose descriptor the supervisor keeps to stage and to collect.
@@ -88,15 +97,19 @@ impl Root {
         self.scratch.as_fd()
     }
 
-    /// Makes it the root of this process; the host is out of reach from here on. Says whether there is a `/proc`.
+    /// Makes it the root of this process; from here on the host lies in the workshop's shadow. Says whether there is a `/proc`.
     pub(crate) fn enter(&mut self) -> Result<bool, Failed> {
         sys::move_mount(self.base.as_fd(), c"/").at(Step::RootFolder)?;
         sys::enter_folder(self.base.as_fd()).at(Step::RootFolder)?;
-        sys::pivot_root().at(Step::Pivot)?;
-        for (folder, mode) in [("/.stockade", 0o700), ("/.stockade/scratch", 0o700), ("/.stockade/empty", 0o755)] {
-            sys::make_folder(&c(folder)?, mode).at(Step::RootFolder)?;
+        sys::pivot_root(c".stockade").at(Step::Pivot)?;
+        sys::move_mount(self.scratch.as_fd(), &c(WORKSHOP)?).at(Step::Scratch)?;
+        sys::make_file(&workshop("nothing")?, b"").at(Step::Scratch)?;
+        // A second clone of the workshop, read-only, to bind from what must not be written to.
+        let locked = sys::open_tree(rustix::fs::CWD, &c(WORKSHOP)?, false).at(Step::Scratch)?;
+        sys::mount_setattr(locked.as_fd(), false, read_only(), None).at(Step::Scratch)?;
+        for (mount, name) in [(&locked, "locked"), (&self.etc, "etc"), (&self.dev, "dev")] {
+            sys::move_mount(mount.as_fd(), &workshop(name)?).at(Step::RootFolder)?;
         }
-        sys::move_mount(self.scratch.as_fd(), &c("/.stockade/scratch")?).at(Step::Scratch)?;
         Ok(self.proc.is_some())
     }
 
@@ -104,8 +117,9 @@ impl Root {
     pub(crate) fn mount(&mut self, number: u32, mount: &Mount, source: Option<BorrowedFd<'_>>) -> Result<Mounted, Failed> {
         let source = || source.ok_or(Errno::BADF).at(Step::OpenSource);
         match mount {
+            Mount::System { path, folder } if path.below("/etc").is_some() => bind_from_workshop(path, *folder)?,
             Mount::System { path, folder } => bind(source()?, path, *folder, read_only())?,
-            Mount::Device { target } => bind(source()?, target, false, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC)?,
+            Mount::Device { target } => bind_from_workshop(target, false)?,
             Mount::Shared { target, .. } => bind(source()?, target, true, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)?,
             Mount::Link { target, text } => {
                 make_parents(target)?;
@@ -142,36 +156,50 @@ impl Root {
         mask_proc()
     }
 
-    /// Lets go of the working pieces and makes the root read-only.
+    /// Lets go of the host and the workshop, and makes the root read-only.
     pub(crate) fn finish(self) -> Result<(), Failed> {
-        sys::detach(&c("/.stockade/scratch")?).at(Step::Scratch)?;
-        // Not the empty folder: overlays are made of it, and a removed folder lists nothing.
-        for entry in ["scratch", "lower"] {
-            match rustix::fs::rmdir(format!("{WORKSHOP}/{entry}")) {
-                Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY) => {}
-                Err(errno) => return Err(errno).at(Step::RootFolder),
-            }
-        }
+        sys::detach(HOST).at(Step::Pivot)?;
         // Not recursive: scratch stays writable.
         sys::mount_setattr(self.base.as_fd(), false, read_only(), None).at(Step::ReadOnly)
     }
 }
 
-fn make_at(folder: BorrowedFd<'_>, name: &str, mode: u32) -> Result<(), Failed> {
-    hooks::fault("mkdirat").at(Step::Scratch)?;
-    let mode = rustix::fs::Mode::from_raw_mode(mode);
-    rustix::fs::mkdirat(folder, name, mode).at(Step::Scratch)?;
-    // mkdir honours the umask, which may be the caller's strange one.
-    rustix::fs::chmodat(folder, name, mode, rustix::fs::AtFlags::empty()).at(Step::Scratch)
+/// The folders of the workshop that a mount needs, by first letter, and their modes: scratch, work
+/// folder of an overlay, place of its lower tree, what lies over that.
+const fn workshop_folders(mount: &Mount) -> &'static [(char, u32)] {
+    match mount {
+        Mount::Scratch { sticky: true, .. } => &[('s', 0o1777)],
+        Mount::Scratch { sticky: false, .. } => &[('s', 0o755)],
+        Mount::CopyOnWrite { .. } => &[('s', 0o755), ('w', 0o755), ('l', 0o755), ('m', 0o755)],
+        Mount::Layered { .. } => &[('s', 0o755), ('l', 0o755), ('m', 0o755)],
+        Mount::System { .. } | Mount::Link { .. } | Mount::File { .. } | Mount::Copied { .. } | Mount::Shared { .. } | Mount::Device { .. } | Mount::Terminals | Mount::Proc => &[],
+    }
 }
 
-/// Makes a folder and every folder above it.
+/// A path in the workshop.
+fn workshop(name: &str) -> Result<CString, Failed> {
+    c(&format!("{WORKSHOP}/{name}"))
+}
+
+/// Folders are made with exactly this mode: the umask is zero meanwhile.
+fn make_at(folder: BorrowedFd<'_>, name: &str, mode: u32) -> Result<(), Failed> {
+    hooks::fault("mkdirat").at(Step::Scratch)?;
+    rustix::fs::mkdirat(folder, name, rustix::fs::Mode::from_raw_mode(mode)).at(Step::Scratch)
+}
+
+/// Makes a folder, and those above it that are missing.
 fn make_folders(path: &str) -> Result<(), Failed> {
-    for (end, _) in path.match_indices('/').skip(1).chain([(path.len(), "")]) {
-        let folder = path.get(..end).unwrap_or(path);
-        sys::make_folder(&c(folder)?, 0o755).at(Step::Mount)?;
+    match sys::make_folder(&c(path)?, 0o755) {
+        Err(Errno::NOENT) => {
+            let (above, _) = path.rsplit_once('/').unwrap_or_default();
+            if above.is_empty() {
+                return Err(Errno::NOENT).at(Step::Mount);
+            }
+            make_folders(above)?;
+            sys::make_folder(&c(path)?, 0o755).at(Step::Mount)
+        }
+        other => other.at(Step::Mount),
     }
-    Ok(())
 }
 
 fn make_parents(path: &InsidePath) -> Result<(), Failed> {
@@ -199,32 +227,29 @@ fn bind(source: BorrowedFd<'_>, target: &InsidePath, folder: bool, attributes: M
     sys::move_mount(source, &c(target.as_str())?).at(Step::Mount)
 }
 
+/// Binds an entry of the host's `/etc` or `/dev`; its attributes are those of the clone there.
+fn bind_from_workshop(path: &InsidePath, folder: bool) -> Result<(), Failed> {
+    make_point(path, folder)?;
+    sys::bind(&workshop(path.relative())?, &c(path.as_str())?).at(Step::Mount)
+}
+
 fn bind_scratch(number: u32, target: &InsidePath, is_read_only: bool) -> Result<(), Failed> {
-    let folder = c(&format!("{WORKSHOP}/scratch/{}", scratch_folder(number)))?;
-    let clone = sys::open_tree(rustix::fs::CWD, &folder, false).at(Step::Scratch)?;
-    if is_read_only {
-        sys::mount_setattr(clone.as_fd(), false, read_only(), None).at(Step::Scratch)?;
-    }
     make_folders(target.as_str())?;
-    sys::move_mount(clone.as_fd(), &c(target.as_str())?).at(Step::Scratch)
+    let place = if is_read_only { "locked/" } else { "" };
+    sys::bind(&workshop(&format!("{place}{}", scratch_folder(number)))?, &c(target.as_str())?).at(Step::Scratch)
 }
 
 /// Attaches a caller's tree where only overlays find it.
-fn attach_lower(number: u32, source: BorrowedFd<'_>) -> Result<CString, Failed> {
-    let lower = format!("{WORKSHOP}/lower/{number}");
-    make_folders(&lower)?;
-    let lower = c(&lower)?;
+fn attach_lower(number: u32, source: BorrowedFd<'_>) -> Result<String, Failed> {
+    let lower = format!("{WORKSHOP}/l{number}");
     sys::mount_setattr(source, true, read_only(), None).at(Step::Mount)?;
-    sys::move_mount(source, &lower).at(Step::Mount)?;
+    sys::move_mount(source, &c(&lower)?).at(Step::Mount)?;
     Ok(lower)
 }
 
-fn overlay(options: &[(&CStr, &CStr)], attributes: MountAttrFlags, target: &InsidePath, lower: &CStr) -> Result<Mounted, Failed> {
+fn overlay(options: &[(&CStr, &CStr)], attributes: MountAttrFlags, target: &InsidePath) -> Result<Mounted, Failed> {
     make_folders(target.as_str())?;
-    let made = sys::new_mount(c"overlay", options, attributes);
-    sys::detach(lower).at(Step::Overlay)?;
-    rustix::fs::rmdir(lower).at(Step::Overlay)?;
-    let Ok(made) = made else { return Ok(Mounted::OverlayRefused) };
+    let Ok(made) = sys::new_mount(c"overlay", options, attributes) else { return Ok(Mounted::OverlayRefused) };
     sys::move_mount(made.as_fd(), &c(target.as_str())?).at(Step::Overlay)?;
     Ok(Mounted::Done)
 }
@@ -233,52 +258,45 @@ fn overlay(options: &[(&CStr, &CStr)], attributes: MountAttrFlags, target: &Insi
 /// the tree, often nothing.
 fn layer_read_only(number: u32, target: &InsidePath, over: &[Over], source: BorrowedFd<'_>) -> Result<Mounted, Failed> {
     let lower = attach_lower(number, source)?;
-    let above = if over.is_empty() { format!("{WORKSHOP}/empty") } else { lay_over(number, over)? };
-    let both = c(&format!("{above}:{}", lower.to_string_lossy()))?;
-    overlay(&[(c"lowerdir", &both), (c"userxattr", c"")], read_only(), target, &lower)
+    let both = c(&format!("{}:{lower}", lay_over(number, over)?))?;
+    overlay(&[(c"lowerdir", &both), (c"userxattr", c"")], read_only(), target)
 }
 
 fn lay_over(number: u32, over: &[Over]) -> Result<String, Failed> {
-    let folder = format!("{WORKSHOP}/scratch/m{number}");
+    let folder = format!("{WORKSHOP}/m{number}");
     for piece in over {
         let (Over::File { name, .. } | Over::Link { name, .. }) = piece;
         let path = below(&folder, name)?;
         match piece {
-            Over::File { contents, .. } => sys::make_file(&c(path.as_str())?, contents),
-            Over::Link { text, .. } => sys::make_link(&c(path.as_str())?, &c(text)?),
+            Over::File { contents, .. } => sys::make_file(&path, contents),
+            Over::Link { text, .. } => sys::make_link(&path, &c(text)?),
         }
         .at(Step::Overlay)?;
     }
     Ok(folder)
 }
 
-/// A path below a working folder, with the folders above it made.
-fn below(folder: &str, name: &str) -> Result<InsidePath, Failed> {
+/// A path below a folder of the workshop, with the folders above it made.
+fn below(folder: &str, name: &str) -> Result<CString, Failed> {
     let path = InsidePath::parse(&format!("{folder}/{name}")).map_err(|_| Errno::INVAL).at(Step::Overlay)?;
     make_parents(&path)?;
-    Ok(path)
+    c(path.as_str())
 }
 
 fn layer_writable(number: u32, target: &InsidePath, hidden: &[String], source: BorrowedFd<'_>) -> Result<Mounted, Failed> {
     let lower = attach_lower(number, source)?;
-    let lowers = if hidden.is_empty() {
-        lower.clone()
-    } else {
-        c(&format!("{}:{}", hide(number, hidden)?, lower.to_string_lossy()))?
-    };
-    let upper = c(&format!("{WORKSHOP}/scratch/{}", scratch_folder(number)))?;
-    let work = c(&format!("{WORKSHOP}/scratch/w{number}"))?;
+    let lowers = if hidden.is_empty() { c(&lower)? } else { c(&format!("{}:{lower}", hide(number, hidden)?))? };
+    let upper = workshop(&scratch_folder(number))?;
+    let work = workshop(&format!("w{number}"))?;
     let options: [(&CStr, &CStr); 4] = [(c"lowerdir", &lowers), (c"upperdir", &upper), (c"workdir", &work), (c"userxattr", c"")];
-    overlay(&options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV, target, &lower)
+    overlay(&options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV, target)
 }
 
 /// A layer of whiteouts over the caller's tree: what it names does not exist for the code.
 fn hide(number: u32, hidden: &[String]) -> Result<String, Failed> {
-    let mask = format!("{WORKSHOP}/scratch/m{number}");
-    make_folders(&mask)?;
+    let mask = format!("{WORKSHOP}/m{number}");
     for name in hidden {
-        let path = below(&mask, name)?;
-        sys::make_whiteout(&c(path.as_str())?).at(Step::Overlay)?;
+        sys::make_whiteout(&below(&mask, name)?).at(Step::Overlay)?;
     }
     Ok(mask)
 }
@@ -289,37 +307,23 @@ fn mount_terminals() -> Result<(), Failed> {
     sys::move_mount(terminals.as_fd(), c"/dev/pts").at(Step::Terminal)
 }
 
-/// Files of `/proc` that tell of the machine or control it; folders are covered by an empty one.
-const MASKED_FILES: [&str; 12] = [
-    "/proc/cmdline", "/proc/config.gz", "/proc/kallsyms", "/proc/kcore", "/proc/keys", "/proc/key-users",
-    "/proc/kmsg", "/proc/kpagecount", "/proc/modules", "/proc/sched_debug", "/proc/sysrq-trigger", "/proc/timer_list",
-];
-const MASKED_FOLDERS: [&str; 7] = ["/proc/acpi", "/proc/asound", "/proc/bus", "/proc/driver", "/proc/fs", "/proc/irq", "/proc/scsi"];
+/// Files of `/proc` that tell of the machine to everyone; what only root may read or write is
+/// closed by the throw-away user already. Folders are covered by an empty one.
+const MASKED_FILES: [&str; 6] = ["cmdline", "config.gz", "kallsyms", "keys", "key-users", "modules"];
+const MASKED_FOLDERS: [&str; 7] = ["acpi", "asound", "bus", "driver", "fs", "irq", "scsi"];
 
 fn mask_proc() -> Result<(), Failed> {
-    let cover = |path: &str, with: &CStr| {
-        match rustix::fs::access(path, rustix::fs::Access::EXISTS) {
+    let (nothing, empty) = (workshop("locked/nothing")?, workshop("locked/empty")?);
+    let files = MASKED_FILES.into_iter().map(|name| (name, &nothing));
+    for (name, cover) in files.chain(MASKED_FOLDERS.into_iter().map(|name| (name, &empty))) {
+        match sys::bind(cover, &c(&format!("/proc/{name}"))?) {
             // This kernel does not have it.
-            Err(_) => return Ok(()),
-            Ok(()) => {}
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno).at(Step::Proc),
         }
-        let clone = sys::open_tree(rustix::fs::CWD, with, false).at(Step::Proc)?;
-        sys::mount_setattr(clone.as_fd(), false, read_only(), None).at(Step::Proc)?;
-        sys::move_mount(clone.as_fd(), &c(path)?).at(Step::Proc)
-    };
-    make_file_once("/.stockade/nothing")?;
-    for path in MASKED_FILES {
-        cover(path, c"/.stockade/nothing")?;
-    }
-    for path in MASKED_FOLDERS {
-        cover(path, c"/.stockade/empty")?;
     }
     // Kernel parameters: readable, as programs expect, never writable.
     let clone = sys::open_tree(rustix::fs::CWD, c"/proc/sys", false).at(Step::Proc)?;
     sys::mount_setattr(clone.as_fd(), false, read_only() | MountAttrFlags::MOUNT_ATTR_NOEXEC, None).at(Step::Proc)?;
     sys::move_mount(clone.as_fd(), c"/proc/sys").at(Step::Proc)
-}
-
-fn make_file_once(path: &str) -> Result<(), Failed> {
-    sys::make_file(&c(path)?, b"").at(Step::Proc)
 }

@@ -271,8 +271,9 @@ impl<'r, 'a> Supervisor<'r, 'a> {
                 // The asker may have been killed meanwhile.
                 drop(sys::answer_refused(listener.as_fd(), refused));
             }
-            // The asker died before it was heard.
-            Err(Errno::NOENT | Errno::INTR) => {}
+            Err(Errno::INTR) => {}
+            // The asker died before it was heard; when all have, the descriptor is ready for ever.
+            Err(Errno::NOENT) if waits(listener) => {}
             Err(_) => self.refusals = None,
         }
         // A loop of refused calls must not keep the supervisor busy: from here on the kernel says no.

@@ -163,12 +163,15 @@ pub(crate) fn new_mount(kind: &CStr, options: &[(&CStr, &CStr)], attributes: Mou
     })
 }
 
-/// Makes the working directory the root, and lets go of the old root.
-pub(crate) fn pivot_root() -> Sys<()> {
-    call("pivot_root", || rustix::process::pivot_root(".", "."))?;
-    // The old root now lies on top of the new one.
-    call("umount old root", || rustix::mount::unmount(".", UnmountFlags::DETACH))?;
+/// Makes the working directory the root; the old root lies at `old`, below it, from then on.
+pub(crate) fn pivot_root(old: &CStr) -> Sys<()> {
+    call("pivot_root", || rustix::process::pivot_root(c".", old))?;
     rustix::process::chdir("/")
+}
+
+/// Binds `source` and what is mounted below it at `target`, with the attributes it has there.
+pub(crate) fn bind(source: &CStr, target: &CStr) -> Sys<()> {
+    call("mount bind", || rustix::mount::mount_bind_recursive(source, target))
 }
 
 /// Detaches what is mounted at `path`.
@@ -308,10 +311,17 @@ pub(crate) fn raise_capabilities() -> Sys<()> {
     })
 }
 
-/// Empties the bounding, ambient, effective, permitted and inheritable sets, in this order, and
-/// locks the secure bits, so that no identity change or execution brings one back.
+/// Gives up every capability of this process; one that never executes gets none back.
 pub(crate) fn drop_capabilities() -> Sys<()> {
-    use rustix::thread::{CapabilitiesSecureBits as Bits, CapabilitySet, CapabilitySets};
+    use rustix::thread::{CapabilitySet, CapabilitySets};
+    let none = CapabilitySets { effective: CapabilitySet::empty(), permitted: CapabilitySet::empty(), inheritable: CapabilitySet::empty() };
+    call("capset drop", || rustix::thread::set_capabilities(None, none))
+}
+
+/// Empties the bounding and ambient sets and locks the secure bits, then drops every capability, so
+/// that no identity change or execution brings one back.
+pub(crate) fn drop_capabilities_for_good() -> Sys<()> {
+    use rustix::thread::{CapabilitiesSecureBits as Bits, CapabilitySet};
     call("capbset drop", || {
         // The kernel answers EINVAL for the first number it does not know (capabilities(7)).
         for capability in 0..64 {
@@ -334,8 +344,7 @@ pub(crate) fn drop_capabilities() -> Sys<()> {
         rustix::thread::set_capabilities_secure_bits(bits)
     })?;
     call("ambient clear", rustix::thread::clear_ambient_capability_set)?;
-    let none = CapabilitySets { effective: CapabilitySet::empty(), permitted: CapabilitySet::empty(), inheritable: CapabilitySet::empty() };
-    call("capset drop", || rustix::thread::set_capabilities(None, none))
+    drop_capabilities()
 }
 
 /// Sets a resource limit, soft and hard.

@@ -26,12 +26,50 @@ pub(crate) enum Command {
     /// Print what `run` would do, and run nothing
     #[command(after_help = "Takes the same options as `stockade run`.")]
     Plan(Box<Run>),
+    /// Try to break each layer on this machine, and say what is missing
+    #[command(after_help = "Examples:\n  stockade doctor\n  stockade doctor --json\n\nEnds with status 1 when a layer that every run requires is missing or broken.")]
+    Doctor(Doctor),
+    /// Print completions for a shell
+    #[command(after_help = "Example:\n  stockade completions bash > ~/.local/share/bash-completion/completions/stockade")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print a manual page
+    #[command(after_help = "Examples:\n  stockade man | man -l -\n  stockade man run | man -l -")]
+    Man {
+        /// The subcommand it is about; the command itself when left out
+        command: Option<String>,
+    },
+    /// What the doctor runs inside; not for people
+    #[command(hide = true)]
+    InternalProbe(Probe),
+    /// What the doctor runs inside; not for people
+    #[command(hide = true)]
+    InternalProbeMemory(Probe),
     /// The relay of a build jail; not for people
     #[command(hide = true)]
     InternalRelay {
         /// The hosts it may reach
         hosts: Vec<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Probe {
+    /// A process of the host
+    pub(crate) pid: u32,
+    /// A port of the host's loopback
+    pub(crate) port: u16,
+    /// The host's namespaces
+    pub(crate) namespaces: Vec<String>,
 }
 
 const RUN_EXAMPLES: &str = "\

@@ -1,6 +1,7 @@
 //! From the command line to a request: parses, looks at the files that are named, bounds.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::Limit;
@@ -96,7 +97,7 @@ fn start(run: &Run, code: &Code, trail: &mut FileTrail) -> Result<(Start, String
         Engine::Notebook(name) => PythonCode::Notebook(name.clone()),
         Engine::Sql(name) => PythonCode::Sql(name.clone()),
     };
-    let interpreter = Interpreter::find(run.python.as_deref(), &crate::files::cache(), |path| staging::look(path).ok())?;
+    let interpreter = interpreter(run)?;
     let packages = packages(run, code, &interpreter, trail)?;
     let (tree, executable, digest) = match packages {
         Some(packages) => (Some(packages.tree), packages.executable, packages.digest),
@@ -105,6 +106,16 @@ fn start(run: &Run, code: &Code, trail: &mut FileTrail) -> Result<(Start, String
     let mut start = stockade_engines::python(python, arguments, &interpreter, &executable);
     start.trees.extend(tree);
     Ok((start, digest))
+}
+
+/// The interpreter that is named, else the one a virtual environment was made for, else `python3`.
+fn interpreter(run: &Run) -> Result<Interpreter, Problem> {
+    let (cache, look) = (crate::files::cache(), |path: &Path| staging::look(path).ok());
+    let found = match (&run.python, &run.venv) {
+        (None, Some(venv)) if venv.join("pyvenv.cfg").is_file() => Interpreter::of_venv(venv, &cache, look),
+        (named, _) => Interpreter::find(named.as_deref(), &cache, look),
+    };
+    Ok(found?)
 }
 
 /// An environment or virtual environment as a run sees it.
@@ -140,7 +151,7 @@ fn program_start(run: &Run, code: &Code, program: &str, trail: &mut FileTrail) -
     if run.with.is_empty() && run.requirements.is_empty() && run.venv.is_none() {
         return Ok((start, "none".to_owned()));
     }
-    let interpreter = Interpreter::find(run.python.as_deref(), &crate::files::cache(), |path| staging::look(path).ok())?;
+    let interpreter = interpreter(run)?;
     let Some(packages) = packages(run, code, &interpreter, trail)? else { return Ok((start, "none".to_owned())) };
     start.trees = interpreter.trees();
     start.vars.extend(interpreter.vars());

@@ -69,6 +69,9 @@ pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
     if first == "-" {
         return Ok(Code { engine: Engine::Stdin, label: "-".to_owned(), arguments: words, bytes: b"-".to_vec(), file: None, staged: None });
     }
+    if first.starts_with('-') {
+        return Err(Problem::new(format!("there is no option `{}`", text::shown(&first, 100)), "what stands before the script is for Stockade", "see `stockade run --help`; a script of such a name is `./-NAME`"));
+    }
     script(&first, words, run.project.as_deref())
 }
 

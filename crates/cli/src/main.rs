@@ -3,14 +3,17 @@
 mod args;
 mod ask;
 mod code;
+mod doctor;
 mod environment;
 mod files;
 mod hints;
 mod jail;
 mod learn;
+mod manual;
 mod outputs;
 mod pipeline;
 mod printer;
+mod probe;
 mod problem;
 mod report;
 mod run;
@@ -31,6 +34,17 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run(run) => run::run(&run),
         Command::Plan(run) => run::plan(&run),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Completions { shell } => Ok(manual::completions(shell)),
+        Command::Man { command } => manual::page(command.as_deref()),
+        Command::InternalProbe(probe) => {
+            probe::run(&probe::Outside { pid: probe.pid, port: probe.port, namespaces: probe.namespaces });
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::InternalProbeMemory(_) => {
+            probe::take_memory();
+            Ok(ExitCode::SUCCESS)
+        }
         Command::InternalRelay { hosts } => jail::relay(&hosts).map(|()| ExitCode::SUCCESS),
     };
     match done {

@@ -79,6 +79,15 @@ fn take_from(run: &Run, finished: &Finished, leavings: &Leavings<'_>) -> Result<
     Ok(outputs)
 }
 
+/// Looks, before the code runs, at whether its outputs can be kept: its work is not to be lost.
+pub(crate) fn check_destination(run: &Run) -> Result<(), Problem> {
+    let Some(out) = run.out.as_ref().filter(|_| !run.dry_run) else { return Ok(()) };
+    let nearest = out.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    let looked = if nearest.is_dir() { rustix::fs::accessat(rustix::fs::CWD, nearest, access, rustix::fs::AtFlags::EACCESS) } else { Err(rustix::io::Errno::NOTDIR) };
+    looked.map_err(|errno| Problem::path("write outputs to", out, &errno.into(), "name a folder you may write to"))
+}
+
 fn open_destination(out: &Path) -> Result<OwnedFd, Problem> {
     let failed = |error: &std::io::Error| Problem::path("write outputs to", out, error, "name a folder you may write to");
     std::fs::create_dir_all(out).map_err(|error| failed(&error))?;

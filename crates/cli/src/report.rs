@@ -53,6 +53,11 @@ impl Report<'_> {
         if let Cause::Limit { limit } = outcome.cause {
             lines.push(format!("  next: --limit {limit}=MORE"));
         }
+        match outcome.cause {
+            Cause::NotFound => lines.push("  next: name a program of the machine or of an environment, or a file of yours by a path with a slash".to_owned()),
+            Cause::NotExecutable => lines.push("  next: make it executable, or name what runs it: -- PROGRAM FILE".to_owned()),
+            Cause::Exited { .. } | Cause::Signalled { .. } | Cause::Limit { .. } | Cause::Cancelled => {}
+        }
         lines.join("\n")
     }
 

@@ -23,6 +23,7 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     }
     let mut trail = FileTrail::of_user();
     let code = code::code(arguments)?;
+    outputs::check_destination(arguments)?;
     let asked = ask::request(arguments, &code, &mut trail)?;
     for remark in asked.remarks.iter().filter(|_| !arguments.quiet) {
         printer::remark(remark);
@@ -41,7 +42,7 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     let report = report::Report { run: &run, outcome: closed.get(), environment: &asked.environment, outputs: &outputs, hints: &hints };
     if arguments.json {
         printer::remark(&report.json());
-    } else if !arguments.quiet || status != 0 {
+    } else if !arguments.quiet || status != 0 || !closed.get().denials.is_empty() || !outputs.left_out.is_empty() {
         printer::remark(&report.lines());
     }
     if let Some(file) = &arguments.learn {

@@ -78,7 +78,8 @@ fn secrets(project: &Path) -> Result<Vec<String>, Problem> {
     let mut folders = vec![PathBuf::new()];
     let mut seen = 0;
     while let Some(folder) = folders.pop() {
-        let here = project.join(&folder);
+        // Joining nothing would end the path in a slash.
+        let here = if folder.as_os_str().is_empty() { project.to_path_buf() } else { project.join(&folder) };
         let entries = std::fs::read_dir(&here).map_err(|error| Problem::path("read", &here, &error, "make it readable, or give less with --in"))?;
         for entry in entries {
             let entry = entry.map_err(|error| Problem::path("read", &here, &error, "make it readable, or give less with --in"))?;

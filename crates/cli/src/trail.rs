@@ -23,8 +23,14 @@ impl FileTrail {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         let mut file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
-        // One write: appending is whole, or reported.
-        if file.write(line)? == line.len() { Ok(()) } else { Err(std::io::ErrorKind::StorageFull.into()) }
+        // One write: appending is whole, or taken back and reported. The lock ends with the file.
+        file.lock()?;
+        let before = file.metadata()?.len();
+        if file.write(line)? == line.len() {
+            return Ok(());
+        }
+        file.set_len(before)?;
+        Err(std::io::ErrorKind::StorageFull.into())
     }
 }
 

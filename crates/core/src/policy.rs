@@ -60,6 +60,13 @@ impl Policy {
         Self { name: "package-build", languages: &[Language::Program, Language::Python], network: Network::Relay, defaults, ..Self::offline() }
     }
 
+    /// `examination`: the probes of `stockade doctor`, which run our own code and show which layers
+    /// a machine gives, so none is required.
+    #[must_use]
+    pub fn examination() -> Self {
+        Self { name: "examination", languages: &[Language::Program], require: Layers::NONE, ..Self::offline() }
+    }
+
     /// The name in reports and records.
     #[must_use]
     pub const fn name(&self) -> &'static str {

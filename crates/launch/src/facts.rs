@@ -6,12 +6,13 @@ use std::path::Path;
 use rustix::io::Errno;
 use stockade_core::facts::{HostFacts, Source, SourceKind, SystemEntry, SystemKind};
 
-/// Folders below `/` that programs of the machine are made of.
-const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32"];
+/// Folders below `/` that programs of the machine are made of, and the processors: lscpu, joblib and
+/// torch count cores there and warn when they cannot.
+const SYSTEM: [&str; 8] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32", "/sys/devices/system/cpu"];
 /// What programs need of `/etc`, each for whom:
 /// certificates (TLS), fonts (figures), the loader's cache, alternatives (BLAS, java), R's site files,
-/// java's, the time zone, MIME types, services and protocols (getservbyname).
-const ETC: [&str; 14] = [
+/// java's, the time zone, MIME types, the system's name (R), services and protocols (getservbyname).
+const ETC: [&str; 15] = [
     "/etc/alternatives",
     "/etc/ca-certificates",
     "/etc/fonts",
@@ -19,6 +20,7 @@ const ETC: [&str; 14] = [
     "/etc/ld.so.cache",
     "/etc/localtime",
     "/etc/mime.types",
+    "/etc/os-release",
     "/etc/pki",
     "/etc/protocols",
     "/etc/R",

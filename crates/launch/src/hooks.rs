@@ -42,6 +42,19 @@ mod doors {
     static SIDE: AtomicU8 = AtomicU8::new(0);
     static CALLS: AtomicU64 = AtomicU64::new(0);
 
+    /// Tells tests that a call was failed: outside in the file `STOCKADE_TEST_FAULT_LOG`; inside, where
+    /// no file can be reached any more, by a niceness that the code inherits.
+    fn tell(here: &str, call: &str) {
+        use std::io::Write;
+        if SIDE.load(Ordering::Relaxed) == 0 {
+            let log = std::env::var("STOCKADE_TEST_FAULT_LOG").map(|path| std::fs::OpenOptions::new().append(true).create(true).open(path));
+            // A test that misses the line fails by itself.
+            drop(log.map(|file| file.and_then(|mut file| writeln!(file, "{here} {call}"))));
+        } else {
+            drop(rustix::process::nice(1));
+        }
+    }
+
     fn name(side: u8) -> &'static str {
         match side {
             0 => "outside",
@@ -51,11 +64,15 @@ mod doors {
     }
 
     /// Fails call number N of a side with EIO when `STOCKADE_TEST_FAULT=SIDE:N`.
-    pub(crate) fn fault(_: &'static str) -> Result<(), Errno> {
+    pub(crate) fn fault(call: &'static str) -> Result<(), Errno> {
         let Ok(wanted) = std::env::var("STOCKADE_TEST_FAULT") else { return Ok(()) };
-        let call = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
-        let here = format!("{}:{call}", name(SIDE.load(Ordering::Relaxed)));
-        if here == wanted { Err(Errno::IO) } else { Ok(()) }
+        let number = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
+        let here = format!("{}:{number}", name(SIDE.load(Ordering::Relaxed)));
+        if here != wanted {
+            return Ok(());
+        }
+        tell(&here, call);
+        Err(Errno::IO)
     }
 
     /// Whether `STOCKADE_TEST_WITHOUT` names the layer.

@@ -29,7 +29,6 @@ use crate::{cgroup, init, root};
 const NEW_TIME: u64 = 0x80;
 const NEW_CGROUP: u64 = 0x0200_0000;
 const NEW_USER: u64 = 0x1000_0000;
-const NEW_MOUNT: u64 = 0x0002_0000;
 
 /// What went wrong inside: sent up as a fixed frame.
 #[derive(Clone, Copy, Debug)]
@@ -329,12 +328,14 @@ fn begin_clocks_at_zero(carried: &Carried<'_>) -> Result<(), Errno> {
     sys::write_kernel_file(carried.kit.host_proc.as_fd(), c"self/timens_offsets", text.get(..length).unwrap_or_default())
 }
 
-/// A second user namespace: mounts made in the first are locked for it, whatever it may become.
+/// A second user namespace: the mounts belong to the first, so whatever the code may become in its
+/// own, it has no right over them; and a mount namespace made there would find them locked
+/// (mount_namespaces(7)). One of its own here would only cost its copy and its end.
 fn lock_mounts(carried: &mut Carried<'_>) -> Result<(), Failed> {
     if hooks::removed(Layer::LockedMounts) {
         return Ok(());
     }
-    match sys::unshare(NEW_USER | NEW_MOUNT) {
+    match sys::unshare(NEW_USER) {
         Ok(()) => {}
         // The kernel's limit on nested namespaces is reached: the layer is missing and the report says so.
         Err(Errno::NOSPC | Errno::USERS) => return Ok(()),

@@ -1,0 +1,194 @@
+//! Stockade beside a plain spawn and beside its peers, in turn, in one run; prints ratios.
+//!
+//! These machines are shared and noisy: what counts is the ratio of medians taken side by side.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::tools::{self, Done, has, say};
+
+/// One command that is timed.
+struct Case {
+    name: &'static str,
+    words: Vec<String>,
+}
+
+/// What a group of cases shows: the first is the base of the ratios.
+struct Group {
+    title: &'static str,
+    rounds: usize,
+    cases: Vec<Case>,
+}
+
+pub(crate) fn bench() -> Done {
+    tools::run(&["cargo", "build", "--release", "--package", "stockade"])?;
+    let stockade = tools::target().join("release/stockade");
+    let python = resolved_python()?;
+    let work = std::env::temp_dir().join(format!("stockade-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&work).map_err(|error| error.to_string())?;
+    let groups = groups(&stockade, &python, &work);
+    for group in groups {
+        measure(&group)?;
+    }
+    memory(&stockade)?;
+    std::fs::remove_dir_all(&work).map_err(|error| error.to_string())
+}
+
+fn groups(stockade: &Path, python: &str, work: &Path) -> Vec<Group> {
+    let walls = |flags: &[&str], words: &[&str]| {
+        let mut all = vec![stockade.to_string_lossy().into_owned(), "run".to_owned(), "--quiet".to_owned()];
+        all.extend(flags.iter().chain(words).map(|word| (*word).to_owned()));
+        all
+    };
+    let plain = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let mut start = vec![
+        Case { name: "plain spawn", words: plain(&["/bin/true"]) },
+        Case { name: "stockade, no cgroup", words: walls(&["--cgroup", "off"], &["--", "/bin/true"]) },
+        Case { name: "stockade, cgroup", words: walls(&[], &["--", "/bin/true"]) },
+        Case { name: "stockade plan (no sandbox)", words: plain(&[&stockade.to_string_lossy(), "plan", "--", "/bin/true"]) },
+    ];
+    if has("bwrap") {
+        start.push(Case { name: "bwrap (no seccomp)", words: bwrap(&["/bin/true"]) });
+    }
+    if has("firejail") {
+        start.push(Case { name: "firejail", words: plain(&["firejail", "--quiet", "--noprofile", "--net=none", "--private", "--seccomp", "/bin/true"]) });
+    }
+    if has("crun")
+        && let Some(bundle) = crun_bundle(work)
+    {
+        start.push(Case { name: "crun, cgroup", words: plain(&["crun", "run", "--bundle", &bundle, "stockade-bench"]) });
+    }
+    vec![
+        Group { title: "cold start of /bin/true", rounds: 100, cases: start },
+        Group {
+            title: "cold start of python -c 'print(1)'",
+            rounds: 40,
+            cases: vec![
+                Case { name: "plain python", words: plain(&[python, "-c", "print(1)"]) },
+                Case { name: "stockade, no cgroup", words: walls(&["--cgroup", "off"], &["-c", "print(1)"]) },
+                Case { name: "stockade, cgroup", words: walls(&[], &["-c", "print(1)"]) },
+            ],
+        },
+        pair("compute", 5, python, &walls, "import hashlib\nx = b''\nfor i in range(600000): x = hashlib.sha256(x).digest()"),
+        pair("open/read/close loop", 5, python, &walls, "import os\nfor i in range(120000):\n f = os.open('/etc/hosts', os.O_RDONLY); os.read(f, 16); os.close(f)"),
+        pair("the cheapest system call", 5, python, &walls, "import ctypes\ng = ctypes.CDLL(None).getppid\nfor i in range(1500000): g()"),
+        pair("import of a large library (json, decimal, asyncio)", 10, python, &walls, "import json, decimal, asyncio, email, http.client, xml.dom.minidom"),
+        Group {
+            title: "collecting 10,000 outputs",
+            rounds: 5,
+            cases: vec![
+                Case { name: "writing them", words: walls(&[], &["-c", WRITE_FILES]) },
+                Case { name: "writing and collecting", words: walls(&["--overwrite", "--out", &work.join("out").to_string_lossy()], &["-c", WRITE_FILES]) },
+            ],
+        },
+    ]
+}
+
+const WRITE_FILES: &str = "import os\nfor i in range(10000):\n with open(f'f{i}', 'w') as f: f.write('x' * 1000)";
+
+fn pair(title: &'static str, rounds: usize, python: &str, walls: &dyn Fn(&[&str], &[&str]) -> Vec<String>, code: &str) -> Group {
+    Group {
+        title,
+        rounds,
+        cases: vec![
+            Case { name: "plain python", words: vec![python.to_owned(), "-c".to_owned(), code.to_owned()] },
+            Case { name: "stockade, no cgroup", words: walls(&["--cgroup", "off"], &["-c", code]) },
+        ],
+    }
+}
+
+/// The walls of bubblewrap nearest to ours; without a filter, which would only make it slower.
+fn bwrap(words: &[&str]) -> Vec<String> {
+    let flags = "bwrap --unshare-all --die-with-parent --new-session --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64 --proc /proc --dev /dev --tmpfs /tmp --";
+    flags.split(' ').chain(words.iter().copied()).map(ToOwned::to_owned).collect()
+}
+
+/// A bundle for crun with the machine's /usr; `None` when crun makes no specification.
+fn crun_bundle(work: &Path) -> Option<String> {
+    let bundle = work.join("bundle");
+    let root = bundle.join("rootfs");
+    std::fs::create_dir_all(root.join("usr")).ok()?;
+    for (link, target) in [("bin", "usr/bin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")] {
+        std::os::unix::fs::symlink(target, root.join(link)).ok()?;
+    }
+    let made = Command::new("crun").arg("spec").current_dir(&bundle).status().ok()?;
+    let file = bundle.join("config.json");
+    let text = std::fs::read_to_string(&file).ok()?;
+    let text = text.replace("\"terminal\": true", "\"terminal\": false").replace("\"sh\"", "\"/bin/true\"").replacen(
+        "\"mounts\": [",
+        "\"mounts\": [ { \"destination\": \"/usr\", \"type\": \"bind\", \"source\": \"/usr\", \"options\": [\"rbind\", \"ro\"] },",
+        1,
+    );
+    std::fs::write(file, text).ok()?;
+    made.success().then(|| bundle.to_string_lossy().into_owned())
+}
+
+fn resolved_python() -> Result<String, String> {
+    let answer = Command::new("python3").args(["-c", "import os, sys; print(os.path.realpath(sys.executable))"]).output().map_err(|error| error.to_string())?;
+    Ok(String::from_utf8_lossy(&answer.stdout).trim().to_owned())
+}
+
+/// Runs the cases in turn and prints the median of each, and its ratio and difference to the first.
+fn measure(group: &Group) -> Done {
+    let mut times: Vec<Vec<Duration>> = group.cases.iter().map(|_| Vec::new()).collect();
+    let mut broken = vec![false; group.cases.len()];
+    for round in 0..=group.rounds {
+        for ((case, times), broken) in group.cases.iter().zip(&mut times).zip(&mut broken) {
+            let time = time(&case.words)?;
+            // The first round warms caches up.
+            match time {
+                Some(time) if round > 0 => times.push(time),
+                Some(_) => {}
+                None => *broken = true,
+            }
+        }
+    }
+    say(&format!("\n{} ({} rounds in turn)", group.title, group.rounds));
+    let base = times.first().map_or(Duration::ZERO, |times| median(times));
+    for ((case, times), broken) in group.cases.iter().zip(&times).zip(broken) {
+        if broken {
+            say(&format!("  {:<28} does not run here", case.name));
+            continue;
+        }
+        let middle = median(times);
+        let ratio = middle.as_secs_f64() / base.as_secs_f64().max(1e-9);
+        let more = middle.as_secs_f64() - base.as_secs_f64();
+        say(&format!("  {:<28} {:>9.2} ms   {ratio:>6.2} ×   {:>+8.2} ms", case.name, middle.as_secs_f64() * 1e3, more * 1e3));
+    }
+    Ok(())
+}
+
+/// `None` when the command failed.
+fn time(words: &[String]) -> Result<Option<Duration>, String> {
+    let (program, arguments) = words.split_first().ok_or("nothing to time")?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let before = Instant::now();
+    let status = command.status().map_err(|error| format!("{program}: {error}"))?;
+    let took = before.elapsed();
+    Ok(status.success().then_some(took))
+}
+
+fn median(times: &[Duration]) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+/// Peak memory of the supervisor itself while code runs.
+fn memory(stockade: &PathBuf) -> Done {
+    let mut child = Command::new(stockade).args(["run", "--quiet", "--", "sleep", "0.5"]).spawn().map_err(|error| error.to_string())?;
+    let deadline = Instant::now() + Duration::from_millis(400);
+    let mut peak = String::new();
+    while Instant::now() < deadline {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        if let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
+            line.trim().clone_into(&mut peak);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.wait().map_err(|error| error.to_string())?;
+    say(&format!("\npeak memory of the stockade process: {peak}"));
+    Ok(())
+}

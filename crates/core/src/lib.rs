@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
+mod builtin;
 pub mod facts;
 pub mod layer;
 pub mod limits;

@@ -222,7 +222,7 @@ impl Unplannable {
 pub fn build(grant: Grant, host: &HostFacts, run: &str) -> Result<Plan, Unplannable> {
     let (request, limits, required, policy) = grant.into_parts();
     check_inputs(&request, &limits)?;
-    let syscalls = Architecture::native().and_then(|architecture| Profile::builtin(architecture).ok()).ok_or(Unplannable::Architecture)?;
+    let syscalls = Architecture::native().map(Profile::builtin).ok_or(Unplannable::Architecture)?;
     let Request { label, start, inputs, shares, network, vars, cgroup, streams, .. } = request;
     let vars = all_vars(&start, vars)?;
     let mut mounts = Vec::with_capacity(48);

@@ -5,6 +5,7 @@
 
 mod numbers;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -14,7 +15,8 @@ use numbers::{NUMBERS, Numbered};
 /// negative to the kernel, simply unknown, and programs do try -1.
 pub const X32_NUMBERS: RangeInclusive<u32> = 0x4000_0000..=0x7fff_ffff;
 
-const BUILTIN: &str = include_str!("../../../profiles/seccomp.txt");
+/// The text of the profile that ships with Stockade; the build makes [`crate::builtin`] from it.
+pub(crate) const BUILTIN: &str = include_str!("../../../../profiles/seccomp.txt");
 const TESTS_MAX: usize = 4;
 const SUMMARY_COLUMNS: usize = 100;
 
@@ -127,6 +129,11 @@ pub struct Word {
 }
 
 impl Word {
+    /// A half of the argument at this position.
+    pub(crate) const fn new(argument: u8, half: Half) -> Self {
+        Self { argument, half }
+    }
+
     /// The argument's position, 0 to 5.
     #[must_use]
     pub const fn argument(self) -> u8 {
@@ -197,7 +204,7 @@ impl Test {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arm {
     /// At least one, at most four.
-    pub tests: Vec<Test>,
+    pub tests: Cow<'static, [Test]>,
     /// What happens then.
     pub action: Action,
 }
@@ -210,7 +217,7 @@ pub struct Rule {
     /// The kernel's name.
     pub name: &'static str,
     /// Tried in order; the first that matches decides.
-    pub arms: Vec<Arm>,
+    pub arms: Cow<'static, [Arm]>,
     /// What happens when no arm matches.
     pub otherwise: Action,
 }
@@ -229,16 +236,13 @@ impl Rule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
     architecture: Architecture,
-    rules: Vec<Rule>,
+    rules: Cow<'static, [Rule]>,
 }
 
 impl Profile {
-    /// The profile that ships with Stockade.
-    ///
-    /// # Errors
-    /// Never for a released build: a test parses the text for every architecture.
-    pub fn builtin(architecture: Architecture) -> Result<Self, Malformed> {
-        Self::parse(BUILTIN, architecture)
+    /// A profile whose rules are sorted already: made by the build from the text.
+    pub(crate) const fn of_static(architecture: Architecture, rules: &'static [Rule]) -> Self {
+        Self { architecture, rules: Cow::Borrowed(rules) }
     }
 
     /// Reads a profile and keeps what concerns `architecture`.
@@ -275,7 +279,7 @@ impl Profile {
                         rules.push(Rule {
                             number,
                             name: numbered.name,
-                            arms,
+                            arms: arms.into(),
                             otherwise,
                         });
                     }
@@ -299,7 +303,7 @@ impl Profile {
             }),
             None => Ok(Self {
                 architecture,
-                rules,
+                rules: rules.into(),
             }),
         }
     }
@@ -544,7 +548,7 @@ impl Statement {
                 otherwise: action,
             };
         }
-        arms.push(Arm { tests, action });
+        arms.push(Arm { tests: tests.into(), action });
         Continued::Open(Open {
             numbered,
             arms,
@@ -656,7 +660,7 @@ mod tests {
     const ENOSYS: Action = Action::Errno(Errno::Enosys);
 
     fn builtin() -> Profile {
-        Profile::builtin(Architecture::X86_64).unwrap()
+        Profile::builtin(Architecture::X86_64)
     }
 
     fn number(name: &str) -> u32 {
@@ -699,7 +703,7 @@ mod tests {
     #[test]
     fn every_system_call_of_linux_6_18_has_a_rule() {
         for architecture in [Architecture::X86_64, Architecture::Aarch64] {
-            let profile = Profile::builtin(architecture).unwrap();
+            let profile = Profile::builtin(architecture);
             for numbered in NUMBERS {
                 assert!(std::ptr::eq(
                     Numbered::find(numbered.name).unwrap(),
@@ -892,7 +896,7 @@ mod tests {
         for number in [0x4000_0000, 0x4000_0000 + 59, 0x7fff_ffff] {
             assert_eq!(profile.decide(number, &[0; 6]), Action::Kill);
         }
-        let aarch64 = Profile::builtin(Architecture::Aarch64).unwrap();
+        let aarch64 = Profile::builtin(Architecture::Aarch64);
         assert_eq!(aarch64.decide(0x4000_0000, &[0; 6]), ENOSYS);
         assert_eq!(
             aarch64.decide(220, &[0x1000_0000, 0, 0, 0, 0, 0]),

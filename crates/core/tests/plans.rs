@@ -1,0 +1,318 @@
+//! Plans as text, and what policies decide: no root, no kernel, no clock.
+//!
+//! The texts lie in `plans/`; a change of one is a change of what a run is, and is reviewed as such.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use stockade_core::facts::{HostFacts, Source, SourceKind};
+use stockade_core::layer::{Layer, Layers};
+use stockade_core::limits::{Limit, Limits};
+use stockade_core::paths::{self, InsidePath};
+use stockade_core::plan::{self, Plan, Unplannable};
+use stockade_core::policy::{Decision, Policy, REQUIRED, Reason};
+use stockade_core::request::{Access, CgroupMode, Input, Language, MadeFile, Network, Over, Request, ResultDescriptor, Share, Start, Streams, Tree};
+
+const RUN: &str = "00c0ffee00c0ffee";
+
+/// A program without anything.
+fn request() -> Request {
+    let start = Start { argv: vec!["true".to_owned()], vars: BTreeMap::new(), trees: Vec::new(), files: Vec::new(), result: ResultDescriptor::None };
+    Request {
+        label: "true".to_owned(),
+        language: Language::Program,
+        start,
+        inputs: Vec::new(),
+        shares: Vec::new(),
+        limits: Vec::new(),
+        network: Network::None,
+        vars: BTreeMap::new(),
+        require: Layers::NONE,
+        cgroup: CgroupMode::Auto,
+        streams: Streams::Pipes,
+    }
+}
+
+/// A Python script, as the engine asks for it.
+fn script() -> Request {
+    let tree = |path: &str, target: &str| Tree { source: source(path, SourceKind::Folder), target: inside(target), over: Vec::new() };
+    let mut environment = tree("/home/ann/.venv", paths::ENVIRONMENT);
+    environment.over = vec![
+        Over::File { name: "pyvenv.cfg".to_owned(), contents: b"home = /opt/stockade/interpreter/bin\n".to_vec() },
+        Over::Link { name: "bin/python".to_owned(), text: "/opt/stockade/interpreter/bin/python3.13".to_owned() },
+    ];
+    Request {
+        label: "analysis.py".to_owned(),
+        language: Language::Python,
+        start: Start {
+            argv: vec!["/opt/stockade/env/bin/python".to_owned(), "analysis.py".to_owned(), "--year".to_owned(), "20 26".to_owned()],
+            vars: BTreeMap::from([("PYTHONPATH".to_owned(), "/opt/stockade/engine/site".to_owned())]),
+            trees: vec![tree("/home/ann/.python/3.13", paths::INTERPRETER), environment],
+            files: vec![MadeFile { target: inside("/opt/stockade/engine/site/sitecustomize.py"), contents: Cow::Borrowed(b"import sys\n") }],
+            result: ResultDescriptor::Open,
+        },
+        inputs: vec![input("/home/ann/analysis.py", "/job/analysis.py", SourceKind::File { executable: false })],
+        ..request()
+    }
+}
+
+fn inside(path: &str) -> InsidePath {
+    InsidePath::parse(path).unwrap()
+}
+
+fn source(path: &str, kind: SourceKind) -> Source {
+    Source { path: path.into(), device: 1, inode: 2, uid: 1000, gid: 1000, mode: 0o755, bytes: 10, kind }
+}
+
+fn input(path: &str, target: &str, kind: SourceKind) -> Input {
+    Input { source: source(path, kind), target: inside(target), hidden: Vec::new() }
+}
+
+fn share(path: &str, target: &str, access: Access) -> Share {
+    Share { source: source(path, SourceKind::Folder), target: inside(target), access }
+}
+
+fn try_plan(policy: &Policy, request: Request, host: &HostFacts) -> Result<Plan, Unplannable> {
+    match policy.decide(request) {
+        Decision::Permit(grant) => plan::build(*grant, host, RUN),
+        Decision::Forbid(reason) => panic!("{reason}"),
+    }
+}
+
+fn planned(request: Request) -> Plan {
+    try_plan(&Policy::offline(), request, &HostFacts::fixture()).unwrap()
+}
+
+/// The text of a plan; the system-call profile has tests of its own and differs by architecture.
+fn text(plan: &Plan) -> String {
+    plan.to_string().replace(&plan.syscalls.to_string(), "(the built-in profile)")
+}
+
+#[track_caller]
+fn assert_text(name: &str, plan: &Plan) {
+    insta::with_settings!({ snapshot_path => "plans", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!(name, text(plan));
+    });
+}
+
+#[test]
+fn a_program_with_nothing_given() {
+    assert_text("program", &planned(request()));
+}
+
+#[test]
+fn a_program_started_by_root() {
+    let host = HostFacts { uid: 0, gid: 0, ..HostFacts::fixture() };
+    assert_text("program-by-root", &try_plan(&Policy::offline(), request(), &host).unwrap());
+}
+
+#[test]
+fn a_script_with_an_interpreter_and_an_environment_of_the_callers() {
+    assert_text("script", &planned(script()));
+}
+
+#[test]
+fn a_project_with_inputs_and_shares() {
+    let project = Input { hidden: vec![".env".to_owned(), ".git".to_owned(), "deep/id_rsa".to_owned()], ..input("/home/ann/project", "/job", SourceKind::Folder) };
+    let inputs = vec![
+        input("/data/sales.csv", "/job/data/sales.csv", SourceKind::File { executable: false }),
+        input("/data/lake", "/job/data/lake", SourceKind::Folder),
+        project,
+    ];
+    let shares = vec![share("/data/live", "/job/live", Access::Read), share("/home/ann/results", "/job/results", Access::Write)];
+    assert_text("project", &planned(Request { inputs, shares, ..script() }));
+}
+
+#[test]
+fn a_session_at_a_terminal_with_limits_and_requirements() {
+    let asked = Request {
+        limits: vec![(Limit::Memory, 512 << 20), (Limit::Time, 90_000), (Limit::Cpus, 150), (Limit::Processes, 16)],
+        vars: BTreeMap::from([("TZ".to_owned(), "Asia/Tokyo".to_owned()), ("LANG".to_owned(), "de_DE.UTF-8".to_owned())]),
+        require: Layers::of(&[Layer::Scopes]),
+        cgroup: CgroupMode::Require,
+        streams: Streams::Terminal,
+        ..request()
+    };
+    assert_text("terminal", &planned(asked));
+}
+
+#[test]
+fn a_build_jail_with_a_relay() {
+    let asked = Request { network: Network::Relay, cgroup: CgroupMode::Off, ..request() };
+    assert_text("build-jail", &try_plan(&Policy::package_build(), asked, &HostFacts::fixture()).unwrap());
+}
+
+#[test]
+fn hostile_names_stay_on_their_lines() {
+    let asked = Request {
+        label: "a\nmount     shared / at /job writable".to_owned(),
+        start: Start { argv: vec!["sh".to_owned(), "-c".to_owned(), "echo '\u{1b}[2J'; \u{202e}".to_owned()], ..request().start },
+        vars: BTreeMap::from([("A".to_owned(), "1\nvar       B=2".to_owned())]),
+        inputs: vec![input("/data/a\nb", "/job/c", SourceKind::Folder)],
+        ..request()
+    };
+    assert_text("hostile-names", &planned(asked));
+}
+
+#[test]
+fn the_same_request_has_the_same_plan() {
+    assert_eq!(planned(script()), planned(script()));
+}
+
+#[test]
+fn a_single_file_given_as_a_tree_is_copied_and_linked_to() {
+    let mut asked = request();
+    asked.start.trees = vec![Tree { source: source("/home/ann/tool", SourceKind::File { executable: true }), target: inside("/opt/stockade/tools/tool"), over: Vec::new() }];
+    let plan = text(&planned(asked));
+    assert!(plan.contains("mount     link /opt/stockade/tools/tool -> /opt/stockade/given/0\nmount     copied /home/ann/tool at /opt/stockade/given/0\n"), "{plan}");
+    assert!(!plan.contains("layered /home/ann"), "{plan}");
+}
+
+#[test]
+fn no_outside_path_but_the_systems_is_a_path_inside() {
+    let plan = planned(script());
+    for rule in &plan.landlock {
+        assert!(!rule.path.as_str().starts_with("/home/ann"), "{}", rule.path);
+    }
+    assert_eq!(plan.sources().count(), 3);
+}
+
+#[test]
+fn requests_that_contradict_themselves_are_refused() {
+    let file = |target: &str, bytes: u64| Input { source: Source { bytes, ..source("/data/file", SourceKind::File { executable: false }) }, target: inside(target), hidden: Vec::new() };
+    for (asked, refused) in [
+        (Request { inputs: vec![file("/job/a", 1), file("/job/a", 1)], ..request() }, Unplannable::Collision("/job/a".to_owned())),
+        (Request { inputs: vec![file("/job/a", 1)], shares: vec![share("/data", "/job/a", Access::Read)], ..request() }, Unplannable::Collision("/job/a".to_owned())),
+        (Request { inputs: vec![file("/jobs/a", 1)], ..request() }, Unplannable::Reserved("/jobs/a".to_owned())),
+        (Request { shares: vec![share("/data", "/etc", Access::Write)], ..request() }, Unplannable::Reserved("/etc".to_owned())),
+        (Request { inputs: vec![file("/job/a", 600 << 20), file("/job/b", 600 << 20)], ..request() }, Unplannable::TooLarge(1200 << 20, 1 << 30)),
+        (Request { vars: BTreeMap::from([("A B".to_owned(), String::new())]), ..request() }, Unplannable::Variable("A B".to_owned())),
+    ] {
+        let found = try_plan(&Policy::offline(), asked, &HostFacts::fixture()).unwrap_err();
+        assert_eq!(found, refused);
+        assert!(!found.next().is_empty());
+    }
+}
+
+#[test]
+fn every_policy_decides_about_every_language_and_network() {
+    const YES: &str = "yes";
+    for (policy, language, network, answer) in [
+        (Policy::offline(), Language::Python, Network::None, YES),
+        (Policy::offline(), Language::R, Network::None, YES),
+        (Policy::offline(), Language::Sql, Network::None, YES),
+        (Policy::offline(), Language::Program, Network::None, YES),
+        (Policy::offline(), Language::Python, Network::Relay, "policy `offline` grants no network"),
+        (Policy::offline(), Language::R, Network::Relay, "policy `offline` grants no network"),
+        (Policy::offline(), Language::Sql, Network::Relay, "policy `offline` grants no network"),
+        (Policy::offline(), Language::Program, Network::Relay, "policy `offline` grants no network"),
+        (Policy::package_build(), Language::Python, Network::None, YES),
+        (Policy::package_build(), Language::R, Network::None, "policy `package-build` does not permit r"),
+        (Policy::package_build(), Language::Sql, Network::None, "policy `package-build` does not permit sql"),
+        (Policy::package_build(), Language::Program, Network::None, YES),
+        (Policy::package_build(), Language::Python, Network::Relay, YES),
+        (Policy::package_build(), Language::R, Network::Relay, "policy `package-build` does not permit r"),
+        (Policy::package_build(), Language::Sql, Network::Relay, "policy `package-build` does not permit sql"),
+        (Policy::package_build(), Language::Program, Network::Relay, YES),
+    ] {
+        let found = match policy.decide(Request { language, network, ..request() }) {
+            Decision::Permit(_) => YES.to_owned(),
+            Decision::Forbid(reason) => {
+                assert!(!reason.next().to_string().is_empty());
+                reason.to_string()
+            }
+        };
+        assert_eq!(found, answer, "{language} with {network:?} under {}", policy.name());
+    }
+}
+
+#[test]
+fn what_a_policy_requires_cannot_be_asked_away() {
+    for policy in [Policy::offline(), Policy::package_build()] {
+        for layer in Layer::ALL {
+            for cgroup in [CgroupMode::Auto, CgroupMode::Require, CgroupMode::Off] {
+                let asked = Request { require: Layers::of(&[layer]), cgroup, ..request() };
+                let plan = try_plan(&policy, asked, &HostFacts::fixture()).unwrap();
+                let cgroup_wanted = if cgroup == CgroupMode::Require { Layers::of(&[Layer::Cgroup]) } else { Layers::NONE };
+                assert_eq!(plan.required, REQUIRED.with(layer).and(cgroup_wanted));
+            }
+        }
+    }
+}
+
+/// The most a policy permits of each limit, written out once more.
+const fn most(limit: Limit) -> u64 {
+    match limit {
+        Limit::Time | Limit::CpuTime | Limit::Memory => u64::MAX,
+        Limit::Processes | Limit::OpenFiles | Limit::Cpus => 1_048_576,
+        Limit::Scratch | Limit::FileSize | Limit::Output | Limit::Streams => 4_398_046_511_104,
+        Limit::ScratchFiles => 268_435_456,
+        Limit::OutputFiles => 16_777_216,
+        Limit::OutputDepth => 256,
+    }
+}
+
+/// The slow obvious decider: each limit by itself, from the beginning.
+fn obvious(defaults: &Limits, asked: &[(Limit, u64)]) -> Result<BTreeMap<Limit, u64>, (Limit, u64)> {
+    if let Some(over) = asked.iter().find(|(limit, value)| *value > most(*limit)) {
+        return Err(*over);
+    }
+    let value_of = |limit: Limit| asked.iter().rev().find(|(name, _)| *name == limit).map_or_else(|| defaults.of(limit), |(_, value)| *value);
+    Ok(Limit::ALL
+        .into_iter()
+        .map(|limit| match limit {
+            Limit::Scratch if value_of(Limit::Memory) < value_of(Limit::Scratch) => (limit, value_of(Limit::Memory)),
+            _ => (limit, value_of(limit)),
+        })
+        .collect())
+}
+
+fn an_amount() -> impl Strategy<Value = u64> {
+    prop_oneof![1..1_000_u64, 1..=u64::MAX, Just(u64::MAX), (0..=63_u32).prop_map(|power| 1 << power), (0..=42_u32).prop_map(|power| (1 << power) + 1)]
+}
+
+proptest! {
+    #[test]
+    fn limits_are_the_asked_ones_within_the_policys(
+        asked in proptest::collection::vec((proptest::sample::select(Limit::ALL.to_vec()), an_amount()), 0..12),
+        is_build in proptest::bool::ANY,
+    ) {
+        let policy = if is_build { Policy::package_build() } else { Policy::offline() };
+        let decision = policy.decide(Request { limits: asked.clone(), ..request() });
+        match (obvious(policy.defaults(), &asked), decision) {
+            (Ok(values), Decision::Permit(grant)) => {
+                let plan = plan::build(*grant, &HostFacts::fixture(), RUN).unwrap();
+                for (limit, value) in values {
+                    prop_assert_eq!(plan.limits.of(limit), value, "{}", limit);
+                }
+            }
+            (Err((limit, value)), Decision::Forbid(Reason::Limit { limit: named, asked, most: permitted, .. })) => {
+                prop_assert_eq!((named, asked, permitted), (limit, value, most(limit)));
+            }
+            (expected, found) => prop_assert!(false, "{:?} but {:?}", expected, found),
+        }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_limit_can_be_read_back(limit in proptest::sample::select(Limit::ALL.to_vec()), power in 0..40_u32) {
+        let value = limit.parse(&limit.show(1 << power));
+        // Spans beyond a minute are shown in two units, which are for people only.
+        prop_assume!(!limit.show(1 << power).contains(" min "));
+        let value = value.unwrap();
+        prop_assert!(value <= 1 << power && value >= (1 << power) - (1 << power) / 10 - 1, "{}", value);
+    }
+
+    #[test]
+    fn every_target_of_an_input_lies_in_the_working_folder(name in "\\PC{0,40}|(\\.|\\.\\.|a|b|/|//|\u{202e}|\n){0,8}") {
+        if let Ok(target) = inside(paths::JOB).join(&name) {
+            let asked = Request { inputs: vec![Input { target, ..input("/data/x", "/job/x", SourceKind::Folder) }], ..request() };
+            let plan = planned(asked);
+            let depth = name.split('/').count();
+            let is_below = |target: &InsidePath| target.below(paths::JOB).is_some_and(|below| below.split('/').count() == depth);
+            let found = plan.mounts.iter().any(|mount| matches!(mount, plan::Mount::CopyOnWrite { target, .. } if is_below(target)));
+            let harmful = plan.to_string().contains(['\u{202e}', '\u{1b}', '\r']);
+            prop_assert!(found && !harmful, "{}", plan);
+        }
+    }
+}

@@ -238,7 +238,7 @@ fn group(
 ) -> Result<Vec<Instruction>, TooLarge> {
     let mut tests = Vec::new();
     for arm in arms {
-        for (left, test) in (0..arm.tests.len()).rev().zip(&arm.tests) {
+        for (left, test) in (0..arm.tests.len()).rev().zip(arm.tests.iter()) {
             tests.push((left == 0, test, held));
             held = (!changes_word(test)).then_some(test.word);
         }
@@ -342,7 +342,7 @@ fn push_reversed(
 /// What the accumulator surely holds when an arm did not match: its word if it has one test, which
 /// leaves the word as it was. With several tests nobody knows which failed.
 fn held_after(arm: &Arm) -> Option<Word> {
-    match arm.tests.as_slice() {
+    match arm.tests.as_ref() {
         [test] if !changes_word(test) => Some(test.word),
         _ => None,
     }

@@ -149,7 +149,8 @@ impl Drop for ServedRelay {
 
 /// `stockade internal-relay HOST...`: serves the listener on standard input until it is killed.
 pub(crate) fn relay(hosts: &[String]) -> Result<(), Problem> {
-    drop(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)));
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .map_err(|errno| Problem::new("cannot tie the relay to its caller's life", stockade_launch::errno_text(errno), "run it again"))?;
     let listener = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| Problem::new("cannot use the relay's listener", error.to_string(), "this command is not for people"))?;
     let rules = Rules::new(hosts.iter().map(|host| HostPort::https(host)).collect());
     let stop = std::sync::atomic::AtomicBool::new(false);

@@ -413,6 +413,14 @@ fn reach(mounts: &[Mount]) -> Vec<Reach> {
     rules
 }
 
+impl Mount {
+    /// Where the code writes to scratch through this mount, if it does.
+    #[must_use]
+    pub const fn written_to(&self) -> Option<&InsidePath> {
+        if let Self::Scratch { target, .. } | Self::CopyOnWrite { target, .. } = self { Some(target) } else { None }
+    }
+}
+
 impl Plan {
     /// Every outside thing the run is given.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {

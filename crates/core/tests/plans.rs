@@ -2,6 +2,8 @@
 //!
 //! The texts lie in `plans/`; a change of one is a change of what a run is, and is reviewed as such.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests may stop at the first surprise")]
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 

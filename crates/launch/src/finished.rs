@@ -87,11 +87,8 @@ impl Finished {
     fn hold_areas(&self) -> Result<Vec<Held>, Failure> {
         let mut areas = Vec::new();
         for (number, mount) in (0..).zip(&self.plan.mounts) {
-            let (target, source) = match mount {
-                Mount::Scratch { target, .. } => (target, None),
-                Mount::CopyOnWrite { target, source, .. } => (target, Some(source)),
-                _ => continue,
-            };
+            let Some(target) = mount.written_to() else { continue };
+            let source = if let Mount::CopyOnWrite { source, .. } = mount { Some(source) } else { None };
             let Some(prefix) = target.below(paths::JOB) else { continue };
             let changed = scratch_part(self.scratch.as_fd(), number).map_err(failed("collect from", target.as_str()))?;
             // A folder that was copied has its originals one by one.
@@ -115,9 +112,11 @@ impl Finished {
         self.plan
             .mounts
             .iter()
-            .filter_map(|mount| match mount {
-                Mount::CopyOnWrite { target, .. } | Mount::Layered { target, .. } | Mount::Shared { target, .. } => target.below(paths::JOB),
-                _ => None,
+            .filter_map(|mount| {
+                let (Mount::CopyOnWrite { target, .. } | Mount::Layered { target, .. } | Mount::Shared { target, .. }) = mount else {
+                    return None;
+                };
+                target.below(paths::JOB)
             })
             .flat_map(|path| path.match_indices('/').map(|(end, _)| path.get(..end).unwrap_or(path)).chain([path]).map(ToOwned::to_owned).collect::<Vec<_>>())
             .filter(|path| !path.is_empty())

@@ -8,7 +8,6 @@ use stockade_core::layer::Layer;
 
 /// Which side of the fork the process is on; each counts its own calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "dangerous-test-hooks"), expect(dead_code, reason = "read by the hooks only"))]
 pub(crate) enum Side {
     /// The supervisor.
     Outside,

@@ -65,8 +65,8 @@ pub(crate) struct Rest {
     pub(crate) streams: [OwnedFd; 3],
     /// The result descriptor, when the plan has one.
     pub(crate) result: Option<OwnedFd>,
-    /// Mounts opened outside (by root), one slot a mount of the plan.
-    pub(crate) sources: Vec<Option<OwnedFd>>,
+    /// What was done outside (by root) about each mount of the plan; empty when nothing was.
+    pub(crate) sources: Vec<Given>,
     /// The host's `/proc`, to write id maps where no own one can be had; closed before the code.
     pub(crate) host_proc: OwnedFd,
     /// Whether a cgroup bounds the tree.
@@ -81,6 +81,17 @@ pub(crate) struct Rest {
     pub(crate) init_filter: Vec<Instruction>,
     /// The host's uptime, to let clocks begin at zero: seconds.
     pub(crate) uptime_seconds: u64,
+}
+
+/// What the sandbox is given of one mount's source.
+#[derive(Debug)]
+pub(crate) enum Given {
+    /// Nothing yet: it is opened in here.
+    Nothing,
+    /// The mount, opened outside.
+    Opened(OwnedFd),
+    /// The kernel refuses to map its owner (NFS, FUSE): a copy takes its place.
+    ToBeCopied,
 }
 
 /// Runs the child's side to its end; tells a failure and ends the process.
@@ -138,7 +149,8 @@ struct Born<'p>(Carried<'p>);
 impl<'p> Born<'p> {
     fn new(plan: &'p Plan, mut kit: Rest, control: BorrowedFd<'static>) -> Result<Self, Failed> {
         let mut kept: Vec<RawFd> = [control.as_raw_fd(), kit.host_proc.as_raw_fd()].into();
-        kept.extend(kit.streams.iter().chain(&kit.result).chain(kit.sources.iter().flatten()).map(AsRawFd::as_raw_fd));
+        kept.extend(kit.streams.iter().chain(&kit.result).map(AsRawFd::as_raw_fd));
+        kept.extend(kit.sources.iter().filter_map(|given| if let Given::Opened(mount) = given { Some(mount.as_raw_fd()) } else { None }));
         kept.sort_unstable();
         for door in std::mem::take(&mut kit.doors) {
             hooks::fault("cgroup").and_then(|()| cgroup::enter(door.as_fd())).at(Step::Cgroup)?;
@@ -231,16 +243,16 @@ impl<'p> Isolated<'p> {
 
 /// Opens what the plan mounts, before the host is gone. What root could not be trusted to see the
 /// same from in here was opened outside.
-fn open_sources(plan: &Plan, opened: Vec<Option<OwnedFd>>) -> Result<Vec<Option<OwnedFd>>, Failed> {
-    let mut sources = opened;
-    sources.resize_with(plan.mounts.len(), || None);
-    for (number, (mount, slot)) in (0..).zip(plan.mounts.iter().zip(&mut sources)) {
-        if slot.is_some() {
-            continue;
-        }
-        *slot = open_source(mount).map_err(|failed| Failed { mount: number, ..failed })?;
-    }
-    Ok(sources)
+fn open_sources(plan: &Plan, given: Vec<Given>) -> Result<Vec<Option<OwnedFd>>, Failed> {
+    let given = given.into_iter().chain(std::iter::repeat_with(|| Given::Nothing));
+    (0..)
+        .zip(plan.mounts.iter().zip(given))
+        .map(|(number, (mount, given))| match given {
+            Given::Opened(source) => Ok(Some(source)),
+            Given::ToBeCopied => Ok(None),
+            Given::Nothing => open_source(mount).map_err(|failed| Failed { mount: number, ..failed }),
+        })
+        .collect()
 }
 
 pub(crate) fn open_source(mount: &Mount) -> Result<Option<OwnedFd>, Failed> {

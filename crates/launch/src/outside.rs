@@ -16,7 +16,7 @@ use stockade_core::request::{CgroupMode, ResultDescriptor};
 use crate::cgroup::{self, Group};
 use crate::failure::{Failure, Step};
 use crate::hooks::{self, Side};
-use crate::inside::{self, Kit, Rest};
+use crate::inside::{self, Given, Kit, Rest};
 use crate::seccomp::{self, Telling};
 use crate::stage::{self, Staged};
 use crate::streams::Streams;
@@ -144,7 +144,7 @@ fn namespaces_wanted() -> Layers {
 fn init_filter(plan: &Plan) -> Result<Vec<seccomp::Instruction>, Failure> {
     let bad = || failed("compile", "profiles/init.txt")(Errno::INVAL);
     let profile = stockade_core::syscalls::Profile::parse(INIT_PROFILE, plan.syscalls.architecture()).map_err(|_| bad())?;
-    seccomp::compile(&profile, Telling::Listener).map_err(|_| bad())
+    seccomp::compile(&profile, Telling::Silent).map_err(|_| bad())
 }
 
 /// Whole seconds since the machine started, 0 when that is not known.
@@ -167,7 +167,7 @@ fn make_group(plan: &Plan, notes: &mut Vec<String>) -> Result<Option<Group>, Fai
     }
     let available = cgroup::find();
     // What earlier, killed supervisors left; what cannot be removed is the next one's.
-    drop(cgroup::sweep(&available));
+    let _swept = cgroup::sweep(&available);
     match Group::create(&available, &plan.run, &tree_limits(plan)) {
         Ok(group) => Ok(Some(group)),
         Err(why) if plan.required.has(Layer::Cgroup) => Err(cgroup_failure(&why)),
@@ -193,33 +193,36 @@ pub(crate) fn tree_limits(plan: &Plan) -> cgroup::Limits {
 
 /// Root can open what its throw-away user cannot, so it opens the sources itself, and maps the
 /// owner of what is given to the throw-away user.
-fn open_sources_as_root(plan: &Plan) -> Result<Vec<Option<OwnedFd>>, Failure> {
+fn open_sources_as_root(plan: &Plan) -> Result<Vec<Given>, Failure> {
     if plan.identity.groups != Groups::Dropped {
         return Ok(Vec::new());
     }
     plan.mounts.iter().map(|mount| open_as_root(plan, mount)).collect()
 }
 
-fn open_as_root(plan: &Plan, mount: &Mount) -> Result<Option<OwnedFd>, Failure> {
-    let (source, must_map) = match mount {
-        // Most trees are open to all, and a map costs as much as a namespace.
-        Mount::Layered { source, .. } => (source, !source.is_open_to_all()),
-        Mount::CopyOnWrite { source, .. } | Mount::Shared { source, .. } => (source, true),
-        _ => return Ok(None),
+fn open_as_root(plan: &Plan, mount: &Mount) -> Result<Given, Failure> {
+    let (Mount::Layered { source, .. } | Mount::CopyOnWrite { source, .. } | Mount::Shared { source, .. }) = mount else {
+        return Ok(Given::Nothing);
     };
+    // Most trees that are only read are open to all, and a map costs as much as a namespace.
+    let must_map = !(matches!(mount, Mount::Layered { .. }) && source.is_open_to_all());
     let shown = source.path.to_string_lossy().into_owned();
-    let tree = inside::open_source(mount).map_err(|bad| open_failure(&shown, bad))?;
-    if let Some(tree) = tree.as_ref().filter(|_| must_map) {
-        stage::map_owner(tree.as_fd(), source, plan.identity).map_err(failed("map the owner of", shown))?;
+    let Some(tree) = inside::open_source(mount).map_err(|bad| open_failure(&shown, bad))? else {
+        return Ok(Given::Nothing);
+    };
+    match must_map.then(|| stage::map_owner(tree.as_fd(), source, plan.identity)) {
+        None | Some(Ok(())) => Ok(Given::Opened(tree)),
+        // The file system does not know of idmapped mounts.
+        Some(Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM)) if matches!(mount, Mount::CopyOnWrite { .. }) => Ok(Given::ToBeCopied),
+        Some(Err(errno)) => Err(failed("map the owner of", shown)(errno)),
     }
-    Ok(tree)
 }
 
 fn open_failure(path: &str, bad: inside::Failed) -> Failure {
-    match bad.step {
-        Step::SourceChanged => Failure::Changed { path: path.to_owned() },
-        _ => Failure::Outside { step: "open", object: path.to_owned(), errno: bad.errno },
+    if bad.step == Step::SourceChanged {
+        return Failure::Changed { path: path.to_owned() };
     }
+    Failure::Outside { step: "open", object: path.to_owned(), errno: bad.errno }
 }
 
 type Pipes = (Ends, [OwnedFd; 3], Option<OwnedFd>);
@@ -317,7 +320,7 @@ impl Running {
             return Err(Failure::Inside { step: Step::Overlay, object, errno: Errno::OPNOTSUPP });
         };
         let copied = stage::copy_tree(source, hidden, scratch.as_fd(), number, self.plan.identity, &self.plan.limits)?;
-        self.notes.push(format!("`{}` was copied: the kernel refused an overlay", stockade_core::text::shown(&source.path.to_string_lossy(), 200)));
+        self.notes.push(format!("`{}` was copied: the kernel refused an overlay or a map of its owner", stockade_core::text::shown(&source.path.to_string_lossy(), 200)));
         self.staged.extend(copied);
         self.copied_mounts.push(number);
         self.proceed()
@@ -347,8 +350,8 @@ impl Drop for Running {
             return;
         }
         // It may be gone already; the wait below is what counts.
-        drop(rustix::process::pidfd_send_signal(&self.init_pidfd, rustix::process::Signal::KILL));
-        drop(self.reap_init());
+        rustix::process::pidfd_send_signal(&self.init_pidfd, rustix::process::Signal::KILL).ok();
+        let _ended = self.reap_init();
     }
 }
 

@@ -49,7 +49,7 @@ impl Resolver {
                 self.names.insert(name);
             }
             // An asker that is gone does not need it.
-            drop(rustix::net::sendto(&self.socket, &reply, SendFlags::DONTWAIT, &from));
+            rustix::net::sendto(&self.socket, &reply, SendFlags::DONTWAIT, &from).ok();
         }
     }
 }

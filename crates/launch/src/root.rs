@@ -129,9 +129,12 @@ impl Root {
                 make_parents(target)?;
                 sys::make_file(&c(target.as_str())?, contents).at(Step::Mount)?;
             }
-            Mount::Scratch { target, .. } => bind_scratch(number, target, false)?,
+            Mount::Scratch { target, .. } => bind_scratch(number, target)?,
             Mount::Layered { target, over, .. } => return layer_read_only(number, target, over, source()?),
-            Mount::CopyOnWrite { target, hidden, .. } => return layer_writable(number, target, hidden, source()?),
+            Mount::CopyOnWrite { target, hidden, .. } => {
+                let Ok(source) = source() else { return Ok(Mounted::OverlayRefused) };
+                return layer_writable(number, target, hidden, source);
+            }
             // The supervisor copied it before the mounts began.
             Mount::Copied { .. } => {}
             Mount::Terminals => mount_terminals()?,
@@ -142,10 +145,10 @@ impl Root {
 
     /// Puts a copy in place of a refused overlay; the supervisor made it meanwhile.
     pub(crate) fn mount_copy(&self, number: u32, mount: &Mount) -> Result<(), Failed> {
-        match mount {
-            Mount::CopyOnWrite { target, .. } => bind_scratch(number, target, false),
-            Mount::Layered { target, .. } => bind_scratch(number, target, true),
-            _ => Err(Errno::INVAL).at(Step::Overlay),
+        if let Mount::CopyOnWrite { target, .. } = mount {
+            bind_scratch(number, target)
+        } else {
+            Err(Errno::INVAL).at(Step::Overlay)
         }
     }
 
@@ -171,7 +174,7 @@ const fn workshop_folders(mount: &Mount) -> &'static [(char, u32)] {
         Mount::Scratch { sticky: true, .. } => &[('s', 0o1777)],
         Mount::Scratch { sticky: false, .. } => &[('s', 0o755)],
         Mount::CopyOnWrite { .. } => &[('s', 0o755), ('w', 0o755), ('l', 0o755), ('m', 0o755)],
-        Mount::Layered { .. } => &[('s', 0o755), ('l', 0o755), ('m', 0o755)],
+        Mount::Layered { .. } => &[('l', 0o755), ('m', 0o755)],
         Mount::System { .. } | Mount::Link { .. } | Mount::File { .. } | Mount::Copied { .. } | Mount::Shared { .. } | Mount::Device { .. } | Mount::Terminals | Mount::Proc => &[],
     }
 }
@@ -233,10 +236,9 @@ fn bind_from_workshop(path: &InsidePath, folder: bool) -> Result<(), Failed> {
     sys::bind(&workshop(path.relative())?, &c(path.as_str())?).at(Step::Mount)
 }
 
-fn bind_scratch(number: u32, target: &InsidePath, is_read_only: bool) -> Result<(), Failed> {
+fn bind_scratch(number: u32, target: &InsidePath) -> Result<(), Failed> {
     make_folders(target.as_str())?;
-    let place = if is_read_only { "locked/" } else { "" };
-    sys::bind(&workshop(&format!("{place}{}", scratch_folder(number)))?, &c(target.as_str())?).at(Step::Scratch)
+    sys::bind(&workshop(&scratch_folder(number))?, &c(target.as_str())?).at(Step::Scratch)
 }
 
 /// Attaches a caller's tree where only overlays find it.

@@ -28,20 +28,20 @@ const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
 
 /// The kernel's limit, BPF_MAXINSNS.
-pub const INSTRUCTIONS_MAX: usize = 4096;
+pub(crate) const INSTRUCTIONS_MAX: usize = 4096;
 
 /// One instruction, laid out as the kernel's `struct sock_filter`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Instruction {
+pub(crate) struct Instruction {
     /// What it does.
-    pub code: u16,
+    pub(crate) code: u16,
     /// How many instructions to skip if the comparison holds.
-    pub jt: u8,
+    pub(crate) jt: u8,
     /// How many to skip if not.
-    pub jf: u8,
+    pub(crate) jf: u8,
     /// The operand.
-    pub k: u32,
+    pub(crate) k: u32,
 }
 
 impl Instruction {
@@ -61,7 +61,7 @@ impl Instruction {
 
 /// Where `tell` goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Telling {
+pub(crate) enum Telling {
     /// To the listener that the filter is loaded with; it must answer EPERM and never continue.
     Listener,
     /// Nowhere, plain EPERM. The kernel gives a process one listener only, so inside another
@@ -71,7 +71,7 @@ pub enum Telling {
 
 /// The profile needs more instructions than the kernel takes, or than a jump can cross.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooLarge;
+pub(crate) struct TooLarge;
 
 impl fmt::Display for TooLarge {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,7 +88,7 @@ impl std::error::Error for TooLarge {}
 ///
 /// # Errors
 /// `TooLarge` if the kernel would not take it.
-pub fn compile(profile: &Profile, telling: Telling) -> Result<Vec<Instruction>, TooLarge> {
+pub(crate) fn compile(profile: &Profile, telling: Telling) -> Result<Vec<Instruction>, TooLarge> {
     let mut program = vec![
         Instruction::plain(LOAD_WORD, ARCHITECTURE),
         Instruction {
@@ -439,8 +439,8 @@ mod tests {
         let tests = PROFILE
             .rules()
             .iter()
-            .flat_map(|rule| &rule.arms)
-            .flat_map(|arm| &arm.tests);
+            .flat_map(|rule| rule.arms.iter())
+            .flat_map(|arm| arm.tests.iter());
         for test in tests {
             match test.condition {
                 Condition::Equals(value) => edges.push(u64::from(value)),
@@ -519,9 +519,9 @@ mod tests {
     #[test]
     fn every_arm_is_reached_by_an_argument_built_for_it() {
         for rule in PROFILE.rules() {
-            for arm in &rule.arms {
+            for arm in rule.arms.iter() {
                 let mut arguments = [0_u64; 6];
-                for test in &arm.tests {
+                for test in arm.tests.iter() {
                     let value = match test.condition {
                         Condition::Equals(value) | Condition::Masked { value, .. } => value,
                         Condition::Within { high, .. } => high,

@@ -54,10 +54,7 @@ pub(crate) fn copy_files(plan: &Plan, scratch: BorrowedFd<'_>) -> Result<Vec<Sta
 fn home_of(plan: &Plan, target: &str) -> Option<(u32, String)> {
     (0..)
         .zip(&plan.mounts)
-        .filter_map(|(number, mount)| match mount {
-            Mount::Scratch { target: folder, .. } | Mount::CopyOnWrite { target: folder, .. } => Some((number, folder)),
-            _ => None,
-        })
+        .filter_map(|(number, mount)| mount.written_to().map(|folder| (number, folder)))
         .filter_map(|(number, folder)| Some((folder.as_str().len(), number, format!("/{target}").strip_prefix('/')?.strip_prefix(folder.as_str())?.strip_prefix('/')?.to_owned())))
         .max_by_key(|(depth, ..)| *depth)
         .map(|(_, number, path)| (number, path))
@@ -158,14 +155,13 @@ impl TreeCopy<'_> {
                 continue;
             }
             let status = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            match FileType::from_raw_mode(status.st_mode) {
-                FileType::Directory => {
+            let kind = FileType::from_raw_mode(status.st_mode);
+            if kind == FileType::Directory {
                     let inner = rustix::fs::openat(from, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
                     let target = sys::with_file_user(self.user.outside_uid, self.user.outside_gid, || make_and_open(to.as_fd(), name))?;
                     self.folder(&inner, &target, &path, depth + 1)?;
-                }
-                FileType::RegularFile => self.file(from, to, text, path, status.st_mode & 0o100 != 0)?,
-                _ => {}
+            } else if kind == FileType::RegularFile {
+                self.file(from, to, text, path, status.st_mode & 0o100 != 0)?;
             }
         }
         Ok(())

@@ -247,8 +247,6 @@ impl<'a> RawTerminal<'a> {
         let before = rustix::termios::tcgetattr(terminal)?;
         let mut raw = before.clone();
         raw.make_raw();
-        // Output goes on being processed: the run's own reports are written with plain line ends.
-        raw.output_modes |= rustix::termios::OutputModes::OPOST;
         rustix::termios::tcsetattr(terminal, rustix::termios::OptionalActions::Now, &raw)?;
         Ok(Self { terminal, before })
     }
@@ -257,7 +255,7 @@ impl<'a> RawTerminal<'a> {
     pub(crate) fn copy_size(&self, master: impl AsFd) {
         if let Ok(size) = rustix::termios::tcgetwinsize(self.terminal) {
             // A terminal without a size is as good as one of the wrong size.
-            drop(rustix::termios::tcsetwinsize(master, size));
+            rustix::termios::tcsetwinsize(master, size).ok();
         }
     }
 }
@@ -265,6 +263,6 @@ impl<'a> RawTerminal<'a> {
 impl Drop for RawTerminal<'_> {
     fn drop(&mut self) {
         // Nothing better can be done when the terminal is gone.
-        drop(rustix::termios::tcsetattr(self.terminal, rustix::termios::OptionalActions::Now, &self.before));
+        rustix::termios::tcsetattr(self.terminal, rustix::termios::OptionalActions::Now, &self.before).ok();
     }
 }

@@ -269,7 +269,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             Ok(refused) => {
                 *self.refused.entry(refused.number).or_default() += 1;
                 // The asker may have been killed meanwhile.
-                drop(sys::answer_refused(listener.as_fd(), refused));
+                sys::answer_refused(listener.as_fd(), refused).ok();
             }
             Err(Errno::INTR) => {}
             // The asker died before it was heard; when all have, the descriptor is ready for ever.

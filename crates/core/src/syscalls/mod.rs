@@ -15,8 +15,6 @@ use numbers::{NUMBERS, Numbered};
 /// negative to the kernel, simply unknown, and programs do try -1.
 pub const X32_NUMBERS: RangeInclusive<u32> = 0x4000_0000..=0x7fff_ffff;
 
-/// The text of the profile that ships with Stockade; the build makes [`crate::builtin`] from it.
-pub(crate) const BUILTIN: &str = include_str!("../../../../profiles/seccomp.txt");
 const TESTS_MAX: usize = 4;
 const SUMMARY_COLUMNS: usize = 100;
 

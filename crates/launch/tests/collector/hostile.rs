@@ -124,6 +124,7 @@ fn bounds() -> impl Strategy<Value = Bounds> {
                     file_bytes_max,
                     name_bytes_max,
                     entries_max,
+                    caches: stockade_launch::collect::Caches::Skip,
                 }
             },
         )

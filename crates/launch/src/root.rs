@@ -122,13 +122,10 @@ impl Root {
             Mount::Device { target } => bind_from_workshop(target, false)?,
             Mount::Shared { target, .. } => bind(source()?, target, true, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)?,
             Mount::Link { target, text } => {
-                make_parents(target)?;
-                sys::make_link(&c(target.as_str())?, &c(text)?).at(Step::Mount)?;
+                let c_text = c(text)?;
+                with_parents(target, |path| sys::make_link(path, &c_text))?;
             }
-            Mount::File { target, contents } => {
-                make_parents(target)?;
-                sys::make_file(&c(target.as_str())?, contents).at(Step::Mount)?;
-            }
+            Mount::File { target, contents } => with_parents(target, |path| sys::make_file(path, contents))?,
             Mount::Scratch { target, .. } => bind_scratch(number, target)?,
             Mount::Layered { target, over, .. } => return layer_read_only(number, target, over, source()?),
             Mount::CopyOnWrite { target, hidden, .. } => {
@@ -205,6 +202,18 @@ fn make_folders(path: &str) -> Result<(), Failed> {
     }
 }
 
+/// Makes something at a path; the folders above it only when they turn out to be missing.
+fn with_parents(path: &InsidePath, make: impl Fn(&CStr) -> Result<(), Errno>) -> Result<(), Failed> {
+    let own = c(path.as_str())?;
+    match make(&own) {
+        Err(Errno::NOENT) => {
+            make_parents(path)?;
+            make(&own).at(Step::Mount)
+        }
+        other => other.at(Step::Mount),
+    }
+}
+
 fn make_parents(path: &InsidePath) -> Result<(), Failed> {
     match path.as_str().rsplit_once('/') {
         Some((parent, _)) if !parent.is_empty() => make_folders(parent),
@@ -217,11 +226,10 @@ fn make_point(target: &InsidePath, folder: bool) -> Result<(), Failed> {
     if folder {
         return make_folders(target.as_str());
     }
-    make_parents(target)?;
-    match sys::make_file(&c(target.as_str())?, b"") {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(errno) => Err(errno).at(Step::Mount),
-    }
+    with_parents(target, |path| match sys::make_file(path, b"") {
+        Err(Errno::EXIST) => Ok(()),
+        other => other,
+    })
 }
 
 fn bind(source: BorrowedFd<'_>, target: &InsidePath, folder: bool, attributes: MountAttrFlags) -> Result<(), Failed> {

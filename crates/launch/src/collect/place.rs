@@ -23,8 +23,9 @@ pub(super) const TEMPORARY_START: &str = ".stockade-";
 pub(super) const TEMPORARY_END: &str = ".part";
 pub(super) const TEMPORARY_RANDOM: usize = 8;
 
-/// A temporary file that nobody holds is swept away when older than this.
-const STALE: Duration = Duration::from_secs(60);
+/// A temporary file that nobody holds is swept away when older than this: its maker is given the
+/// time between making it and taking hold of it.
+const STALE: Duration = Duration::from_secs(1);
 /// A folder with more entries than this is not searched for stale files.
 const SWEPT_ENTRIES_MAX: usize = 10_000;
 

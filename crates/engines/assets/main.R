@@ -134,6 +134,16 @@ local({
     lockBinding(name, space)
   }
 
+  # Sys.timezone asks systemd, which cannot answer here and complains on standard error.
+  stockade$hook_timezone <- function() {
+    zone <- sub(".*/zoneinfo/", "", Sys.readlink("/etc/localtime"))
+    if (!file.exists(file.path("/usr/share/zoneinfo", zone)) || !nzchar(zone)) return()
+    ask <- Sys.timezone
+    stockade$replace("Sys.timezone", function(location = TRUE) {
+      if (nzchar(Sys.getenv("TZ"))) ask(location) else zone
+    }, baseenv())
+  }
+
   # --- the script, when R does not run it itself ---
 
   stockade$run <- function(arguments) {
@@ -166,6 +176,7 @@ local({
   stockade$stockade <- stockade
 
   options(device = stockade$device)
+  stockade$hook_timezone()
   reg.finalizer(stockade, stockade$finish, onexit = TRUE)
   if ("grDevices" %in% loadedNamespaces()) {
     stockade$hook_dev_off()

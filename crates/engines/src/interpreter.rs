@@ -125,6 +125,22 @@ impl Interpreter {
         Ok(interpreter)
     }
 
+    /// Finds the interpreter that a virtual environment was made for.
+    ///
+    /// Only what its `bin/python` leads to outside of it: a file that a package put there is not
+    /// started outside.
+    ///
+    /// # Errors
+    /// [`Unusable`] when the link leads nowhere or not out of the folder, as in conda environments.
+    pub fn of_venv(venv: &Path, cache: &Path, look: impl Fn(&Path) -> Option<Source>) -> Result<Self, Unusable> {
+        let link = venv.join("bin/python");
+        let program = link.canonicalize().map_err(|_| absent(&link))?;
+        if venv.canonicalize().is_ok_and(|venv| program.starts_with(venv)) {
+            return Err(unusable(&link, "it is a file of the environment itself, which is not trusted outside"));
+        }
+        Self::find(Some(&program), cache, look)
+    }
+
     /// The path of its executable inside.
     #[must_use]
     pub fn inside_executable(&self) -> String {
@@ -161,9 +177,10 @@ impl Interpreter {
         let home = inside.rsplit_once('/').map_or("", |(home, _)| home);
         let mut minor = self.version.split('.');
         let names = ["python".to_owned(), "python3".to_owned(), format!("python{}.{}", minor.next().unwrap_or("3"), minor.next().unwrap_or("0"))];
+        let system = sees_system_packages(&source.path.join("pyvenv.cfg"));
         let mut over = vec![Over::File {
             name: "pyvenv.cfg".to_owned(),
-            contents: format!("home = {home}\ninclude-system-site-packages = false\nversion = {}\n", self.version).into_bytes(),
+            contents: format!("home = {home}\ninclude-system-site-packages = {system}\nversion = {}\n", self.version).into_bytes(),
         }];
         over.extend(names.map(|name| Over::Link { name: format!("bin/{name}"), text: inside.clone() }));
         let target = stockade_core::paths::InsidePath::fixed(paths::ENVIRONMENT);
@@ -189,6 +206,15 @@ impl Key {
 fn search(name: &Path) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
     std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| std::fs::metadata(path).is_ok_and(|status| status.is_file() && status.mode() & 0o111 != 0))
+}
+
+/// Whether a virtual environment adds to the interpreter's own packages, as its file says.
+fn sees_system_packages(file: &Path) -> bool {
+    use std::io::Read;
+    let mut text = String::new();
+    let read = std::fs::File::open(file).and_then(|file| file.take(1 << 16).read_to_string(&mut text));
+    let is_true = |line: &str| line.split_once('=').is_some_and(|(key, value)| key.trim() == "include-system-site-packages" && value.trim().eq_ignore_ascii_case("true"));
+    read.is_ok() && text.lines().any(is_true)
 }
 
 fn ask(program: &Path) -> Result<Interpreter, Unusable> {

@@ -32,6 +32,8 @@ SETTINGS = {
 }
 # A script that says one of these wants to see every view, named in it or not.
 CATALOG = re.compile(r"\bshow\b|information_schema|duckdb_|pragma|sqlite_master", re.I)
+# What begins so is a SELECT to DuckDB, yet not every version puts it into a table.
+DESCRIPTION = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:show|desc|describe|summarize|pragma)\b", re.I | re.S)
 
 
 def main(arguments):
@@ -188,7 +190,7 @@ def _run(connection, name, text):
                 if not _is(statement, "EXPLAIN"):
                     last = result
                 if statement in selects[:-1]:
-                    connection.execute("DROP TABLE " + TABLE)  # else SHOW TABLES has it
+                    connection.execute("DROP TABLE IF EXISTS " + TABLE)  # else SHOW TABLES has it
         except Exception as error:
             raise _Stopped(line + _line_within(error), error)
     return last
@@ -218,7 +220,7 @@ def _is(statement, *kinds):
 
 def _result(connection, statement):
     """Runs a statement once; its rows, or None if it has none to show."""
-    if _is(statement, "SELECT"):
+    if _is(statement, "SELECT") and not _is_about_tables(statement.query):
         # Kept in a table: a relation would be computed again to be written.
         connection.execute("CREATE OR REPLACE TEMP TABLE %s AS %s" % (TABLE, statement.query))
         return connection.table(TABLE)
@@ -227,6 +229,11 @@ def _result(connection, statement):
     if is_change and "returning" not in statement.query.lower():
         return None
     return result
+
+
+def _is_about_tables(query):
+    """Whether it would find our own table among the others, or cannot be put into one."""
+    return CATALOG.search(query) or DESCRIPTION.match(query)
 
 
 def _show(result, statement):

@@ -472,6 +472,23 @@ class Sql(Case):
     def test_variables_of_ours_are_no_tables(self):
         self.assertEqual(self.query("from views")[0], 1)
 
+    def test_our_table_is_not_among_those_listed(self):
+        for text in ("show tables", "-- what is there\nSHOW ALL TABLES", "from information_schema.tables"):
+            with self.subTest(text=text):
+                status, out, err, _ = self.query("create table mine (i int); select 1; %s; select 2" % text)
+                self.assertEqual((status, err), (0, ""))
+                self.assertIn("mine", out)
+                self.assertNotIn("stockade", out)
+                os.unlink(os.path.join(self.folder, "result.csv"))
+
+    def test_a_description_is_a_result(self):
+        for word in ("describe", "summarize"):
+            with self.subTest(word=word):
+                status, _, err, _ = self.query("create table mine (i int); %s mine" % word)
+                self.assertEqual((status, err), (0, ""))
+                self.assertIn("INTEGER", self.result())
+                os.unlink(os.path.join(self.folder, "result.csv"))
+
     def test_a_broken_file_that_is_not_used_does_no_harm(self):
         self.put("bad.parquet", "no")
         self.assertEqual(self.query("select 1")[0], 0)

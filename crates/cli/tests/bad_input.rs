@@ -1,0 +1,423 @@
+//! What is refused, and how: run.md, "Bad input". One clear message (what, why, next), the exit
+//! status, no output, and nothing left behind.
+
+mod scene;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use scene::{Scene, listing};
+use stockade_testkit::{Call, Folder, Ran, User, skipped, users};
+
+/// Runs both users' calls; each is to be refused with this status and this message.
+#[track_caller]
+fn refused(scene: &Scene, arguments: &[&str], status: i32, message: &str) {
+    for user in users() {
+        let call = scene.call(user).args(arguments);
+        let said = refusal(scene, call, status);
+        assert_eq!(said, message, "{arguments:?} as {user:?}");
+    }
+}
+
+/// The message of a call that is refused, the working folder's path replaced.
+#[track_caller]
+fn refusal(scene: &Scene, call: Call, status: i32) -> String {
+    let before = listing(scene.folder.path());
+    let (ran, state) = scene.ended(call);
+    let ran = ran.expect(status);
+    assert_eq!(ran.stdout, "");
+    assert_eq!(listing(scene.folder.path()), before, "files are left in the working folder");
+    assert_records_end(&state);
+    ran.stderr.replace(&*scene.folder.path().to_string_lossy(), "FOLDER").trim_end().to_owned()
+}
+
+/// What was intended was also closed.
+#[track_caller]
+fn assert_records_end(state: &Folder) {
+    let trail = Call::trail(state);
+    let of = |kind: &str| trail.iter().filter(|record| record["record"] == kind).count();
+    assert_eq!(of("intent"), of("outcome") + of("failed"), "{trail:?}");
+}
+
+/// A scene with a script that would print.
+fn scene() -> Scene {
+    let scene = Scene::new();
+    scene.folder.write("ok.py", "print('it ran')\n");
+    scene.folder.write("text.txt", "text\n");
+    scene.folder.write("folder/inner.txt", "inner\n");
+    scene
+}
+
+#[test]
+fn nothing_to_run_is_refused() {
+    refused(&scene(), &[], 125, "error: nothing to run\n  why:  no script, no -c CODE and no `-- PROGRAM` was given\n  next: stockade run SCRIPT, or see `stockade run --help`");
+}
+
+#[test]
+fn an_option_that_does_not_exist_is_no_script() {
+    let message = "error: there is no option `--no-such-option`\n  why:  what stands before the script is for Stockade\n  next: see `stockade run --help`; a script of such a name is `./-NAME`";
+    refused(&scene(), &["--no-such-option", "ok.py"], 125, message);
+    refused(&scene(), &["--json", "--no-such-option", "ok.py"], 125, message);
+}
+
+#[test]
+fn options_that_lack_or_exclude_something_are_refused_in_the_usual_form() {
+    for (arguments, why) in [
+        (&["-c"] as &[&str], "a value is required for '-c <CODE>' but none was supplied"),
+        (&["--limit"], "a value is required for '--limit <NAME=VALUE>' but none was supplied"),
+        (&["--apply", "ok.py"], "the following required arguments were not provided: --project <DIR>"),
+        (&["--all", "ok.py"], "the following required arguments were not provided: --project <DIR>"),
+        (&["--overwrite", "ok.py"], "the following required arguments were not provided: --out <DIR>"),
+        (&["--apply-also", ".git", "--project", ".", "ok.py"], "the following required arguments were not provided: --apply"),
+        (&["--json", "--quiet", "ok.py"], "the argument '--json' cannot be used with '--quiet'"),
+        (&["--venv", "x", "--with", "y", "ok.py"], "the argument '--venv <DIR>' cannot be used with '--with <PACKAGES>'"),
+        (&["--cgroup", "maybe", "ok.py"], "invalid value 'maybe' for '--cgroup <CGROUP>' [possible values: auto, require, off]"),
+    ] {
+        refused(&scene(), arguments, 125, &format!("error: the command line is refused\n  why:  {why}\n  next: see `stockade run --help`"));
+    }
+}
+
+#[test]
+fn an_argument_that_is_not_utf_8_is_refused() {
+    let scene = scene();
+    let strange = OsStr::from_bytes(b"a\xff");
+    let said = refusal(&scene, scene.call(User::Caller).arg("ok.py").arg(strange), 125);
+    assert_eq!(said, "error: argument `a\u{fffd}` is not valid UTF-8\n  why:  arguments are recorded as text\n  next: use a name in UTF-8");
+    let said = refusal(&scene, scene.call(User::Caller).arg("--in").arg(strange).arg("ok.py"), 125);
+    assert_eq!(said, "error: the command line is refused\n  why:  invalid UTF-8 was detected in one or more arguments\n  next: see `stockade run --help`");
+}
+
+#[test]
+fn a_missing_script_is_not_found() {
+    refused(&scene(), &["missing.py"], 127, "error: cannot read the script `missing.py`\n  why:  no such file or directory (os error 2)\n  next: look at the spelling; relative paths start at the current folder");
+}
+
+#[test]
+fn a_script_that_cannot_be_read_is_not_executable() {
+    let scene = scene();
+    let script = scene.folder.write("closed.py", "print(1)");
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0)).unwrap();
+    let said = refusal_of_ordinary(&scene, &["closed.py"], 126);
+    assert_eq!(said, "error: cannot read the script `closed.py`\n  why:  permission denied (os error 13)\n  next: look at the spelling; relative paths start at the current folder");
+}
+
+/// As a user without rights, whoever runs the tests.
+#[track_caller]
+fn refusal_of_ordinary(scene: &Scene, arguments: &[&str], status: i32) -> String {
+    refusal(scene, scene.call(User::Ordinary).args(arguments), status)
+}
+
+#[test]
+fn a_folder_is_no_script() {
+    refused(&scene(), &["folder"], 126, "error: cannot run `folder`\n  why:  it is not a regular file\n  next: name a script");
+    refused(&scene(), &["--", "./folder"], 126, "error: cannot run `./folder`\n  why:  it is a folder\n  next: name a program");
+}
+
+#[test]
+fn a_fifo_is_no_script_and_is_not_waited_for() {
+    let scene = scene();
+    rustix::fs::mknodat(rustix::fs::CWD, scene.folder.path().join("fifo.py"), rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o666), 0).unwrap();
+    refused(&scene, &["fifo.py"], 126, "error: cannot run `fifo.py`\n  why:  it is not a regular file\n  next: name a script");
+    refused(&scene, &["--in", "fifo.py", "ok.py"], 125, "error: cannot take `fifo.py`\n  why:  it is neither a file nor a folder\n  next: look at the spelling; relative paths start at the current folder");
+}
+
+#[test]
+fn a_script_of_unknown_kind_is_refused() {
+    refused(&scene(), &["text.txt"], 125, "error: cannot tell what runs `text.txt`\n  why:  its name ends in none of .py, .ipynb, .R and .sql\n  next: stockade run -- text.txt to run it as a program");
+}
+
+#[test]
+fn an_input_that_is_missing_is_named() {
+    let message = "error: cannot take `nothere`\n  why:  no such file or directory (os error 2)\n  next: look at the spelling; relative paths start at the current folder";
+    for option in ["--in", "--project", "--share", "--venv"] {
+        refused(&scene(), &[option, "nothere", "ok.py"], 125, message);
+    }
+}
+
+#[test]
+fn an_input_stays_in_the_working_folder() {
+    let next = "  next: give a relative name without `..`: --in PATH=NAME";
+    for (name, shown, why) in [
+        ("../x", "../x", "it leaves its folder"),
+        ("a/../../x", "a/../../x", "it leaves its folder"),
+        (".", ".", "it leaves its folder"),
+        ("a\nb", "a\\nb", "it has a control character or is longer than 255 bytes a component"),
+        ("\u{1b}[31m", "\\u{1b}[31m", "it has a control character or is longer than 255 bytes a component"),
+        ("", "", "it is empty"),
+    ] {
+        let given = format!("text.txt={name}");
+        refused(&scene(), &["--in", &given, "ok.py"], 125, &format!("error: `{shown}` is no name for an input\n  why:  {why}\n{next}"));
+    }
+    let said = refusal_of_ordinary(&scene(), &["--in", "text.txt=/etc/passwd", "ok.py"], 125);
+    assert!(said.starts_with("error: `/etc/passwd` is no name for an input\n  why:  ") && said.ends_with(next), "{said}");
+    let long = format!("text.txt={}", "a".repeat(256));
+    let said = refusal_of_ordinary(&scene(), &["--in", &long, "ok.py"], 125);
+    assert!(said.contains("longer than 255 bytes a component"), "{said}");
+}
+
+#[test]
+fn the_root_has_no_name_to_be_staged_under() {
+    refused(&scene(), &["--in", "/", "ok.py"], 125, "error: `/` has no name to be staged under\n  why:  it is a root, or not UTF-8\n  next: name it: --in PATH=NAME");
+}
+
+#[test]
+fn two_inputs_of_one_name_are_refused() {
+    let message = |name: &str| format!("error: the run cannot be planned\n  why:  `/job/{name}` would be staged twice\n  next: give one of them another name: --in PATH=NAME");
+    refused(&scene(), &["--in", "text.txt=a", "--in", "folder=a", "ok.py"], 125, &message("a"));
+    refused(&scene(), &["--in", "text.txt=ok.py", "ok.py"], 125, &message("ok.py"));
+    refused(&scene(), &["--in", "folder=a", "--share", "folder=a", "ok.py"], 125, &message("a"));
+}
+
+#[test]
+fn inputs_larger_than_scratch_are_refused_before_anything_starts() {
+    let scene = scene();
+    let file = std::fs::File::create(scene.folder.path().join("large")).unwrap();
+    file.set_len(3 << 20).unwrap();
+    refused(&scene, &["--limit", "scratch=1MiB", "--in", "large", "ok.py"], 125, "error: the run cannot be planned\n  why:  the files to stage are 3 MiB together, more than scratch (1 MiB)\n  next: give the folder that holds them (folders are not copied), or raise --limit scratch=SIZE");
+    refused(&scene, &["--limit", "file-size=1MiB", "--in", "large", "ok.py"], 125, "error: cannot stage `FOLDER/large`\n  why:  file too large (os error 27)\n  next: raise --limit file-size=SIZE, or give the folder that holds it (folders are not copied)");
+}
+
+#[test]
+fn an_input_that_the_caller_may_not_read_is_refused() {
+    let scene = scene();
+    let file = scene.folder.write("closed.csv", "secret");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0)).unwrap();
+    let said = refusal_of_ordinary(&scene, &["--in", "closed.csv", "ok.py"], 125);
+    assert_eq!(said, "error: cannot open `FOLDER/closed.csv`\n  why:  permission denied (os error 13)\n  next: make it readable to you, or give less");
+}
+
+#[test]
+fn a_folder_that_the_caller_may_not_enter_is_refused() {
+    let scene = scene();
+    std::fs::create_dir(scene.folder.path().join("closed")).unwrap();
+    std::fs::set_permissions(scene.folder.path().join("closed"), PermissionsExt::from_mode(0)).unwrap();
+    let said = refusal_of_ordinary(&scene, &["--project", "closed", "ok.py"], 125);
+    assert_eq!(said, "error: cannot read `FOLDER/closed`\n  why:  permission denied (os error 13)\n  next: make it readable, or give less with --in");
+}
+
+#[test]
+fn a_file_is_neither_project_nor_share() {
+    refused(&scene(), &["--project", "text.txt", "ok.py"], 125, "error: `text.txt` is no folder\n  why:  --project takes a folder of code\n  next: use --in for a file");
+    refused(&scene(), &["--share", "text.txt", "ok.py"], 125, "error: `text.txt` is no folder\n  why:  --share takes a folder\n  next: use --in for a file");
+    refused(&scene(), &["--share", "text.txt:rw", "ok.py"], 125, "error: `text.txt` is no folder\n  why:  --share takes a folder\n  next: use --in for a file");
+}
+
+#[test]
+fn folders_that_others_rely_on_are_never_shared_writable() {
+    for path in ["/", "/home", "/tmp", "/run", "/var/tmp", "/etc", "/usr/lib", "/dev/shm", "/proc"] {
+        let given = format!("{path}:rw=x");
+        refused(&scene(), &["--share", &given, "ok.py"], 125, &format!("error: `{path}` cannot be shared writable\n  why:  programs of yours or of the machine read and run what lies there\n  next: share a folder made for the purpose"));
+    }
+    let scene = scene();
+    let call = scene.call(User::Caller).env("HOME", scene.folder.path()).args(["--share", ".:rw=x", "ok.py"]);
+    assert_eq!(refusal(&scene, call, 125), "error: `FOLDER` cannot be shared writable\n  why:  programs of yours or of the machine read and run what lies there\n  next: share a folder made for the purpose");
+}
+
+#[test]
+fn a_link_does_not_hide_what_is_shared_writable() {
+    let scene = scene();
+    std::os::unix::fs::symlink("/tmp", scene.folder.path().join("innocent")).unwrap();
+    refused(&scene, &["--share", "innocent:rw", "ok.py"], 125, "error: `/tmp` cannot be shared writable\n  why:  programs of yours or of the machine read and run what lies there\n  next: share a folder made for the purpose");
+}
+
+#[test]
+fn a_writable_share_holds_no_socket_and_no_fifo() {
+    let scene = scene();
+    let deep = scene.folder.path().join("folder/deep");
+    std::fs::create_dir(&deep).unwrap();
+    let message = |name: &str| format!("error: `FOLDER/folder` cannot be shared writable\n  why:  it holds `FOLDER/folder/deep/{name}`, a socket, FIFO or device, through which code could speak to the host\n  next: remove it, or share read-only");
+    let _listener = std::os::unix::net::UnixListener::bind(deep.join("socket")).unwrap();
+    refused(&scene, &["--share", "folder:rw", "ok.py"], 125, &message("socket"));
+    std::fs::remove_file(deep.join("socket")).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, deep.join("fifo"), rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o666), 0).unwrap();
+    refused(&scene, &["--share", "folder:rw", "ok.py"], 125, &message("fifo"));
+}
+
+#[test]
+fn limits_and_layers_are_called_by_their_names() {
+    let limits = "time, cpu-time, memory, processes, open-files, scratch, scratch-files, file-size, output, output-files, output-depth, streams, cpus";
+    refused(&scene(), &["--limit", "nope=1", "ok.py"], 125, &format!("error: there is no limit `nope`\n  why:  the limits are {limits}\n  next: use one of them"));
+    for (given, value, why) in [
+        ("memory=much", "much", "memory takes a size such as 512MiB or 2GiB"),
+        ("memory", "", "memory takes a size such as 512MiB or 2GiB"),
+        ("memory=-1", "-1", "memory takes a size such as 512MiB or 2GiB"),
+        ("memory=0", "0", "memory takes a size such as 512MiB or 2GiB"),
+        ("time=5 parsecs", "5 parsecs", "time takes a time such as 500ms, 90s, 10m or 2h"),
+        ("processes=1.5", "1.5", "processes takes a whole number above zero"),
+        ("cpus=many", "many", "cpus takes a number of CPUs such as 0.5 or 2"),
+    ] {
+        let name = given.split('=').next().unwrap();
+        refused(&scene(), &["--limit", given, "ok.py"], 125, &format!("error: `{value}` is no value of a limit\n  why:  {why}\n  next: --limit {name}=VALUE"));
+    }
+    refused(&scene(), &["--limit", "processes=99999999", "ok.py"], 125, "error: the run is not permitted\n  why:  limit `processes` of 99999999 is more than policy `offline` permits (1048576)\n  next: ask for at most 1048576");
+    let said = refusal_of_ordinary(&scene(), &["--require", "seccomp,nope", "ok.py"], 125);
+    assert!(said.starts_with("error: there is no layer `nope`\n  why:  the layers are namespaces, user, mount, pid, network,") && said.ends_with("\n  next: use one of them"), "{said}");
+}
+
+#[test]
+fn a_layer_that_cannot_be_had_refuses_the_run() {
+    refused(&scene(), &["--require", "cgroup", "--cgroup", "off", "ok.py"], 125, "error: this machine cannot give what the run requires: cgroup\n  why:  each is required by the policy or by --require\n  next: run `stockade doctor`");
+}
+
+#[test]
+fn a_script_with_a_malformed_block_is_refused() {
+    let scene = scene();
+    for (name, block, why) in [
+        ("open.py", "# dependencies = [\n# ///\n", "unclosed array, expected `]`"),
+        ("endless.py", "# dependencies = []\n", "it has no end"),
+        ("strange.py", "# dependency = ['six']\n# ///\n", "`dependency` is not a key of the block, or not of its type"),
+    ] {
+        scene.folder.write(name, format!("# /// script\n{block}print(1)\n"));
+        for user in users() {
+            let said = refusal(&scene, scene.call(user).arg(name), 125);
+            assert!(said.starts_with(&format!("error: the `# /// script` block of `{name}` is refused\n  why:  {why}\n  next: ")), "{said}");
+        }
+    }
+}
+
+#[test]
+fn requirements_choose_no_source_of_packages() {
+    let scene = scene();
+    for (line, why) in [
+        ("--index-url https://index.invalid/simple", "a requirement file may not choose where packages come from"),
+        ("--extra-index-url https://index.invalid/simple", "a requirement file may not choose where packages come from"),
+        ("-e .", "an editable install runs code of the project while it builds"),
+        ("six @ https://files.invalid/six.whl", "packages come from the package index of this machine only, never from a URL of a requirement"),
+    ] {
+        scene.folder.write("requirements.txt", format!("{line}\n"));
+        refused_for(&scene, &["--requirements", "requirements.txt", "ok.py"], line, why);
+    }
+    let said = refusal_of_ordinary(&scene, &["-r", "nothere.txt", "ok.py"], 125);
+    assert!(said.starts_with("error: cannot read the requirement file `nothere.txt`\n  why:  ") && said.contains("\n  next: check the path"), "{said}");
+    let said = refusal_of_ordinary(&scene, &["--with", "six @ https://files.invalid/six.whl", "ok.py"], 125);
+    assert!(said.contains("never from a URL") && said.contains("\n  next: "), "{said}");
+}
+
+#[track_caller]
+fn refused_for(scene: &Scene, arguments: &[&str], line: &str, why: &str) {
+    for user in users() {
+        let said = refusal(scene, scene.call(user).args(arguments), 125);
+        assert!(said.starts_with(&format!("error: `./requirements.txt`, line 1: requirement `{line}` is refused\n  why:  {why}\n  next: ")), "{said}");
+    }
+}
+
+#[test]
+fn a_package_that_nobody_has_is_named() {
+    let scene = scene();
+    let name = "a-package-that-nobody-ever-published";
+    let said = refusal(&scene, scene.call(User::Caller).args(["--quiet", "--with", name, "ok.py"]), 125);
+    if !said.starts_with("error: no set of packages") {
+        skipped("a package that nobody has", &format!("no package index can be asked: {said}"));
+        return;
+    }
+    assert!(said.contains(name) && said.contains("\n  next: "), "{said}");
+}
+
+#[test]
+fn what_is_no_virtual_environment_and_no_interpreter_is_refused() {
+    refused(&scene(), &["--venv", "folder", "ok.py"], 125, "error: `folder` is no virtual environment\n  why:  it has no pyvenv.cfg\n  next: name the folder that holds bin/ and lib/; for a conda environment use --python DIR/bin/python");
+    refused(&scene(), &["--python", "nothere", "ok.py"], 125, "error: there is no Python interpreter `nothere`\n  why:  it was looked for in PATH, or by its path\n  next: install Python 3, or name one with --python PROGRAM");
+    refused(&scene(), &["--python", "/bin/true", "ok.py"], 125, "error: the Python interpreter `/bin/true` cannot be used\n  why:  it is no Python 3 that answers\n  next: name another one with --python PROGRAM");
+    let said = refusal_of_ordinary(&scene(), &["--python", "./text.txt", "ok.py"], 125);
+    assert!(said.starts_with("error: the Python interpreter `./text.txt` cannot be used\n  why:  ") && said.ends_with("\n  next: name another one with --python PROGRAM"), "{said}");
+}
+
+#[test]
+fn outputs_that_could_not_be_kept_stop_the_run_before_it_starts() {
+    refused(&scene(), &["--out", "text.txt", "ok.py"], 125, "error: cannot write outputs to `text.txt`\n  why:  not a directory (os error 20)\n  next: name a folder you may write to");
+    refused(&scene(), &["--out", "text.txt/deep", "ok.py"], 125, "error: cannot write outputs to `text.txt/deep`\n  why:  not a directory (os error 20)\n  next: name a folder you may write to");
+    let scene = scene();
+    std::fs::set_permissions(scene.folder.path().join("folder"), PermissionsExt::from_mode(0o555)).unwrap();
+    for out in ["folder", "folder/new/deep"] {
+        let said = refusal_of_ordinary(&scene, &["--out", out, "ok.py"], 125);
+        assert_eq!(said, format!("error: cannot write outputs to `{out}`\n  why:  permission denied (os error 13)\n  next: name a folder you may write to"));
+    }
+}
+
+#[test]
+fn a_variable_is_well_formed_and_set() {
+    refused(&scene(), &["--env", "SURELY_NOT_SET", "ok.py"], 125, "error: variable `SURELY_NOT_SET` is not set here\n  why:  --env NAME passes the caller's own value on\n  next: --env SURELY_NOT_SET=VALUE");
+    for name in ["1A", "A B", "A\u{1b}"] {
+        let said = refusal_of_ordinary(&scene(), &["--env", &format!("{name}=x"), "ok.py"], 125);
+        assert!(said.starts_with("error: the run cannot be planned\n  why:  `") && said.ends_with("` is no name of a variable\n  next: use letters, digits and underscores"), "{said}");
+        assert!(!said.contains('\u{1b}'), "{said}");
+    }
+}
+
+#[test]
+fn without_a_record_there_is_no_run() {
+    for user in users() {
+        for state in ["/proc/nothing", "FILE/below"] {
+            let scene = scene();
+            let state = state.replace("FILE", &scene.folder.path().join("text.txt").to_string_lossy());
+            let call = scene.call(user).env("STOCKADE_STATE_DIR", &state).arg("ok.py");
+            let said = refusal(&scene, call, 125);
+            let shown = state.replace(&*scene.folder.path().to_string_lossy(), "FOLDER");
+            assert!(said.starts_with(&format!("error: cannot write the audit record to `{shown}/audit.jsonl`\n  why:  ")), "{said}");
+            assert!(said.ends_with("; a run without a record is not made\n  next: free space or make it writable, or set STOCKADE_STATE_DIR to another folder"), "{said}");
+        }
+    }
+}
+
+/// What is reported of a run that ended, its numbers taken out.
+fn ended(ran: &Ran) -> (String, String) {
+    let mut lines = ran.stderr.lines();
+    let first = lines.next().unwrap_or_default().split(" · ").next().unwrap_or_default().to_owned();
+    (first, ran.stderr.lines().find(|line| line.starts_with("  next: ")).unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_program_that_is_not_there_is_127_and_one_that_is_none_is_126() {
+    for user in users() {
+        let scene = scene();
+        for program in ["surely-no-program", "/usr/bin/surely-no-program", "./nothere"] {
+            let ran = scene.run(user, &["--", program]).expect(127);
+            assert_eq!(ended(&ran), ("stockade: program not found".to_owned(), "  next: name a program of the machine or of an environment, or a file of yours by a path with a slash".to_owned()));
+        }
+        let ran = scene.run(user, &["--", "./text.txt"]).expect(126);
+        assert_eq!(ended(&ran), ("stockade: program cannot be executed".to_owned(), "  next: make it executable, or name what runs it: -- PROGRAM FILE".to_owned()));
+    }
+}
+
+#[test]
+fn the_status_says_what_ended_the_code() {
+    for user in users() {
+        let scene = scene();
+        for (arguments, status, first) in [
+            (&["--", "sh", "-c", "exit 7"] as &[&str], 7, "stockade: the code failed with status 7"),
+            (&["--", "sh", "-c", "kill -9 $$"], 137, "stockade: signal 9 ended the code"),
+            (&["--", "sh", "-c", "kill -TERM $$"], 143, "stockade: signal 15 ended the code"),
+            (&["--limit", "time=200ms", "--", "sleep", "60"], 124, "stockade: limit `time` reached"),
+            (&["--limit", "cpu-time=200ms", "--", "sh", "-c", "while :; do :; done"], 125, "stockade: limit `cpu-time` reached"),
+            (&["--limit", "streams=4KiB", "--", "sh", "-c", "while :; do echo much; done"], 125, "stockade: limit `streams` reached"),
+            (&["--limit", "file-size=4KiB", "--", "sh", "-c", "exec dd if=/dev/zero of=big bs=64k count=1"], 125, "stockade: limit `file-size` reached"),
+        ] {
+            let ran = scene.run(user, arguments).expect(status);
+            let report = ran.stderr.lines().find(|line| line.starts_with("stockade: ")).unwrap_or_default();
+            assert!(report.starts_with(first), "{arguments:?} as {user:?}: {}", ran.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_limit_that_ended_the_run_is_named_with_its_flag() {
+    for user in users() {
+        let scene = scene();
+        let ran = scene.run(user, &["--limit", "time=200ms", "--", "sleep", "60"]).expect(124);
+        assert_eq!(ended(&ran).1, "  next: --limit time=MORE");
+    }
+}
+
+#[test]
+fn nothing_is_written_where_the_command_is_called() {
+    for user in users() {
+        let scene = scene();
+        let before = listing(scene.folder.path());
+        let ran = scene.run(user, &["ok.py"]).expect(0);
+        assert_eq!(ran.stdout, "it ran\n");
+        assert_eq!(listing(scene.folder.path()), before);
+        assert!(!Path::new("/.stockade").exists());
+    }
+}

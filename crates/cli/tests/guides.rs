@@ -1,0 +1,286 @@
+//! Any example that can run, is run: the commands of `docs/start.md` and `docs/guides/`, in order.
+//!
+//! What a page has to say so that it can be run:
+//! - a block ```` ```LANGUAGE file=NAME ```` is a file, made in the page's own folder;
+//! - in a ```` ```console ```` block, a line `$ COMMAND` is run by a shell in that folder, with the built
+//!   `stockade` first in `PATH`; `# exits N` at its end is the status that is expected instead of 0;
+//! - the lines after it are all it prints, standard output first; a line `...` stands for any lines, and
+//!   `...` within a line for any text. A block may also end with `...`: numbers and layers vary.
+//!
+//! The tables of `docs/reference/` are held against the code, and links against the tree.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use stockade_core::layer::{Layer, Layers};
+use stockade_core::limits::{Limit, Limits};
+use stockade_core::policy::REQUIRED;
+use stockade_testkit::{Folder, Ran, User, call};
+
+const STOCKADE: &str = env!("CARGO_BIN_EXE_stockade");
+const ANYTHING: &str = "...";
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(page: &str) -> String {
+    std::fs::read_to_string(top().join(page)).unwrap_or_else(|error| panic!("{page}: {error}"))
+}
+
+/// One fenced block of a page.
+#[derive(Debug)]
+struct Block {
+    line: usize,
+    about: String,
+    lines: Vec<String>,
+}
+
+fn blocks(text: &str) -> Vec<Block> {
+    let mut found: Vec<Block> = Vec::new();
+    let mut inside = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        match (line.strip_prefix("```"), inside) {
+            (Some(about), false) => {
+                found.push(Block { line: number, about: about.to_owned(), lines: Vec::new() });
+                inside = true;
+            }
+            (Some(_), true) => inside = false,
+            (None, true) => found.last_mut().unwrap().lines.push(line.to_owned()),
+            (None, false) => {}
+        }
+    }
+    found
+}
+
+/// A command of a page, what it is to print and how it is to end.
+#[derive(Debug)]
+struct Example {
+    line: usize,
+    command: String,
+    status: i32,
+    shown: Vec<String>,
+}
+
+fn examples(block: &Block) -> Vec<Example> {
+    let mut found: Vec<Example> = Vec::new();
+    for (number, line) in (block.line + 1..).zip(&block.lines) {
+        if let Some(command) = line.strip_prefix("$ ") {
+            let (command, status) = command.split_once("# exits ").unwrap_or((command, "0"));
+            let status = status.trim().parse().unwrap_or_else(|_| panic!("line {number}: `# exits` takes a number"));
+            found.push(Example { line: number, command: command.trim().to_owned(), status, shown: Vec::new() });
+        } else {
+            let example = found.last_mut().unwrap_or_else(|| panic!("line {number}: output before any command"));
+            example.shown.push(line.to_owned());
+        }
+    }
+    found
+}
+
+/// Whether a line is the one that is shown; `...` in it stands for any text.
+fn is_line(shown: &str, line: &str) -> bool {
+    let (shown, line) = (shown.trim_end(), line.trim_end());
+    match shown.split_once(ANYTHING) {
+        None => shown == line,
+        Some((before, after)) => line.strip_prefix(before).is_some_and(|rest| {
+            rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| is_line(after, &rest[at..]))
+        }),
+    }
+}
+
+/// Whether lines are those that are shown; a line `...` stands for any of them.
+fn are_lines(shown: &[String], lines: &[&str]) -> bool {
+    match shown.split_first() {
+        None => lines.is_empty(),
+        Some((first, rest)) if first.trim() == ANYTHING => (0..=lines.len()).any(|skipped| are_lines(rest, &lines[skipped..])),
+        Some((first, rest)) => {
+            lines.split_first().is_some_and(|(line, more)| is_line(first, line) && are_lines(rest, more))
+        }
+    }
+}
+
+/// Runs a page from its top to its end.
+fn page(page: &str) {
+    let folder = Folder::new();
+    let programs = Folder::new();
+    std::os::unix::fs::symlink(STOCKADE, programs.path().join("stockade")).unwrap();
+    let path = format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap_or_default());
+    let mut ran = 0;
+    for block in blocks(&read(page)) {
+        if let Some((_, name)) = block.about.split_once("file=") {
+            folder.write(name.trim(), block.lines.join("\n") + "\n");
+        } else if block.about == "console" {
+            for example in examples(&block) {
+                run(page, &folder, &path, &example);
+                ran += 1;
+            }
+        }
+    }
+    assert!(ran > 0, "{page} shows no command");
+}
+
+fn run(page: &str, folder: &Folder, path: &str, example: &Example) {
+    let shell = call("sh", User::Caller).within(folder.path()).env("PATH", path);
+    let Ran { status, stdout, stderr } = shell.args(["-c", &example.command]).run();
+    let said = format!("{stdout}{stderr}");
+    let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+    let shown: Vec<String> = example.shown.iter().filter(|line| !line.trim().is_empty()).cloned().collect();
+    let place = format!("{page}:{}: $ {}", example.line, example.command);
+    assert_eq!(status, example.status, "{place}\n{said}");
+    assert!(are_lines(&shown, &lines), "{place}\nshown:\n{}\nprinted:\n{said}", shown.join("\n"));
+}
+
+macro_rules! pages {
+    ($($name:ident: $page:literal,)*) => {
+        $(#[test]
+        fn $name() {
+            page($page);
+        })*
+
+        const PAGES: &[&str] = &[$($page),*];
+    };
+}
+
+pages! {
+    start: "docs/start.md",
+    files: "docs/guides/files.md",
+    packages: "docs/guides/packages.md",
+    notebooks_r_sql: "docs/guides/notebooks-r-sql.md",
+    limits: "docs/guides/limits.md",
+    reports: "docs/guides/reports.md",
+    ci: "docs/guides/ci.md",
+    where_namespaces_are_blocked: "docs/guides/where-namespaces-are-blocked.md",
+}
+
+#[test]
+fn every_guide_is_run() {
+    let guides: BTreeSet<String> = std::fs::read_dir(top().join("docs/guides"))
+        .unwrap()
+        .flatten()
+        .map(|entry| format!("docs/guides/{}", entry.file_name().to_string_lossy()))
+        .collect();
+    let known: BTreeSet<String> =
+        PAGES.iter().filter(|page| page.starts_with("docs/guides/")).map(ToString::to_string).collect();
+    assert_eq!(guides, known);
+}
+
+/// The cells of every table row of a page, code marks taken off the first cell.
+fn rows(page: &str) -> Vec<Vec<String>> {
+    read(page)
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>())
+        .filter(|cells| !cells.iter().all(|cell| cell.chars().all(|one| one == '-' || one == ' ')))
+        .collect()
+}
+
+/// The row whose first cell is `name` in code marks.
+fn row(page: &str, name: &str) -> Vec<String> {
+    let wanted = format!("`{name}`");
+    rows(page).into_iter().find(|cells| cells[0] == wanted).unwrap_or_else(|| panic!("{page} lacks {wanted}"))
+}
+
+/// Rows of a page whose first cell is in code marks.
+fn named_rows(page: &str) -> usize {
+    rows(page).iter().filter(|cells| cells[0].starts_with('`')).count()
+}
+
+#[test]
+fn the_reference_of_limits_is_that_of_the_code() {
+    const PAGE: &str = "docs/reference/limits.md";
+    for limit in Limit::ALL {
+        let default = limit.show(Limits::default().of(limit));
+        assert_eq!(row(PAGE, limit.name())[1], default, "default of `{limit}`");
+    }
+    assert_eq!(named_rows(PAGE), Limit::ALL.len());
+}
+
+#[test]
+fn the_reference_of_layers_is_that_of_the_code() {
+    const PAGE: &str = "docs/reference/layers.md";
+    for layer in Layer::ALL {
+        let row = row(PAGE, layer.name());
+        assert_eq!(row[1], layer.purpose(), "purpose of `{layer}`");
+        assert_eq!(row[2], if REQUIRED.has(layer) { "always" } else { "with `--require`" }, "need of `{layer}`");
+    }
+    assert_eq!(named_rows(PAGE), Layer::ALL.len());
+    assert!(Layers::parse("namespaces").is_some() && read(PAGE).contains("`namespaces`"));
+}
+
+#[test]
+fn the_reference_of_exit_statuses_is_that_of_the_code() {
+    use stockade_core::outcome::Cause;
+    const PAGE: &str = "docs/reference/exit-statuses.md";
+    for cause in [
+        Cause::Limit { limit: Limit::Time },
+        Cause::Limit { limit: Limit::Memory },
+        Cause::NotExecutable,
+        Cause::NotFound,
+        Cause::Cancelled,
+    ] {
+        row(PAGE, &cause.exit_status().to_string());
+    }
+    assert_eq!(Cause::Signalled { signal: 9 }.exit_status(), 137, "128+n as the page says");
+}
+
+#[test]
+fn the_reference_of_variables_is_what_code_sees() {
+    const PAGE: &str = "docs/reference/variables.md";
+    let seen = |arguments: &[&str]| -> BTreeSet<String> {
+        let plan = call(STOCKADE, User::Caller).arg("plan").args(arguments).run().expect(0).stdout;
+        let vars = plan.lines().filter_map(|line| line.strip_prefix("var"));
+        vars.map(|line| line.trim().split('=').next().unwrap().to_owned()).collect()
+    };
+    for name in seen(&["--", "true"]).union(&seen(&["-c", "1"])) {
+        row(PAGE, name);
+    }
+}
+
+#[test]
+fn the_guide_of_reports_names_every_field() {
+    let ran = call(STOCKADE, User::Caller).args(["run", "--json", "-c", "1"]).run().expect(0);
+    for name in ran.report().as_object().unwrap().keys() {
+        row("docs/guides/reports.md", name);
+    }
+}
+
+fn pages_below(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            pages_below(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "md") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let mut pages = Vec::new();
+    for folder in ["docs", "profiles", "examples"] {
+        pages_below(&top().join(folder), &mut pages);
+    }
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"] {
+        pages.push(top().join(page));
+    }
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://")) {
+            let file = target.split('#').next().unwrap();
+            let there = file.is_empty() || page.parent().unwrap().join(file).exists();
+            assert!(there, "{}: the link to {target} leads nowhere", page.display());
+        }
+    }
+}
+
+#[test]
+fn a_line_that_is_shown_is_matched_whole() {
+    assert!(is_line("a ... c", "a b b c") && is_line("...", "anything") && is_line("a", "a"));
+    assert!(!is_line("a", "ab") && !is_line("a ... c", "a b") && !is_line("b...", "ab"));
+    let shown = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+    assert!(are_lines(&shown(&["a", "...", "c"]), &["a", "b", "b", "c"]));
+    assert!(!are_lines(&shown(&["a", "c"]), &["a", "b", "c"]));
+    assert!(!are_lines(&shown(&["a"]), &[]));
+}

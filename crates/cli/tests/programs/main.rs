@@ -1,0 +1,14 @@
+//! Ordinary analytics code, unchanged, inside the walls: "too tight to import pandas is as much a
+//! defect as too loose" (run.md).
+//!
+//! Every test also holds that honest code has nothing denied.
+
+mod figures;
+mod notebooks;
+mod packages;
+mod python_stdlib;
+mod r;
+mod same;
+mod sql;
+mod support;
+mod unpackaged;

@@ -1,0 +1,288 @@
+//! What a run says of itself: run.md, "The result".
+
+mod scene;
+
+use scene::{Scene, listing};
+use serde_json::Value;
+use stockade_testkit::{Call, Ran, User, call, users};
+
+const STOCKADE: &str = env!("CARGO_BIN_EXE_stockade");
+
+/// The layers every run here has, whatever bounds its memory.
+const ALWAYS: [&str; 14] =
+    ["user", "mount", "pid", "network", "ipc", "uts", "root", "throw-away-user", "no-new-privileges", "no-capabilities", "seccomp", "landlock", "rlimits", "scratch"];
+
+fn python(scene: &Scene, user: User, options: &[&str], code: &str) -> Ran {
+    let mut arguments = options.to_vec();
+    arguments.extend(["-c", code]);
+    scene.run(user, &arguments)
+}
+
+fn enforced(report: &Value) -> Vec<&str> {
+    report["enforced"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
+}
+
+#[test]
+fn the_document_has_these_parts_and_no_others() {
+    for user in users() {
+        let report = python(&Scene::new(), user, &["--json"], "print(1)").expect(0).report();
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let sorted = |mut keys: Vec<String>| {
+            keys.sort();
+            keys.join(" ")
+        };
+        assert_eq!(sorted(keys(&report)), "accounting cause denials enforced environment hints notes outputs processes_left run usage");
+        assert_eq!(sorted(keys(&report["usage"])), "bytes_in bytes_out cpu_ms memory_peak_bytes stream_bytes wall_ms");
+        assert_eq!(sorted(keys(&report["outputs"])), "applied bytes files folder left_out left_out_more removed");
+        assert_eq!(report["environment"], "none");
+        assert_eq!(report["run"].as_str().unwrap().len(), 16);
+    }
+}
+
+#[test]
+fn the_cause_decides_where_the_status_is_ambiguous() {
+    for user in users() {
+        let scene = Scene::new();
+        for (arguments, status, cause) in [
+            (&["--", "true"] as &[&str], 0, r#"{"kind":"exited","status":0}"#),
+            (&["--", "sh", "-c", "exit 124"], 124, r#"{"kind":"exited","status":124}"#),
+            (&["--", "sh", "-c", "exit 125"], 125, r#"{"kind":"exited","status":125}"#),
+            (&["--", "sh", "-c", "exit 127"], 127, r#"{"kind":"exited","status":127}"#),
+            (&["--", "sh", "-c", "exit 137"], 137, r#"{"kind":"exited","status":137}"#),
+            (&["--", "sh", "-c", "kill -9 $$"], 137, r#"{"kind":"signalled","signal":9}"#),
+            (&["--limit", "time=200ms", "--", "sleep", "60"], 124, r#"{"kind":"limit","limit":"time"}"#),
+            (&["--limit", "streams=1KiB", "--", "sh", "-c", "while :; do echo much; done"], 125, r#"{"kind":"limit","limit":"streams"}"#),
+            (&["--", "surely-no-program"], 127, r#"{"kind":"not-found"}"#),
+            (&["--", "/usr"], 126, r#"{"kind":"not-executable"}"#),
+        ] {
+            let mut all = vec!["--json"];
+            all.extend(arguments);
+            let ran = scene.run(user, &all).expect(status);
+            assert_eq!(ran.report()["cause"].to_string(), serde_json::from_str::<Value>(cause).unwrap().to_string(), "{arguments:?} as {user:?}");
+        }
+    }
+}
+
+#[test]
+fn the_numbers_are_those_of_the_code() {
+    for user in users() {
+        for cgroup in ["auto", "off"] {
+            let scene = Scene::new();
+            scene.folder.write("data.bin", vec![0; 12_345]);
+            let code = "import time\nb = bytearray(200 << 20)\nfor at in range(0, len(b), 4096): b[at] = 1\nt = time.process_time()\nwhile time.process_time() - t < 0.3: pass\nopen('out.bin', 'wb').write(b'x' * 1000)\nprint('y' * 99)\ntime.sleep(0.2)";
+            let ran = python(&scene, user, &["--json", "--cgroup", cgroup, "--in", "data.bin", "--out", "out"], code).expect(0);
+            let report = ran.report();
+            let usage = |name: &str| report["usage"][name].as_u64().unwrap();
+            assert!((500..60_000).contains(&usage("wall_ms")), "{report}");
+            assert!((300..30_000).contains(&usage("cpu_ms")), "{report}");
+            assert!((200 << 20..400 << 20).contains(&usage("memory_peak_bytes")), "{report}");
+            assert_eq!((usage("bytes_in"), usage("bytes_out"), usage("stream_bytes")), (12_345, 1_000, 100));
+        }
+    }
+}
+
+#[test]
+fn the_layers_are_those_in_force_and_sampling_is_never_called_a_wall() {
+    for user in users() {
+        let with = |options: &[&str]| python(&Scene::new(), user, options, "pass").expect(0).report();
+        let report = with(&["--json", "--cgroup", "off"]);
+        for layer in ALWAYS {
+            assert!(enforced(&report).contains(&layer), "{layer} is missing: {report}");
+        }
+        assert!(enforced(&report).contains(&"watchdog") && !enforced(&report).contains(&"cgroup"), "{report}");
+        assert_eq!(report["accounting"], "watchdog");
+        let report = with(&["--json"]);
+        let has_cgroup = enforced(&report).contains(&"cgroup");
+        assert_eq!(report["accounting"] != "watchdog", has_cgroup);
+        assert_eq!(enforced(&report).contains(&"watchdog"), !has_cgroup);
+        assert_eq!(report["notes"].as_array().unwrap().is_empty(), has_cgroup, "without a cgroup the report says why: {report}");
+    }
+}
+
+#[test]
+fn a_name_that_was_asked_for_is_told_with_what_to_do() {
+    for user in users() {
+        let scene = Scene::new();
+        let code = "import socket\nfor name in ('api.example.com', 'api.example.com', 'other.example.com'):\n    try: socket.getaddrinfo(name, 80)\n    except OSError: pass";
+        let report = python(&scene, user, &["--json"], code).expect(0).report();
+        let names: Vec<&str> = report["denials"].as_array().unwrap().iter().filter(|denial| denial["kind"] == "name").map(|denial| denial["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["api.example.com", "other.example.com"]);
+        let ran = python(&scene, user, &[], code).expect(0);
+        assert!(ran.stderr.contains("\n  denied: network to api.example.com (no network was granted)\n    next: "), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn refused_addresses_system_calls_and_full_scratch_are_told() {
+    for user in users() {
+        let scene = Scene::new();
+        let code = "import socket, ctypes\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nfor n in range(3):\n    try: s.sendto(b'x', ('192.0.2.1', 9))\n    except OSError: pass\nlibc = ctypes.CDLL(None, use_errno=True)\nprint(libc.ptrace(16, 1, 0, 0), ctypes.get_errno())\ntry: open('/tmp/full', 'wb').write(b'x' * (3 << 20))\nexcept OSError as e: print(e.errno)";
+        let ran = python(&scene, user, &["--json", "--limit", "scratch=1MiB"], code).expect(0);
+        assert_eq!(ran.stdout, "-1 1\n28\n");
+        let report = ran.report();
+        let has = |kind: &str| report["denials"].as_array().unwrap().iter().any(|denial| denial["kind"] == kind);
+        assert!(has("addresses") && has("system-call") && has("full"), "{report}");
+        assert!(report["denials"].as_array().unwrap().iter().any(|denial| denial["name"] == "ptrace"), "{report}");
+    }
+}
+
+#[test]
+fn processes_that_outlive_the_code_are_ended_and_counted() {
+    for user in users() {
+        let scene = Scene::new();
+        let ran = scene.run(user, &["--json", "--", "sh", "-c", "sleep 600 & (setsid sleep 600 &) ; echo done"]).expect(0);
+        assert_eq!(ran.stdout, "done\n");
+        assert_eq!(ran.report()["processes_left"], 2);
+        let ran = scene.run(user, &["--", "sh", "-c", "sleep 600 & :"]).expect(0);
+        assert!(ran.stderr.contains("\n  ended with the code: 1 process still running"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn people_read_one_line_of_numbers_and_one_of_layers() {
+    for user in users() {
+        let ran = python(&Scene::new(), user, &[], "print('hello')").expect(0);
+        assert_eq!(ran.stdout, "hello\n");
+        let mut lines = ran.stderr.lines();
+        let first = lines.next().unwrap();
+        assert!(first.starts_with("stockade: done · ") && first.contains(" · cpu ") && first.contains(" · memory "), "{first}");
+        assert!(lines.next().unwrap().starts_with("  layers: user mount pid network "), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_quiet_run_that_went_well_says_nothing_of_itself() {
+    for user in users() {
+        let scene = Scene::new();
+        let ran = python(&scene, user, &["--quiet"], "import sys; print('out'); print('err', file=sys.stderr)").expect(0);
+        assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("out\n", "err\n"));
+        let ran = python(&scene, user, &["--quiet"], "raise SystemExit(4)").expect(4);
+        assert!(ran.stderr.starts_with("stockade: the code failed with status 4 · "), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_quiet_run_still_says_what_was_refused() {
+    for user in users() {
+        let ran = python(&Scene::new(), user, &["--quiet"], "import socket\ntry: socket.getaddrinfo('api.example.com', 80)\nexcept OSError: pass").expect(0);
+        assert!(ran.stderr.contains("denied: network to api.example.com"), "`--quiet` prints no report unless something was refused: {:?}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_module_that_lies_beside_the_script_is_explained() {
+    for user in users() {
+        let scene = Scene::new();
+        scene.folder.write("code/main.py", "import utils\n");
+        scene.folder.write("code/utils.py", "");
+        scene.folder.write("code/main2.py", "import package.part\n");
+        scene.folder.write("code/package/part.py", "");
+        scene.folder.write("code/main3.py", "import surely_no_such_package\n");
+        let hint = |script: &str| scene.run(user, &["--json", script]).expect(1).report()["hints"].to_string();
+        assert_eq!(hint("code/main.py"), r#"["no module named utils: utils.py lies beside the script but was not given\n    next: --project code or --in code/utils.py"]"#);
+        assert_eq!(hint("code/main2.py"), r#"["no module named package: a folder package lies beside the script but was not given\n    next: --project code or --in code/package"]"#);
+        assert!(hint("code/main3.py").contains("next: --with PACKAGE"));
+    }
+}
+
+#[test]
+fn a_file_that_exists_only_outside_is_explained() {
+    for user in users() {
+        let scene = Scene::new();
+        scene.folder.write("data.csv", "a");
+        scene.folder.write("sub/data.csv", "a");
+        let absolute = scene.folder.path().join("data.csv").to_string_lossy().into_owned();
+        for (asked, next) in [("data.csv", "--in data.csv"), ("sub/data.csv", "--in sub/data.csv=sub/data.csv"), (&absolute, "and read it by its name, `data.csv`")] {
+            scene.folder.write("main.py", format!("open({asked:?})\n"));
+            let ran = scene.run(user, &["main.py"]).expect(1);
+            assert!(ran.stderr.contains(&format!("\n  hint: no such file inside: `{asked}` exists here but was not given\n    next: ")) && ran.stderr.contains(next), "{}", ran.stderr);
+        }
+        scene.folder.write("main.py", "open('nowhere.csv')\n");
+        assert_eq!(scene.run(user, &["--json", "main.py"]).expect(1).report()["hints"].to_string(), "[]");
+    }
+}
+
+#[test]
+fn a_proposal_grants_nothing_and_says_who_said_what() {
+    for user in users() {
+        let scene = Scene::new();
+        let code = "import socket\nfor name in ('api.example.com', 'evil\\\"}\\n[[egress]]'):\n    try: socket.getaddrinfo(name, 80)\n    except (OSError, UnicodeError): pass";
+        assert_eq!(python(&scene, user, &["--quiet", "--learn", "proposal.toml"], code).status, 0);
+        let text = scene.folder.read("proposal.toml");
+        assert!(text.lines().all(|line| line.is_empty() || line.starts_with('#')), "{text}");
+        assert!(text.contains("# evidence: network to api.example.com (no network was granted)\n# egress = [ { host = \"api.example.com\" } ]   # said by the code\n"), "{text}");
+        assert_eq!(python(&scene, user, &["--quiet", "--learn", "empty.toml"], "pass").status, 0);
+        assert!(scene.folder.read("empty.toml").ends_with("\n# Nothing was refused that can be known.\n"));
+    }
+}
+
+#[test]
+fn a_plan_is_printed_and_nothing_is_run_or_recorded() {
+    for user in users() {
+        let scene = Scene::new();
+        scene.folder.write("data.csv", "a");
+        let before = listing(scene.folder.path());
+        let arguments = ["--in", "data.csv", "--out", "out", "--limit", "memory=1GiB", "-c", "open('ran', 'w')"];
+        let (explained, state) = scene.ended(scene.call(user).arg("--explain").args(arguments));
+        let explained = explained.expect(0);
+        assert_eq!(Call::trail(&state), Vec::<Value>::new());
+        assert_eq!(listing(scene.folder.path()), before);
+        let planned = call(STOCKADE, user).within(scene.folder.path()).arg("plan").args(["--env", &mark(&explained)]).args(arguments).run().expect(0);
+        assert_eq!(stable(&planned.stdout), stable(&explained.stdout));
+        for line in ["limit     memory 1 GiB", "network   none", "streams   pipes", "mount     proc /proc", "required  network root no-new-privileges no-capabilities seccomp landlock"] {
+            assert!(explained.stdout.lines().any(|found| found == line), "{line}: {}", explained.stdout);
+        }
+        assert!(explained.stdout.contains(&format!("mount     copied {}/data.csv at /job/data.csv\n", scene.folder.path().display())), "{}", explained.stdout);
+    }
+}
+
+/// The mark that the scene gives its calls.
+fn mark(ran: &Ran) -> String {
+    ran.stdout.lines().find_map(|line| line.strip_prefix("var       MARK=")).map(|mark| format!("MARK={mark}")).unwrap()
+}
+
+/// A plan without what is made anew for each run: its id, and the throw-away user made of a process id.
+fn stable(plan: &str) -> Vec<&str> {
+    plan.lines().filter(|line| !line.starts_with("run ") && !line.starts_with("identity ")).collect()
+}
+
+#[test]
+fn help_has_examples() {
+    for (arguments, texts) in [
+        (&["--help"] as &[&str], &["Run a script", "run", "plan"] as &[&str]),
+        (&["run", "--help"], &["Examples:\n  stockade run analysis.py\n", "--in <PATH[=NAME]>", "Options of Stockade come before the script"]),
+        (&["plan", "--help"], &["Takes the same options as `stockade run`."]),
+        (&["--version"], &[env!("CARGO_PKG_VERSION")]),
+    ] {
+        let ran = call(STOCKADE, User::Caller).args(arguments).run().expect(0);
+        assert_eq!(ran.stderr, "");
+        for text in texts {
+            assert!(ran.stdout.contains(text), "{arguments:?}: {}", ran.stdout);
+        }
+    }
+}
+
+#[test]
+fn the_trail_holds_what_was_intended_and_what_became_of_it() {
+    for user in users() {
+        let scene = Scene::new();
+        scene.folder.write("main.py", "print(1)\n");
+        scene.folder.write("data.csv", "treasure");
+        let (ran, state) = scene.ended(scene.call(user).args(["--json", "--env", "TOKEN=treasure", "--in", "data.csv", "main.py"]));
+        let report = ran.expect(0).report();
+        let trail = Call::trail(&state);
+        assert_eq!(trail.iter().map(|record| record["record"].as_str().unwrap()).collect::<Vec<_>>(), ["intent", "outcome"]);
+        assert!(trail.iter().all(|record| record["run"] == report["run"]));
+        assert_eq!(trail[0]["label"], "main.py");
+        assert_eq!(trail[0]["code_digest"], digest("print(1)\n"));
+        assert!(trail[0]["principal"].as_str().unwrap().ends_with("@local"));
+        assert!(trail[0]["sources"].as_array().unwrap().iter().any(|source| source.as_str().unwrap().ends_with("/data.csv")));
+        assert_eq!(trail[1]["outcome"]["cause"], report["cause"]);
+        assert!(!format!("{trail:?}").contains("treasure"), "neither data nor variables are on record");
+    }
+}
+
+fn digest(text: &str) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use scene::Scene;
 use serde_json::Value;
-use stockade_testkit::{Call, User, users};
+use stockade_testkit::{Call, User, call, users};
+
+const STOCKADE: &str = env!("CARGO_BIN_EXE_stockade");
 
 /// More calls than any set-up makes: a loop that gets there would never end.
 const CALLS_MAX: usize = 3_000;
@@ -157,6 +159,8 @@ fn wrong(found: &Found, baseline: &Found) -> Option<String> {
 /// what runs went on without.
 fn fail_each(case: Case, side: &str) -> (usize, BTreeSet<&'static str>) {
     let scene = scene();
+    let version = call(STOCKADE, User::Caller).arg("--version").run().stdout;
+    assert!(version.contains("dangerous-test-hooks"), "another build has replaced the command under test: {version}");
     let baseline = run(&scene, case, side, 0);
     assert!(baseline.status == 0 && baseline.code_ran(), "{case:?}: {baseline:?}");
     let (next, done) = (AtomicUsize::new(1), AtomicBool::new(false));

@@ -7,6 +7,11 @@
 //! init is forked, so its removal shows in the report only. Without a pid namespace the init's
 //! kill(-1) reaches every process of its user, so that removal is tried only where root starts the
 //! run and its user is nobody else's.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests may stop at the first surprise, in what they share too"
+)]
 
 use stockade_testkit::{Call, Ran, User, call, skipped, users};
 
@@ -21,7 +26,11 @@ const ESSENTIAL: [&str; 3] = ["user", "mount", "uts"];
 
 fn without(user: User, layers: &str, flags: &[&str], code: &str) -> Call {
     let prelude = include_str!("escape/prelude.py");
-    call(STOCKADE, user).args(["run", "--json"]).args(flags).args(["-c", &format!("{prelude}\n{code}")]).env("STOCKADE_TEST_WITHOUT", layers)
+    call(STOCKADE, user)
+        .args(["run", "--json"])
+        .args(flags)
+        .args(["-c", &format!("{prelude}\n{code}")])
+        .env("STOCKADE_TEST_WITHOUT", layers)
 }
 
 fn layers(ran: &Ran) -> Vec<String> {
@@ -73,7 +82,11 @@ fn what_the_policy_requires_is_required_without_a_flag() {
         for layer in REQUIRED {
             let ran = without(user, layer, &[], "print('started')").run();
             assert_refused(&ran, layer);
-            assert!(ran.stderr.contains("cannot give what the run requires") && ran.stderr.contains(layer), "{}", ran.stderr);
+            assert!(
+                ran.stderr.contains("cannot give what the run requires") && ran.stderr.contains(layer),
+                "{}",
+                ran.stderr
+            );
         }
     }
 }
@@ -87,7 +100,10 @@ fn without_a_namespace_everything_else_is_made_of_nothing_starts() {
         }
     }
     assert_eq!(rustix::system::uname().nodename(), name.as_c_str(), "the host's name was changed");
-    assert!(!std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(".stockade"), "the host's mounts were changed");
+    assert!(
+        !std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(".stockade"),
+        "the host's mounts were changed"
+    );
 }
 
 #[test]
@@ -97,7 +113,8 @@ fn without_a_pid_namespace_nothing_starts_or_nobody_else_is_reached() {
         return;
     }
     let mut neighbour = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-    let ran = without(User::Caller, "pid", &[], &format!("attempt('signal', lambda: os.kill({}, 0))", neighbour.id())).run();
+    let ran =
+        without(User::Caller, "pid", &[], &format!("attempt('signal', lambda: os.kill({}, 0))", neighbour.id())).run();
     assert!(neighbour.try_wait().unwrap().is_none(), "a process of the caller was killed");
     neighbour.kill().unwrap();
     neighbour.wait().unwrap();
@@ -113,7 +130,10 @@ fn without_the_ipc_namespace_the_attack_on_shared_memory_notices() {
     let segment: i64 = String::from_utf8(made.stdout).unwrap().trim().parse().unwrap();
     assert!(segment >= 0);
     let look = format!("attempt('segment', lambda: raw(194 if ARM else 29, {key}, 4096, 0) >= 0)");
-    let seen: Vec<(String, String)> = users().into_iter().map(|user| (without(user, "ipc", &[], &look).run().stdout, without(user, "none", &[], &look).run().stdout)).collect();
+    let seen: Vec<(String, String)> = users()
+        .into_iter()
+        .map(|user| (without(user, "ipc", &[], &look).run().stdout, without(user, "none", &[], &look).run().stdout))
+        .collect();
     let remove = format!("import ctypes\nctypes.CDLL(None).shmctl({segment}, 0, None)");
     assert!(std::process::Command::new("python3").args(["-c", &remove]).status().unwrap().success());
     for (open, closed) in seen {
@@ -172,7 +192,8 @@ fn without_every_optional_wall_the_required_ones_still_hold() {
     let name = format!("removed-{}", std::process::id());
     let listener = {
         use std::os::linux::net::SocketAddrExt;
-        std::os::unix::net::UnixListener::bind_addr(&std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap()).unwrap()
+        std::os::unix::net::UnixListener::bind_addr(&std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap())
+            .unwrap()
     };
     listener.set_nonblocking(true).unwrap();
     let mut neighbour = std::process::Command::new("sleep").arg("300").spawn().unwrap();
@@ -196,8 +217,18 @@ attempt("limits", lambda: call("prlimit64", 1, 7, struct.pack("QQ", 0, 0), 0))
         );
         let ran = without(user, "locked-mounts,scopes,cgroup,rlimits", &[], &code).run().expect(0);
         let expected = [
-            ("abstract", "ECONNREFUSED"), ("signal", "ESRCH"), ("init", "ENOENT"), ("network", "ENETUNREACH"), ("shadow", "ENOENT"), ("usr", "EACCES"), ("mount", "EPERM"), ("remount", "EPERM"),
-            ("uncover", "EPERM"), ("unshare", "EPERM"), ("trace", "EPERM"), ("limits", "EPERM"),
+            ("abstract", "ECONNREFUSED"),
+            ("signal", "ESRCH"),
+            ("init", "ENOENT"),
+            ("network", "ENETUNREACH"),
+            ("shadow", "ENOENT"),
+            ("usr", "EACCES"),
+            ("mount", "EPERM"),
+            ("remount", "EPERM"),
+            ("uncover", "EPERM"),
+            ("unshare", "EPERM"),
+            ("trace", "EPERM"),
+            ("limits", "EPERM"),
         ];
         for (line, (what, how)) in ran.stdout.lines().zip(expected) {
             // Landlock is asked before the mount's read-only flag.

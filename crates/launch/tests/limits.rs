@@ -271,13 +271,9 @@ fn a_group_left_by_a_dead_supervisor_is_swept_and_a_living_one_is_not() {
         "{}",
         String::from_utf8_lossy(&child.stdout)
     );
-    let left = groups_named("left").len();
-    assert!(left >= 1);
+    // Another run beside this test may sweep them first; gone they must be either way.
     let swept = cgroup::sweep(&available);
-    assert_eq!(
-        (usize::try_from(swept.removed).unwrap(), swept.kept),
-        (left, 0)
-    );
+    assert_eq!(swept.kept, 0);
     assert_eq!(groups_named("left"), [""; 0]);
     assert!(!groups_named("alive").is_empty());
     group.remove().unwrap();

@@ -72,7 +72,9 @@ fn supplementary_groups_of_an_ordinary_user_have_no_name_inside() {
         return;
     }
     let folder = Folder::new();
-    let code = format!("{PRELUDE}\nsay('groups', sorted(set(os.getgroups())))\nattempt('drop', lambda: os.setgroups([]))\nattempt('back', lambda: os.setgid(4))");
+    let code = format!(
+        "{PRELUDE}\nsay('groups', sorted(set(os.getgroups())))\nattempt('drop', lambda: os.setgroups([]))\nattempt('back', lambda: os.setgid(4))"
+    );
     let start = r#"
 import os, sys
 os.setgroups([4, 27, 61235])
@@ -94,7 +96,10 @@ os.execv(sys.argv[2], sys.argv[2:])
 #[test]
 fn set_uid_programs_give_nothing() {
     let programs = ["su", "sudo", "ping", "mount", "passwd", "newgrp", "chsh", "pkexec", "fusermount3"];
-    let there: Vec<&str> = programs.into_iter().filter(|name| ["/usr/bin", "/bin"].iter().any(|folder| std::path::Path::new(folder).join(name).exists())).collect();
+    let there: Vec<&str> = programs
+        .into_iter()
+        .filter(|name| ["/usr/bin", "/bin"].iter().any(|folder| std::path::Path::new(folder).join(name).exists()))
+        .collect();
     if there.is_empty() {
         crate::support::skipped("set-uid programs", "this machine has none");
         return;
@@ -145,7 +150,9 @@ attempt("request", lambda: call("request_key", b"user", b"x", 0, -3))
         let ran = attack(user, &[], code).run().expect(0);
         assert_all(&ran, &["EPERM"]);
         assert_eq!(said(&ran).len(), 13);
-        let keys = attack(user, &[], "say('keys', repr(open('/proc/keys').read() + open('/proc/key-users').read()))").run().expect(0);
+        let keys = attack(user, &[], "say('keys', repr(open('/proc/keys').read() + open('/proc/key-users').read()))")
+            .run()
+            .expect(0);
         assert_eq!(said(&keys)["keys"], "''");
     }
 }
@@ -167,7 +174,8 @@ for name in (".env", ".git/config", "id_rsa", ".aws/credentials", "deep/server.p
 "#;
         let control = outside(&folder.path().join("project"), &code.replace("/job", "."));
         assert_eq!(said(&control)["./.env"], "done");
-        let ran = attack(user, &["--project", crate::support::text(&folder.path().join("project"))], code).run().expect(0);
+        let ran =
+            attack(user, &["--project", crate::support::text(&folder.path().join("project"))], code).run().expect(0);
         let mut told = said(&ran);
         assert_eq!(told.remove("/job/main.py").unwrap(), "there");
         assert_eq!(told.len(), 6);
@@ -181,8 +189,8 @@ for name in (".env", ".git/config", "id_rsa", ".aws/credentials", "deep/server.p
 /// Firejail's holes came from a set-uid program that obeys its caller and enters running sandboxes.
 #[test]
 fn stockade_itself_has_no_rights_to_lend_and_joins_nothing() {
-    use std::os::unix::fs::PermissionsExt;
     use crate::support::{STOCKADE, User, call};
+    use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(STOCKADE).unwrap().permissions().mode() & 0o6000, 0);
     let mut names = [0_u8; 256];
     let length = rustix::fs::listxattr(STOCKADE, &mut names).unwrap_or(0);
@@ -203,7 +211,21 @@ fn names_and_arguments_are_never_read_by_a_shell() {
         folder.write(name, "import sys; print(sys.argv[1:])");
         crate::support::give_to(user, folder.path());
         let out = "$(touch owned);touch owned";
-        let ran = call(STOCKADE, user).args(["run", "-q", "--out", out, "--env", "X=$(touch owned)", name, "--output=$(touch owned)", "; touch owned"]).within(folder.path()).run().expect(0);
+        let ran = call(STOCKADE, user)
+            .args([
+                "run",
+                "-q",
+                "--out",
+                out,
+                "--env",
+                "X=$(touch owned)",
+                name,
+                "--output=$(touch owned)",
+                "; touch owned",
+            ])
+            .within(folder.path())
+            .run()
+            .expect(0);
         assert_eq!(ran.stdout, "['--output=$(touch owned)', '; touch owned']\n");
         assert!(!folder.path().join("owned").exists());
     }

@@ -38,7 +38,9 @@ fn abstract_sockets_of_another_run_are_not_reached() {
         let name = mark("neighbour");
         let neighbour = Neighbour::start(
             user,
-            &format!("server = socket.socket(socket.AF_UNIX); server.bind('\\0{name}'); server.listen(); tcp = socket.create_server(('127.0.0.1', 5555)); udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.bind(('127.0.0.1', 5556))"),
+            &format!(
+                "server = socket.socket(socket.AF_UNIX); server.bind('\\0{name}'); server.listen(); tcp = socket.create_server(('127.0.0.1', 5555)); udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.bind(('127.0.0.1', 5556))"
+            ),
         );
         let code = format!(
             r#"
@@ -53,7 +55,10 @@ attempt("same port", lambda: socket.create_server(("127.0.0.1", 5555)).close())
 "#
         );
         let ran = attack(user, &[], &code).run().expect(0);
-        assert_said(&ran, &[("abstract", "ECONNREFUSED"), ("tcp", "ECONNREFUSED"), ("same name", "done"), ("same port", "done")]);
+        assert_said(
+            &ran,
+            &[("abstract", "ECONNREFUSED"), ("tcp", "ECONNREFUSED"), ("same name", "done"), ("same port", "done")],
+        );
         neighbour.stop();
     }
 }
@@ -84,7 +89,17 @@ attempt("dev shm", lambda: os.listdir("/dev/shm"))
 attempt("sysvipc", lambda: [len(open("/proc/sysvipc/" + name).readlines()) for name in ("shm", "msg", "sem")])
 "#;
         let ran = attack(user, &[], code).run().expect(0);
-        assert_said(&ran, &[("shm", "ENOENT"), ("msg", "ENOENT"), ("sem", "ENOENT"), ("mq", "ENOENT"), ("dev shm", "done []"), ("sysvipc", "done [1, 1, 1]")]);
+        assert_said(
+            &ran,
+            &[
+                ("shm", "ENOENT"),
+                ("msg", "ENOENT"),
+                ("sem", "ENOENT"),
+                ("mq", "ENOENT"),
+                ("dev shm", "done []"),
+                ("sysvipc", "done [1, 1, 1]"),
+            ],
+        );
         neighbour.stop();
     }
 }
@@ -95,7 +110,9 @@ fn files_and_processes_of_another_run_are_not_seen() {
         let secret = mark("secret");
         let neighbour = Neighbour::start(
             user,
-            &format!("for folder in ('/tmp', '/job', '/dev/shm', os.environ['HOME']):\n    with open(folder + '/{secret}', 'w') as one: one.write('TOP-SECRET')\nsay('pid', os.getpid())"),
+            &format!(
+                "for folder in ('/tmp', '/job', '/dev/shm', os.environ['HOME']):\n    with open(folder + '/{secret}', 'w') as one: one.write('TOP-SECRET')\nsay('pid', os.getpid())"
+            ),
         );
         let code = format!(
             r#"
@@ -133,7 +150,8 @@ fn two_runs_started_by_root_are_two_users() {
     let shared = folder.path().join("share");
     std::fs::create_dir(&shared).unwrap();
     let name = mark("uid");
-    let neighbours: Vec<Neighbour> = (0..2).map(|number| Neighbour::start(User::Caller, &format!("number = {number} # {name}"))).collect();
+    let neighbours: Vec<Neighbour> =
+        (0..2).map(|number| Neighbour::start(User::Caller, &format!("number = {number} # {name}"))).collect();
     let uids: Vec<Vec<u32>> = neighbours
         .iter()
         .map(|neighbour| {
@@ -152,7 +170,11 @@ fn two_runs_started_by_root_are_two_users() {
 }
 
 fn children(pid: u32) -> Vec<u32> {
-    std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap().split_whitespace().map(|one| one.parse().unwrap()).collect()
+    std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .unwrap()
+        .split_whitespace()
+        .map(|one| one.parse().unwrap())
+        .collect()
 }
 
 /// One run leaves nothing that a later one finds.
@@ -180,8 +202,12 @@ fn a_neighbour_cannot_be_slowed_through_keys_locks_or_watches() {
         let folder = Folder::new();
         folder.write("data/file", "x");
         let data = folder.path().join("data");
-        let neighbour_code = format!("{PRELUDE}\nimport fcntl\none = open('/job/data/file')\nattempt('lock', lambda: fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB))\nsay('ready', 'yes')\nsys.stdin.read()");
-        let (mut child, _state) = call(STOCKADE, user).args(["run", "-q", "--share", crate::support::text(&data), "-c", &neighbour_code]).start();
+        let neighbour_code = format!(
+            "{PRELUDE}\nimport fcntl\none = open('/job/data/file')\nattempt('lock', lambda: fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB))\nsay('ready', 'yes')\nsys.stdin.read()"
+        );
+        let (mut child, _state) = call(STOCKADE, user)
+            .args(["run", "-q", "--share", crate::support::text(&data), "-c", &neighbour_code])
+            .start();
         let mut told = String::new();
         {
             let mut lines = BufReader::new(child.stdout.as_mut().unwrap());
@@ -190,7 +216,13 @@ fn a_neighbour_cannot_be_slowed_through_keys_locks_or_watches() {
             }
         }
         // The lock of a file in a read-only share is on the run's own overlay, not on the host's file.
-        let ran = attack(user, &["--share", crate::support::text(&data)], "import fcntl\nattempt('lock', lambda: fcntl.flock(open('/job/data/file'), fcntl.LOCK_EX | fcntl.LOCK_NB))").run().expect(0);
+        let ran = attack(
+            user,
+            &["--share", crate::support::text(&data)],
+            "import fcntl\nattempt('lock', lambda: fcntl.flock(open('/job/data/file'), fcntl.LOCK_EX | fcntl.LOCK_NB))",
+        )
+        .run()
+        .expect(0);
         assert_eq!(said(&ran)["lock"], "done", "{}", ran.stdout);
         let file = std::fs::File::open(data.join("file")).unwrap();
         assert!(rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok());

@@ -52,7 +52,17 @@ attempt("beyond", lambda: os.fstat(900))
 "#;
         let line = format!("{}\n{code}", crate::support::PRELUDE);
         let ran = call("sh", user)
-            .args(["-c", r#"exec 3<"$1" 7<>"$1" 8<. 9>>"$1"; shift; exec "$@""#, "sh", text(&secret), STOCKADE, "run", "--json", "-c", &line])
+            .args([
+                "-c",
+                r#"exec 3<"$1" 7<>"$1" 8<. 9>>"$1"; shift; exec "$@""#,
+                "sh",
+                text(&secret),
+                STOCKADE,
+                "run",
+                "--json",
+                "-c",
+                &line,
+            ])
             .within(folder.path())
             .run()
             .expect(0);
@@ -97,7 +107,16 @@ attempt("chdir up", lambda: (os.chdir("../../../../.."), "var" in os.listdir("."
             .within(folder.path())
             .run()
             .expect(0);
-        assert_said(&ran, &[("here", "/job"), ("cwd", "done '/job'"), ("root", "done '/'"), ("up", "done False"), ("chdir up", "done False")]);
+        assert_said(
+            &ran,
+            &[
+                ("here", "/job"),
+                ("cwd", "done '/job'"),
+                ("root", "done '/'"),
+                ("up", "done False"),
+                ("chdir up", "done False"),
+            ],
+        );
     }
 }
 
@@ -128,7 +147,14 @@ attempt("fifo rw", lambda: os.write(os.open(place + "fifo", os.O_RDWR | os.O_NON
                 std::fs::set_permissions(shared.join(name), std::fs::Permissions::from_mode(0o666)).unwrap();
             }
             // A reader of the FIFO, as a program of the host would be.
-            let mut reader = std::fs::File::from(rustix::fs::open(&fifo, rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NONBLOCK, rustix::fs::Mode::empty()).unwrap());
+            let mut reader = std::fs::File::from(
+                rustix::fs::open(
+                    &fifo,
+                    rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NONBLOCK,
+                    rustix::fs::Mode::empty(),
+                )
+                .unwrap(),
+            );
             let control = outside(&shared, code);
             assert_eq!(said(&control)["connect"], "done");
             assert_eq!(said(&control)["fifo"], "done 5");
@@ -138,9 +164,21 @@ attempt("fifo rw", lambda: os.write(os.open(place + "fifo", os.O_RDWR | os.O_NON
 
             let ran = attack(user, &[flag, &format!("{}=share", shared.display())], code).run().expect(0);
             assert_eq!(said(&ran)["connect"], "ECONNREFUSED", "{}", ran.stderr);
-            assert!(said(&ran)["fifo"] == "ENXIO" || said(&ran)["fifo"] == "EROFS" || said(&ran)["fifo"] == "EACCES", "{}", ran.stdout);
-            assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "the code reached the host's socket");
-            assert_eq!(reader.read(&mut heard).unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "the code wrote to the host's FIFO");
+            assert!(
+                said(&ran)["fifo"] == "ENXIO" || said(&ran)["fifo"] == "EROFS" || said(&ran)["fifo"] == "EACCES",
+                "{}",
+                ran.stdout
+            );
+            assert_eq!(
+                listener.accept().unwrap_err().kind(),
+                std::io::ErrorKind::WouldBlock,
+                "the code reached the host's socket"
+            );
+            assert_eq!(
+                reader.read(&mut heard).unwrap_err().kind(),
+                std::io::ErrorKind::WouldBlock,
+                "the code wrote to the host's FIFO"
+            );
         }
     }
 }
@@ -156,7 +194,13 @@ fn a_writable_share_with_a_socket_or_fifo_is_refused() {
             if listener.is_none() {
                 assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
             }
-            let ran = attack(user, &["--share", &format!("{}:rw", folder.path().join("share").display())], "say('started', 'yes')").run().expect(125);
+            let ran = attack(
+                user,
+                &["--share", &format!("{}:rw", folder.path().join("share").display())],
+                "say('started', 'yes')",
+            )
+            .run()
+            .expect(125);
             assert_eq!(ran.stdout, "");
             assert!(ran.stderr.contains("cannot be shared writable") && ran.stderr.contains(what), "{}", ran.stderr);
         }
@@ -229,7 +273,9 @@ open("new", "w").close()
 say("left", sorted(os.listdir(".")))
 "#;
         give_to(user, folder.path());
-        let ran = attack(user, &["--project", text(&folder.path().join("project")), "--in", text(&file)], code).run().expect(0);
+        let ran = attack(user, &["--project", text(&folder.path().join("project")), "--in", text(&file)], code)
+            .run()
+            .expect(0);
         assert_said(&ran, &[("left", "['file', 'new']")]);
         for path in ["project/main.py", "project/deep/data", "file"] {
             assert_eq!(folder.read(path), "original");
@@ -298,7 +344,15 @@ attempt("control", lambda: os.chmod(file("q"), 0o755))
 fn a_link_where_an_input_is_mounted_leads_nowhere() {
     for user in users() {
         // The last ones are where the host lies while the root is built.
-        for to in ["/etc", "/proc/self", "../../../../tmp", "/proc/1/root", "/.stockade{}", "../.stockade{}", "/.stockade/usr/../..{}"] {
+        for to in [
+            "/etc",
+            "/proc/self",
+            "../../../../tmp",
+            "/proc/1/root",
+            "/.stockade{}",
+            "../.stockade{}",
+            "/.stockade/usr/../..{}",
+        ] {
             let folder = Folder::new();
             let victim = folder.path().join("victim");
             std::fs::create_dir(&victim).unwrap();
@@ -308,7 +362,12 @@ fn a_link_where_an_input_is_mounted_leads_nowhere() {
             let before = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
             symlink(&to, folder.path().join("project/place")).unwrap();
             let (below, file) = (data.parent().unwrap().display(), data.display());
-            let given = [format!("{below}=place"), format!("{file}=place/inner"), format!("{below}=place/inner"), format!("{below}=place/in/ner")];
+            let given = [
+                format!("{below}=place"),
+                format!("{file}=place/inner"),
+                format!("{below}=place/inner"),
+                format!("{below}=place/in/ner"),
+            ];
             give_to(user, folder.path());
             for input in &given {
                 let code = r#"
@@ -321,7 +380,11 @@ attempt("place", lambda: os.path.exists("/etc/file") or os.path.exists("/etc/inn
                     assert!(ran.stderr.contains("error:"), "{}", ran.stderr);
                 }
             }
-            assert_eq!(std::fs::read_dir(&victim).unwrap().count(), 0, "a folder was made on the host through a link to {to}");
+            assert_eq!(
+                std::fs::read_dir(&victim).unwrap().count(),
+                0,
+                "a folder was made on the host through a link to {to}"
+            );
             assert_eq!(std::fs::read_to_string("/etc/hostname").unwrap_or_default(), before);
             assert!(!std::path::Path::new("/etc/file").exists() && !std::path::Path::new("/etc/inner").exists());
         }
@@ -375,8 +438,15 @@ fn an_input_that_is_swapped_for_a_link_is_not_followed() {
             for _ in 0..15 {
                 // Named by the real folder: a link there is either resolved by the caller's own
                 // look, and then it is the secret's folder that is named, or it is refused.
-                let ran = attack(user, &["--in", &format!("{}=given", given.display())], r#"attempt("read", lambda: open("/job/given/file").read())"#).run();
-                let fair = ran.stdout == "read: done 'staged'\n" || ran.stdout == "read: done 'TOP-SECRET'\n" || (ran.status == 125 && ran.stdout.is_empty() && ran.stderr.contains("error:"));
+                let ran = attack(
+                    user,
+                    &["--in", &format!("{}=given", given.display())],
+                    r#"attempt("read", lambda: open("/job/given/file").read())"#,
+                )
+                .run();
+                let fair = ran.stdout == "read: done 'staged'\n"
+                    || ran.stdout == "read: done 'TOP-SECRET'\n"
+                    || (ran.status == 125 && ran.stdout.is_empty() && ran.stderr.contains("error:"));
                 assert!(fair, "{ran:?}");
             }
             stop.store(true, Ordering::Relaxed);
@@ -478,7 +548,12 @@ with open("/job/planted", "w") as one: one.write("owned")
             text(&victim)
         );
         let shared = folder.path().join("share");
-        let ran = attack(user, &["--share", &format!("{}:rw=share", shared.display()), "--out", text(&shared.join("results"))], &code).run();
+        let ran = attack(
+            user,
+            &["--share", &format!("{}:rw=share", shared.display()), "--out", text(&shared.join("results"))],
+            &code,
+        )
+        .run();
         assert!(ran.status == 125 || ran.status == 0 || ran.status == 1, "{ran:?}");
         assert_eq!(std::fs::read_dir(&victim).unwrap().count(), 0, "the supervisor wrote through a link of the code");
     }
@@ -494,7 +569,12 @@ fn a_proposal_is_not_written_through_a_link_planted_in_a_writable_share() {
         let victim = folder.write("victim", "precious");
         std::fs::set_permissions(&victim, std::fs::Permissions::from_mode(0o666)).unwrap();
         let code = format!("os.symlink({:?}, '/job/share/proposal')", text(&victim));
-        let ran = attack(user, &["--share", &format!("{}:rw=share", shared.display()), "--learn", text(&shared.join("proposal"))], &code).run();
+        let ran = attack(
+            user,
+            &["--share", &format!("{}:rw=share", shared.display()), "--learn", text(&shared.join("proposal"))],
+            &code,
+        )
+        .run();
         assert!(ran.status == 125 || ran.status == 0, "{ran:?}");
         assert_eq!(folder.read("victim"), "precious", "the supervisor wrote through a link of the code");
     }
@@ -510,10 +590,18 @@ fn the_folders_of_stockade_itself_are_not_shared_writable() {
             std::fs::create_dir(&own).unwrap();
             std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o777)).unwrap();
         }
-        for (variable, shared) in [("STOCKADE_STATE_DIR", "state"), ("STOCKADE_CACHE_DIR", "cache"), ("STOCKADE_CACHE_DIR", "")] {
+        for (variable, shared) in
+            [("STOCKADE_STATE_DIR", "state"), ("STOCKADE_CACHE_DIR", "cache"), ("STOCKADE_CACHE_DIR", "")]
+        {
             let own = folder.path().join(if shared.is_empty() { "cache" } else { shared });
             let shared = folder.path().join(shared);
-            let ran = attack(user, &["--share", &format!("{}:rw=x", text(&shared).trim_end_matches('/'))], "say('started', 'yes')").env(variable, own).run();
+            let ran = attack(
+                user,
+                &["--share", &format!("{}:rw=x", text(&shared).trim_end_matches('/'))],
+                "say('started', 'yes')",
+            )
+            .env(variable, own)
+            .run();
             assert_eq!((ran.status, ran.stdout.as_str()), (125, ""), "{variable}: {}", ran.stderr);
         }
     }
@@ -528,14 +616,25 @@ fn a_virtual_environment_of_a_hostile_project_starts_nothing_outside() {
             folder.write("project/.venv/pyvenv.cfg", "home = /usr/bin\n");
             folder.write("project/main.py", "print('started')");
             let owned = folder.path().join("owned");
-            let planted = folder.write(&format!("project/{program}"), format!("#!/bin/sh\nid > {}\nexec /usr/bin/python3 \"$@\"\n", owned.display()));
+            let planted = folder.write(
+                &format!("project/{program}"),
+                format!("#!/bin/sh\nid > {}\nexec /usr/bin/python3 \"$@\"\n", owned.display()),
+            );
             std::fs::set_permissions(&planted, std::fs::Permissions::from_mode(0o755)).unwrap();
             std::fs::create_dir_all(folder.path().join("project/.venv/bin")).unwrap();
             symlink(format!("../../{program}"), folder.path().join("project/.venv/bin/python")).unwrap();
             give_to(user, folder.path());
             let project = folder.path().join("project");
-            let ran = call(STOCKADE, user).args(["run", "-q", "--project", ".", "--venv", ".venv", "main.py"]).within(&project).env("STOCKADE_CACHE_DIR", folder.path().join("cache")).run();
-            assert!(!owned.exists(), "the project's program ran outside of the walls: {}", std::fs::read_to_string(&owned).unwrap());
+            let ran = call(STOCKADE, user)
+                .args(["run", "-q", "--project", ".", "--venv", ".venv", "main.py"])
+                .within(&project)
+                .env("STOCKADE_CACHE_DIR", folder.path().join("cache"))
+                .run();
+            assert!(
+                !owned.exists(),
+                "the project's program ran outside of the walls: {}",
+                std::fs::read_to_string(&owned).unwrap()
+            );
             assert!(ran.status == 125 || ran.stdout == "started\n", "{ran:?}");
         }
     }

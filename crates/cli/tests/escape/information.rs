@@ -1,14 +1,23 @@
 //! Information: what the code learns of the caller and of the machine.
 
-use crate::support::{Folder, STOCKADE, User, assert_all, assert_said, attack, call, mark, outside, said, skipped, text, users};
+use crate::support::{
+    Folder, STOCKADE, User, assert_all, assert_said, attack, call, mark, outside, said, skipped, text, users,
+};
 
 #[test]
 fn the_host_name_is_not_the_machines() {
     for user in users() {
         let code = "say('name', (os.uname().nodename, socket.gethostname(), open('/etc/hostname').read().strip(), open('/proc/sys/kernel/hostname').read().strip()))";
         let folder = Folder::new();
-        assert_said(&attack(user, &[], code).run().expect(0), &[("name", "('sandbox', 'sandbox', 'sandbox', 'sandbox')")]);
-        assert_ne!(outside(folder.path(), "print(os.uname().nodename)").stdout.trim(), "sandbox", "the control: the machine has another name");
+        assert_said(
+            &attack(user, &[], code).run().expect(0),
+            &[("name", "('sandbox', 'sandbox', 'sandbox', 'sandbox')")],
+        );
+        assert_ne!(
+            outside(folder.path(), "print(os.uname().nodename)").stdout.trim(),
+            "sandbox",
+            "the control: the machine has another name"
+        );
     }
 }
 
@@ -21,10 +30,22 @@ say("names", sorted(os.environ))
 say("environ", repr(open("/proc/self/environ").read()))
 attempt("init", lambda: open("/proc/1/environ", "rb").read())
 "#;
-        let ran = attack(user, &[], code).env("SECRET_X", &secret).env("AWS_SECRET_ACCESS_KEY", &secret).env("PYTHONPATH", "/evil").env("LD_LIBRARY_PATH", "/evil").env("PYTHONSTARTUP", "/evil").env("BASH_ENV", "/evil").run().expect(0);
+        let ran = attack(user, &[], code)
+            .env("SECRET_X", &secret)
+            .env("AWS_SECRET_ACCESS_KEY", &secret)
+            .env("PYTHONPATH", "/evil")
+            .env("LD_LIBRARY_PATH", "/evil")
+            .env("PYTHONSTARTUP", "/evil")
+            .env("BASH_ENV", "/evil")
+            .run()
+            .expect(0);
         let told = said(&ran);
         // Some names are Stockade's own; no value is the caller's.
-        assert!(!ran.stdout.contains(&secret) && !told["names"].contains("SECRET") && !ran.stdout.contains("/evil"), "{}", ran.stdout);
+        assert!(
+            !ran.stdout.contains(&secret) && !told["names"].contains("SECRET") && !ran.stdout.contains("/evil"),
+            "{}",
+            ran.stdout
+        );
         assert_eq!(told["init"], "ENOENT");
         for name in ["HOME", "PATH", "USER"] {
             assert!(told["names"].contains(name));
@@ -36,7 +57,10 @@ attempt("init", lambda: open("/proc/1/environ", "rb").read())
             .expect(0);
         assert_said(&ran, &[("memory", "False")]);
         // Only what is listed by name passes.
-        let ran = attack(user, &["--env", "SECRET_X"], "say('given', os.environ['SECRET_X'])").env("SECRET_X", &secret).run().expect(0);
+        let ran = attack(user, &["--env", "SECRET_X"], "say('given', os.environ['SECRET_X'])")
+            .env("SECRET_X", &secret)
+            .run()
+            .expect(0);
         assert_eq!(said(&ran)["given"], secret);
     }
 }
@@ -60,7 +84,14 @@ for path in ("/proc/self/mountinfo", "/proc/self/mounts", "/proc/self/mountstats
         let ran = attack(user, &flags, code).within(&place).run().expect(0);
         let home = std::env::var("HOME").unwrap_or_else(|_| "/root".to_owned());
         for (what, how) in said(&ran) {
-            for secret in [name.as_str(), text(folder.path()), "stockade-test", &format!("{home}/"), "/root", env!("CARGO_MANIFEST_DIR")] {
+            for secret in [
+                name.as_str(),
+                text(folder.path()),
+                "stockade-test",
+                &format!("{home}/"),
+                "/root",
+                env!("CARGO_MANIFEST_DIR"),
+            ] {
                 assert!(!how.contains(secret), "{what} shows {secret}: {how}");
             }
         }
@@ -74,7 +105,13 @@ fn the_mount_table_shows_no_path_of_a_writable_share() {
         let name = mark("writable");
         folder.write(&format!("{name}/file"), "x");
         let shared = folder.path().join(&name);
-        let ran = attack(user, &["--share", &format!("{}:rw=data", shared.display())], "say('table', repr(open('/proc/self/mountinfo').read()))").run().expect(0);
+        let ran = attack(
+            user,
+            &["--share", &format!("{}:rw=data", shared.display())],
+            "say('table', repr(open('/proc/self/mountinfo').read()))",
+        )
+        .run()
+        .expect(0);
         assert!(!ran.stdout.contains(&name) && !ran.stdout.contains("stockade-test"), "{}", ran.stdout);
     }
 }
@@ -92,7 +129,8 @@ for name in os.listdir("/proc"):
         seen += open(f"/proc/{name}/cmdline", "rb").read()
 say("seen", seen.count(b"mark-" + b"argument"))
 "#;
-        let ran = attack(user, &["--in", &format!("{}=data", folder.path().join(&secret).display())], code).run().expect(0);
+        let ran =
+            attack(user, &["--in", &format!("{}=data", folder.path().join(&secret).display())], code).run().expect(0);
         assert_said(&ran, &[("seen", "0")]);
     }
 }
@@ -135,7 +173,14 @@ attempt("symbols", lambda: open("/proc/kallsyms").read(64))
         let ran = attack(user, &[], code).run().expect(0);
         let mut told = said(&ran);
         told.retain(|what, how| !(["config", "symbols"].contains(&what.as_str()) && how == "ENOENT"));
-        for (what, expected) in [("cmdline", "done ''"), ("kmsg", "EACCES"), ("dev kmsg", "ENOENT"), ("syslog", "EPERM"), ("syslog size", "EPERM"), ("var log", "ENOENT")] {
+        for (what, expected) in [
+            ("cmdline", "done ''"),
+            ("kmsg", "EACCES"),
+            ("dev kmsg", "ENOENT"),
+            ("syslog", "EPERM"),
+            ("syslog size", "EPERM"),
+            ("var log", "ENOENT"),
+        ] {
             assert_eq!(told.remove(what).unwrap(), expected, "{what}");
         }
         for (what, how) in told {
@@ -212,7 +257,8 @@ for path in ({:?}, {:?}):
 #[test]
 fn the_outer_message_of_a_refused_run_goes_to_the_caller_only() {
     // A run that does not start has no code that could read why.
-    let ran = call(STOCKADE, User::Caller).args(["run", "--require", "nonsense", "-c", "print('started')"]).run().expect(125);
+    let ran =
+        call(STOCKADE, User::Caller).args(["run", "--require", "nonsense", "-c", "print('started')"]).run().expect(125);
     assert_eq!(ran.stdout, "");
     assert!(ran.stderr.contains("error:") && ran.stderr.contains("next:"), "{}", ran.stderr);
 }

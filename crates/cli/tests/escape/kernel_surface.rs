@@ -22,15 +22,21 @@ attempt("setns pidfd", lambda: call("setns", call("pidfd_open", 1, 0), 0x1000000
         assert_all(&ran, &["EPERM"]);
         assert_eq!(said(&ran).len(), 32);
         // clone3 hides its flags behind a pointer; ENOSYS, so that threads fall back to clone.
-        let ran = attack(user, &[], r#"
+        let ran = attack(
+            user,
+            &[],
+            r#"
 attempt("clone3", lambda: call("clone3", struct.pack("8Q", 0x10000000, 0, 0, 0, 17, 0, 0, 0), 64))
 import threading
 one = threading.Thread(target=lambda: say("thread", "runs")); one.start(); one.join()
-"#)
+"#,
+        )
         .run()
         .expect(0);
         assert_said(&ran, &[("clone3", "ENOSYS"), ("thread", "runs")]);
-        let denied = attack(user, &[], "attempt('u', lambda: call('unshare', 0x10000000))").run().expect(0).report()["denials"].to_string();
+        let denied =
+            attack(user, &[], "attempt('u', lambda: call('unshare', 0x10000000))").run().expect(0).report()["denials"]
+                .to_string();
         assert!(denied.contains("unshare"), "{denied}");
     }
 }
@@ -170,11 +176,15 @@ for option in (22, 24, 28, 35, 53):
         let told = said(&ran).len();
         assert!(told > 40, "{told}");
         // What the kernel does not know, and what hides its arguments, is as if it did not exist.
-        let unknown = attack(user, &[], r#"
+        let unknown = attack(
+            user,
+            &[],
+            r#"
 for number in (400, 470, 480, 512, 548, 999, 100000):
     attempt(str(number), lambda: raw(number, 0, 0, 0, 0, 0, 0))
 tries(("openat2", -100, b"/", b"\0" * 24, 24), ("io_setup", 1, b"\0" * 8), ("cachestat", 0, 0, 0, 0))
-"#)
+"#,
+        )
         .run()
         .expect(0);
         for (what, how) in said(&unknown) {
@@ -214,7 +224,10 @@ child("syscall", b"\xb8\x27\x00\x00\x00\x0f\x05\xc3")
     assert_eq!(said(&outside(folder.path(), code))["syscall"], "status 0");
     for user in users() {
         let ran = attack(user, &[], code).run().expect(0);
-        assert_said(&ran, &[("int 0x80", "signal 31"), ("x32", "signal 31"), ("x32 execve", "signal 31"), ("syscall", "status 0")]);
+        assert_said(
+            &ran,
+            &[("int 0x80", "signal 31"), ("x32", "signal 31"), ("x32 execve", "signal 31"), ("syscall", "status 0")],
+        );
     }
 }
 
@@ -232,7 +245,10 @@ for line in ended.stdout.splitlines():
     name, value = line.split(":")
     say(name, int(value.strip(), 16))
 "#;
-        assert_said(&attack(user, &[], code).run().expect(0), &[("NoNewPrivs", "1"), ("Seccomp", "2"), ("CapEff", "0"), ("CapBnd", "0")]);
+        assert_said(
+            &attack(user, &[], code).run().expect(0),
+            &[("NoNewPrivs", "1"), ("Seccomp", "2"), ("CapEff", "0"), ("CapBnd", "0")],
+        );
     }
 }
 
@@ -327,7 +343,24 @@ fn the_second_wall_stands_where_the_kernel_has_landlock() {
         let ran = attack(user, &[], "say('x', 'y')").run().expect(0);
         let report = ran.report();
         let layers = report["enforced"].as_array().unwrap();
-        for layer in ["user", "mount", "pid", "network", "ipc", "uts", "root", "locked-mounts", "proc", "throw-away-user", "no-new-privileges", "no-capabilities", "seccomp", "landlock", "rlimits", "scratch"] {
+        for layer in [
+            "user",
+            "mount",
+            "pid",
+            "network",
+            "ipc",
+            "uts",
+            "root",
+            "locked-mounts",
+            "proc",
+            "throw-away-user",
+            "no-new-privileges",
+            "no-capabilities",
+            "seccomp",
+            "landlock",
+            "rlimits",
+            "scratch",
+        ] {
             if !layers.iter().any(|one| one == layer) {
                 // A test never passes silently where a wall is missing.
                 skipped(&format!("layer {layer}"), "this machine does not give it");

@@ -39,7 +39,9 @@ fn a_daemon_left_behind_is_gone_when_the_run_ends() {
 fn the_daemon_of_these_tests_does_outlive_its_parent_without_walls() {
     let name = mark("control");
     let folder = crate::support::Folder::new();
-    let code = format!("# {name}\n{DAEMON}\nfor number in (0, 1, 2): os.dup2(os.open('/dev/null', os.O_RDWR), number)\nin_child(daemon)\ntime.sleep(0.3)");
+    let code = format!(
+        "# {name}\n{DAEMON}\nfor number in (0, 1, 2): os.dup2(os.open('/dev/null', os.O_RDWR), number)\nin_child(daemon)\ntime.sleep(0.3)"
+    );
     assert_eq!(crate::support::outside(folder.path(), &code).status, 0);
     let left = processes_with(&name);
     for pid in &left {
@@ -66,8 +68,15 @@ fn nothing_outlives_stockade_when_it_is_killed() {
     for user in users() {
         for terminal in [false, true] {
             let name = mark("orphan");
-            let code = format!("{}\n# {name}\n{DAEMON}\nin_child(daemon)\nin_child(daemon)\ncall('prctl', 1, 0, 0, 0, 0)\nos.setsid() if os.getpid() != os.getsid(0) else None\nsay('ready', 'yes')\ntime.sleep(600)", crate::support::PRELUDE);
-            let starting = if terminal { crate::support::at_terminal(user, &["-q", "-c", &code]) } else { call(STOCKADE, user).args(["run", "-q", "-c", &code]) };
+            let code = format!(
+                "{}\n# {name}\n{DAEMON}\nin_child(daemon)\nin_child(daemon)\ncall('prctl', 1, 0, 0, 0, 0)\nos.setsid() if os.getpid() != os.getsid(0) else None\nsay('ready', 'yes')\ntime.sleep(600)",
+                crate::support::PRELUDE
+            );
+            let starting = if terminal {
+                crate::support::at_terminal(user, &["-q", "-c", &code])
+            } else {
+                call(STOCKADE, user).args(["run", "-q", "-c", &code])
+            };
             let (mut child, _state) = starting.start();
             let mut line = String::new();
             BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -119,7 +128,9 @@ fn the_next_run_removes_the_cgroup_of_a_killed_one() {
 fn an_interrupt_reaches_the_code_and_a_second_one_ends_it() {
     for user in users() {
         let name = mark("interrupt");
-        let code = format!("# {name}\nimport os, signal, time\nsignal.signal(signal.SIGINT, lambda *_: os.write(1, b'caught\\n'))\nos.write(1, b'ready\\n')\nwhile True: time.sleep(1)");
+        let code = format!(
+            "# {name}\nimport os, signal, time\nsignal.signal(signal.SIGINT, lambda *_: os.write(1, b'caught\\n'))\nos.write(1, b'ready\\n')\nwhile True: time.sleep(1)"
+        );
         let (mut child, _state) = call(STOCKADE, user).args(["run", "--json", "-c", &code]).start();
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -137,7 +148,9 @@ fn nothing_is_left_when_the_callers_reader_goes_away() {
     for user in users() {
         let name = mark("reader");
         let code = format!("# {name}\n{DAEMON}\nin_child(daemon)\nwhile True: os.write(1, b'x' * 65536)");
-        let (mut child, _state) = call(STOCKADE, user).args(["run", "-q", "--limit", "time=20s", "-c", &format!("{}\n{code}", crate::support::PRELUDE)]).start();
+        let (mut child, _state) = call(STOCKADE, user)
+            .args(["run", "-q", "--limit", "time=20s", "-c", &format!("{}\n{code}", crate::support::PRELUDE)])
+            .start();
         let mut some = [0; 1024];
         child.stdout.as_mut().unwrap().read_exact(&mut some).unwrap();
         drop(child.stdout.take());
@@ -152,7 +165,11 @@ fn no_mount_of_a_run_is_seen_outside() {
     for user in users() {
         let folder = crate::support::Folder::new();
         folder.write("share/file", "");
-        attack(user, &["--share", crate::support::text(&folder.path().join("share"))], "say('x', 'y')").run().expect(0).stderr.clear();
+        attack(user, &["--share", crate::support::text(&folder.path().join("share"))], "say('x', 'y')")
+            .run()
+            .expect(0)
+            .stderr
+            .clear();
         let after = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!after.contains(crate::support::text(folder.path())) && !after.contains(".stockade"), "{after}");
     }
@@ -163,14 +180,20 @@ fn no_mount_of_a_run_is_seen_outside() {
 fn stockade_can_be_ended_while_its_reader_stalls() {
     for user in users() {
         let name = mark("stalled");
-        let code = format!("# {name}\nimport os, sys\nos.write(2, b'ready\\n')\nos.write(1, b'x' * 60000)\nos.write(1, b'x' * 60000)\nos.write(1, b'x' * 10000)");
+        let code = format!(
+            "# {name}\nimport os, sys\nos.write(2, b'ready\\n')\nos.write(1, b'x' * 60000)\nos.write(1, b'x' * 60000)\nos.write(1, b'x' * 10000)"
+        );
         let (mut child, _state) = call(STOCKADE, user).args(["run", "-q", "-c", &code]).start();
         let mut line = String::new();
         BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n");
         // The code ends when its own pipe has taken the rest; what is left lies with the supervisor.
         let pid = child.id();
-        eventually("the code has ended", || !processes_with(&name).iter().any(|one| std::fs::read_to_string(format!("/proc/{one}/comm")).is_ok_and(|comm| comm.starts_with("python"))));
+        eventually("the code has ended", || {
+            !processes_with(&name).iter().any(|one| {
+                std::fs::read_to_string(format!("/proc/{one}/comm")).is_ok_and(|comm| comm.starts_with("python"))
+            })
+        });
         kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::TERM).unwrap();
         let until = Instant::now() + Duration::from_secs(10);
         while child.try_wait().unwrap().is_none() {

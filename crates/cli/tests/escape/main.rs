@@ -5,6 +5,12 @@
 //! attack is run outside first, on something the test made itself, to show that it would work.
 //! What each test stands for is listed in `docs/internals/attacks.md`; [`table`] holds that list to
 //! the sources.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may stop at the first surprise, in what they share too"
+)]
 
 mod credentials;
 mod cross_run;

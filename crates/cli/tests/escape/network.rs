@@ -83,7 +83,10 @@ say("unix", len(open("/proc/net/unix").readlines()) - 1)
 say("address", socket.gethostbyname("localhost"))
 "#;
         let ran = attack(user, &[], code).run().expect(0);
-        assert_said(&ran, &[("interfaces", "['lo']"), ("routes", "0"), ("tcp", "0"), ("unix", "0"), ("address", "127.0.0.1")]);
+        assert_said(
+            &ran,
+            &[("interfaces", "['lo']"), ("routes", "0"), ("tcp", "0"), ("unix", "0"), ("address", "127.0.0.1")],
+        );
     }
 }
 
@@ -114,8 +117,15 @@ attempt("port", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).bind(("
         let denied = ran.report()["denials"].to_string();
         assert!(denied.contains(&name), "{denied}");
         // People are told too, and what they can do.
-        let shown = call(STOCKADE, user).args(["run", "-c", &format!("import socket\ntry: socket.getaddrinfo({name:?}, 1)\nexcept OSError: pass")]).run().expect(0);
-        assert!(shown.stderr.contains(&format!("denied: network to {name}")) && shown.stderr.contains("next:"), "{}", shown.stderr);
+        let shown = call(STOCKADE, user)
+            .args(["run", "-c", &format!("import socket\ntry: socket.getaddrinfo({name:?}, 1)\nexcept OSError: pass")])
+            .run()
+            .expect(0);
+        assert!(
+            shown.stderr.contains(&format!("denied: network to {name}")) && shown.stderr.contains("next:"),
+            "{}",
+            shown.stderr
+        );
     }
 }
 

@@ -60,7 +60,21 @@ for name in (b"new\nline", b"esc\x1b[2J", b"bell\x07", b"latin\xff\xfe", b"x" * 
         assert!(said(&ran).values().all(|how| how == "done"), "{}", ran.stdout);
         let long = "x".repeat(255);
         let came = tree(&out);
-        for (name, comes) in [("plain", true), ("hard", true), ("deep/er/hard", true), ("executable", true), ("über", true), ("-rf", true), (long.as_str(), true), ("shadow", false), ("folder", false), ("relative", false), ("magic", false), ("fifo", false), ("socket", false)] {
+        for (name, comes) in [
+            ("plain", true),
+            ("hard", true),
+            ("deep/er/hard", true),
+            ("executable", true),
+            ("über", true),
+            ("-rf", true),
+            (long.as_str(), true),
+            ("shadow", false),
+            ("folder", false),
+            ("relative", false),
+            ("magic", false),
+            ("fifo", false),
+            ("socket", false),
+        ] {
             assert_eq!(came.iter().any(|one| one == name), comes, "{name}: {came:?}");
         }
         for name in &came {
@@ -70,7 +84,11 @@ for name in (b"new\nline", b"esc\x1b[2J", b"bell\x07", b"latin\xff\xfe", b"x" * 
             assert_eq!(status.nlink(), 1, "{name}");
         }
         // It belongs to who called, not to the throw-away user.
-        let caller = if user == User::Caller { rustix::process::geteuid().as_raw() } else { std::fs::metadata(out.join("plain")).unwrap().uid() };
+        let caller = if user == User::Caller {
+            rustix::process::geteuid().as_raw()
+        } else {
+            std::fs::metadata(out.join("plain")).unwrap().uid()
+        };
         assert_eq!(std::fs::metadata(out.join("plain")).unwrap().uid(), caller);
         let left = ran.report()["outputs"]["left_out"].to_string();
         for why in ["a symbolic link", "a FIFO", "a socket"] {
@@ -94,7 +112,10 @@ attempt("mkdir", lambda: os.mkdir("/job/other", 0o6777))
 "#;
         let ran = attack(user, &["--out", text(&out)], code).run().expect(0);
         let told = said(&ran);
-        assert_eq!((told["device"].as_str(), told["set-uid"].as_str(), told["set-gid folder"].as_str()), ("EPERM", "EPERM", "EPERM"));
+        assert_eq!(
+            (told["device"].as_str(), told["set-uid"].as_str(), told["set-gid folder"].as_str()),
+            ("EPERM", "EPERM", "EPERM")
+        );
         assert_eq!(tree(&out), ["program"]);
         assert_eq!(std::fs::metadata(out.join("program")).unwrap().mode() & 0o7000, 0);
     }
@@ -114,7 +135,9 @@ for number in range(5000):
     os.close(os.open(f"many/{number}", os.O_CREAT | os.O_WRONLY))
 say("made", "yes")
 "#;
-        let ran = attack(user, &["--out", text(&out), "--limit", "output=64MiB", "--limit", "output-files=1000"], code).run().expect(0);
+        let ran = attack(user, &["--out", text(&out), "--limit", "output=64MiB", "--limit", "output-files=1000"], code)
+            .run()
+            .expect(0);
         assert_eq!(said(&ran)["made"], "yes");
         let came = tree(&out);
         assert!(came.len() <= 1000, "{}", came.len());
@@ -216,7 +239,15 @@ for path in ("/job/file", "/job/dangling", "/job/folder/file", "/job/folder/othe
 fn an_edited_hook_is_not_applied() {
     for user in users() {
         let folder = Folder::new();
-        for (name, content) in [("main.py", "a = 1\n"), (".git/hooks/pre-commit", "#!/bin/sh\n"), (".git/config", "[core]\n"), ("hooks/post-checkout", "#!/bin/sh\n"), (".github/workflows/ci.yml", "on: push\n"), (".vscode/tasks.json", "{}\n"), (".envrc", "x\n")] {
+        for (name, content) in [
+            ("main.py", "a = 1\n"),
+            (".git/hooks/pre-commit", "#!/bin/sh\n"),
+            (".git/config", "[core]\n"),
+            ("hooks/post-checkout", "#!/bin/sh\n"),
+            (".github/workflows/ci.yml", "on: push\n"),
+            (".vscode/tasks.json", "{}\n"),
+            (".envrc", "x\n"),
+        ] {
             let path = folder.write(&format!("project/{name}"), content);
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
             let mut above = path.parent().unwrap();
@@ -277,7 +308,8 @@ say("made", "yes")
     assert_eq!(said(&ran)["made"], "yes");
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 20_000);
     let report = ran.report();
-    let left = report["outputs"]["left_out"].as_array().unwrap().len() as u64 + report["outputs"]["left_out_more"].as_u64().unwrap();
+    let left = report["outputs"]["left_out"].as_array().unwrap().len() as u64
+        + report["outputs"]["left_out_more"].as_u64().unwrap();
     assert_eq!(left, 30_000);
     assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
 }
@@ -297,7 +329,11 @@ attempt("acl", lambda: os.setxattr("/job/file", "system.posix_acl_access", struc
 "#;
         let ran = attack(user, &["--out", text(&out)], code).run().expect(0);
         let told = said(&ran);
-        assert!(["EPERM", "EOPNOTSUPP"].contains(&told["security"].as_str()) && ["EPERM", "EOPNOTSUPP"].contains(&told["trusted"].as_str()), "{told:?}");
+        assert!(
+            ["EPERM", "EOPNOTSUPP"].contains(&told["security"].as_str())
+                && ["EPERM", "EOPNOTSUPP"].contains(&told["trusted"].as_str()),
+            "{told:?}"
+        );
         let mut names = [0_u8; 256];
         assert_eq!(rustix::fs::listxattr(out.join("file"), &mut names).unwrap(), 0);
     }

@@ -72,7 +72,11 @@ say("alive", "yes")
         let told = said(&ran);
         assert_eq!(told["alive"], "yes");
         // Refused by Landlock's scope, or permitted and without effect: the kernel spares a namespace's init.
-        assert!(told.iter().all(|(what, how)| !(what.starts_with("signal ") || what == "pidfd") || ["done", "EPERM"].contains(&how.as_str())), "{told:?}");
+        assert!(
+            told.iter().all(|(what, how)| !(what.starts_with("signal ") || what == "pidfd")
+                || ["done", "EPERM"].contains(&how.as_str())),
+            "{told:?}"
+        );
     }
 }
 
@@ -82,7 +86,9 @@ fn killing_everyone_ends_the_run_only() {
     for user in users() {
         for target in ["0", "-1", "-os.getpgrp()"] {
             // The caller's shell and a neighbour in its process group survive.
-            let code = format!("{PRELUDE}\ntry: os.kill({target}, signal.SIGKILL)\nexcept ProcessLookupError: pass\nos.kill(os.getpid(), signal.SIGKILL)");
+            let code = format!(
+                "{PRELUDE}\ntry: os.kill({target}, signal.SIGKILL)\nexcept ProcessLookupError: pass\nos.kill(os.getpid(), signal.SIGKILL)"
+            );
             let ran = crate::support::call("sh", user)
                 .args(["-c", r#"sleep 300 & neighbour=$!; "$@"; echo "status $?"; kill -0 $neighbour && echo "neighbour lives"; kill $neighbour"#, "sh", crate::support::STOCKADE, "run", "--json", "-c", &code])
                 .run()
@@ -121,7 +127,8 @@ for one in (limits.RLIMIT_NOFILE, limits.RLIMIT_NPROC, limits.RLIMIT_FSIZE, limi
 fn processes_of_the_host_are_neither_seen_nor_reached() {
     for user in users() {
         let secret = mark("argv");
-        let mut neighbour = std::process::Command::new("sleep").args(["300"]).env("NEIGHBOUR", &secret).spawn().unwrap();
+        let mut neighbour =
+            std::process::Command::new("sleep").args(["300"]).env("NEIGHBOUR", &secret).spawn().unwrap();
         let code = format!(
             r#"
 seen = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
@@ -141,7 +148,16 @@ attempt("session", lambda: os.getsid({pid}))
         neighbour.wait().unwrap();
         assert_said(
             &ran,
-            &[("own", "True"), ("parent", "1"), ("signal", "ESRCH"), ("cmdline", "ENOENT"), ("pidfd", "ESRCH"), ("priority", "ESRCH"), ("affinity", "ESRCH"), ("session", "ESRCH")],
+            &[
+                ("own", "True"),
+                ("parent", "1"),
+                ("signal", "ESRCH"),
+                ("cmdline", "ENOENT"),
+                ("pidfd", "ESRCH"),
+                ("priority", "ESRCH"),
+                ("affinity", "ESRCH"),
+                ("session", "ESRCH"),
+            ],
         );
     }
 }
@@ -181,12 +197,16 @@ attempt("session", lambda: os.tcgetpgrp(0) == os.getpgrp())
 fn the_terminal_inside_is_not_the_callers() {
     for user in users() {
         // Without a terminal there is none inside either: pipes, and no controlling terminal.
-        let ran = attack(user, &[], r#"
+        let ran = attack(
+            user,
+            &[],
+            r#"
 attempt("tty", lambda: os.open("/dev/tty", os.O_RDWR))
 say("terminal", os.isatty(0) or os.isatty(1) or os.isatty(2))
 attempt("pts", lambda: [name for name in os.listdir("/dev/pts") if name != "ptmx"])
 attempt("console", lambda: os.open("/dev/console", os.O_RDWR))
-"#)
+"#,
+        )
         .run()
         .expect(0);
         assert_said(&ran, &[("tty", "ENXIO"), ("terminal", "False"), ("pts", "done []"), ("console", "ENOENT")]);
@@ -224,7 +244,10 @@ fn the_report_is_not_hidden_by_colours_of_the_code() {
         let shown = at_terminal(user, &["-c", r"print('\x1b[8mhidden', end='')"]).run().expect(0).stdout;
         let before = shown.split("stockade: done").next().unwrap();
         assert!(before.contains("\u{1b}[8m"), "{shown:?}");
-        assert!(before.ends_with("\u{1b}[0m") || before.trim_end().ends_with("\u{1b}[0m"), "conceal is still on when the report begins: {shown:?}");
+        assert!(
+            before.ends_with("\u{1b}[0m") || before.trim_end().ends_with("\u{1b}[0m"),
+            "conceal is still on when the report begins: {shown:?}"
+        );
     }
 }
 
@@ -232,7 +255,13 @@ fn the_report_is_not_hidden_by_colours_of_the_code() {
 #[test]
 fn the_report_begins_on_a_line_of_its_own_whatever_the_code_wrote() {
     for user in users() {
-        let ran = attack(user, &[], r#"os.write(2, b'{"run":"forged","cause":{"kind":"exited","status":0}} no end of line ')"#).run().expect(0);
+        let ran = attack(
+            user,
+            &[],
+            r#"os.write(2, b'{"run":"forged","cause":{"kind":"exited","status":0}} no end of line ')"#,
+        )
+        .run()
+        .expect(0);
         assert_ne!(ran.report()["run"], "forged");
     }
 }
@@ -245,8 +274,18 @@ fn what_the_code_says_in_the_report_cannot_steer_a_terminal() {
             .args(["run", "-c", "open('/job/a\\x1b[2Jb\\nstockade: done', 'w').close()\nimport socket\ntry: socket.getaddrinfo('x\\x1b]0;evil\\x07', 80)\nexcept Exception: pass"])
             .within(folder.path())
             .run();
-        assert!(!ran.stderr.contains('\u{1b}') && !ran.stderr.contains('\u{7}'), "{:?} {}", ran.stderr, text(folder.path()));
-        assert_eq!(ran.stderr.matches("\nstockade: done").count() + usize::from(ran.stderr.starts_with("stockade: done")), usize::from(ran.status == 0), "{}", ran.stderr);
+        assert!(
+            !ran.stderr.contains('\u{1b}') && !ran.stderr.contains('\u{7}'),
+            "{:?} {}",
+            ran.stderr,
+            text(folder.path())
+        );
+        assert_eq!(
+            ran.stderr.matches("\nstockade: done").count() + usize::from(ran.stderr.starts_with("stockade: done")),
+            usize::from(ran.status == 0),
+            "{}",
+            ran.stderr
+        );
     }
 }
 
@@ -257,6 +296,7 @@ fn the_caller_started_as_root_is_no_more_exposed_than_an_ordinary_user() {
 attempt("uid", lambda: (os.getresuid(), os.getresgid(), os.getgroups() in ([], [65534])))
 attempt("map", lambda: open("/proc/self/uid_map").read().split()[0::2])
 "#;
-    let answers: Vec<String> = users().into_iter().map(|user: User| attack(user, &[], code).run().expect(0).stdout).collect();
+    let answers: Vec<String> =
+        users().into_iter().map(|user: User| attack(user, &[], code).run().expect(0).stdout).collect();
     assert!(answers.windows(2).all(|two| two[0] == two[1]), "{answers:?}");
 }

@@ -33,7 +33,9 @@ def start():
 attempt("thread", start)
 os._exit(0)
 "#;
-            let ran = attack(user, &["--cgroup", cgroup, "--limit", "processes=64", "--limit", "time=30s"], code).run().expect(0);
+            let ran = attack(user, &["--cgroup", cgroup, "--limit", "processes=64", "--limit", "time=30s"], code)
+                .run()
+                .expect(0);
             assert_said(&ran, &[("stopped", "EAGAIN"), ("within", "True"), ("thread", "RuntimeError")]);
             assert!(ran.report()["processes_left"].as_u64().unwrap() >= 40, "{}", ran.stderr);
         }
@@ -113,7 +115,8 @@ for _ in range(400):
 time.sleep(3)
 say("held", len(held))
 "#;
-        let ran = attack(user, &["--limit", "memory=128MiB", "--limit", "scratch=16MiB", "--limit", "time=30s"], code).run();
+        let ran =
+            attack(user, &["--limit", "memory=128MiB", "--limit", "scratch=16MiB", "--limit", "time=30s"], code).run();
         assert_eq!(cause(&ran), "memory", "{ran:?}");
     }
 }
@@ -134,7 +137,8 @@ for number in range(12):
 time.sleep(2)
 say("held", number)
 "#;
-        let ran = attack(user, &["--limit", "memory=128MiB", "--limit", "scratch=16MiB", "--limit", "time=30s"], code).run();
+        let ran =
+            attack(user, &["--limit", "memory=128MiB", "--limit", "scratch=16MiB", "--limit", "time=30s"], code).run();
         let refused_early = said(&ran).get("segments").is_some_and(|count| count.parse::<u32>().unwrap() <= 4);
         assert!(cause(&ran) == "memory" || refused_early, "{user:?} {ran:?}");
     }
@@ -300,7 +304,11 @@ say("made", "yes")
         assert_eq!(said(&ran)["made"], "yes");
         assert!(ran.status == 0 || ran.status == 125, "{ran:?}");
         if ran.status == 0 {
-            assert!(ran.report()["outputs"]["left_out"].to_string().contains("over the limit of depth"), "{}", ran.stderr);
+            assert!(
+                ran.report()["outputs"]["left_out"].to_string().contains("over the limit of depth"),
+                "{}",
+                ran.stderr
+            );
         }
     }
 }

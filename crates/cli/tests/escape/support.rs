@@ -23,19 +23,25 @@ pub(crate) fn attack(user: User, flags: &[&str], code: &str) -> Call {
 
 /// The same attack without walls, in this folder.
 pub(crate) fn outside(folder: &Path, code: &str) -> Ran {
-    let output = Command::new("python3").args(["-c", &format!("{PRELUDE}\n{code}")]).current_dir(folder).output().unwrap();
+    let output =
+        Command::new("python3").args(["-c", &format!("{PRELUDE}\n{code}")]).current_dir(folder).output().unwrap();
     Ran::from(output)
 }
 
 /// The lines of an attack: what was tried, and how it ended.
 pub(crate) fn said(ran: &Ran) -> BTreeMap<String, String> {
-    ran.stdout.lines().filter_map(|line| line.split_once(": ")).map(|(what, how)| (what.to_owned(), how.to_owned())).collect()
+    ran.stdout
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .map(|(what, how)| (what.to_owned(), how.to_owned()))
+        .collect()
 }
 
 /// Every attempt ended as expected, and no other was made.
 #[track_caller]
 pub(crate) fn assert_said(ran: &Ran, expected: &[(&str, &str)]) {
-    let expected: BTreeMap<String, String> = expected.iter().map(|(what, how)| ((*what).to_owned(), (*how).to_owned())).collect();
+    let expected: BTreeMap<String, String> =
+        expected.iter().map(|(what, how)| ((*what).to_owned(), (*how).to_owned())).collect();
     assert_eq!(said(ran), expected, "stdout:\n{}\nstderr:\n{}", ran.stdout, ran.stderr);
 }
 

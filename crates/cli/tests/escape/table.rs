@@ -27,7 +27,12 @@ fn tests_of(path: &Path) -> BTreeSet<String> {
 
 /// Every `path::test` between backticks of a text, with the path as it is written.
 fn named(text: &str) -> Vec<(String, String)> {
-    text.split('`').skip(1).step_by(2).filter_map(|word| word.split_once(".rs::")).map(|(file, test)| (format!("{file}.rs"), test.to_owned())).collect()
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|word| word.split_once(".rs::"))
+        .map(|(file, test)| (format!("{file}.rs"), test.to_owned()))
+        .collect()
 }
 
 /// Paths are below the escape corpus, or below the repository.

@@ -114,8 +114,8 @@ struct ServedRelay(Child);
 fn serve_relay(running: &mut Running, relay: Option<&Relay>) -> Result<Option<ServedRelay>, Problem> {
     let (Some(listener), Some(relay)) = (running.take_relay(), relay) else { return Ok(None) };
     let failed = |error: std::io::Error| Problem::new("cannot start the relay to the package index", error.to_string().to_lowercase(), "run it again");
-    let this = std::env::current_exe().map_err(failed)?;
-    let child = Command::new(this)
+    // Not by its path, which may hold another version by now, or none.
+    let child = Command::new("/proc/self/exe")
         .arg("internal-relay")
         .args(relay.hosts.iter().map(|host| &host.host))
         .stdin(listener)

@@ -6,7 +6,7 @@ use stockade_core::text;
 use thiserror::Error;
 
 /// The step that a machine without user namespaces refuses.
-pub(crate) const NAMESPACES: &str = "make the namespaces of";
+pub(crate) const MAKE_NAMESPACES: &str = "make the namespaces of";
 
 /// A run that did not start, or could not be followed to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -66,10 +66,10 @@ impl Failure {
     #[must_use]
     pub fn why(&self) -> String {
         match self {
-            Self::Outside { step: NAMESPACES, errno: Errno::NOSPC | Errno::USERS, .. } => {
+            Self::Outside { step: MAKE_NAMESPACES, errno: Errno::NOSPC | Errno::USERS, .. } => {
                 "user namespaces are switched off on this machine, or their limit is reached".to_owned()
             }
-            Self::Outside { step: NAMESPACES, errno: Errno::PERM, .. } => "this machine refuses user namespaces to this user".to_owned(),
+            Self::Outside { step: MAKE_NAMESPACES, errno: Errno::PERM, .. } => "this machine refuses user namespaces to this user".to_owned(),
             Self::Outside { errno, .. } | Self::Inside { errno, .. } => errno_text(*errno),
             Self::Missing { .. } => "each is required by the policy or by --require".to_owned(),
             Self::Changed { .. } => "its device or inode is another one than before".to_owned(),
@@ -83,7 +83,7 @@ impl Failure {
     #[must_use]
     pub fn next(&self) -> String {
         match self {
-            Self::Inside { step: Step::Namespaces | Step::Maps, .. } | Self::Outside { step: NAMESPACES, .. } => {
+            Self::Inside { step: Step::Namespaces | Step::Maps, .. } | Self::Outside { step: MAKE_NAMESPACES, .. } => {
                 "run `stockade doctor`: it says what this machine lacks and how to get it".to_owned()
             }
             Self::Inside { errno: Errno::NOSPC, .. } | Self::Outside { errno: Errno::NOSPC, .. } => "raise --limit scratch=SIZE or scratch-files=N, or free space".to_owned(),

@@ -14,7 +14,7 @@ use stockade_core::plan::{Groups, INSIDE_ID, Identity, Mount, Plan};
 use stockade_core::request::{CgroupMode, ResultDescriptor};
 
 use crate::cgroup::{self, Group};
-use crate::failure::{Failure, NAMESPACES, Step};
+use crate::failure::{Failure, MAKE_NAMESPACES, Step};
 use crate::hooks::{self, Side};
 use crate::inside::{self, Given, Kit, Rest};
 use crate::seccomp::{self, Telling};
@@ -104,7 +104,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
     };
     let flags = NAMESPACES.iter().filter(|(_, layer)| rest.namespaces.has(*layer)).fold(0, |flags, (flag, _)| flags | flag);
     let kit = Kit { control: control_inside, rest };
-    let forked = sys::clone_into(flags, group.as_ref().and_then(Group::fd)).map_err(failed(NAMESPACES, plan.run.clone()))?;
+    let forked = sys::clone_into(flags, group.as_ref().and_then(Group::fd)).map_err(failed(MAKE_NAMESPACES, plan.run.clone()))?;
     let (init, init_pidfd) = match forked {
         Forked::Child => {
             drop((ends, control));

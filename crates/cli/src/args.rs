@@ -47,6 +47,9 @@ pub(crate) enum Command {
     /// What the doctor runs inside; not for people
     #[command(hide = true)]
     InternalProbeMemory(Probe),
+    /// The system-call filter as the kernel takes it, for benchmarks beside other tools; not for people
+    #[command(hide = true)]
+    InternalFilter,
     /// The relay of a build jail; not for people
     #[command(hide = true)]
     InternalRelay {

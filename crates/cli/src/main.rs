@@ -45,6 +45,7 @@ fn main() -> ExitCode {
             probe::take_memory();
             Ok(ExitCode::SUCCESS)
         }
+        Command::InternalFilter => Ok(printer::filter()),
         Command::InternalRelay { hosts } => jail::relay(&hosts).map(|()| ExitCode::SUCCESS),
     };
     match done {

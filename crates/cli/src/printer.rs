@@ -44,3 +44,11 @@ pub(crate) fn usage(refused: &clap::Error) -> ExitCode {
 pub(crate) fn width() -> u16 {
     rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col).filter(|columns| *columns > 40).unwrap_or(100)
 }
+
+/// The system-call filter of this architecture, as bytes; nothing where there is none.
+pub(crate) fn filter() -> ExitCode {
+    use std::io::Write;
+    let profile = stockade_core::syscalls::Architecture::native().map(stockade_core::syscalls::Profile::builtin);
+    let bytes = profile.map_or_else(Vec::new, |profile| stockade_launch::filter_bytes(&profile));
+    if std::io::stdout().lock().write_all(&bytes).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,5 +1,6 @@
 //! What is refused, and how: run.md, "Bad input". One clear message (what, why, next), the exit
 //! status, no output, and nothing left behind.
+#![expect(clippy::unwrap_used, reason = "tests may stop at the first surprise")]
 
 mod scene;
 
@@ -98,7 +99,7 @@ fn a_missing_script_is_not_found() {
 fn a_script_that_cannot_be_read_is_not_executable() {
     let scene = scene();
     let script = scene.folder.write("closed.py", "print(1)");
-    std::fs::set_permissions(&script, PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o000)).unwrap();
     let said = refusal_of_ordinary(&scene, &["closed.py"], 126);
     assert_eq!(said, "error: cannot read the script `closed.py`\n  why:  permission denied (os error 13)\n  next: look at the spelling; relative paths start at the current folder");
 }
@@ -183,7 +184,7 @@ fn inputs_larger_than_scratch_are_refused_before_anything_starts() {
 fn an_input_that_the_caller_may_not_read_is_refused() {
     let scene = scene();
     let file = scene.folder.write("closed.csv", "secret");
-    std::fs::set_permissions(&file, PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o000)).unwrap();
     let said = refusal_of_ordinary(&scene, &["--in", "closed.csv", "ok.py"], 125);
     assert_eq!(said, "error: cannot open `FOLDER/closed.csv`\n  why:  permission denied (os error 13)\n  next: make it readable to you, or give less");
 }
@@ -192,7 +193,7 @@ fn an_input_that_the_caller_may_not_read_is_refused() {
 fn a_folder_that_the_caller_may_not_enter_is_refused() {
     let scene = scene();
     std::fs::create_dir(scene.folder.path().join("closed")).unwrap();
-    std::fs::set_permissions(scene.folder.path().join("closed"), PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(scene.folder.path().join("closed"), PermissionsExt::from_mode(0o000)).unwrap();
     let said = refusal_of_ordinary(&scene, &["--project", "closed", "ok.py"], 125);
     assert_eq!(said, "error: cannot read `FOLDER/closed`\n  why:  permission denied (os error 13)\n  next: make it readable, or give less with --in");
 }

@@ -2,6 +2,7 @@
 //! The n-th system call of the set-up fails, for every n, on either side of the fork.
 //!
 //! After each: no code ran that should not have, nothing is left, the message is clear, the trail is whole.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests may stop at the first surprise")]
 
 mod scene;
 
@@ -161,6 +162,7 @@ fn fail_each(case: Case, side: &str) -> (usize, BTreeSet<&'static str>) {
     let scene = scene();
     let version = call(STOCKADE, User::Caller).arg("--version").run().stdout;
     assert!(version.contains("dangerous-test-hooks"), "another build has replaced the command under test: {version}");
+    assert_eq!(scene.run(case.user, &["--quiet", "--", "true"]).status, 0);
     let baseline = run(&scene, case, side, 0);
     assert!(baseline.status == 0 && baseline.code_ran(), "{case:?}: {baseline:?}");
     let (next, done) = (AtomicUsize::new(1), AtomicBool::new(false));

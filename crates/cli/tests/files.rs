@@ -1,4 +1,5 @@
 //! Files in and out, end to end: run.md, "Files in and out".
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests may stop at the first surprise")]
 
 mod scene;
 

@@ -1,4 +1,5 @@
 //! What a run says of itself: run.md, "The result".
+#![expect(clippy::unwrap_used, reason = "tests may stop at the first surprise")]
 
 mod scene;
 

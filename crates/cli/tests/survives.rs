@@ -1,4 +1,5 @@
 //! The command is killed, interrupted, crowded, and runs out of disk: nothing is left, nothing is half done.
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests may stop at the first surprise")]
 
 mod scene;
 
@@ -47,8 +48,13 @@ fn seed() -> u64 {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         u64::from(since.subsec_nanos()) | u64::from(std::process::id()) << 32
     });
-    println!("STOCKADE_TEST_SEED={seed}");
+    say(&format!("STOCKADE_TEST_SEED={seed}"));
     seed
+}
+
+/// Shown when the test fails.
+fn say(line: &str) {
+    writeln!(std::io::stderr().lock(), "{line}").unwrap();
 }
 
 fn kill(child: &Child, signal: rustix::process::Signal) {
@@ -119,7 +125,7 @@ fn kill_many(code: &str, kills: usize, latest_us: u64) {
                 .collect();
             workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect::<Vec<_>>()
         });
-        println!("{user:?}: {} of {} were killed after their intent was on record", names.len(), kills / users().len());
+        say(&format!("{user:?}: {} of {} were killed after their intent was on record", names.len(), kills / users().len()));
         // What a killed supervisor leaves is removed by the next run; a cgroup whose last process is
         // still being taken apart by the kernel, by the one after.
         until("cgroups of killed runs are left", || {

@@ -263,10 +263,7 @@ fn obvious(defaults: &Limits, asked: &[(Limit, u64)]) -> Result<BTreeMap<Limit, 
     let value_of = |limit: Limit| asked.iter().rev().find(|(name, _)| *name == limit).map_or_else(|| defaults.of(limit), |(_, value)| *value);
     Ok(Limit::ALL
         .into_iter()
-        .map(|limit| match limit {
-            Limit::Scratch if value_of(Limit::Memory) < value_of(Limit::Scratch) => (limit, value_of(Limit::Memory)),
-            _ => (limit, value_of(limit)),
-        })
+        .map(|limit| if limit == Limit::Scratch { (limit, value_of(limit).min(value_of(Limit::Memory))) } else { (limit, value_of(limit)) })
         .collect())
 }
 

@@ -50,7 +50,7 @@ mod doors {
             // A test that misses the line fails by itself.
             drop(log.map(|file| file.and_then(|mut file| writeln!(file, "{here} {call}"))));
         } else {
-            drop(rustix::process::nice(1));
+            rustix::process::nice(1).ok();
         }
     }
 

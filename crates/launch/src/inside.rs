@@ -165,14 +165,18 @@ impl<'p> Born<'p> {
         rustix::process::umask(rustix::fs::Mode::empty());
         sys::start_session().at(Step::Session)?;
         let enforced = kit.namespaces;
-        let born = Self(Carried { plan, kit: ManuallyDrop::new(kit), control, enforced });
-        // The id maps are written outside.
-        born.0.wait_to_proceed()?;
-        Ok(born)
+        Ok(Self(Carried { plan, kit: ManuallyDrop::new(kit), control, enforced }))
     }
 
     fn isolate(self) -> Result<Isolated<'p>, Failed> {
         let Self(mut carried) = self;
+        sys::set_host_name(b"sandbox").at(Step::HostName)?;
+        sys::make_mounts_private().at(Step::Mount)?;
+        if carried.enforced.has(Layer::Network) {
+            open_listeners(&carried)?;
+        }
+        // The id maps are written outside meanwhile; without them there is nobody to become.
+        carried.wait_to_proceed()?;
         sys::keep_capabilities().at(Step::User)?;
         sys::become_user(INSIDE_ID, carried.plan.identity.groups == Groups::Dropped).at(Step::User)?;
         sys::raise_capabilities().at(Step::User)?;
@@ -181,11 +185,6 @@ impl<'p> Born<'p> {
         sys::set_dumpable(true).at(Step::User)?;
         // After the last change of user, which clears it.
         sys::die_with_parent().at(Step::ParentDeath)?;
-        sys::set_host_name(b"sandbox").at(Step::HostName)?;
-        if carried.enforced.has(Layer::Network) {
-            open_listeners(&carried)?;
-        }
-        sys::make_mounts_private().at(Step::Mount)?;
         Ok(Isolated(carried))
     }
 }

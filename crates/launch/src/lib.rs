@@ -25,6 +25,6 @@ mod wire;
 
 pub use failure::{Failure, Step, errno_text};
 pub use finished::Finished;
-pub use outside::{Running, start};
+pub use outside::{Running, filter_bytes, start};
 pub use streams::{Input, Output, Streams};
 

@@ -33,6 +33,15 @@ const NAMESPACES: [(u64, Layer); 6] = [
     (0x0400_0000, Layer::UtsNamespace),
 ];
 
+/// The filter of the code as the kernel takes it, for tools that load one: bytes of `struct sock_filter`.
+///
+/// Calls that are told are refused silently in it.
+#[must_use]
+pub fn filter_bytes(profile: &stockade_core::syscalls::Profile) -> Vec<u8> {
+    let program = seccomp::compile(profile, Telling::Silent).unwrap_or_default();
+    program.iter().flat_map(seccomp::Instruction::to_bytes).collect()
+}
+
 /// What the init may call, and nothing else.
 const INIT_PROFILE: &str = include_str!("../../../profiles/init.txt");
 

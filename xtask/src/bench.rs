@@ -21,6 +21,9 @@ struct Group {
     cases: Vec<Case>,
 }
 
+/// Makes a `stockade run` of flags and words.
+type Walls<'a> = &'a dyn Fn(&[&str], &[&str]) -> Vec<String>;
+
 pub(crate) fn bench() -> Done {
     tools::run(&["cargo", "build", "--release", "--package", "stockade"])?;
     let stockade = tools::target().join("release/stockade");
@@ -88,7 +91,8 @@ fn groups(stockade: &Path, python: &str, work: &Path) -> Vec<Group> {
 
 const WRITE_FILES: &str = "import os\nfor i in range(10000):\n with open(f'f{i}', 'w') as f: f.write('x' * 1000)";
 
-fn pair(title: &'static str, rounds: usize, python: &str, walls: &dyn Fn(&[&str], &[&str]) -> Vec<String>, code: &str) -> Group {
+/// The same Python code inside and outside.
+fn pair(title: &'static str, rounds: usize, python: &str, walls: Walls<'_>, code: &str) -> Group {
     Group {
         title,
         rounds,

@@ -1,4 +1,4 @@
-//! Any example that can run, is run: the commands of `docs/start.md` and `docs/guides/`, in order.
+//! Any example that can run, is run: the commands of the README, `docs/start.md` and `docs/guides/`, in order.
 //!
 //! What a page has to say so that it can be run:
 //! - a block ```` ```LANGUAGE file=NAME ```` is a file, made in the page's own folder;
@@ -154,6 +154,7 @@ macro_rules! pages {
 }
 
 pages! {
+    readme: "README.md",
     start: "docs/start.md",
     files: "docs/guides/files.md",
     packages: "docs/guides/packages.md",
@@ -162,6 +163,25 @@ pages! {
     reports: "docs/guides/reports.md",
     ci: "docs/guides/ci.md",
     where_namespaces_are_blocked: "docs/guides/where-namespaces-are-blocked.md",
+}
+
+/// The README's first command, with the built `stockade` in place of `cargo run --release --quiet --`.
+#[test]
+fn the_first_command_of_the_readme_prints_what_is_shown() {
+    const CARGO: &str = "cargo run --release --quiet -- ";
+    let folder = Folder::new();
+    folder.write("examples/flights.py", read("examples/flights.py"));
+    let blocks = blocks(&read("README.md"));
+    let command = blocks.iter().find_map(|block| block.lines[0].strip_prefix(CARGO)).unwrap();
+    let shown = &blocks.iter().find(|block| block.about == "text").unwrap().lines;
+    let ran = call(STOCKADE, User::Caller).within(folder.path()).args(command.split_whitespace()).run().expect(0);
+    let printed: Vec<&str> = ran.stdout.lines().collect();
+    let of_the_code = shown.iter().position(|line| line.starts_with("stockade: done")).unwrap();
+    assert!(are_lines(&shown[..of_the_code], &printed), "{}", ran.stdout);
+    let report = shown[of_the_code..].iter().filter_map(|line| line.strip_prefix("    created "));
+    for name in report.map(|line| line.split(' ').next().unwrap()) {
+        assert!(folder.path().join("results").join(name).is_file(), "{name}: {}", ran.stderr);
+    }
 }
 
 #[test]

@@ -39,7 +39,7 @@ const NAMESPACES: [(u64, Layer); 6] = [
 #[must_use]
 pub fn filter_bytes(profile: &stockade_core::syscalls::Profile) -> Vec<u8> {
     let program = seccomp::compile(profile, Telling::Silent).unwrap_or_default();
-    program.iter().flat_map(seccomp::Instruction::to_bytes).collect()
+    program.into_iter().flat_map(seccomp::Instruction::to_bytes).collect()
 }
 
 /// What the init may call, and nothing else.

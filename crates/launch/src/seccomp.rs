@@ -46,7 +46,7 @@ pub(crate) struct Instruction {
 
 impl Instruction {
     /// As the kernel reads it.
-    pub(crate) fn to_bytes(&self) -> [u8; 8] {
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
         let ([a, b], [c, d, e, f]) = (self.code.to_ne_bytes(), self.k.to_ne_bytes());
         [a, b, self.jt, self.jf, c, d, e, f]
     }

@@ -1,7 +1,7 @@
 //! What the tests share: the command under test, scratch folders, ordinary users, what is left over.
 //!
 //! Never shipped. Everything here may panic: it runs in tests only.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may stop at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests may stop at the first surprise")]
 
 use std::ffi::OsStr;
 use std::io::Write;

@@ -343,15 +343,15 @@ attempt("control", lambda: os.chmod(file("q"), 0o755))
 #[test]
 fn a_link_where_an_input_is_mounted_leads_nowhere() {
     for user in users() {
-        // The last ones are where the host lies while the root is built.
+        // The first ones are where the host lies while the root is built.
         for to in [
+            "/.stockade{}",
+            "../.stockade{}",
+            "/.stockade/usr/../..{}",
             "/etc",
             "/proc/self",
             "../../../../tmp",
             "/proc/1/root",
-            "/.stockade{}",
-            "../.stockade{}",
-            "/.stockade/usr/../..{}",
         ] {
             let folder = Folder::new();
             let victim = folder.path().join("victim");

@@ -144,7 +144,21 @@ const fn how_to_get(layer: Layer) -> &'static str {
         Layer::Cgroup => "start from a delegated cgroup (systemd: Delegate=yes), or as root",
         Layer::TimeNamespace => "use Linux 5.6 or later",
         Layer::LockedMounts => "raise user.max_user_namespaces",
-        _ => "permit user namespaces; see the first lines of `stockade doctor` where they are off",
+        Layer::UserNamespace
+        | Layer::MountNamespace
+        | Layer::PidNamespace
+        | Layer::Network
+        | Layer::IpcNamespace
+        | Layer::UtsNamespace
+        | Layer::CgroupNamespace
+        | Layer::Root
+        | Layer::ThrowAwayUser
+        | Layer::NoNewPrivileges
+        | Layer::NoCapabilities
+        | Layer::Seccomp
+        | Layer::Watchdog
+        | Layer::Rlimits
+        | Layer::Scratch => "permit user namespaces; see the first lines of `stockade doctor` where they are off",
     }
 }
 

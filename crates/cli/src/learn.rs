@@ -1,15 +1,38 @@
 //! `--learn FILE`: a commented proposal of what the code asked for. Nothing in it is granted until a
 //! person edits it; names come from the code and are marked so.
 
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use stockade_core::outcome::{Denial, Outcome};
 
 use crate::problem::Problem;
 
-/// Writes the proposal.
-pub(crate) fn write(file: &Path, outcome: &Outcome) -> Result<(), Problem> {
-    std::fs::write(file, proposal(outcome)).map_err(|error| Problem::path("write the proposal to", file, &error, "name a file you may write"))
+/// The file of the proposal, opened before the code runs: a link it plants meanwhile leads nowhere.
+#[derive(Debug)]
+pub(crate) struct Proposal<'a> {
+    path: &'a Path,
+    file: std::fs::File,
+}
+
+impl<'a> Proposal<'a> {
+    /// Opens the file; what it holds stays until the proposal is written.
+    pub(crate) fn open(path: &'a Path) -> Result<Self, Problem> {
+        let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+        let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).custom_flags(flags).open(path);
+        file.map(|file| Self { path, file }).map_err(|error| failed(path, &error))
+    }
+
+    /// Writes the proposal.
+    pub(crate) fn write(mut self, outcome: &Outcome) -> Result<(), Problem> {
+        let text = proposal(outcome);
+        self.file.set_len(0).and_then(|()| self.file.write_all(text.as_bytes())).map_err(|error| failed(self.path, &error))
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Problem {
+    Problem::path("write the proposal to", path, error, "name a file you may write")
 }
 
 fn proposal(outcome: &Outcome) -> String {

@@ -50,17 +50,13 @@ pub(crate) struct LeftOut {
 }
 
 /// Collects, shows and applies, as the command line asks.
-pub(crate) fn take(run: &Run, finished: &Finished) -> Result<Outputs, Problem> {
-    finished.leavings(Caches::Skip, |leavings| take_from(run, finished, leavings))?
+pub(crate) fn take(run: &Run, folder: Option<&OwnedFd>, finished: &Finished) -> Result<Outputs, Problem> {
+    finished.leavings(Caches::Skip, |leavings| take_from(run, folder, finished, leavings))?
 }
 
-fn take_from(run: &Run, finished: &Finished, leavings: &Leavings<'_>) -> Result<Outputs, Problem> {
-    let folder = match &run.out {
-        Some(out) if !run.dry_run => Some(open_destination(out)?),
-        _ => None,
-    };
+fn take_from(run: &Run, folder: Option<&OwnedFd>, finished: &Finished, leavings: &Leavings<'_>) -> Result<Outputs, Problem> {
     let existing = if run.overwrite { Existing::Overwrite } else { Existing::Keep };
-    let destination = match &folder {
+    let destination = match folder {
         Some(folder) => Destination::Folder { folder: folder.as_fd(), existing, allow: &[] },
         None => Destination::List,
     };
@@ -79,20 +75,16 @@ fn take_from(run: &Run, finished: &Finished, leavings: &Leavings<'_>) -> Result<
     Ok(outputs)
 }
 
-/// Looks, before the code runs, at whether its outputs can be kept: its work is not to be lost.
-pub(crate) fn check_destination(run: &Run) -> Result<(), Problem> {
-    let Some(out) = run.out.as_ref().filter(|_| !run.dry_run) else { return Ok(()) };
-    let nearest = out.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
-    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    let looked = if nearest.is_dir() { rustix::fs::accessat(rustix::fs::CWD, nearest, access, rustix::fs::AtFlags::EACCESS) } else { Err(rustix::io::Errno::NOTDIR) };
-    looked.map_err(|errno| Problem::path("write outputs to", out, &errno.into(), "name a folder you may write to"))
-}
-
-fn open_destination(out: &Path) -> Result<OwnedFd, Problem> {
+/// Makes and opens the folder for outputs, before the code runs: its work is not to be lost, and a
+/// link that it plants in a shared folder meanwhile leads nowhere.
+pub(crate) fn open_destination(run: &Run) -> Result<Option<OwnedFd>, Problem> {
+    let Some(out) = run.out.as_ref().filter(|_| !run.dry_run) else { return Ok(None) };
     let failed = |error: &std::io::Error| Problem::path("write outputs to", out, error, "name a folder you may write to");
     std::fs::create_dir_all(out).map_err(|error| failed(&error))?;
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    rustix::fs::accessat(rustix::fs::CWD, out, access, rustix::fs::AtFlags::EACCESS).map_err(|errno| failed(&errno.into()))?;
     let folder = std::fs::File::open(out).map_err(|error| failed(&error))?;
-    Ok(folder.into())
+    Ok(Some(folder.into()))
 }
 
 fn summary(collected: &Collected) -> Outputs {

@@ -23,7 +23,8 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     }
     let mut trail = FileTrail::of_user();
     let code = code::code(arguments)?;
-    outputs::check_destination(arguments)?;
+    let destination = outputs::open_destination(arguments)?;
+    let proposal = arguments.learn.as_deref().map(learn::Proposal::open).transpose()?;
     let asked = ask::request(arguments, &code, &mut trail)?;
     for remark in asked.remarks.iter().filter(|_| !arguments.quiet) {
         printer::remark(remark);
@@ -31,7 +32,8 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     let finished = carry_out(arguments, &code, asked.request, &asked.environment, &mut trail)?;
     let run = finished.plan.run.clone();
     let hints = hints::hints(&finished, &code);
-    let mut collected = outputs::take(arguments, &finished);
+    let mut collected = outputs::take(arguments, destination.as_ref(), &finished);
+    let finished_open_line = finished.error_ends_open && (arguments.json || !arguments.quiet);
     let mut outcome = finished.outcome;
     if let Ok(outputs) = &mut collected {
         outcome.usage.bytes_out = outputs.bytes;
@@ -40,13 +42,16 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     let outputs = collected?;
     let status = closed.get().cause.exit_status();
     let report = report::Report { run: &run, outcome: closed.get(), environment: &asked.environment, outputs: &outputs, hints: &hints };
+    if finished_open_line {
+        printer::remark("");
+    }
     if arguments.json {
         printer::remark(&report.json());
     } else if !arguments.quiet || status != 0 || !closed.get().denials.is_empty() || !outputs.left_out.is_empty() {
         printer::remark(&report.lines());
     }
-    if let Some(file) = &arguments.learn {
-        learn::write(file, closed.get())?;
+    if let Some(proposal) = proposal {
+        proposal.write(closed.get())?;
     }
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(125)))
 }

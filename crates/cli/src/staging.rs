@@ -146,7 +146,10 @@ fn check_writable_share(path: &Path) -> Result<(), Problem> {
     const EXACT: [&str; 7] = ["/", "/home", "/root", "/tmp", "/var", "/var/tmp", "/opt"];
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let is_home = home.as_ref().is_some_and(|home| home.starts_with(path)) || path.parent() == Some(Path::new("/home"));
-    if is_home || EXACT.iter().any(|exact| path == Path::new(exact)) || TREES.iter().any(|tree| path.starts_with(tree)) {
+    // What decides about later runs, and what was recorded of earlier ones.
+    let is_ours = [crate::files::state(), crate::files::cache()].iter().any(|ours| ours.starts_with(path) || path.starts_with(ours));
+    let is_hidden = home.as_ref().and_then(|home| path.strip_prefix(home).ok()).is_some_and(|below| below.to_string_lossy().starts_with('.'));
+    if is_home || is_ours || is_hidden || EXACT.iter().any(|exact| path == Path::new(exact)) || TREES.iter().any(|tree| path.starts_with(tree)) {
         return Err(Problem::new(
             format!("`{}` cannot be shared writable", text::shown(&path.to_string_lossy(), 200)),
             "programs of yours or of the machine read and run what lies there",
@@ -163,9 +166,10 @@ fn no_way_out(path: &Path) -> Result<(), Problem> {
     let mut seen = 0;
     while let Some(folder) = folders.pop() {
         let entries = std::fs::read_dir(&folder).map_err(|error| Problem::path("look through", &folder, &error, "make it readable, or share another folder"))?;
-        for entry in entries.flatten() {
+        for entry in entries {
             seen += 1;
-            let Ok(kind) = entry.file_type() else { continue };
+            let kind = entry.and_then(|entry| Ok((entry.file_type()?, entry)));
+            let (kind, entry) = kind.map_err(|error| Problem::path("look through", &folder, &error, "make it readable, or share another folder"))?;
             if seen > PROJECT_ENTRIES_MAX {
                 return Err(Problem::new("the folder is too large to be shared writable", format!("it has more than {PROJECT_ENTRIES_MAX} files to look through"), "share it read-only, or a smaller one"));
             }

@@ -127,7 +127,7 @@ fn a_project_with_inputs_and_shares() {
 }
 
 #[test]
-fn a_session_at_a_terminal_with_limits_and_requirements() {
+fn a_run_at_a_terminal_with_limits_and_requirements() {
     let asked = Request {
         limits: vec![(Limit::Memory, 512 << 20), (Limit::Time, 90_000), (Limit::Cpus, 150), (Limit::Processes, 16)],
         vars: BTreeMap::from([("TZ".to_owned(), "Asia/Tokyo".to_owned()), ("LANG".to_owned(), "de_DE.UTF-8".to_owned())]),

@@ -127,18 +127,24 @@ impl Interpreter {
 
     /// Finds the interpreter that a virtual environment was made for.
     ///
-    /// Only what its `bin/python` leads to outside of it: a file that a package put there is not
-    /// started outside.
+    /// What its `bin/python` leads to was chosen by whoever made the folder, and finding out about an
+    /// interpreter starts it outside: so it must be one of the machine's, or the one that `PATH`
+    /// leads to anyway.
     ///
     /// # Errors
-    /// [`Unusable`] when the link leads nowhere or not out of the folder, as in conda environments.
+    /// [`Unusable`] when the link leads nowhere, or to any other program.
     pub fn of_venv(venv: &Path, cache: &Path, look: impl Fn(&Path) -> Option<Source>) -> Result<Self, Unusable> {
         let link = venv.join("bin/python");
         let program = link.canonicalize().map_err(|_| absent(&link))?;
-        if venv.canonicalize().is_ok_and(|venv| program.starts_with(venv)) {
-            return Err(unusable(&link, "it is a file of the environment itself, which is not trusted outside"));
+        if program.starts_with("/usr") {
+            return Self::find(Some(&program), cache, look);
         }
-        Self::find(Some(&program), cache, look)
+        let own = Self::find(None, cache, look)?;
+        if own.executable == program {
+            return Ok(own);
+        }
+        let why = "it is neither the machine's nor the one PATH leads to, and finding out about it would start it outside of the walls";
+        Err(Unusable { next: format!("--python {} if you trust it", stockade_core::text::shown(&program.to_string_lossy(), 200)), ..unusable(&link, why) })
     }
 
     /// The path of its executable inside.
@@ -218,7 +224,8 @@ fn sees_system_packages(file: &Path) -> bool {
 }
 
 fn ask(program: &Path) -> Result<Interpreter, Unusable> {
-    let answer = Command::new(program).args(["-I", "-c", QUESTION, assets::SITE]).output().map_err(|error| unusable(program, &error.to_string()))?;
+    // Not in the caller's folder: shims choose a version by files that lie there.
+    let answer = Command::new(program).args(["-I", "-c", QUESTION, assets::SITE]).current_dir("/").output().map_err(|error| unusable(program, &error.to_string()))?;
     if !answer.status.success() {
         return Err(unusable(program, String::from_utf8_lossy(&answer.stderr).lines().last().unwrap_or("it failed")));
     }

@@ -162,4 +162,5 @@ steps! {
     Missing = 32 "give every required layer",
     Execute = 33 "execute the program",
     Cgroup = 34 "enter the cgroup",
+    MountPoint = 35 "make the mount point, which must not lead through a link, of",
 }

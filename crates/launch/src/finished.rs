@@ -23,6 +23,8 @@ pub struct Finished {
     pub outcome: Outcome,
     /// What the engine said on its result descriptor: a claim of the code.
     pub said: Vec<u8>,
+    /// Whether the code left a line of standard error unended.
+    pub error_ends_open: bool,
     /// When the code began: seconds and nanoseconds since 1970.
     pub began: (i64, u64),
     pub(crate) scratch: OwnedFd,

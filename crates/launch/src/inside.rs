@@ -380,7 +380,9 @@ fn set_rlimits(carried: &mut Carried<'_>) -> Result<(), Failed> {
     }
     let limits = &carried.plan.limits;
     for (resource, most) in [
-        (Resource::Core, 0),
+        // 1, not 0: with 0 a crash still starts the host's handler of a piped core_pattern, as root
+        // (fs/coredump.c); a dump of one byte is none.
+        (Resource::Core, 1),
         // Without a cgroup memfds are found among descriptors, of which the watchdog reads this many.
         (Resource::Nofile, if carried.kit.has_cgroup { limits.open_files } else { limits.open_files.min(u64::try_from(crate::watch::DESCRIPTORS_MAX).unwrap_or(1024)) }),
         (Resource::Fsize, limits.file_bytes),

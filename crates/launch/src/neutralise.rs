@@ -10,6 +10,7 @@ use vte::{Params, Parser, Perform};
 #[derive(Default)]
 pub(crate) struct Neutraliser {
     parser: Parser,
+    coloured: bool,
 }
 
 impl std::fmt::Debug for Neutraliser {
@@ -23,7 +24,13 @@ impl Neutraliser {
     pub(crate) fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut shown = Shown(Vec::with_capacity(bytes.len()));
         self.parser.advance(&mut shown, bytes);
+        self.coloured |= shown.0.contains(&0x1b);
         shown.0
+    }
+
+    /// Whether a colour was ever passed, so that it may still be on.
+    pub(crate) const fn left_colours(&self) -> bool {
+        self.coloured
     }
 }
 

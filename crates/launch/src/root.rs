@@ -8,6 +8,7 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use stockade_core::paths::InsidePath;
@@ -30,6 +31,7 @@ pub(crate) struct Root {
     base: OwnedFd,
     scratch: OwnedFd,
     proc: Option<OwnedFd>,
+    memory_bytes: u64,
     /// The host's `/etc` and `/dev`, of which single entries are bound.
     etc: OwnedFd,
     dev: OwnedFd,
@@ -89,7 +91,7 @@ impl Root {
         } else {
             sys::new_mount(c"proc", &[(c"hidepid", c"invisible")], MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC).ok()
         };
-        Ok(Self { base, scratch, proc, etc, dev })
+        Ok(Self { base, scratch, proc, memory_bytes: plan.limits.memory_bytes, etc, dev })
     }
 
     /// The scratch tmpfs, whose descriptor the supervisor keeps to stage and to collect.
@@ -102,6 +104,9 @@ impl Root {
         sys::move_mount(self.base.as_fd(), c"/").at(Step::RootFolder)?;
         sys::enter_folder(self.base.as_fd()).at(Step::RootFolder)?;
         sys::pivot_root(c".stockade").at(Step::Pivot)?;
+        // A second wall: whatever goes wrong below, nothing of the host is written to.
+        let host = rustix::fs::open(HOST, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, rustix::fs::Mode::empty()).at(Step::Pivot)?;
+        sys::mount_setattr(host.as_fd(), true, MountAttrFlags::MOUNT_ATTR_RDONLY, None).at(Step::Pivot)?;
         sys::move_mount(self.scratch.as_fd(), &c(WORKSHOP)?).at(Step::Scratch)?;
         sys::make_file(&workshop("nothing")?, b"").at(Step::Scratch)?;
         // A second clone of the workshop, read-only, to bind from what must not be written to.
@@ -120,7 +125,11 @@ impl Root {
             Mount::System { path, folder } if path.below("/etc").is_some() => bind_from_workshop(path, *folder)?,
             Mount::System { path, folder } => bind(source()?, path, *folder, read_only())?,
             Mount::Device { target } => bind_from_workshop(target, false)?,
-            Mount::Shared { target, .. } => bind(source()?, target, true, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)?,
+            Mount::Shared { target, .. } => {
+                let source = source()?;
+                sys::mount_setattr(source, true, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV, None).at(Step::Mount)?;
+                attach(source, target)?;
+            }
             Mount::Link { target, text } => {
                 let c_text = c(text)?;
                 with_parents(target, |path| sys::make_link(path, &c_text))?;
@@ -153,6 +162,7 @@ impl Root {
         make_folders("/proc")?;
         let Some(proc) = &self.proc else { return Ok(()) };
         sys::move_mount(proc.as_fd(), c"/proc").at(Step::Proc)?;
+        bound_queues(proc.as_fd(), self.memory_bytes)?;
         mask_proc()
     }
 
@@ -245,8 +255,18 @@ fn bind_from_workshop(path: &InsidePath, folder: bool) -> Result<(), Failed> {
 }
 
 fn bind_scratch(number: u32, target: &InsidePath) -> Result<(), Failed> {
-    make_folders(target.as_str())?;
-    sys::bind(&workshop(&scratch_folder(number))?, &c(target.as_str())?).at(Step::Scratch)
+    let folder = sys::open_tree(rustix::fs::CWD, &workshop(&scratch_folder(number))?, false).at(Step::Scratch)?;
+    attach(folder.as_fd(), target)
+}
+
+/// Attaches a mount where the plan wants it, following no link on the way: below the working folder
+/// lies what the caller gave, and a link in it could lead to the host, which is still there.
+fn attach(mount: BorrowedFd<'_>, target: &InsidePath) -> Result<(), Failed> {
+    let mut point = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, rustix::fs::Mode::empty()).at(Step::Mount)?;
+    for name in target.relative().split('/') {
+        point = sys::enter_or_make(point.as_fd(), &c(name)?).at(Step::MountPoint)?;
+    }
+    sys::move_mount_onto(mount, point.as_fd()).at(Step::Mount)
 }
 
 /// Attaches a caller's tree where only overlays find it.
@@ -258,9 +278,8 @@ fn attach_lower(number: u32, source: BorrowedFd<'_>) -> Result<String, Failed> {
 }
 
 fn overlay(options: &[(&CStr, &CStr)], attributes: MountAttrFlags, target: &InsidePath) -> Result<Mounted, Failed> {
-    make_folders(target.as_str())?;
     let Ok(made) = sys::new_mount(c"overlay", options, attributes) else { return Ok(Mounted::OverlayRefused) };
-    sys::move_mount(made.as_fd(), &c(target.as_str())?).at(Step::Overlay)?;
+    attach(made.as_fd(), target)?;
     Ok(Mounted::Done)
 }
 
@@ -315,6 +334,17 @@ fn mount_terminals() -> Result<(), Failed> {
     make_folders("/dev/pts")?;
     let terminals = sys::new_mount(c"devpts", &[(c"ptmxmode", c"0666"), (c"mode", c"0600"), (c"max", c"256")], MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC).at(Step::Terminal)?;
     sys::move_mount(terminals.as_fd(), c"/dev/pts").at(Step::Terminal)
+}
+
+/// Memory of detached segments and queued messages belongs to no process, so a watchdog does not
+/// see it: the run's own IPC namespace bounds both (proc_sys_kernel(5)).
+fn bound_queues(proc: BorrowedFd<'_>, memory_bytes: u64) -> Result<(), Failed> {
+    if hooks::removed(stockade_core::layer::Layer::IpcNamespace) {
+        return Ok(());
+    }
+    let pages = (memory_bytes / 4096).to_string();
+    sys::write_kernel_file(proc, c"sys/kernel/shmall", pages.as_bytes()).at(Step::Proc)?;
+    sys::write_kernel_file(proc, c"sys/kernel/msgmni", b"16").at(Step::Proc)
 }
 
 /// Files of `/proc` that tell of the machine to everyone; what only root may read or write is

@@ -61,13 +61,14 @@ pub(crate) struct Outward<'a> {
     filter: Neutraliser,
     pending: Vec<u8>,
     written: usize,
+    last: Option<u8>,
     /// Bytes that came from the code.
     pub(crate) bytes: u64,
 }
 
 impl<'a> Outward<'a> {
     pub(crate) fn new(from: OwnedFd, to: Output<'a>) -> Self {
-        Self { from: Some(from), to, filter: Neutraliser::default(), pending: Vec::new(), written: 0, bytes: 0 }
+        Self { from: Some(from), to, filter: Neutraliser::default(), pending: Vec::new(), written: 0, last: None, bytes: 0 }
     }
 
     fn has_pending(&self) -> bool {
@@ -83,8 +84,14 @@ impl<'a> Outward<'a> {
         }
     }
 
-    /// Moves what can be moved without waiting. Says whether anything moved.
-    pub(crate) fn advance(&mut self, buffer: &mut [u8]) -> bool {
+    /// Whether the last line that came is not ended.
+    pub(crate) fn ends_open(&self) -> bool {
+        self.last.is_some_and(|last| last != b'\n')
+    }
+
+    /// Moves what can be moved without waiting; of the code's bytes at most `room` are passed on,
+    /// the rest is counted and dropped. Says whether anything moved.
+    pub(crate) fn advance(&mut self, buffer: &mut [u8], room: u64) -> bool {
         if self.has_pending() {
             self.write_some();
             return true;
@@ -93,7 +100,9 @@ impl<'a> Outward<'a> {
         match rustix::io::read(from, &mut *buffer) {
             Ok(count) if count > 0 => {
                 self.bytes += u64::try_from(count).unwrap_or(u64::MAX);
-                let bytes = buffer.get(..count).unwrap_or_default();
+                let kept = count.min(usize::try_from(room).unwrap_or(usize::MAX));
+                let bytes = buffer.get(..kept).unwrap_or_default();
+                self.last = bytes.last().copied().or(self.last);
                 self.accept(bytes);
                 true
             }
@@ -142,21 +151,35 @@ impl<'a> Outward<'a> {
         }
     }
 
-    /// After the code's end: everything it still wrote, waiting for a slow reader at most as long
-    /// as the caller lives; at most `most` bytes of it.
-    pub(crate) fn drain(&mut self, buffer: &mut [u8], most: u64) {
-        while self.bytes <= most {
+    /// After the code's end: everything it still wrote, at most `most` bytes in all; waits for a slow
+    /// reader until `interrupt` has something.
+    pub(crate) fn drain(&mut self, buffer: &mut [u8], most: u64, interrupt: BorrowedFd<'_>) {
+        while self.advance(buffer, most.saturating_sub(self.bytes)) || self.has_pending() {
+            if self.bytes > most && !self.has_pending() {
+                break;
+            }
             if let Output::Descriptor { to, .. } = &self.to
                 && self.has_pending()
             {
-                let mut ready = [PollFd::from_borrowed_fd(*to, PollFlags::OUT)];
-                if rustix::event::poll(&mut ready, None).is_err() {
+                let mut ready = [PollFd::from_borrowed_fd(*to, PollFlags::OUT), PollFd::from_borrowed_fd(interrupt, PollFlags::IN)];
+                let waited = rustix::event::poll(&mut ready, None);
+                let [_, interrupted] = ready;
+                if waited.is_err() || !interrupted.revents().is_empty() {
                     return;
                 }
             }
-            if !self.advance(buffer) {
-                return;
-            }
+        }
+        self.restore_colours();
+    }
+
+    /// Colours the code left on would hide what comes after.
+    fn restore_colours(&mut self) {
+        if self.filter.left_colours()
+            && let Output::Descriptor { neutral: true, .. } = &self.to
+        {
+            self.pending = b"\x1b[0m".to_vec();
+            self.written = 0;
+            self.write_some();
         }
     }
 }

@@ -57,6 +57,7 @@ struct Ended {
     refused: BTreeMap<i32, u64>,
     scratch_was_full: Option<Limit>,
     said: Vec<u8>,
+    error_ends_open: bool,
 }
 
 struct Supervisor<'r, 'a> {
@@ -152,8 +153,8 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             self.look_at_the_clock()?;
         }
         let most = self.plan.limits.stream_bytes;
-        self.output.drain(&mut buffer, most.saturating_sub(self.error.bytes));
-        self.error.drain(&mut buffer, most.saturating_sub(self.output.bytes));
+        self.output.drain(&mut buffer, most.saturating_sub(self.error.bytes), self.signals.as_fd());
+        self.error.drain(&mut buffer, most.saturating_sub(self.output.bytes), self.signals.as_fd());
         self.hear_result(&mut buffer);
         Ok(())
     }
@@ -195,10 +196,10 @@ impl<'r, 'a> Supervisor<'r, 'a> {
     fn serve(&mut self, ready: Ready, buffer: &mut [u8]) -> Result<(), Failure> {
         let Ready([control, signals, input, output, error, result, resolver, refusals]) = ready;
         if output {
-            self.output.advance(buffer);
+            self.output.advance(buffer, self.room());
         }
         if error {
-            self.error.advance(buffer);
+            self.error.advance(buffer, self.room());
         }
         if self.output.bytes.saturating_add(self.error.bytes) > self.plan.limits.stream_bytes {
             self.stop(Cause::Limit { limit: Limit::Streams })?;
@@ -219,6 +220,11 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             self.take_signals()?;
         }
         if control { self.hear_init() } else { Ok(()) }
+    }
+
+    /// How much of the streams may still be passed on.
+    fn room(&self) -> u64 {
+        self.plan.limits.stream_bytes.saturating_sub(self.output.bytes.saturating_add(self.error.bytes))
     }
 
     fn hear_init(&mut self) -> Result<(), Failure> {
@@ -411,6 +417,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             refused: self.refused,
             scratch_was_full: self.scratch_was_full,
             said: self.said,
+            error_ends_open: self.error.ends_open() || (self.terminal.is_some() && self.output.ends_open()),
         }
     }
 }
@@ -496,6 +503,7 @@ fn conclude(mut running: Running, ended: Ended, refused_network: u64) -> Result<
         plan: running.plan.clone(),
         outcome,
         said: ended.said,
+        error_ends_open: ended.error_ends_open,
         began: running.began,
         scratch,
         staged: std::mem::take(&mut running.staged),

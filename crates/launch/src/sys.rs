@@ -147,6 +147,26 @@ pub(crate) fn move_mount(mount: BorrowedFd<'_>, path: &CStr) -> Sys<()> {
     call("move_mount", || rustix::mount::move_mount(mount, c"", rustix::fs::CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH))
 }
 
+/// Attaches a detached mount on an open mount point.
+pub(crate) fn move_mount_onto(mount: BorrowedFd<'_>, point: BorrowedFd<'_>) -> Sys<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    call("move_mount", || rustix::mount::move_mount(mount, c"", point, c"", flags))
+}
+
+/// Opens one folder of an open folder, never through a link; makes it when it is missing.
+pub(crate) fn enter_or_make(folder: BorrowedFd<'_>, name: &CStr) -> Sys<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::BENEATH;
+    let enter = || call("openat2", || rustix::fs::openat2(folder, name, flags, Mode::empty(), resolve));
+    match enter() {
+        Err(Errno::NOENT) => {
+            call("mkdir", || rustix::fs::mkdirat(folder, name, Mode::from_raw_mode(0o755)))?;
+            enter()
+        }
+        other => other,
+    }
+}
+
 /// A new file system of the kind, with options, detached.
 pub(crate) fn new_mount(kind: &CStr, options: &[(&CStr, &CStr)], attributes: MountAttrFlags) -> Sys<OwnedFd> {
     call("fsmount", || {

@@ -34,7 +34,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// The derived Debug of actions and conditions is how Rust writes them.
 fn write_rule(text: &mut String, rule: &Rule) -> std::fmt::Result {
-    write!(text, "Rule {{ number: {}, name: {:?}, otherwise: {}, arms: Cow::Borrowed(&[", rule.number, rule.name, action(rule.otherwise))?;
+    write!(
+        text,
+        "Rule {{ number: {}, name: {:?}, otherwise: {}, arms: Cow::Borrowed(&[",
+        rule.number,
+        rule.name,
+        action(rule.otherwise)
+    )?;
     for arm in rule.arms.iter() {
         write!(text, "Arm {{ action: {}, tests: Cow::Borrowed(&[", action(arm.action))?;
         for test in arm.tests.iter() {
@@ -50,7 +56,12 @@ fn write_test(text: &mut String, test: &Test) -> std::fmt::Result {
         Half::Low => "Low",
         Half::High => "High",
     };
-    write!(text, "Test {{ word: Word::new({}, Half::{half}), condition: Condition::{:?} }}, ", test.word.argument(), test.condition)
+    write!(
+        text,
+        "Test {{ word: Word::new({}, Half::{half}), condition: Condition::{:?} }}, ",
+        test.word.argument(),
+        test.condition
+    )
 }
 
 fn action(action: syscalls::Action) -> String {

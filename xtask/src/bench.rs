@@ -49,19 +49,26 @@ fn groups(stockade: &Path, python: &str, work: &Path) -> Vec<Group> {
         Case { name: "plain spawn", words: plain(&["/bin/true"]) },
         Case { name: "stockade, no cgroup", words: walls(&["--cgroup", "off"], &["--", "/bin/true"]) },
         Case { name: "stockade, cgroup", words: walls(&[], &["--", "/bin/true"]) },
-        Case { name: "stockade plan (no sandbox)", words: plain(&[&stockade.to_string_lossy(), "plan", "--", "/bin/true"]) },
+        Case {
+            name: "stockade plan (no sandbox)",
+            words: plain(&[&stockade.to_string_lossy(), "plan", "--", "/bin/true"]),
+        },
     ];
     if has("bwrap") {
         start.push(Case { name: "bwrap", words: bwrap(&[], &["/bin/true"]) });
         start.push(Case { name: "bwrap with our filter", words: bwrap_with_filter(stockade, work) });
     }
     if has("firejail") {
-        start.push(Case { name: "firejail", words: plain(&["firejail", "--quiet", "--noprofile", "--net=none", "--private", "--seccomp", "/bin/true"]) });
+        start.push(Case {
+            name: "firejail",
+            words: plain(&["firejail", "--quiet", "--noprofile", "--net=none", "--private", "--seccomp", "/bin/true"]),
+        });
     }
     if has("crun")
         && let Some(bundle) = crun_bundle(work)
     {
-        start.push(Case { name: "crun, cgroup", words: plain(&["crun", "run", "--bundle", &bundle, "stockade-bench"]) });
+        start
+            .push(Case { name: "crun, cgroup", words: plain(&["crun", "run", "--bundle", &bundle, "stockade-bench"]) });
     }
     vec![
         Group { title: "cold start of /bin/true", rounds: 100, cases: start },
@@ -74,16 +81,43 @@ fn groups(stockade: &Path, python: &str, work: &Path) -> Vec<Group> {
                 Case { name: "stockade, cgroup", words: walls(&[], &["-c", "print(1)"]) },
             ],
         },
-        pair("compute", 5, python, &walls, "import hashlib\nx = b''\nfor i in range(600000): x = hashlib.sha256(x).digest()"),
-        pair("open/read/close loop", 5, python, &walls, "import os\nfor i in range(120000):\n f = os.open('/etc/hosts', os.O_RDONLY); os.read(f, 16); os.close(f)"),
-        pair("the cheapest system call", 5, python, &walls, "import ctypes\ng = ctypes.CDLL(None).getppid\nfor i in range(1500000): g()"),
-        pair("import of a large library (json, decimal, asyncio)", 10, python, &walls, "import json, decimal, asyncio, email, http.client, xml.dom.minidom"),
+        pair(
+            "compute",
+            5,
+            python,
+            &walls,
+            "import hashlib\nx = b''\nfor i in range(600000): x = hashlib.sha256(x).digest()",
+        ),
+        pair(
+            "open/read/close loop",
+            5,
+            python,
+            &walls,
+            "import os\nfor i in range(120000):\n f = os.open('/etc/hosts', os.O_RDONLY); os.read(f, 16); os.close(f)",
+        ),
+        pair(
+            "the cheapest system call",
+            5,
+            python,
+            &walls,
+            "import ctypes\ng = ctypes.CDLL(None).getppid\nfor i in range(1500000): g()",
+        ),
+        pair(
+            "import of a large library (json, decimal, asyncio)",
+            10,
+            python,
+            &walls,
+            "import json, decimal, asyncio, email, http.client, xml.dom.minidom",
+        ),
         Group {
             title: "collecting 10,000 outputs",
             rounds: 5,
             cases: vec![
                 Case { name: "writing them", words: walls(&[], &["-c", WRITE_FILES]) },
-                Case { name: "writing and collecting", words: walls(&["--overwrite", "--out", &work.join("out").to_string_lossy()], &["-c", WRITE_FILES]) },
+                Case {
+                    name: "writing and collecting",
+                    words: walls(&["--overwrite", "--out", &work.join("out").to_string_lossy()], &["-c", WRITE_FILES]),
+                },
             ],
         },
     ]
@@ -106,7 +140,13 @@ fn pair(title: &'static str, rounds: usize, python: &str, walls: Walls<'_>, code
 /// The walls of bubblewrap nearest to ours.
 fn bwrap(more: &[&str], words: &[&str]) -> Vec<String> {
     let flags = "bwrap --unshare-all --die-with-parent --new-session --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64 --proc /proc --dev /dev --tmpfs /tmp";
-    flags.split(' ').chain(more.iter().copied()).chain(["--"]).chain(words.iter().copied()).map(ToOwned::to_owned).collect()
+    flags
+        .split(' ')
+        .chain(more.iter().copied())
+        .chain(["--"])
+        .chain(words.iter().copied())
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 /// The same with our own system-call filter, which it takes by descriptor: a shell opens it.
@@ -140,7 +180,10 @@ fn crun_bundle(work: &Path) -> Option<String> {
 }
 
 fn resolved_python() -> Result<String, String> {
-    let answer = Command::new("python3").args(["-c", "import os, sys; print(os.path.realpath(sys.executable))"]).output().map_err(|error| error.to_string())?;
+    let answer = Command::new("python3")
+        .args(["-c", "import os, sys; print(os.path.realpath(sys.executable))"])
+        .output()
+        .map_err(|error| error.to_string())?;
     Ok(String::from_utf8_lossy(&answer.stdout).trim().to_owned())
 }
 
@@ -169,7 +212,12 @@ fn measure(group: &Group) -> Done {
         let middle = median(times);
         let ratio = middle.as_secs_f64() / base.as_secs_f64().max(1e-9);
         let more = middle.as_secs_f64() - base.as_secs_f64();
-        say(&format!("  {:<28} {:>9.2} ms   {ratio:>6.2} ×   {:>+8.2} ms", case.name, middle.as_secs_f64() * 1e3, more * 1e3));
+        say(&format!(
+            "  {:<28} {:>9.2} ms   {ratio:>6.2} ×   {:>+8.2} ms",
+            case.name,
+            middle.as_secs_f64() * 1e3,
+            more * 1e3
+        ));
     }
     Ok(())
 }
@@ -193,7 +241,10 @@ fn median(times: &[Duration]) -> Duration {
 
 /// Peak memory of the supervisor itself while code runs.
 fn memory(stockade: &PathBuf) -> Done {
-    let mut child = Command::new(stockade).args(["run", "--quiet", "--", "sleep", "0.5"]).spawn().map_err(|error| error.to_string())?;
+    let mut child = Command::new(stockade)
+        .args(["run", "--quiet", "--", "sleep", "0.5"])
+        .spawn()
+        .map_err(|error| error.to_string())?;
     let deadline = Instant::now() + Duration::from_millis(400);
     let mut peak = String::new();
     while Instant::now() < deadline {

@@ -56,7 +56,11 @@ fn read(file: &Path) -> String {
 
 /// Lines that are neither blank nor comment, up to the tests at the end of a file.
 fn code_lines(text: &str) -> usize {
-    text.lines().take_while(|line| line.trim() != "#[cfg(test)]").map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count()
+    text.lines()
+        .take_while(|line| line.trim() != "#[cfg(test)]")
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("//"))
+        .count()
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {

@@ -27,7 +27,11 @@ pub(crate) fn target() -> PathBuf {
 pub(crate) fn run(words: &[&str]) -> Done {
     say(&format!("$ {}", words.join(" ")));
     let (program, arguments) = words.split_first().ok_or("nothing to run")?;
-    let status = Command::new(program).args(arguments).current_dir(top()).status().map_err(|error| format!("cannot run {program}: {error}"))?;
+    let status = Command::new(program)
+        .args(arguments)
+        .current_dir(top())
+        .status()
+        .map_err(|error| format!("cannot run {program}: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("`{}` failed: {status}", words.join(" "))) }
 }
 
@@ -38,11 +42,18 @@ pub(crate) fn has(program: &str) -> bool {
 }
 
 /// Debian packages the tests use, and the program that shows each is there.
-const PACKAGES: [(&str, &str); 5] = [("Rscript", "r-base-core"), ("gcc", "gcc"), ("python3", "python3"), ("bwrap", "bubblewrap"), ("unshare", "util-linux")];
+const PACKAGES: [(&str, &str); 5] = [
+    ("Rscript", "r-base-core"),
+    ("gcc", "gcc"),
+    ("python3", "python3"),
+    ("bwrap", "bubblewrap"),
+    ("unshare", "util-linux"),
+];
 
 /// Installs what the tests need, as far as it is missing.
 pub(crate) fn setup() -> Done {
-    let mut missing: Vec<&str> = PACKAGES.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+    let mut missing: Vec<&str> =
+        PACKAGES.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
     // Environments of the ordinary test user are made with the system's interpreter.
     if !Path::new("/usr/bin/python3").exists() {
         missing.push("python3");

@@ -15,7 +15,11 @@ pub(crate) struct Arguments {
 
 /// A binary that tests may weaken says so.
 const fn version() -> &'static str {
-    if cfg!(feature = "dangerous-test-hooks") { concat!(env!("CARGO_PKG_VERSION"), " with dangerous-test-hooks") } else { env!("CARGO_PKG_VERSION") }
+    if cfg!(feature = "dangerous-test-hooks") {
+        concat!(env!("CARGO_PKG_VERSION"), " with dangerous-test-hooks")
+    } else {
+        env!("CARGO_PKG_VERSION")
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -27,10 +31,14 @@ pub(crate) enum Command {
     #[command(after_help = "Takes the same options as `stockade run`.")]
     Plan(Box<Run>),
     /// Try to break each layer on this machine, and say what is missing
-    #[command(after_help = "Examples:\n  stockade doctor\n  stockade doctor --json\n\nEnds with status 1 when a layer that every run requires is missing or broken.")]
+    #[command(
+        after_help = "Examples:\n  stockade doctor\n  stockade doctor --json\n\nEnds with status 1 when a layer that every run requires is missing or broken."
+    )]
     Doctor(Doctor),
     /// Print completions for a shell
-    #[command(after_help = "Example:\n  stockade completions bash > ~/.local/share/bash-completion/completions/stockade")]
+    #[command(
+        after_help = "Example:\n  stockade completions bash > ~/.local/share/bash-completion/completions/stockade"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,

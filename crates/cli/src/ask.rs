@@ -68,7 +68,10 @@ fn inputs(run: &Run, code: &Code, remarks: &mut Vec<String>) -> Result<Vec<Input
             let names: Vec<String> = project.hidden.iter().take(20).map(|name| text::shown(name, 100)).collect();
             let more = project.hidden.len().saturating_sub(names.len());
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            remarks.push(format!("stockade: left out of the project, for they look like secrets: {}{more} (--all takes them)", names.join(" ")));
+            remarks.push(format!(
+                "stockade: left out of the project, for they look like secrets: {}{more} (--all takes them)",
+                names.join(" ")
+            ));
         }
         inputs.push(project);
     }
@@ -125,21 +128,38 @@ struct Packages {
     digest: String,
 }
 
-fn packages(run: &Run, code: &Code, interpreter: &Interpreter, trail: &mut FileTrail) -> Result<Option<Packages>, Problem> {
+fn packages(
+    run: &Run,
+    code: &Code,
+    interpreter: &Interpreter,
+    trail: &mut FileTrail,
+) -> Result<Option<Packages>, Problem> {
     if let Some(venv) = &run.venv {
         let source = staging::look(venv)?;
         if !source.path.join("pyvenv.cfg").is_file() {
-            return Err(Problem::new(format!("`{}` is no virtual environment", text::shown(&venv.to_string_lossy(), 200)), "it has no pyvenv.cfg", "name the folder that holds bin/ and lib/; for a conda environment use --python DIR/bin/python"));
+            return Err(Problem::new(
+                format!("`{}` is no virtual environment", text::shown(&venv.to_string_lossy(), 200)),
+                "it has no pyvenv.cfg",
+                "name the folder that holds bin/ and lib/; for a conda environment use --python DIR/bin/python",
+            ));
         }
         let venv = interpreter.venv(source);
-        return Ok(Some(Packages { tree: venv.tree, executable: venv.executable, digest: "unlocked virtual environment".to_owned() }));
+        return Ok(Some(Packages {
+            tree: venv.tree,
+            executable: venv.executable,
+            digest: "unlocked virtual environment".to_owned(),
+        }));
     }
     let asked = environment::asked(run, code)?;
     if asked.is_empty() {
         return Ok(None);
     }
     let built = environment::find_or_build(&asked, interpreter, trail, run.quiet)?;
-    let tree = Tree { source: staging::look(&built.folder)?, target: paths::InsidePath::fixed(paths::ENVIRONMENT), over: Vec::new() };
+    let tree = Tree {
+        source: staging::look(&built.folder)?,
+        target: paths::InsidePath::fixed(paths::ENVIRONMENT),
+        over: Vec::new(),
+    };
     Ok(Some(Packages { tree, executable: format!("{}/bin/python", paths::ENVIRONMENT), digest: built.digest }))
 }
 
@@ -147,7 +167,8 @@ fn packages(run: &Run, code: &Code, interpreter: &Interpreter, trail: &mut FileT
 fn program_start(run: &Run, code: &Code, program: &str, trail: &mut FileTrail) -> Result<(Start, String), Problem> {
     let mut argv = vec![program.to_owned()];
     argv.extend(code.arguments.iter().cloned());
-    let mut start = Start { argv, vars: BTreeMap::new(), trees: Vec::new(), files: Vec::new(), result: ResultDescriptor::None };
+    let mut start =
+        Start { argv, vars: BTreeMap::new(), trees: Vec::new(), files: Vec::new(), result: ResultDescriptor::None };
     if run.with.is_empty() && run.requirements.is_empty() && run.venv.is_none() {
         return Ok((start, "none".to_owned()));
     }
@@ -167,9 +188,19 @@ fn limits(run: &Run) -> Result<Vec<(Limit, u64)>, Problem> {
             let (name, value) = one.split_once('=').unwrap_or((one, ""));
             let limit = Limit::ALL.into_iter().find(|limit| limit.name() == name).ok_or_else(|| {
                 let names = Limit::ALL.map(Limit::name).join(", ");
-                Problem::new(format!("there is no limit `{}`", text::shown(name, 60)), format!("the limits are {names}"), "use one of them")
+                Problem::new(
+                    format!("there is no limit `{}`", text::shown(name, 60)),
+                    format!("the limits are {names}"),
+                    "use one of them",
+                )
             })?;
-            let value = limit.parse(value).map_err(|bad| Problem::new(format!("`{}` is no value of a limit", text::shown(value, 60)), bad.to_string(), format!("--limit {name}=VALUE")))?;
+            let value = limit.parse(value).map_err(|bad| {
+                Problem::new(
+                    format!("`{}` is no value of a limit", text::shown(value, 60)),
+                    bad.to_string(),
+                    format!("--limit {name}=VALUE"),
+                )
+            })?;
             Ok((limit, value))
         })
         .collect()
@@ -179,7 +210,11 @@ fn require(run: &Run) -> Result<Layers, Problem> {
     run.require.iter().try_fold(Layers::NONE, |all, name| {
         Layers::parse(name).map(|layers| all.and(layers)).ok_or_else(|| {
             let names = Layer::ALL.map(Layer::name).join(", ");
-            Problem::new(format!("there is no layer `{}`", text::shown(name, 60)), format!("the layers are namespaces, {names}"), "use one of them")
+            Problem::new(
+                format!("there is no layer `{}`", text::shown(name, 60)),
+                format!("the layers are namespaces, {names}"),
+                "use one of them",
+            )
         })
     })
 }
@@ -190,7 +225,11 @@ fn vars(run: &Run) -> Result<BTreeMap<String, String>, Problem> {
         .map(|one| match one.split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
             None => std::env::var(one).map(|value| (one.clone(), value)).map_err(|_| {
-                Problem::new(format!("variable `{}` is not set here", text::shown(one, 60)), "--env NAME passes the caller's own value on", format!("--env {}=VALUE", text::shown(one, 60)))
+                Problem::new(
+                    format!("variable `{}` is not set here", text::shown(one, 60)),
+                    "--env NAME passes the caller's own value on",
+                    format!("--env {}=VALUE", text::shown(one, 60)),
+                )
             }),
         })
         .collect()

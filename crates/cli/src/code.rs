@@ -57,20 +57,42 @@ impl Engine {
 pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
     let mut words = words(run)?;
     if let Some(inline) = &run.code {
-        return Ok(Code { engine: Engine::Inline(inline.clone()), label: "-c".to_owned(), arguments: words, bytes: inline.clone().into_bytes(), file: None, staged: None });
+        return Ok(Code {
+            engine: Engine::Inline(inline.clone()),
+            label: "-c".to_owned(),
+            arguments: words,
+            bytes: inline.clone().into_bytes(),
+            file: None,
+            staged: None,
+        });
     }
     if words.is_empty() {
-        return Err(Problem::new("nothing to run", "no script, no -c CODE and no `-- PROGRAM` was given", "stockade run SCRIPT, or see `stockade run --help`"));
+        return Err(Problem::new(
+            "nothing to run",
+            "no script, no -c CODE and no `-- PROGRAM` was given",
+            "stockade run SCRIPT, or see `stockade run --help`",
+        ));
     }
     let first = words.remove(0);
     if run.is_program() {
         return program(first, words, run.project.as_deref());
     }
     if first == "-" {
-        return Ok(Code { engine: Engine::Stdin, label: "-".to_owned(), arguments: words, bytes: b"-".to_vec(), file: None, staged: None });
+        return Ok(Code {
+            engine: Engine::Stdin,
+            label: "-".to_owned(),
+            arguments: words,
+            bytes: b"-".to_vec(),
+            file: None,
+            staged: None,
+        });
     }
     if first.starts_with('-') {
-        return Err(Problem::new(format!("there is no option `{}`", text::shown(&first, 100)), "what stands before the script is for Stockade", "see `stockade run --help`; a script of such a name is `./-NAME`"));
+        return Err(Problem::new(
+            format!("there is no option `{}`", text::shown(&first, 100)),
+            "what stands before the script is for Stockade",
+            "see `stockade run --help`; a script of such a name is `./-NAME`",
+        ));
     }
     script(&first, words, run.project.as_deref())
 }
@@ -80,7 +102,11 @@ fn words(run: &Run) -> Result<Vec<String>, Problem> {
         .iter()
         .map(|word| {
             word.to_str().map(ToOwned::to_owned).ok_or_else(|| {
-                Problem::new(format!("argument `{}` is not valid UTF-8", text::shown(&word.to_string_lossy(), 100)), "arguments are recorded as text", "use a name in UTF-8")
+                Problem::new(
+                    format!("argument `{}` is not valid UTF-8", text::shown(&word.to_string_lossy(), 100)),
+                    "arguments are recorded as text",
+                    "use a name in UTF-8",
+                )
             })
         })
         .collect()
@@ -100,7 +126,11 @@ fn script(path: &str, arguments: Vec<String>, project: Option<&Path>) -> Result<
             return Err(Problem::new(
                 format!("cannot tell what runs `{}`", text::shown(path, 200)),
                 "its name ends in none of .py, .ipynb, .R and .sql",
-                format!("stockade run -- {} to run it as a program", text::shown(path, 200)),
+                format!(
+                    "stockade run -- {}{} to run it as a program",
+                    if path.contains('/') { "" } else { "./" },
+                    text::shown(path, 200)
+                ),
             ));
         }
     };
@@ -121,12 +151,24 @@ fn read(path: &Path, shown: &str) -> Result<Vec<u8>, Problem> {
     };
     let status = std::fs::metadata(path).map_err(|error| failed(&error))?;
     if !status.is_file() {
-        return Err(Problem::new(format!("cannot run `{}`", text::shown(shown, 200)), "it is not a regular file", "name a script").with_status(126));
+        return Err(Problem::new(
+            format!("cannot run `{}`", text::shown(shown, 200)),
+            "it is not a regular file",
+            "name a script",
+        )
+        .with_status(126));
     }
     let mut bytes = Vec::new();
-    std::fs::File::open(path).and_then(|file| file.take(SCRIPT_BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(|error| failed(&error))?;
+    std::fs::File::open(path)
+        .and_then(|file| file.take(SCRIPT_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|error| failed(&error))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > SCRIPT_BYTES_MAX {
-        return Err(Problem::new(format!("`{}` is too large for a script", text::shown(shown, 200)), format!("the most is {}", text::bytes(SCRIPT_BYTES_MAX)), "stage data with --in").with_status(126));
+        return Err(Problem::new(
+            format!("`{}` is too large for a script", text::shown(shown, 200)),
+            format!("the most is {}", text::bytes(SCRIPT_BYTES_MAX)),
+            "stage data with --in",
+        )
+        .with_status(126));
     }
     Ok(bytes)
 }
@@ -149,13 +191,33 @@ fn place(path: &Path, project: Option<&Path>) -> Result<(String, Option<Input>),
 fn program(word: String, arguments: Vec<String>, project: Option<&Path>) -> Result<Code, Problem> {
     let bytes = std::iter::once(&word).chain(&arguments).flat_map(|word| word.bytes().chain([0])).collect();
     let path = Path::new(&word);
-    let of_the_machine = !word.contains('/') || ["/usr", "/bin", "/sbin", "/lib"].iter().any(|folder| path.starts_with(folder));
+    let of_the_machine =
+        !word.contains('/') || ["/usr", "/bin", "/sbin", "/lib"].iter().any(|folder| path.starts_with(folder));
     if of_the_machine || !path.exists() {
-        return Ok(Code { engine: Engine::Program(word.clone()), label: word, arguments, bytes, file: None, staged: None });
+        return Ok(Code {
+            engine: Engine::Program(word.clone()),
+            label: word,
+            arguments,
+            bytes,
+            file: None,
+            staged: None,
+        });
     }
     if path.is_dir() {
-        return Err(Problem::new(format!("cannot run `{}`", text::shown(&word, 200)), "it is a folder", "name a program").with_status(126));
+        return Err(Problem::new(
+            format!("cannot run `{}`", text::shown(&word, 200)),
+            "it is a folder",
+            "name a program",
+        )
+        .with_status(126));
     }
     let (name, staged) = place(path, project)?;
-    Ok(Code { engine: Engine::Program(format!("./{name}")), label: word.clone(), arguments, bytes, file: Some(PathBuf::from(&word)), staged })
+    Ok(Code {
+        engine: Engine::Program(format!("./{name}")),
+        label: word.clone(),
+        arguments,
+        bytes,
+        file: Some(PathBuf::from(&word)),
+        staged,
+    })
 }

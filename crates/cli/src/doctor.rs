@@ -53,13 +53,19 @@ pub(crate) fn doctor(arguments: &Doctor) -> Result<ExitCode, Problem> {
         Ok(findings) => findings,
         Err(problem) => return Ok(cannot_start(arguments, &problem)),
     };
-    let bad = findings.iter().any(|finding| finding.state == State::Broken || (finding.required && finding.state == State::Missing));
+    let bad = findings
+        .iter()
+        .any(|finding| finding.state == State::Broken || (finding.required && finding.state == State::Missing));
     if arguments.json {
         let document = serde_json::json!({ "passed": !bad, "layers": findings });
         printer::page(&format!("{document}\n"));
     } else {
         printer::page(&table(&findings));
-        printer::page(if bad { "\nThis machine does not give every layer that a run requires.\n" } else { "\nEvery layer that a run requires holds on this machine.\n" });
+        printer::page(if bad {
+            "\nThis machine does not give every layer that a run requires.\n"
+        } else {
+            "\nEvery layer that a run requires holds on this machine.\n"
+        });
     }
     Ok(ExitCode::from(u8::from(bad)))
 }
@@ -82,16 +88,25 @@ fn why_no_namespaces() -> Vec<String> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let mut found = Vec::new();
     if read("/proc/sys/user/max_user_namespaces") == "0" {
-        found.push("user namespaces are switched off: sysctl user.max_user_namespaces=10000 (as the machine's administrator)".to_owned());
+        found.push(
+            "user namespaces are switched off: sysctl user.max_user_namespaces=10000 (as the machine's administrator)"
+                .to_owned(),
+        );
     }
     if read("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
         found.push("ordinary users may not make namespaces: sysctl kernel.unprivileged_userns_clone=1".to_owned());
     }
     if read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
-        found.push("AppArmor restricts namespaces: install profiles/apparmor-stockade and run `apparmor_parser -r` on it".to_owned());
+        found.push(
+            "AppArmor restricts namespaces: install profiles/apparmor-stockade and run `apparmor_parser -r` on it"
+                .to_owned(),
+        );
     }
     if found.is_empty() {
-        found.push("inside a container, ask for one that permits user namespaces (seccomp and AppArmor unconfined for it)".to_owned());
+        found.push(
+            "inside a container, ask for one that permits user namespaces (seccomp and AppArmor unconfined for it)"
+                .to_owned(),
+        );
     }
     found
 }
@@ -99,7 +114,11 @@ fn why_no_namespaces() -> Vec<String> {
 fn examine() -> Result<Vec<Finding>, Problem> {
     let (outcome, said) = probe("internal-probe", &[])?;
     let tries = parse(&said);
-    let mut findings: Vec<Finding> = Layer::ALL.into_iter().filter(|layer| *layer != Layer::Watchdog).map(|layer| finding(layer, &outcome, &tries)).collect();
+    let mut findings: Vec<Finding> = Layer::ALL
+        .into_iter()
+        .filter(|layer| *layer != Layer::Watchdog)
+        .map(|layer| finding(layer, &outcome, &tries))
+        .collect();
     let memory = memory_finding()?;
     findings.retain(|finding| finding.layer != Layer::Cgroup.name());
     findings.push(memory);
@@ -113,7 +132,10 @@ fn parse(said: &str) -> Tries {
     for line in said.lines() {
         let mut fields = line.splitn(3, '\t');
         if let (Some(layer), Some(verdict), Some(detail)) = (fields.next(), fields.next(), fields.next()) {
-            tries.entry(layer.to_owned()).or_default().push((verdict == "held", stockade_core::text::shown(detail, 200)));
+            tries
+                .entry(layer.to_owned())
+                .or_default()
+                .push((verdict == "held", stockade_core::text::shown(detail, 200)));
         }
     }
     tries
@@ -171,20 +193,41 @@ fn memory_finding() -> Result<Finding, Problem> {
         Accounting::Watchdog => (Layer::Watchdog, false),
     };
     let state = if ended { State::Held } else { State::Broken };
-    let detail = if ended { "take 256 MiB of 96 MiB: ended".to_owned() } else { format!("take 256 MiB of 96 MiB: {}", outcome.cause) };
-    let next = if !ended { Some("give smaller limits; report it as SECURITY.md says") } else if exact { None } else { Some("approximate: start from a delegated cgroup (systemd: Delegate=yes), or as root, to have it exact") };
+    let detail = if ended {
+        "take 256 MiB of 96 MiB: ended".to_owned()
+    } else {
+        format!("take 256 MiB of 96 MiB: {}", outcome.cause)
+    };
+    let next = if !ended {
+        Some("give smaller limits; report it as SECURITY.md says")
+    } else if exact {
+        None
+    } else {
+        Some("approximate: start from a delegated cgroup (systemd: Delegate=yes), or as root, to have it exact")
+    };
     Ok(Finding { layer: layer.name(), required: false, state, detail, next })
 }
 
 /// One sandbox with this very program inside.
 fn probe(command: &str, limits: &[(Limit, u64)]) -> Result<(Outcome, String), Problem> {
     let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
-    let (port, _listener) = listener.map_err(|error| Problem::new("cannot listen on the loopback", error.to_string().to_lowercase(), "bring up the loopback interface"))?;
-    let this = std::env::current_exe().map_err(|error| Problem::new("cannot find this program", error.to_string().to_lowercase(), "run it by its path"))?;
+    let (port, _listener) = listener.map_err(|error| {
+        Problem::new(
+            "cannot listen on the loopback",
+            error.to_string().to_lowercase(),
+            "bring up the loopback interface",
+        )
+    })?;
+    let this = std::env::current_exe().map_err(|error| {
+        Problem::new("cannot find this program", error.to_string().to_lowercase(), "run it by its path")
+    })?;
     let program = Input { source: staging::look(&this)?, target: staging::in_job("stockade")?, hidden: Vec::new() };
     let mut argv = vec!["./stockade".to_owned(), command.to_owned(), std::process::id().to_string(), port.to_string()];
-    argv.extend(["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"].iter().filter_map(|name| Some(std::fs::read_link(format!("/proc/self/ns/{name}")).ok()?.to_string_lossy().into_owned())));
-    let start = Start { argv, vars: BTreeMap::new(), trees: Vec::new(), files: Vec::new(), result: ResultDescriptor::None };
+    argv.extend(["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"].iter().filter_map(|name| {
+        Some(std::fs::read_link(format!("/proc/self/ns/{name}")).ok()?.to_string_lossy().into_owned())
+    }));
+    let start =
+        Start { argv, vars: BTreeMap::new(), trees: Vec::new(), files: Vec::new(), result: ResultDescriptor::None };
     let mut all = vec![(Limit::Scratch, program.source.bytes + (4 << 20)), (Limit::Time, 20_000)];
     all.extend(limits);
     let request = Request {
@@ -206,7 +249,8 @@ fn probe(command: &str, limits: &[(Limit, u64)]) -> Result<(Outcome, String), Pr
     let mut take = |bytes: &[u8]| said.extend_from_slice(bytes);
     let streams = Streams { input: In::Empty, output: Output::Taken(&mut take), error: Output::Taken(&mut |_| {}) };
     let mut trail = FileTrail::of_user();
-    let finished = pipeline::carry_out(plan, Digests { code: "-", environment: "none" }, &mut trail, streams, |_| Ok(()))?;
+    let finished =
+        pipeline::carry_out(plan, Digests { code: "-", environment: "none" }, &mut trail, streams, |_| Ok(()))?;
     let closed = Closed::outcome(&mut trail, &run, finished.outcome, now_ms())?;
     Ok((closed.get().clone(), String::from_utf8_lossy(&said).into_owned()))
 }

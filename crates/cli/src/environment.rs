@@ -34,7 +34,12 @@ pub(crate) fn asked(run: &Run, code: &Code) -> Result<Request, Problem> {
 }
 
 /// The environment of a request, built first if there is none.
-pub(crate) fn find_or_build(request: &Request, interpreter: &Interpreter, trail: &mut FileTrail, quiet: bool) -> Result<Environment, Problem> {
+pub(crate) fn find_or_build(
+    request: &Request,
+    interpreter: &Interpreter,
+    trail: &mut FileTrail,
+    quiet: bool,
+) -> Result<Environment, Problem> {
     let machine = Machine::of_this_process();
     let store = Store::at(&crate::files::cache().join("environments"));
     let wanted = stockade_environments::Interpreter {
@@ -48,7 +53,14 @@ pub(crate) fn find_or_build(request: &Request, interpreter: &Interpreter, trail:
     }
     let mut jail = BuildJail { interpreter, trail };
     let mut progress = Shown::new(quiet);
-    let mut builder = Builder { store: &store, interpreter: &wanted, machine: &machine, limits: Limits::default(), jail: &mut jail, progress: &mut progress };
+    let mut builder = Builder {
+        store: &store,
+        interpreter: &wanted,
+        machine: &machine,
+        limits: Limits::default(),
+        jail: &mut jail,
+        progress: &mut progress,
+    };
     let built = builder.find_or_build(request);
     progress.finish();
     Ok(built?)
@@ -67,7 +79,9 @@ impl Shown {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             // No ticking thread: a process with two threads makes no sandbox.
             let bar = indicatif::ProgressBar::new(0);
-            if let Ok(style) = indicatif::ProgressStyle::with_template("{spinner} {msg} {wide_bar} {bytes}/{total_bytes}") {
+            if let Ok(style) =
+                indicatif::ProgressStyle::with_template("{spinner} {msg} {wide_bar} {bytes}/{total_bytes}")
+            {
                 bar.set_style(style);
             }
             bar

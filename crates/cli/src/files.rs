@@ -9,7 +9,8 @@ fn folder(ours: &str, xdg: &str, below_home: &str) -> PathBuf {
         return path;
     }
     let base = absolute(xdg).or_else(|| absolute("HOME").map(|home| home.join(below_home)));
-    base.unwrap_or_else(|| PathBuf::from(format!("/var/tmp/stockade-{}", rustix::process::geteuid().as_raw()))).join("stockade")
+    base.unwrap_or_else(|| PathBuf::from(format!("/var/tmp/stockade-{}", rustix::process::geteuid().as_raw())))
+        .join("stockade")
 }
 
 /// State that must last: the audit trail.

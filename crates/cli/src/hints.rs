@@ -24,13 +24,24 @@ fn hint(said: &Said, beside: &Path) -> Option<String> {
 
 /// A module beside the script that was not given, or a package that no environment has.
 fn missing_module(module: &str, beside: &Path) -> Option<String> {
-    let top = module.split('.').next().filter(|top| !top.is_empty() && top.chars().all(|c| c.is_alphanumeric() || c == '_'))?;
+    let top = module
+        .split('.')
+        .next()
+        .filter(|top| !top.is_empty() && top.chars().all(|c| c.is_alphanumeric() || c == '_'))?;
     let file = format!("{top}.py");
     if beside.join(&file).is_file() {
-        return Some(format!("no module named {top}: {file} lies beside the script but was not given\n    next: --project {} or --in {}", shown(beside), shown(&beside.join(&file))));
+        return Some(format!(
+            "no module named {top}: {file} lies beside the script but was not given\n    next: --project {} or --in {}",
+            shown(beside),
+            shown(&beside.join(&file))
+        ));
     }
     if beside.join(top).is_dir() {
-        return Some(format!("no module named {top}: a folder {top} lies beside the script but was not given\n    next: --project {} or --in {}", shown(beside), shown(&beside.join(top))));
+        return Some(format!(
+            "no module named {top}: a folder {top} lies beside the script but was not given\n    next: --project {} or --in {}",
+            shown(beside),
+            shown(&beside.join(top))
+        ));
     }
     Some(format!("no module named {top}\n    next: --with PACKAGE (often named as the module: --with {top})"))
 }
@@ -40,7 +51,11 @@ fn missing_file(path: &str, beside: &Path) -> Option<String> {
     let outside = Path::new(path);
     let found = [outside.to_path_buf(), beside.join(outside)].into_iter().find(|candidate| candidate.exists())?;
     let how = if outside.is_absolute() {
-        format!("--in {} and read it by its name, `{}`", shown(&found), text::shown(&found.file_name()?.to_string_lossy(), 100))
+        format!(
+            "--in {} and read it by its name, `{}`",
+            shown(&found),
+            text::shown(&found.file_name()?.to_string_lossy(), 100)
+        )
     } else if outside.components().count() > 1 {
         format!("--in {}={}", shown(&found), text::shown(path, 200))
     } else {

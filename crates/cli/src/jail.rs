@@ -44,7 +44,8 @@ impl BuildJail<'_> {
         let run = plan.run.clone();
         let mut lines = Lines::new(step.on_line);
         let mut take = |bytes: &[u8]| lines.take(bytes);
-        let streams = Streams { input: Input::Empty, output: Output::Taken(&mut |_| {}), error: Output::Taken(&mut take) };
+        let streams =
+            Streams { input: Input::Empty, output: Output::Taken(&mut |_| {}), error: Output::Taken(&mut take) };
         let mut relay = None;
         let digests = Digests { code: step.name, environment: "none" };
         let finished = pipeline::carry_out(plan, digests, self.trail, streams, |running| {
@@ -61,10 +62,22 @@ impl BuildJail<'_> {
     fn request(&self, step: &JailStep<'_>) -> Result<Request, Problem> {
         let mut trees = self.interpreter.trees();
         for shown in &step.shown {
-            let target = InsidePath::parse(&shown.inside).map_err(|bad| Problem::new(format!("`{}` is no inside path", shown.inside), bad.to_string(), "this is a bug: report it"))?;
+            let target = InsidePath::parse(&shown.inside).map_err(|bad| {
+                Problem::new(
+                    format!("`{}` is no inside path", shown.inside),
+                    bad.to_string(),
+                    "this is a bug: report it",
+                )
+            })?;
             trees.push(Tree { source: staging::look(&shown.outside)?, target, over: Vec::new() });
         }
-        let start = Start { argv: step.argv.clone(), vars: BTreeMap::new(), trees, files: Vec::new(), result: ResultDescriptor::None };
+        let start = Start {
+            argv: step.argv.clone(),
+            vars: BTreeMap::new(),
+            trees,
+            files: Vec::new(),
+            result: ResultDescriptor::None,
+        };
         Ok(Request {
             label: format!("build step: {}", step.name),
             language: Language::Program,
@@ -98,12 +111,21 @@ fn bring_out(finished: &Finished, outputs: &Path) -> Result<(), Problem> {
     let failed = |error: &std::io::Error| Problem::path("write to", outputs, error, "make it writable");
     let folder: OwnedFd = std::fs::File::open(outputs).map_err(|error| failed(&error))?.into();
     let destination = Destination::Folder { folder: folder.as_fd(), existing: Existing::Keep, allow: &[] };
-    let collected = finished.leavings(Caches::Keep, |leavings| collect::collect(leavings, &destination))?.map_err(|stopped| {
-        Problem::new(stopped.failure.to_string(), "the build's files could not be brought out", stopped.failure.next())
-    })?;
+    let collected =
+        finished.leavings(Caches::Keep, |leavings| collect::collect(leavings, &destination))?.map_err(|stopped| {
+            Problem::new(
+                stopped.failure.to_string(),
+                "the build's files could not be brought out",
+                stopped.failure.next(),
+            )
+        })?;
     match collected.left_out.first() {
         None => Ok(()),
-        Some(left_out) => Err(Problem::new(format!("the build left `{}`, which cannot be taken", left_out.name_shown), left_out.why.to_string(), "report it to the package's authors, or choose another version")),
+        Some(left_out) => Err(Problem::new(
+            format!("the build left `{}`, which cannot be taken", left_out.name_shown),
+            left_out.why.to_string(),
+            "report it to the package's authors, or choose another version",
+        )),
     }
 }
 
@@ -113,7 +135,9 @@ struct ServedRelay(Child);
 
 fn serve_relay(running: &mut Running, relay: Option<&Relay>) -> Result<Option<ServedRelay>, Problem> {
     let (Some(listener), Some(relay)) = (running.take_relay(), relay) else { return Ok(None) };
-    let failed = |error: std::io::Error| Problem::new("cannot start the relay to the package index", error.to_string().to_lowercase(), "run it again");
+    let failed = |error: std::io::Error| {
+        Problem::new("cannot start the relay to the package index", error.to_string().to_lowercase(), "run it again")
+    };
     // Not by its path, which may hold another version by now, or none.
     let child = Command::new("/proc/self/exe")
         .arg("internal-relay")
@@ -149,9 +173,12 @@ impl Drop for ServedRelay {
 
 /// `stockade internal-relay HOST...`: serves the listener on standard input until it is killed.
 pub(crate) fn relay(hosts: &[String]) -> Result<(), Problem> {
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-        .map_err(|errno| Problem::new("cannot tie the relay to its caller's life", stockade_launch::errno_text(errno), "run it again"))?;
-    let listener = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| Problem::new("cannot use the relay's listener", error.to_string(), "this command is not for people"))?;
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).map_err(|errno| {
+        Problem::new("cannot tie the relay to its caller's life", stockade_launch::errno_text(errno), "run it again")
+    })?;
+    let listener = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| {
+        Problem::new("cannot use the relay's listener", error.to_string(), "this command is not for people")
+    })?;
     let rules = Rules::new(hosts.iter().map(|host| HostPort::https(host)).collect());
     let stop = std::sync::atomic::AtomicBool::new(false);
     stockade_environments::relay::serve(&listener, &rules, &stop, &|refusal| {

@@ -27,7 +27,10 @@ impl<'a> Proposal<'a> {
     /// Writes the proposal.
     pub(crate) fn write(mut self, outcome: &Outcome) -> Result<(), Problem> {
         let text = proposal(outcome);
-        self.file.set_len(0).and_then(|()| self.file.write_all(text.as_bytes())).map_err(|error| failed(self.path, &error))
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.write_all(text.as_bytes()))
+            .map_err(|error| failed(self.path, &error))
     }
 }
 

@@ -24,11 +24,17 @@ pub(crate) fn page(command: Option<&str>) -> Result<ExitCode, Problem> {
     let about = match command {
         None => all,
         Some(name) => all.find_subcommand(name).cloned().ok_or_else(|| {
-            Problem::new(format!("there is no command `{}`", text::shown(name, 60)), "manual pages are of subcommands", "stockade --help lists them")
+            Problem::new(
+                format!("there is no command `{}`", text::shown(name, 60)),
+                "manual pages are of subcommands",
+                "stockade --help lists them",
+            )
         })?,
     };
     let mut page = Vec::new();
-    clap_mangen::Man::new(about).render(&mut page).map_err(|error| Problem::new("cannot make the manual page", error.to_string(), "report it"))?;
+    clap_mangen::Man::new(about)
+        .render(&mut page)
+        .map_err(|error| Problem::new("cannot make the manual page", error.to_string(), "report it"))?;
     printer::page(&String::from_utf8_lossy(&page));
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,6 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 use serde::Serialize;
 use stockade_core::text;
@@ -54,7 +53,12 @@ pub(crate) fn take(run: &Run, folder: Option<&OwnedFd>, finished: &Finished) -> 
     finished.leavings(Caches::Skip, |leavings| take_from(run, folder, finished, leavings))?
 }
 
-fn take_from(run: &Run, folder: Option<&OwnedFd>, finished: &Finished, leavings: &Leavings<'_>) -> Result<Outputs, Problem> {
+fn take_from(
+    run: &Run,
+    folder: Option<&OwnedFd>,
+    finished: &Finished,
+    leavings: &Leavings<'_>,
+) -> Result<Outputs, Problem> {
     let existing = if run.overwrite { Existing::Overwrite } else { Existing::Keep };
     let destination = match folder {
         Some(folder) => Destination::Folder { folder: folder.as_fd(), existing, allow: &[] },
@@ -62,7 +66,11 @@ fn take_from(run: &Run, folder: Option<&OwnedFd>, finished: &Finished, leavings:
     };
     let collected = collect::collect(leavings, &destination).map_err(|stopped| {
         let kept = stopped.done.files.len();
-        Problem::new(stopped.failure.to_string(), format!("{kept} outputs were collected before it"), stopped.failure.next())
+        Problem::new(
+            stopped.failure.to_string(),
+            format!("{kept} outputs were collected before it"),
+            stopped.failure.next(),
+        )
     })?;
     if run.diff || run.apply {
         crate::printer::page(&diff(leavings, &collected));
@@ -79,10 +87,15 @@ fn take_from(run: &Run, folder: Option<&OwnedFd>, finished: &Finished, leavings:
 /// link that it plants in a shared folder meanwhile leads nowhere.
 pub(crate) fn open_destination(run: &Run) -> Result<Option<OwnedFd>, Problem> {
     let Some(out) = run.out.as_ref().filter(|_| !run.dry_run) else { return Ok(None) };
-    let failed = |error: &std::io::Error| Problem::path("write outputs to", out, error, "name a folder you may write to");
+    let failed =
+        |error: &std::io::Error| Problem::path("write outputs to", out, error, "name a folder you may write to");
+    if out.exists() && !out.is_dir() {
+        return Err(failed(&std::io::ErrorKind::NotADirectory.into()));
+    }
     std::fs::create_dir_all(out).map_err(|error| failed(&error))?;
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    rustix::fs::accessat(rustix::fs::CWD, out, access, rustix::fs::AtFlags::EACCESS).map_err(|errno| failed(&errno.into()))?;
+    rustix::fs::accessat(rustix::fs::CWD, out, access, rustix::fs::AtFlags::EACCESS)
+        .map_err(|errno| failed(&errno.into()))?;
     let folder = std::fs::File::open(out).map_err(|error| failed(&error))?;
     Ok(Some(folder.into()))
 }
@@ -94,9 +107,17 @@ fn summary(collected: &Collected) -> Outputs {
     };
     Outputs {
         folder: None,
-        files: collected.files.iter().map(|file| OutputFile { path: file.path.clone(), bytes: file.bytes, state: state(file.state) }).collect(),
+        files: collected
+            .files
+            .iter()
+            .map(|file| OutputFile { path: file.path.clone(), bytes: file.bytes, state: state(file.state) })
+            .collect(),
         removed: collected.removed.iter().map(|removed| removed.path.clone()).collect(),
-        left_out: collected.left_out.iter().map(|left| LeftOut { name: left.name_shown.clone(), why: left.why.to_string() }).collect(),
+        left_out: collected
+            .left_out
+            .iter()
+            .map(|left| LeftOut { name: left.name_shown.clone(), why: left.why.to_string() })
+            .collect(),
         left_out_more: collected.left_out_more,
         applied: Vec::new(),
         bytes: collected.bytes,
@@ -115,10 +136,17 @@ fn diff(leavings: &Leavings<'_>, collected: &Collected) -> String {
         match (before, after) {
             (Some(before), Some(after)) => {
                 let name = text::shown(&file.path, 400);
-                let patch = similar::TextDiff::from_lines(&before, &after).unified_diff().header(&format!("a/{name}"), &format!("b/{name}")).to_string();
+                let patch = similar::TextDiff::from_lines(&before, &after)
+                    .unified_diff()
+                    .header(&format!("a/{name}"), &format!("b/{name}"))
+                    .to_string();
                 page.extend(patch.split('\n').map(|line| text::shown(&line.replace('\t', "    "), 2000) + "\n"));
             }
-            _ => page.push_str(&format!("{}: {} (not shown: binary or large)\n", text::shown(&file.path, 400), text::bytes(file.bytes))),
+            _ => page.push_str(&format!(
+                "{}: {} (not shown: binary or large)\n",
+                text::shown(&file.path, 400),
+                text::bytes(file.bytes)
+            )),
         }
     }
     for removed in &collected.removed {
@@ -136,17 +164,39 @@ fn text_of(file: Option<OwnedFd>) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn apply(run: &Run, finished: &Finished, leavings: &Leavings<'_>, collected: &Collected, outputs: &mut Outputs) -> Result<(), Problem> {
+fn apply(
+    run: &Run,
+    finished: &Finished,
+    leavings: &Leavings<'_>,
+    collected: &Collected,
+    outputs: &mut Outputs,
+) -> Result<(), Problem> {
     let Some(area) = leavings.areas.iter().find(|area| area.prefix.is_empty()) else { return Ok(()) };
     let Some(folder) = area.original else {
-        return Err(Problem::new("the changes cannot be applied", "the project was copied, since the kernel refused an overlay", "collect them with --out DIR"));
+        return Err(Problem::new(
+            "the changes cannot be applied",
+            "the project was copied, since the kernel refused an overlay",
+            "collect them with --out DIR",
+        ));
     };
     let began = Stamp { seconds: finished.began.0, nanoseconds: finished.began.1 };
     let project = Project { prefix: "", folder, run_began: began };
-    let applied = collect::apply(collected, leavings.areas, &project, &run.apply_also)
-        .map_err(|stopped| Problem::new(stopped.failure.to_string(), format!("{} files were written before it", stopped.done.files.len()), stopped.failure.next()))?;
-    outputs.applied.extend(applied.files.into_iter().map(|file| if file.newly_executable { format!("{} (now executable)", file.path) } else { file.path }));
+    let applied = collect::apply(collected, leavings.areas, &project, &run.apply_also).map_err(|stopped| {
+        Problem::new(
+            stopped.failure.to_string(),
+            format!("{} files were written before it", stopped.done.files.len()),
+            stopped.failure.next(),
+        )
+    })?;
+    outputs.applied.extend(
+        applied
+            .files
+            .into_iter()
+            .map(|file| if file.newly_executable { format!("{} (now executable)", file.path) } else { file.path }),
+    );
     outputs.applied.extend(applied.removed.into_iter().map(|path| format!("{path} (removed)")));
-    outputs.left_out.extend(applied.left_out.into_iter().map(|left| LeftOut { name: left.name_shown, why: left.why.to_string() }));
+    outputs
+        .left_out
+        .extend(applied.left_out.into_iter().map(|left| LeftOut { name: left.name_shown, why: left.why.to_string() }));
     Ok(())
 }

@@ -19,7 +19,13 @@ pub(crate) fn planned(policy: &Policy, request: Request) -> Result<Plan, Problem
 }
 
 /// Carries a plan out, on record at both ends. `meanwhile` is called when the code runs.
-pub(crate) fn carry_out(plan: Plan, digests: Digests<'_>, trail: &mut FileTrail, streams: Streams<'_>, meanwhile: impl FnOnce(&mut Running) -> Result<(), Problem>) -> Result<Finished, Problem> {
+pub(crate) fn carry_out(
+    plan: Plan,
+    digests: Digests<'_>,
+    trail: &mut FileTrail,
+    streams: Streams<'_>,
+    meanwhile: impl FnOnce(&mut Running) -> Result<(), Problem>,
+) -> Result<Finished, Problem> {
     let run = plan.run.clone();
     let principal = principal();
     let asker = Asker { principal: &principal, code_digest: digests.code, environment_digest: digests.environment };
@@ -29,9 +35,11 @@ pub(crate) fn carry_out(plan: Plan, digests: Digests<'_>, trail: &mut FileTrail,
         meanwhile(&mut running)?;
         Ok(running.wait(streams)?)
     })();
-    followed.map_err(|problem: Problem| match trail.append(&Record::Failed { time_ms: now_ms(), run: &run, error: problem.what() }) {
-        Ok(()) => problem,
-        Err(refused) => refused.into(),
+    followed.map_err(|problem: Problem| {
+        match trail.append(&Record::Failed { time_ms: now_ms(), run: &run, error: problem.what() }) {
+            Ok(()) => problem,
+            Err(refused) => refused.into(),
+        }
     })
 }
 
@@ -52,7 +60,8 @@ fn principal() -> String {
 /// Sixteen hexadecimal digits nobody can guess.
 fn run_id() -> Result<String, Problem> {
     let mut bytes = [0_u8; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|errno| Problem::new("cannot make the run's id", stockade_launch::errno_text(errno), "run it again"))?;
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(|errno| {
+        Problem::new("cannot make the run's id", stockade_launch::errno_text(errno), "run it again")
+    })?;
     Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
 }

@@ -34,7 +34,8 @@ pub(crate) fn usage(refused: &clap::Error) -> ExitCode {
         return if refused.use_stderr() || shown.is_err() { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS };
     }
     let text = refused.to_string();
-    let said = text.split("\n\n").filter(|part| !part.starts_with("Usage:") && !part.starts_with("For more information"));
+    let said =
+        text.split("\n\n").filter(|part| !part.starts_with("Usage:") && !part.starts_with("For more information"));
     let why: Vec<&str> = said.flat_map(str::split_whitespace).collect();
     let why = stockade_core::text::shown(why.join(" ").trim_start_matches("error: "), 600);
     problem(&Problem::new("the command line is refused", why, "see `stockade run --help`"))
@@ -42,7 +43,11 @@ pub(crate) fn usage(refused: &clap::Error) -> ExitCode {
 
 /// Columns of the terminal; 100 where there is none.
 pub(crate) fn width() -> u16 {
-    rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col).filter(|columns| *columns > 40).unwrap_or(100)
+    rustix::termios::tcgetwinsize(std::io::stdout())
+        .ok()
+        .map(|size| size.ws_col)
+        .filter(|columns| *columns > 40)
+        .unwrap_or(100)
 }
 
 /// The system-call filter of this architecture, as bytes; nothing where there is none.

@@ -24,19 +24,35 @@ pub(crate) struct Outside {
 pub(crate) fn run(outside: &Outside) {
     let mut tried = namespaces(outside);
     tried.extend([
-        (Layer::PidNamespace, "see a process of the host", refused(std::fs::metadata(format!("/proc/{}/status", outside.pid)))),
+        (
+            Layer::PidNamespace,
+            "see a process of the host",
+            refused(std::fs::metadata(format!("/proc/{}/status", outside.pid))),
+        ),
         (Layer::Network, "connect to the host's loopback", refused(connect(&format!("127.0.0.1:{}", outside.port)))),
         (Layer::Network, "connect to an address", refused(connect("192.0.2.1:443"))),
         (Layer::Root, "read /etc/shadow", refused(std::fs::read("/etc/shadow"))),
         (Layer::Root, "list /root", refused(std::fs::read_dir("/root"))),
         (Layer::Root, "write to /usr", refused(std::fs::write("/usr/stockade-probe", "x"))),
-        (Layer::LockedMounts, "mount something", refused(rustix::mount::mount_bind("/usr", "/tmp").map_err(Error::from))),
+        (
+            Layer::LockedMounts,
+            "mount something",
+            refused(rustix::mount::mount_bind("/usr", "/tmp").map_err(Error::from)),
+        ),
         (Layer::Proc, "read the kernel's command line", is_empty("/proc/cmdline")),
         (Layer::Proc, "read the init's environment", refused(std::fs::read("/proc/1/environ"))),
-        (Layer::ThrowAwayUser, "become root", refused(rustix::thread::set_thread_uid(rustix::fs::Uid::ROOT).map_err(Error::from))),
+        (
+            Layer::ThrowAwayUser,
+            "become root",
+            refused(rustix::thread::set_thread_uid(rustix::fs::Uid::ROOT).map_err(Error::from)),
+        ),
         (Layer::NoNewPrivileges, "find no_new_privs unset", status("NoNewPrivs", "1")),
         (Layer::NoCapabilities, "find a capability left", status("CapBnd", "0000000000000000")),
-        (Layer::NoCapabilities, "change the root folder", refused(rustix::process::chroot("/tmp").map_err(Error::from))),
+        (
+            Layer::NoCapabilities,
+            "change the root folder",
+            refused(rustix::process::chroot("/tmp").map_err(Error::from)),
+        ),
         (Layer::Seccomp, "find no filter", status("Seccomp", "2")),
         (Layer::Seccomp, "open a raw socket", refused(raw_socket())),
         (Layer::Landlock, "rename this process through /proc", refused(std::fs::write("/proc/self/comm", "x"))),
@@ -78,8 +94,15 @@ fn namespaces(outside: &Outside) -> Vec<Tried> {
 }
 
 fn is_own(name: &str, outside: &Outside) -> std::result::Result<String, String> {
-    let own = std::fs::read_link(format!("/proc/self/ns/{name}")).map_err(|error| error.to_string())?.to_string_lossy().into_owned();
-    if outside.namespaces.contains(&own) { Err(format!("{own} is the host's")) } else { Ok("it has its own".to_owned()) }
+    let own = std::fs::read_link(format!("/proc/self/ns/{name}"))
+        .map_err(|error| error.to_string())?
+        .to_string_lossy()
+        .into_owned();
+    if outside.namespaces.contains(&own) {
+        Err(format!("{own} is the host's"))
+    } else {
+        Ok("it has its own".to_owned())
+    }
 }
 
 fn connect(address: &str) -> Result<()> {

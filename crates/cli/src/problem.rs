@@ -27,7 +27,11 @@ impl Problem {
 
     /// Something about a path of the caller.
     pub(crate) fn path(what: &str, path: &std::path::Path, error: &std::io::Error, next: impl Into<String>) -> Self {
-        Self::new(format!("cannot {what} `{}`", text::shown(&path.to_string_lossy(), 400)), error.to_string().to_lowercase(), next)
+        Self::new(
+            format!("cannot {what} `{}`", text::shown(&path.to_string_lossy(), 400)),
+            error.to_string().to_lowercase(),
+            next,
+        )
     }
 
     /// With another exit status: 126 not executable, 127 not found.
@@ -73,7 +77,11 @@ impl From<Unplannable> for Problem {
 
 impl From<NotRecorded> for Problem {
     fn from(refused: NotRecorded) -> Self {
-        Self::new(refused.to_string(), format!("{}; a run without a record is not made", refused.why), "free space or make it writable, or set STOCKADE_STATE_DIR to another folder")
+        Self::new(
+            refused.to_string(),
+            format!("{}; a run without a record is not made", refused.why),
+            "free space or make it writable, or set STOCKADE_STATE_DIR to another folder",
+        )
     }
 }
 

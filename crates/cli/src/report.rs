@@ -54,8 +54,13 @@ impl Report<'_> {
             lines.push(format!("  next: --limit {limit}=MORE"));
         }
         match outcome.cause {
-            Cause::NotFound => lines.push("  next: name a program of the machine or of an environment, or a file of yours by a path with a slash".to_owned()),
-            Cause::NotExecutable => lines.push("  next: make it executable, or name what runs it: -- PROGRAM FILE".to_owned()),
+            Cause::NotFound => lines.push(
+                "  next: name a program of the machine or of an environment, or a file of yours by a path with a slash"
+                    .to_owned(),
+            ),
+            Cause::NotExecutable => {
+                lines.push("  next: make it executable, or name what runs it: -- PROGRAM FILE".to_owned())
+            }
             Cause::Exited { .. } | Cause::Signalled { .. } | Cause::Limit { .. } | Cause::Cancelled => {}
         }
         lines.join("\n")
@@ -64,29 +69,57 @@ impl Report<'_> {
     fn headline(&self) -> String {
         let usage = &self.outcome.usage;
         let sampled = if self.outcome.accounting == Accounting::Watchdog { " (sampled)" } else { "" };
-        format!("stockade: {} · {} · cpu {} · memory {}{sampled}", self.outcome.cause, text::span(usage.wall_ms), text::span(usage.cpu_ms), text::bytes(usage.memory_peak_bytes))
+        format!(
+            "stockade: {} · {} · cpu {} · memory {}{sampled}",
+            self.outcome.cause,
+            text::span(usage.wall_ms),
+            text::span(usage.cpu_ms),
+            text::bytes(usage.memory_peak_bytes)
+        )
     }
 
     fn output_lines(&self) -> Vec<String> {
         let outputs = self.outputs;
         let mut lines = Vec::new();
         if !outputs.files.is_empty() {
-            let place = outputs.folder.as_ref().map_or_else(|| "not kept (--out DIR keeps them)".to_owned(), |folder| format!("in {}", text::shown(folder, 200)));
-            lines.push(format!("  outputs: {} files, {}, {place}", outputs.files.len(), text::bytes(outputs.bytes)));
-            lines.extend(outputs.files.iter().take(OUTPUTS_SHOWN).map(|file| format!("    {} {} ({})", file.state, text::shown(&file.path, 200), text::bytes(file.bytes))));
+            let place = outputs.folder.as_ref().map_or_else(
+                || "not kept (--out DIR keeps them)".to_owned(),
+                |folder| format!("in {}", text::shown(folder, 200)),
+            );
+            lines.push(format!("  outputs: {}, {}, {place}", files(outputs.files.len()), text::bytes(outputs.bytes)));
+            lines.extend(outputs.files.iter().take(OUTPUTS_SHOWN).map(|file| {
+                format!("    {} {} ({})", file.state, text::shown(&file.path, 200), text::bytes(file.bytes))
+            }));
             if outputs.files.len() > OUTPUTS_SHOWN {
                 lines.push(format!("    and {} more (--json lists all)", outputs.files.len() - OUTPUTS_SHOWN));
             }
         }
-        lines.extend(outputs.removed.iter().take(OUTPUTS_SHOWN).map(|path| format!("    removed {} (the original is untouched)", text::shown(path, 200))));
-        lines.extend(outputs.left_out.iter().take(OUTPUTS_SHOWN).map(|left| format!("  left out: {} ({})", text::shown(&left.name, 200), left.why)));
-        let more = outputs.left_out.len().saturating_sub(OUTPUTS_SHOWN) + usize::try_from(outputs.left_out_more).unwrap_or(0);
+        lines.extend(
+            outputs
+                .removed
+                .iter()
+                .take(OUTPUTS_SHOWN)
+                .map(|path| format!("    removed {} (the original is untouched)", text::shown(path, 200))),
+        );
+        lines.extend(
+            outputs
+                .left_out
+                .iter()
+                .take(OUTPUTS_SHOWN)
+                .map(|left| format!("  left out: {} ({})", text::shown(&left.name, 200), left.why)),
+        );
+        let more =
+            outputs.left_out.len().saturating_sub(OUTPUTS_SHOWN) + usize::try_from(outputs.left_out_more).unwrap_or(0);
         if more > 0 {
             lines.push(format!("  left out: {more} more"));
         }
         lines.extend(outputs.applied.iter().map(|path| format!("  applied: {}", text::shown(path, 200))));
         lines
     }
+}
+
+fn files(count: usize) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
 }
 
 fn processes(count: u64) -> String {

@@ -41,7 +41,13 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     let closed = Closed::outcome(&mut trail, &run, outcome, now_ms())?;
     let outputs = collected?;
     let status = closed.get().cause.exit_status();
-    let report = report::Report { run: &run, outcome: closed.get(), environment: &asked.environment, outputs: &outputs, hints: &hints };
+    let report = report::Report {
+        run: &run,
+        outcome: closed.get(),
+        environment: &asked.environment,
+        outputs: &outputs,
+        hints: &hints,
+    };
     if finished_open_line {
         printer::remark("");
     }
@@ -68,7 +74,13 @@ pub(crate) fn plan(arguments: &Run) -> Result<ExitCode, Problem> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn carry_out(arguments: &Run, code: &Code, request: stockade_core::request::Request, environment: &str, trail: &mut FileTrail) -> Result<Finished, Problem> {
+fn carry_out(
+    arguments: &Run,
+    code: &Code,
+    request: stockade_core::request::Request,
+    environment: &str,
+    trail: &mut FileTrail,
+) -> Result<Finished, Problem> {
     let plan = pipeline::planned(&Policy::offline(), request)?;
     let digest = hexadecimal(&Sha256::digest(&code.bytes));
     let digests = Digests { code: &digest, environment };
@@ -80,7 +92,12 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn streams<'a>(arguments: &Run, input: &'a std::io::Stdin, output: &'a std::io::Stdout, error: &'a std::io::Stderr) -> Streams<'a> {
+fn streams<'a>(
+    arguments: &Run,
+    input: &'a std::io::Stdin,
+    output: &'a std::io::Stdout,
+    error: &'a std::io::Stderr,
+) -> Streams<'a> {
     use std::io::IsTerminal;
     Streams {
         input: Input::Descriptor(input.as_fd()),

@@ -20,14 +20,28 @@ pub(crate) fn job() -> InsidePath {
 
 /// A path inside the working folder.
 pub(crate) fn in_job(name: &str) -> Result<InsidePath, Problem> {
-    job().join(name).map_err(|bad| Problem::new(format!("`{}` is no name for an input", text::shown(name, 200)), bad.to_string(), "give a relative name without `..`: --in PATH=NAME"))
+    job().join(name).map_err(|bad| {
+        Problem::new(
+            format!("`{}` is no name for an input", text::shown(name, 200)),
+            bad.to_string(),
+            "give a relative name without `..`: --in PATH=NAME",
+        )
+    })
 }
 
 /// Looks at a file or folder that was named.
 pub(crate) fn look(path: &Path) -> Result<Source, Problem> {
     facts::source(path).map_err(|errno| {
-        let next = if path.is_relative() { "look at the spelling; relative paths start at the current folder" } else { "look at the spelling" };
-        let why = if errno == rustix::io::Errno::INVAL { "it is neither a file nor a folder".to_owned() } else { stockade_launch::errno_text(errno) };
+        let next = if path.is_relative() {
+            "look at the spelling; relative paths start at the current folder"
+        } else {
+            "look at the spelling"
+        };
+        let why = if errno == rustix::io::Errno::INVAL {
+            "it is neither a file nor a folder".to_owned()
+        } else {
+            stockade_launch::errno_text(errno)
+        };
         Problem::new(format!("cannot take `{}`", text::shown(&path.to_string_lossy(), 400)), why, next)
     })
 }
@@ -47,7 +61,11 @@ pub(crate) fn input(text: &str) -> Result<Input, Problem> {
 fn own_name(path: &Path, source: &Source) -> Result<String, Problem> {
     let name = path.file_name().or_else(|| source.path.file_name()).and_then(|name| name.to_str());
     name.map(ToOwned::to_owned).ok_or_else(|| {
-        Problem::new(format!("`{}` has no name to be staged under", text::shown(&path.to_string_lossy(), 200)), "it is a root, or not UTF-8", "name it: --in PATH=NAME")
+        Problem::new(
+            format!("`{}` has no name to be staged under", text::shown(&path.to_string_lossy(), 200)),
+            "it is a root, or not UTF-8",
+            "name it: --in PATH=NAME",
+        )
     })
 }
 
@@ -66,7 +84,11 @@ fn split_name(text: &str) -> (PathBuf, Option<&str>) {
 pub(crate) fn project(path: &Path, all: bool) -> Result<Input, Problem> {
     let source = look(path)?;
     if source.kind != SourceKind::Folder {
-        return Err(Problem::new(format!("`{}` is no folder", text::shown(&path.to_string_lossy(), 200)), "--project takes a folder of code", "use --in for a file"));
+        return Err(Problem::new(
+            format!("`{}` is no folder", text::shown(&path.to_string_lossy(), 200)),
+            "--project takes a folder of code",
+            "use --in for a file",
+        ));
     }
     let hidden = if all { Vec::new() } else { secrets(&source.path)? };
     Ok(Input { source, target: job(), hidden })
@@ -80,12 +102,18 @@ fn secrets(project: &Path) -> Result<Vec<String>, Problem> {
     while let Some(folder) = folders.pop() {
         // Joining nothing would end the path in a slash.
         let here = if folder.as_os_str().is_empty() { project.to_path_buf() } else { project.join(&folder) };
-        let entries = std::fs::read_dir(&here).map_err(|error| Problem::path("read", &here, &error, "make it readable, or give less with --in"))?;
+        let entries = std::fs::read_dir(&here)
+            .map_err(|error| Problem::path("read", &here, &error, "make it readable, or give less with --in"))?;
         for entry in entries {
-            let entry = entry.map_err(|error| Problem::path("read", &here, &error, "make it readable, or give less with --in"))?;
+            let entry = entry
+                .map_err(|error| Problem::path("read", &here, &error, "make it readable, or give less with --in"))?;
             seen += 1;
             if seen > PROJECT_ENTRIES_MAX {
-                return Err(Problem::new("the project is too large to be looked through for secrets", format!("it has more than {PROJECT_ENTRIES_MAX} files"), "give less with --in, or everything with --all"));
+                return Err(Problem::new(
+                    "the project is too large to be looked through for secrets",
+                    format!("it has more than {PROJECT_ENTRIES_MAX} files"),
+                    "give less with --in, or everything with --all",
+                ));
             }
             let name = entry.file_name();
             let path = folder.join(&name);
@@ -93,7 +121,13 @@ fn secrets(project: &Path) -> Result<Vec<String>, Problem> {
             if looks_secret(&name.to_string_lossy()) {
                 match path.to_str() {
                     Some(path) => found.push(path.to_owned()),
-                    None => return Err(Problem::new("the project holds a secret that cannot be left out", "its path is not UTF-8", "rename it, or give less with --in")),
+                    None => {
+                        return Err(Problem::new(
+                            "the project holds a secret that cannot be left out",
+                            "its path is not UTF-8",
+                            "rename it, or give less with --in",
+                        ));
+                    }
                 }
             } else if is_folder {
                 folders.push(path);
@@ -107,14 +141,47 @@ fn secrets(project: &Path) -> Result<Vec<String>, Problem> {
 /// Names that hold credentials, keys or history; the list errs on the side of leaving out.
 fn looks_secret(name: &str) -> bool {
     const NAMES: [&str; 31] = [
-        ".git", ".hg", ".svn", ".ssh", ".aws", ".azure", ".gcloud", ".kube", ".docker", ".gnupg", ".netrc", ".npmrc", ".pypirc", ".pgpass", ".htpasswd",
-        ".git-credentials", ".terraformrc", ".vault-token", ".Renviron", ".boto", ".s3cfg", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "credentials",
-        "credentials.json", "secrets.toml", "secrets.yaml", "secrets.yml", "secrets.json",
+        ".git",
+        ".hg",
+        ".svn",
+        ".ssh",
+        ".aws",
+        ".azure",
+        ".gcloud",
+        ".kube",
+        ".docker",
+        ".gnupg",
+        ".netrc",
+        ".npmrc",
+        ".pypirc",
+        ".pgpass",
+        ".htpasswd",
+        ".git-credentials",
+        ".terraformrc",
+        ".vault-token",
+        ".Renviron",
+        ".boto",
+        ".s3cfg",
+        "id_rsa",
+        "id_dsa",
+        "id_ecdsa",
+        "id_ed25519",
+        "credentials",
+        "credentials.json",
+        "secrets.toml",
+        "secrets.yaml",
+        "secrets.yml",
+        "secrets.json",
     ];
     const ENDINGS: [&str; 9] = [".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk", ".tfstate"];
     let low = name.to_ascii_lowercase();
-    let is_dotenv = low == ".env" || (low.starts_with(".env.") && !low.ends_with(".example") && !low.ends_with(".sample")) || low == ".envrc";
-    is_dotenv || NAMES.iter().any(|secret| low == secret.to_ascii_lowercase()) || ENDINGS.iter().any(|ending| low.ends_with(ending)) || (low.starts_with("service-account") && low.ends_with(".json"))
+    let is_dotenv = low == ".env"
+        || (low.starts_with(".env.") && !low.ends_with(".example") && !low.ends_with(".sample"))
+        || low == ".envrc";
+    is_dotenv
+        || NAMES.iter().any(|secret| low == secret.to_ascii_lowercase())
+        || ENDINGS.iter().any(|ending| low.ends_with(ending))
+        || (low.starts_with("service-account") && low.ends_with(".json"))
 }
 
 /// One `--share PATH[:ro|:rw][=NAME]`.
@@ -128,7 +195,11 @@ pub(crate) fn share(given: &str) -> Result<Share, Problem> {
     let path = Path::new(path);
     let source = look(path)?;
     if source.kind != SourceKind::Folder {
-        return Err(Problem::new(format!("`{}` is no folder", text::shown(&path.to_string_lossy(), 200)), "--share takes a folder", "use --in for a file"));
+        return Err(Problem::new(
+            format!("`{}` is no folder", text::shown(&path.to_string_lossy(), 200)),
+            "--share takes a folder",
+            "use --in for a file",
+        ));
     }
     if access == Access::Write {
         check_writable_share(&source.path)?;
@@ -142,14 +213,39 @@ pub(crate) fn share(given: &str) -> Result<Share, Problem> {
 
 /// Folders whose content others rely on are never shared writable.
 fn check_writable_share(path: &Path) -> Result<(), Problem> {
-    const TREES: [&str; 14] = ["/run", "/proc", "/sys", "/dev", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/var/run", "/var/spool", "/var/lib"];
+    const TREES: [&str; 14] = [
+        "/run",
+        "/proc",
+        "/sys",
+        "/dev",
+        "/etc",
+        "/usr",
+        "/bin",
+        "/sbin",
+        "/lib",
+        "/lib64",
+        "/boot",
+        "/var/run",
+        "/var/spool",
+        "/var/lib",
+    ];
     const EXACT: [&str; 7] = ["/", "/home", "/root", "/tmp", "/var", "/var/tmp", "/opt"];
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let is_home = home.as_ref().is_some_and(|home| home.starts_with(path)) || path.parent() == Some(Path::new("/home"));
     // What decides about later runs, and what was recorded of earlier ones.
-    let is_ours = [crate::files::state(), crate::files::cache()].iter().any(|ours| ours.starts_with(path) || path.starts_with(ours));
-    let is_hidden = home.as_ref().and_then(|home| path.strip_prefix(home).ok()).is_some_and(|below| below.to_string_lossy().starts_with('.'));
-    if is_home || is_ours || is_hidden || EXACT.iter().any(|exact| path == Path::new(exact)) || TREES.iter().any(|tree| path.starts_with(tree)) {
+    let is_ours = [crate::files::state(), crate::files::cache()]
+        .iter()
+        .any(|ours| ours.starts_with(path) || path.starts_with(ours));
+    let is_hidden = home
+        .as_ref()
+        .and_then(|home| path.strip_prefix(home).ok())
+        .is_some_and(|below| below.to_string_lossy().starts_with('.'));
+    if is_home
+        || is_ours
+        || is_hidden
+        || EXACT.iter().any(|exact| path == Path::new(exact))
+        || TREES.iter().any(|tree| path.starts_with(tree))
+    {
         return Err(Problem::new(
             format!("`{}` cannot be shared writable", text::shown(&path.to_string_lossy(), 200)),
             "programs of yours or of the machine read and run what lies there",
@@ -165,18 +261,29 @@ fn no_way_out(path: &Path) -> Result<(), Problem> {
     let mut folders = vec![path.to_path_buf()];
     let mut seen = 0;
     while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder).map_err(|error| Problem::path("look through", &folder, &error, "make it readable, or share another folder"))?;
+        let entries = std::fs::read_dir(&folder).map_err(|error| {
+            Problem::path("look through", &folder, &error, "make it readable, or share another folder")
+        })?;
         for entry in entries {
             seen += 1;
             let kind = entry.and_then(|entry| Ok((entry.file_type()?, entry)));
-            let (kind, entry) = kind.map_err(|error| Problem::path("look through", &folder, &error, "make it readable, or share another folder"))?;
+            let (kind, entry) = kind.map_err(|error| {
+                Problem::path("look through", &folder, &error, "make it readable, or share another folder")
+            })?;
             if seen > PROJECT_ENTRIES_MAX {
-                return Err(Problem::new("the folder is too large to be shared writable", format!("it has more than {PROJECT_ENTRIES_MAX} files to look through"), "share it read-only, or a smaller one"));
+                return Err(Problem::new(
+                    "the folder is too large to be shared writable",
+                    format!("it has more than {PROJECT_ENTRIES_MAX} files to look through"),
+                    "share it read-only, or a smaller one",
+                ));
             }
             if kind.is_socket() || kind.is_fifo() || kind.is_char_device() || kind.is_block_device() {
                 return Err(Problem::new(
                     format!("`{}` cannot be shared writable", text::shown(&path.to_string_lossy(), 200)),
-                    format!("it holds `{}`, a socket, FIFO or device, through which code could speak to the host", text::shown(&entry.path().to_string_lossy(), 300)),
+                    format!(
+                        "it holds `{}`, a socket, FIFO or device, through which code could speak to the host",
+                        text::shown(&entry.path().to_string_lossy(), 300)
+                    ),
                     "remove it, or share read-only",
                 ));
             }
@@ -194,7 +301,16 @@ mod tests {
 
     #[test]
     fn credentials_are_left_out_and_code_is_not() {
-        for secret in [".env", ".env.production", ".git", "id_rsa", "server.pem", "Credentials.json", "service-account-x.json", ".Renviron"] {
+        for secret in [
+            ".env",
+            ".env.production",
+            ".git",
+            "id_rsa",
+            "server.pem",
+            "Credentials.json",
+            "service-account-x.json",
+            ".Renviron",
+        ] {
             assert!(looks_secret(secret), "{secret}");
         }
         for code in ["main.py", ".env.example", "keyboard.py", "data.csv", ".gitignore", "environment.yml"] {

@@ -53,7 +53,12 @@ fn scene() -> Scene {
 
 #[test]
 fn nothing_to_run_is_refused() {
-    refused(&scene(), &[], 125, "error: nothing to run\n  why:  no script, no -c CODE and no `-- PROGRAM` was given\n  next: stockade run SCRIPT, or see `stockade run --help`");
+    refused(
+        &scene(),
+        &[],
+        125,
+        "error: nothing to run\n  why:  no script, no -c CODE and no `-- PROGRAM` was given\n  next: stockade run SCRIPT, or see `stockade run --help`",
+    );
 }
 
 #[test]
@@ -71,12 +76,26 @@ fn options_that_lack_or_exclude_something_are_refused_in_the_usual_form() {
         (&["--apply", "ok.py"], "the following required arguments were not provided: --project <DIR>"),
         (&["--all", "ok.py"], "the following required arguments were not provided: --project <DIR>"),
         (&["--overwrite", "ok.py"], "the following required arguments were not provided: --out <DIR>"),
-        (&["--apply-also", ".git", "--project", ".", "ok.py"], "the following required arguments were not provided: --apply"),
+        (
+            &["--apply-also", ".git", "--project", ".", "ok.py"],
+            "the following required arguments were not provided: --apply",
+        ),
         (&["--json", "--quiet", "ok.py"], "the argument '--json' cannot be used with '--quiet'"),
-        (&["--venv", "x", "--with", "y", "ok.py"], "the argument '--venv <DIR>' cannot be used with '--with <PACKAGES>'"),
-        (&["--cgroup", "maybe", "ok.py"], "invalid value 'maybe' for '--cgroup <CGROUP>' [possible values: auto, require, off]"),
+        (
+            &["--venv", "x", "--with", "y", "ok.py"],
+            "the argument '--venv <DIR>' cannot be used with '--with <PACKAGES>'",
+        ),
+        (
+            &["--cgroup", "maybe", "ok.py"],
+            "invalid value 'maybe' for '--cgroup <CGROUP>' [possible values: auto, require, off]",
+        ),
     ] {
-        refused(&scene(), arguments, 125, &format!("error: the command line is refused\n  why:  {why}\n  next: see `stockade run --help`"));
+        refused(
+            &scene(),
+            arguments,
+            125,
+            &format!("error: the command line is refused\n  why:  {why}\n  next: see `stockade run --help`"),
+        );
     }
 }
 
@@ -85,14 +104,25 @@ fn an_argument_that_is_not_utf_8_is_refused() {
     let scene = scene();
     let strange = OsStr::from_bytes(b"a\xff");
     let said = refusal(&scene, scene.call(User::Caller).arg("ok.py").arg(strange), 125);
-    assert_eq!(said, "error: argument `a\u{fffd}` is not valid UTF-8\n  why:  arguments are recorded as text\n  next: use a name in UTF-8");
+    assert_eq!(
+        said,
+        "error: argument `a\u{fffd}` is not valid UTF-8\n  why:  arguments are recorded as text\n  next: use a name in UTF-8"
+    );
     let said = refusal(&scene, scene.call(User::Caller).arg("--in").arg(strange).arg("ok.py"), 125);
-    assert_eq!(said, "error: the command line is refused\n  why:  invalid UTF-8 was detected in one or more arguments\n  next: see `stockade run --help`");
+    assert_eq!(
+        said,
+        "error: the command line is refused\n  why:  invalid UTF-8 was detected in one or more arguments\n  next: see `stockade run --help`"
+    );
 }
 
 #[test]
 fn a_missing_script_is_not_found() {
-    refused(&scene(), &["missing.py"], 127, "error: cannot read the script `missing.py`\n  why:  no such file or directory (os error 2)\n  next: look at the spelling; relative paths start at the current folder");
+    refused(
+        &scene(),
+        &["missing.py"],
+        127,
+        "error: cannot read the script `missing.py`\n  why:  no such file or directory (os error 2)\n  next: look at the spelling; relative paths start at the current folder",
+    );
 }
 
 #[test]
@@ -101,7 +131,10 @@ fn a_script_that_cannot_be_read_is_not_executable() {
     let script = scene.folder.write("closed.py", "print(1)");
     std::fs::set_permissions(&script, PermissionsExt::from_mode(0o000)).unwrap();
     let said = refusal_of_ordinary(&scene, &["closed.py"], 126);
-    assert_eq!(said, "error: cannot read the script `closed.py`\n  why:  permission denied (os error 13)\n  next: look at the spelling; relative paths start at the current folder");
+    assert_eq!(
+        said,
+        "error: cannot read the script `closed.py`\n  why:  permission denied (os error 13)\n  next: look at the spelling; relative paths start at the current folder"
+    );
 }
 
 /// As a user without rights, whoever runs the tests.
@@ -112,21 +145,53 @@ fn refusal_of_ordinary(scene: &Scene, arguments: &[&str], status: i32) -> String
 
 #[test]
 fn a_folder_is_no_script() {
-    refused(&scene(), &["folder"], 126, "error: cannot run `folder`\n  why:  it is not a regular file\n  next: name a script");
-    refused(&scene(), &["--", "./folder"], 126, "error: cannot run `./folder`\n  why:  it is a folder\n  next: name a program");
+    refused(
+        &scene(),
+        &["folder"],
+        126,
+        "error: cannot run `folder`\n  why:  it is not a regular file\n  next: name a script",
+    );
+    refused(
+        &scene(),
+        &["--", "./folder"],
+        126,
+        "error: cannot run `./folder`\n  why:  it is a folder\n  next: name a program",
+    );
 }
 
 #[test]
 fn a_fifo_is_no_script_and_is_not_waited_for() {
     let scene = scene();
-    rustix::fs::mknodat(rustix::fs::CWD, scene.folder.path().join("fifo.py"), rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o666), 0).unwrap();
-    refused(&scene, &["fifo.py"], 126, "error: cannot run `fifo.py`\n  why:  it is not a regular file\n  next: name a script");
-    refused(&scene, &["--in", "fifo.py", "ok.py"], 125, "error: cannot take `fifo.py`\n  why:  it is neither a file nor a folder\n  next: look at the spelling; relative paths start at the current folder");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        scene.folder.path().join("fifo.py"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o666),
+        0,
+    )
+    .unwrap();
+    refused(
+        &scene,
+        &["fifo.py"],
+        126,
+        "error: cannot run `fifo.py`\n  why:  it is not a regular file\n  next: name a script",
+    );
+    refused(
+        &scene,
+        &["--in", "fifo.py", "ok.py"],
+        125,
+        "error: cannot take `fifo.py`\n  why:  it is neither a file nor a folder\n  next: look at the spelling; relative paths start at the current folder",
+    );
 }
 
 #[test]
 fn a_script_of_unknown_kind_is_refused() {
-    refused(&scene(), &["text.txt"], 125, "error: cannot tell what runs `text.txt`\n  why:  its name ends in none of .py, .ipynb, .R and .sql\n  next: stockade run -- text.txt to run it as a program");
+    refused(
+        &scene(),
+        &["text.txt"],
+        125,
+        "error: cannot tell what runs `text.txt`\n  why:  its name ends in none of .py, .ipynb, .R and .sql\n  next: stockade run -- ./text.txt to run it as a program",
+    );
 }
 
 #[test]
@@ -149,10 +214,18 @@ fn an_input_stays_in_the_working_folder() {
         ("", "", "it is empty"),
     ] {
         let given = format!("text.txt={name}");
-        refused(&scene(), &["--in", &given, "ok.py"], 125, &format!("error: `{shown}` is no name for an input\n  why:  {why}\n{next}"));
+        refused(
+            &scene(),
+            &["--in", &given, "ok.py"],
+            125,
+            &format!("error: `{shown}` is no name for an input\n  why:  {why}\n{next}"),
+        );
     }
     let said = refusal_of_ordinary(&scene(), &["--in", "text.txt=/etc/passwd", "ok.py"], 125);
-    assert!(said.starts_with("error: `/etc/passwd` is no name for an input\n  why:  ") && said.ends_with(next), "{said}");
+    assert!(
+        said.starts_with("error: `/etc/passwd` is no name for an input\n  why:  ") && said.ends_with(next),
+        "{said}"
+    );
     let long = format!("text.txt={}", "a".repeat(256));
     let said = refusal_of_ordinary(&scene(), &["--in", &long, "ok.py"], 125);
     assert!(said.contains("longer than 255 bytes a component"), "{said}");
@@ -160,12 +233,21 @@ fn an_input_stays_in_the_working_folder() {
 
 #[test]
 fn the_root_has_no_name_to_be_staged_under() {
-    refused(&scene(), &["--in", "/", "ok.py"], 125, "error: `/` has no name to be staged under\n  why:  it is a root, or not UTF-8\n  next: name it: --in PATH=NAME");
+    refused(
+        &scene(),
+        &["--in", "/", "ok.py"],
+        125,
+        "error: `/` has no name to be staged under\n  why:  it is a root, or not UTF-8\n  next: name it: --in PATH=NAME",
+    );
 }
 
 #[test]
 fn two_inputs_of_one_name_are_refused() {
-    let message = |name: &str| format!("error: the run cannot be planned\n  why:  `/job/{name}` would be staged twice\n  next: give one of them another name: --in PATH=NAME");
+    let message = |name: &str| {
+        format!(
+            "error: the run cannot be planned\n  why:  `/job/{name}` would be staged twice\n  next: give one of them another name: --in PATH=NAME"
+        )
+    };
     refused(&scene(), &["--in", "text.txt=a", "--in", "folder=a", "ok.py"], 125, &message("a"));
     refused(&scene(), &["--in", "text.txt=ok.py", "ok.py"], 125, &message("ok.py"));
     refused(&scene(), &["--in", "folder=a", "--share", "folder=a", "ok.py"], 125, &message("a"));
@@ -176,8 +258,18 @@ fn inputs_larger_than_scratch_are_refused_before_anything_starts() {
     let scene = scene();
     let file = std::fs::File::create(scene.folder.path().join("large")).unwrap();
     file.set_len(3 << 20).unwrap();
-    refused(&scene, &["--limit", "scratch=1MiB", "--in", "large", "ok.py"], 125, "error: the run cannot be planned\n  why:  the files to stage are 3 MiB together, more than scratch (1 MiB)\n  next: give the folder that holds them (folders are not copied), or raise --limit scratch=SIZE");
-    refused(&scene, &["--limit", "file-size=1MiB", "--in", "large", "ok.py"], 125, "error: cannot stage `FOLDER/large`\n  why:  file too large (os error 27)\n  next: raise --limit file-size=SIZE, or give the folder that holds it (folders are not copied)");
+    refused(
+        &scene,
+        &["--limit", "scratch=1MiB", "--in", "large", "ok.py"],
+        125,
+        "error: the run cannot be planned\n  why:  the files to stage are 3 MiB together, more than scratch (1 MiB)\n  next: give the folder that holds them (folders are not copied), or raise --limit scratch=SIZE",
+    );
+    refused(
+        &scene,
+        &["--limit", "file-size=1MiB", "--in", "large", "ok.py"],
+        125,
+        "error: cannot stage `FOLDER/large`\n  why:  file too large (os error 27)\n  next: raise --limit file-size=SIZE, or give the folder that holds it (folders are not copied)",
+    );
 }
 
 #[test]
@@ -186,7 +278,10 @@ fn an_input_that_the_caller_may_not_read_is_refused() {
     let file = scene.folder.write("closed.csv", "secret");
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o000)).unwrap();
     let said = refusal_of_ordinary(&scene, &["--in", "closed.csv", "ok.py"], 125);
-    assert_eq!(said, "error: cannot open `FOLDER/closed.csv`\n  why:  permission denied (os error 13)\n  next: make it readable to you, or give less");
+    assert_eq!(
+        said,
+        "error: cannot open `FOLDER/closed.csv`\n  why:  permission denied (os error 13)\n  next: make it readable to you, or give less"
+    );
 }
 
 #[test]
@@ -195,32 +290,65 @@ fn a_folder_that_the_caller_may_not_enter_is_refused() {
     std::fs::create_dir(scene.folder.path().join("closed")).unwrap();
     std::fs::set_permissions(scene.folder.path().join("closed"), PermissionsExt::from_mode(0o000)).unwrap();
     let said = refusal_of_ordinary(&scene, &["--project", "closed", "ok.py"], 125);
-    assert_eq!(said, "error: cannot read `FOLDER/closed`\n  why:  permission denied (os error 13)\n  next: make it readable, or give less with --in");
+    assert_eq!(
+        said,
+        "error: cannot read `FOLDER/closed`\n  why:  permission denied (os error 13)\n  next: make it readable, or give less with --in"
+    );
 }
 
 #[test]
 fn a_file_is_neither_project_nor_share() {
-    refused(&scene(), &["--project", "text.txt", "ok.py"], 125, "error: `text.txt` is no folder\n  why:  --project takes a folder of code\n  next: use --in for a file");
-    refused(&scene(), &["--share", "text.txt", "ok.py"], 125, "error: `text.txt` is no folder\n  why:  --share takes a folder\n  next: use --in for a file");
-    refused(&scene(), &["--share", "text.txt:rw", "ok.py"], 125, "error: `text.txt` is no folder\n  why:  --share takes a folder\n  next: use --in for a file");
+    refused(
+        &scene(),
+        &["--project", "text.txt", "ok.py"],
+        125,
+        "error: `text.txt` is no folder\n  why:  --project takes a folder of code\n  next: use --in for a file",
+    );
+    refused(
+        &scene(),
+        &["--share", "text.txt", "ok.py"],
+        125,
+        "error: `text.txt` is no folder\n  why:  --share takes a folder\n  next: use --in for a file",
+    );
+    refused(
+        &scene(),
+        &["--share", "text.txt:rw", "ok.py"],
+        125,
+        "error: `text.txt` is no folder\n  why:  --share takes a folder\n  next: use --in for a file",
+    );
 }
 
 #[test]
 fn folders_that_others_rely_on_are_never_shared_writable() {
     for path in ["/", "/home", "/tmp", "/run", "/var/tmp", "/etc", "/usr/lib", "/dev/shm", "/proc"] {
         let given = format!("{path}:rw=x");
-        refused(&scene(), &["--share", &given, "ok.py"], 125, &format!("error: `{path}` cannot be shared writable\n  why:  programs of yours or of the machine read and run what lies there\n  next: share a folder made for the purpose"));
+        refused(
+            &scene(),
+            &["--share", &given, "ok.py"],
+            125,
+            &format!(
+                "error: `{path}` cannot be shared writable\n  why:  programs of yours or of the machine read and run what lies there\n  next: share a folder made for the purpose"
+            ),
+        );
     }
     let scene = scene();
     let call = scene.call(User::Caller).env("HOME", scene.folder.path()).args(["--share", ".:rw=x", "ok.py"]);
-    assert_eq!(refusal(&scene, call, 125), "error: `FOLDER` cannot be shared writable\n  why:  programs of yours or of the machine read and run what lies there\n  next: share a folder made for the purpose");
+    assert_eq!(
+        refusal(&scene, call, 125),
+        "error: `FOLDER` cannot be shared writable\n  why:  programs of yours or of the machine read and run what lies there\n  next: share a folder made for the purpose"
+    );
 }
 
 #[test]
 fn a_link_does_not_hide_what_is_shared_writable() {
     let scene = scene();
     std::os::unix::fs::symlink("/tmp", scene.folder.path().join("innocent")).unwrap();
-    refused(&scene, &["--share", "innocent:rw", "ok.py"], 125, "error: `/tmp` cannot be shared writable\n  why:  programs of yours or of the machine read and run what lies there\n  next: share a folder made for the purpose");
+    refused(
+        &scene,
+        &["--share", "innocent:rw", "ok.py"],
+        125,
+        "error: `/tmp` cannot be shared writable\n  why:  programs of yours or of the machine read and run what lies there\n  next: share a folder made for the purpose",
+    );
 }
 
 #[test]
@@ -228,18 +356,34 @@ fn a_writable_share_holds_no_socket_and_no_fifo() {
     let scene = scene();
     let deep = scene.folder.path().join("folder/deep");
     std::fs::create_dir(&deep).unwrap();
-    let message = |name: &str| format!("error: `FOLDER/folder` cannot be shared writable\n  why:  it holds `FOLDER/folder/deep/{name}`, a socket, FIFO or device, through which code could speak to the host\n  next: remove it, or share read-only");
+    let message = |name: &str| {
+        format!(
+            "error: `FOLDER/folder` cannot be shared writable\n  why:  it holds `FOLDER/folder/deep/{name}`, a socket, FIFO or device, through which code could speak to the host\n  next: remove it, or share read-only"
+        )
+    };
     let _listener = std::os::unix::net::UnixListener::bind(deep.join("socket")).unwrap();
     refused(&scene, &["--share", "folder:rw", "ok.py"], 125, &message("socket"));
     std::fs::remove_file(deep.join("socket")).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, deep.join("fifo"), rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o666), 0).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        deep.join("fifo"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o666),
+        0,
+    )
+    .unwrap();
     refused(&scene, &["--share", "folder:rw", "ok.py"], 125, &message("fifo"));
 }
 
 #[test]
 fn limits_and_layers_are_called_by_their_names() {
     let limits = "time, cpu-time, memory, processes, open-files, scratch, scratch-files, file-size, output, output-files, output-depth, streams, cpus";
-    refused(&scene(), &["--limit", "nope=1", "ok.py"], 125, &format!("error: there is no limit `nope`\n  why:  the limits are {limits}\n  next: use one of them"));
+    refused(
+        &scene(),
+        &["--limit", "nope=1", "ok.py"],
+        125,
+        &format!("error: there is no limit `nope`\n  why:  the limits are {limits}\n  next: use one of them"),
+    );
     for (given, value, why) in [
         ("memory=much", "much", "memory takes a size such as 512MiB or 2GiB"),
         ("memory", "", "memory takes a size such as 512MiB or 2GiB"),
@@ -250,16 +394,36 @@ fn limits_and_layers_are_called_by_their_names() {
         ("cpus=many", "many", "cpus takes a number of CPUs such as 0.5 or 2"),
     ] {
         let name = given.split('=').next().unwrap();
-        refused(&scene(), &["--limit", given, "ok.py"], 125, &format!("error: `{value}` is no value of a limit\n  why:  {why}\n  next: --limit {name}=VALUE"));
+        refused(
+            &scene(),
+            &["--limit", given, "ok.py"],
+            125,
+            &format!("error: `{value}` is no value of a limit\n  why:  {why}\n  next: --limit {name}=VALUE"),
+        );
     }
-    refused(&scene(), &["--limit", "processes=99999999", "ok.py"], 125, "error: the run is not permitted\n  why:  limit `processes` of 99999999 is more than policy `offline` permits (1048576)\n  next: ask for at most 1048576");
+    refused(
+        &scene(),
+        &["--limit", "processes=99999999", "ok.py"],
+        125,
+        "error: the run is not permitted\n  why:  limit `processes` of 99999999 is more than policy `offline` permits (1048576)\n  next: ask for at most 1048576",
+    );
     let said = refusal_of_ordinary(&scene(), &["--require", "seccomp,nope", "ok.py"], 125);
-    assert!(said.starts_with("error: there is no layer `nope`\n  why:  the layers are namespaces, user, mount, pid, network,") && said.ends_with("\n  next: use one of them"), "{said}");
+    assert!(
+        said.starts_with(
+            "error: there is no layer `nope`\n  why:  the layers are namespaces, user, mount, pid, network,"
+        ) && said.ends_with("\n  next: use one of them"),
+        "{said}"
+    );
 }
 
 #[test]
 fn a_layer_that_cannot_be_had_refuses_the_run() {
-    refused(&scene(), &["--require", "cgroup", "--cgroup", "off", "ok.py"], 125, "error: this machine cannot give what the run requires: cgroup\n  why:  each is required by the policy or by --require\n  next: run `stockade doctor`");
+    refused(
+        &scene(),
+        &["--require", "cgroup", "--cgroup", "off", "ok.py"],
+        125,
+        "error: this machine cannot give what the run requires: cgroup\n  why:  each is required by the policy or by --require\n  next: run `stockade doctor`",
+    );
 }
 
 #[test]
@@ -273,7 +437,12 @@ fn a_script_with_a_malformed_block_is_refused() {
         scene.folder.write(name, format!("# /// script\n{block}print(1)\n"));
         for user in users() {
             let said = refusal(&scene, scene.call(user).arg(name), 125);
-            assert!(said.starts_with(&format!("error: the `# /// script` block of `{name}` is refused\n  why:  {why}\n  next: ")), "{said}");
+            assert!(
+                said.starts_with(&format!(
+                    "error: the `# /// script` block of `{name}` is refused\n  why:  {why}\n  next: "
+                )),
+                "{said}"
+            );
         }
     }
 }
@@ -283,15 +452,25 @@ fn requirements_choose_no_source_of_packages() {
     let scene = scene();
     for (line, why) in [
         ("--index-url https://index.invalid/simple", "a requirement file may not choose where packages come from"),
-        ("--extra-index-url https://index.invalid/simple", "a requirement file may not choose where packages come from"),
+        (
+            "--extra-index-url https://index.invalid/simple",
+            "a requirement file may not choose where packages come from",
+        ),
         ("-e .", "an editable install runs code of the project while it builds"),
-        ("six @ https://files.invalid/six.whl", "packages come from the package index of this machine only, never from a URL of a requirement"),
+        (
+            "six @ https://files.invalid/six.whl",
+            "packages come from the package index of this machine only, never from a URL of a requirement",
+        ),
     ] {
         scene.folder.write("requirements.txt", format!("{line}\n"));
         refused_for(&scene, &["--requirements", "requirements.txt", "ok.py"], line, why);
     }
     let said = refusal_of_ordinary(&scene, &["-r", "nothere.txt", "ok.py"], 125);
-    assert!(said.starts_with("error: cannot read the requirement file `nothere.txt`\n  why:  ") && said.contains("\n  next: check the path"), "{said}");
+    assert!(
+        said.starts_with("error: cannot read the requirement file `nothere.txt`\n  why:  ")
+            && said.contains("\n  next: check the path"),
+        "{said}"
+    );
     let said = refusal_of_ordinary(&scene, &["--with", "six @ https://files.invalid/six.whl", "ok.py"], 125);
     assert!(said.contains("never from a URL") && said.contains("\n  next: "), "{said}");
 }
@@ -300,7 +479,12 @@ fn requirements_choose_no_source_of_packages() {
 fn refused_for(scene: &Scene, arguments: &[&str], line: &str, why: &str) {
     for user in users() {
         let said = refusal(scene, scene.call(user).args(arguments), 125);
-        assert!(said.starts_with(&format!("error: `./requirements.txt`, line 1: requirement `{line}` is refused\n  why:  {why}\n  next: ")), "{said}");
+        assert!(
+            said.starts_with(&format!(
+                "error: `./requirements.txt`, line 1: requirement `{line}` is refused\n  why:  {why}\n  next: "
+            )),
+            "{said}"
+        );
     }
 }
 
@@ -318,31 +502,74 @@ fn a_package_that_nobody_has_is_named() {
 
 #[test]
 fn what_is_no_virtual_environment_and_no_interpreter_is_refused() {
-    refused(&scene(), &["--venv", "folder", "ok.py"], 125, "error: `folder` is no virtual environment\n  why:  it has no pyvenv.cfg\n  next: name the folder that holds bin/ and lib/; for a conda environment use --python DIR/bin/python");
-    refused(&scene(), &["--python", "nothere", "ok.py"], 125, "error: there is no Python interpreter `nothere`\n  why:  it was looked for in PATH, or by its path\n  next: install Python 3, or name one with --python PROGRAM");
-    refused(&scene(), &["--python", "/bin/true", "ok.py"], 125, "error: the Python interpreter `/bin/true` cannot be used\n  why:  it is no Python 3 that answers\n  next: name another one with --python PROGRAM");
+    refused(
+        &scene(),
+        &["--venv", "folder", "ok.py"],
+        125,
+        "error: `folder` is no virtual environment\n  why:  it has no pyvenv.cfg\n  next: name the folder that holds bin/ and lib/; for a conda environment use --python DIR/bin/python",
+    );
+    refused(
+        &scene(),
+        &["--python", "nothere", "ok.py"],
+        125,
+        "error: there is no Python interpreter `nothere`\n  why:  it was looked for in PATH, or by its path\n  next: install Python 3, or name one with --python PROGRAM",
+    );
+    refused(
+        &scene(),
+        &["--python", "/bin/true", "ok.py"],
+        125,
+        "error: the Python interpreter `/bin/true` cannot be used\n  why:  it is no Python 3 that answers\n  next: name another one with --python PROGRAM",
+    );
     let said = refusal_of_ordinary(&scene(), &["--python", "./text.txt", "ok.py"], 125);
-    assert!(said.starts_with("error: the Python interpreter `./text.txt` cannot be used\n  why:  ") && said.ends_with("\n  next: name another one with --python PROGRAM"), "{said}");
+    assert!(
+        said.starts_with("error: the Python interpreter `./text.txt` cannot be used\n  why:  ")
+            && said.ends_with("\n  next: name another one with --python PROGRAM"),
+        "{said}"
+    );
 }
 
 #[test]
 fn outputs_that_could_not_be_kept_stop_the_run_before_it_starts() {
-    refused(&scene(), &["--out", "text.txt", "ok.py"], 125, "error: cannot write outputs to `text.txt`\n  why:  not a directory (os error 20)\n  next: name a folder you may write to");
-    refused(&scene(), &["--out", "text.txt/deep", "ok.py"], 125, "error: cannot write outputs to `text.txt/deep`\n  why:  not a directory (os error 20)\n  next: name a folder you may write to");
+    refused(
+        &scene(),
+        &["--out", "text.txt", "ok.py"],
+        125,
+        "error: cannot write outputs to `text.txt`\n  why:  not a directory (os error 20)\n  next: name a folder you may write to",
+    );
+    refused(
+        &scene(),
+        &["--out", "text.txt/deep", "ok.py"],
+        125,
+        "error: cannot write outputs to `text.txt/deep`\n  why:  not a directory (os error 20)\n  next: name a folder you may write to",
+    );
     let scene = scene();
     std::fs::set_permissions(scene.folder.path().join("folder"), PermissionsExt::from_mode(0o555)).unwrap();
     for out in ["folder", "folder/new/deep"] {
         let said = refusal_of_ordinary(&scene, &["--out", out, "ok.py"], 125);
-        assert_eq!(said, format!("error: cannot write outputs to `{out}`\n  why:  permission denied (os error 13)\n  next: name a folder you may write to"));
+        assert_eq!(
+            said,
+            format!(
+                "error: cannot write outputs to `{out}`\n  why:  permission denied (os error 13)\n  next: name a folder you may write to"
+            )
+        );
     }
 }
 
 #[test]
 fn a_variable_is_well_formed_and_set() {
-    refused(&scene(), &["--env", "SURELY_NOT_SET", "ok.py"], 125, "error: variable `SURELY_NOT_SET` is not set here\n  why:  --env NAME passes the caller's own value on\n  next: --env SURELY_NOT_SET=VALUE");
+    refused(
+        &scene(),
+        &["--env", "SURELY_NOT_SET", "ok.py"],
+        125,
+        "error: variable `SURELY_NOT_SET` is not set here\n  why:  --env NAME passes the caller's own value on\n  next: --env SURELY_NOT_SET=VALUE",
+    );
     for name in ["1A", "A B", "A\u{1b}"] {
         let said = refusal_of_ordinary(&scene(), &["--env", &format!("{name}=x"), "ok.py"], 125);
-        assert!(said.starts_with("error: the run cannot be planned\n  why:  `") && said.ends_with("` is no name of a variable\n  next: use letters, digits and underscores"), "{said}");
+        assert!(
+            said.starts_with("error: the run cannot be planned\n  why:  `")
+                && said.ends_with("` is no name of a variable\n  next: use letters, digits and underscores"),
+            "{said}"
+        );
         assert!(!said.contains('\u{1b}'), "{said}");
     }
 }
@@ -356,7 +583,10 @@ fn without_a_record_there_is_no_run() {
             let call = scene.call(user).env("STOCKADE_STATE_DIR", &state).arg("ok.py");
             let said = refusal(&scene, call, 125);
             let shown = state.replace(&*scene.folder.path().to_string_lossy(), "FOLDER");
-            assert!(said.starts_with(&format!("error: cannot write the audit record to `{shown}/audit.jsonl`\n  why:  ")), "{said}");
+            assert!(
+                said.starts_with(&format!("error: cannot write the audit record to `{shown}/audit.jsonl`\n  why:  ")),
+                "{said}"
+            );
             assert!(said.ends_with("; a run without a record is not made\n  next: free space or make it writable, or set STOCKADE_STATE_DIR to another folder"), "{said}");
         }
     }
@@ -378,7 +608,13 @@ fn a_program_that_is_not_there_is_127_and_one_that_is_none_is_126() {
             assert_eq!(ended(&ran), ("stockade: program not found".to_owned(), "  next: name a program of the machine or of an environment, or a file of yours by a path with a slash".to_owned()));
         }
         let ran = scene.run(user, &["--", "./text.txt"]).expect(126);
-        assert_eq!(ended(&ran), ("stockade: program cannot be executed".to_owned(), "  next: make it executable, or name what runs it: -- PROGRAM FILE".to_owned()));
+        assert_eq!(
+            ended(&ran),
+            (
+                "stockade: program cannot be executed".to_owned(),
+                "  next: make it executable, or name what runs it: -- PROGRAM FILE".to_owned()
+            )
+        );
     }
 }
 
@@ -391,9 +627,21 @@ fn the_status_says_what_ended_the_code() {
             (&["--", "sh", "-c", "kill -9 $$"], 137, "stockade: signal 9 ended the code"),
             (&["--", "sh", "-c", "kill -TERM $$"], 143, "stockade: signal 15 ended the code"),
             (&["--limit", "time=200ms", "--", "sleep", "60"], 124, "stockade: limit `time` reached"),
-            (&["--limit", "cpu-time=200ms", "--", "sh", "-c", "while :; do :; done"], 125, "stockade: limit `cpu-time` reached"),
-            (&["--limit", "streams=4KiB", "--", "sh", "-c", "while :; do echo much; done"], 125, "stockade: limit `streams` reached"),
-            (&["--limit", "file-size=4KiB", "--", "sh", "-c", "exec dd if=/dev/zero of=big bs=64k count=1"], 125, "stockade: limit `file-size` reached"),
+            (
+                &["--limit", "cpu-time=200ms", "--", "sh", "-c", "while :; do :; done"],
+                125,
+                "stockade: limit `cpu-time` reached",
+            ),
+            (
+                &["--limit", "streams=4KiB", "--", "sh", "-c", "while :; do echo much; done"],
+                125,
+                "stockade: limit `streams` reached",
+            ),
+            (
+                &["--limit", "file-size=4KiB", "--", "sh", "-c", "exec dd if=/dev/zero of=big bs=64k count=1"],
+                125,
+                "stockade: limit `file-size` reached",
+            ),
         ] {
             let ran = scene.run(user, arguments).expect(status);
             let report = ran.stderr.lines().find(|line| line.starts_with("stockade: ")).unwrap_or_default();

@@ -38,11 +38,28 @@ enum Shape {
 
 impl Shape {
     fn arguments(self) -> Vec<String> {
-        let shell = format!("echo {MARK} $(nice); find . -type f | sort | while read name; do echo $name $(cat $name); done; echo changed > main.txt 2>&1; echo more > new.txt");
+        let shell = format!(
+            "echo {MARK} $(nice); find . -type f | sort | while read name; do echo $name $(cat $name); done; echo changed > main.txt 2>&1; echo more > new.txt"
+        );
         let python = format!("import os; print('{MARK}', os.getpriority(0, 0))");
         let words: &[&str] = match self {
             Self::Program => &["--", "sh", "-c", &shell],
-            Self::Files => &["--project", "p", "--in", "data.csv", "--in", "folder=sub/folder", "--share", "shared", "--share", "written:rw", "--", "sh", "-c", &shell],
+            Self::Files => &[
+                "--project",
+                "p",
+                "--in",
+                "data.csv",
+                "--in",
+                "folder=sub/folder",
+                "--share",
+                "shared",
+                "--share",
+                "written:rw",
+                "--",
+                "sh",
+                "-c",
+                &shell,
+            ],
             Self::Python => &["-c", &python],
         };
         words.iter().map(|word| (*word).to_owned()).collect()
@@ -80,7 +97,8 @@ impl Found {
     fn seen(&self) -> (String, String) {
         let after = self.stdout.split_once(MARK).map_or("", |(_, after)| after);
         let stdout = after.split_once('\n').map_or("", |(_, rest)| rest).to_owned();
-        let mut files: Vec<String> = self.report()["outputs"]["files"].as_array().into_iter().flatten().map(ToString::to_string).collect();
+        let mut files: Vec<String> =
+            self.report()["outputs"]["files"].as_array().into_iter().flatten().map(ToString::to_string).collect();
         files.sort();
         (stdout, files.concat())
     }
@@ -97,7 +115,11 @@ fn scene() -> Scene {
 /// Runs a case with call `number` of `side` failing, and looks at what is left.
 fn run(scene: &Scene, case: Case, side: &str, number: usize) -> Found {
     let log = scene.folder.path().join(format!("fault-{side}-{number}.log"));
-    let mut call = scene.call(case.user).args(["--json", "--cgroup", case.cgroup]).args(case.shape.arguments()).env("STOCKADE_TEST_FAULT_LOG", &log);
+    let mut call = scene
+        .call(case.user)
+        .args(["--json", "--cgroup", case.cgroup])
+        .args(case.shape.arguments())
+        .env("STOCKADE_TEST_FAULT_LOG", &log);
     if number > 0 {
         call = call.env("STOCKADE_TEST_FAULT", format!("{side}:{number}"));
     }
@@ -105,13 +127,20 @@ fn run(scene: &Scene, case: Case, side: &str, number: usize) -> Found {
     let logged = std::fs::read_to_string(&log).unwrap_or_default();
     drop(std::fs::remove_file(&log));
     let is_nice = ran.stdout.contains(MARK) && !ran.stdout.contains(&format!("{MARK} 0\n"));
-    Found { status: ran.status, was_hit: !logged.is_empty() || is_nice || ran.status != 0, stderr: format!("{logged}{}", ran.stderr), stdout: ran.stdout, trail: Call::trail(&state) }
+    Found {
+        status: ran.status,
+        was_hit: !logged.is_empty() || is_nice || ran.status != 0,
+        stderr: format!("{logged}{}", ran.stderr),
+        stdout: ran.stdout,
+        trail: Call::trail(&state),
+    }
 }
 
 /// What a run went on without after its call failed: layers of [`OPTIONAL`], or an overlay.
 fn went_without(found: &Found, baseline: &Found) -> Vec<&'static str> {
     let lacks = |found: &Found, name: &str| !found.report()["enforced"].to_string().contains(&format!("\"{name}\""));
-    let mut without: Vec<_> = OPTIONAL.into_iter().filter(|name| lacks(found, name) && !lacks(baseline, name)).collect();
+    let mut without: Vec<_> =
+        OPTIONAL.into_iter().filter(|name| lacks(found, name) && !lacks(baseline, name)).collect();
     if found.report()["notes"].to_string().contains(COPIED) {
         without.push("overlay");
     }
@@ -185,7 +214,10 @@ fn fail_each(case: Case, side: &str) -> (usize, BTreeSet<&'static str>) {
                         without.lock().unwrap().extend(went_without(&found, &baseline));
                     }
                     if let Some(what) = wrong(&found, &baseline) {
-                        problems.lock().unwrap().push(format!("{side}:{number}: {what}\n{}\n{}", found.stdout, found.stderr));
+                        problems
+                            .lock()
+                            .unwrap()
+                            .push(format!("{side}:{number}: {what}\n{}\n{}", found.stdout, found.stderr));
                     }
                 }
             });

@@ -21,13 +21,19 @@ fn run(scene: &Scene, user: User, options: &[&str], code: &str) -> Ran {
 /// The outputs of a report: path and whether it was created or changed.
 fn outputs(ran: &Ran) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let mut files: Vec<_> = ran.report()["outputs"]["files"].as_array().unwrap().iter().map(|file| (text(&file["path"]), text(&file["state"]))).collect();
+    let mut files: Vec<_> = ran.report()["outputs"]["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| (text(&file["path"]), text(&file["state"])))
+        .collect();
     files.sort();
     files
 }
 
 fn names(list: &Value) -> Vec<String> {
-    let mut names: Vec<String> = list.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+    let mut names: Vec<String> =
+        list.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
     names.sort();
     names
 }
@@ -35,7 +41,12 @@ fn names(list: &Value) -> Vec<String> {
 /// What was left out: name and reason.
 fn left_out(ran: &Ran) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let mut left: Vec<_> = ran.report()["outputs"]["left_out"].as_array().unwrap().iter().map(|one| (text(&one["name"]), text(&one["why"]))).collect();
+    let mut left: Vec<_> = ran.report()["outputs"]["left_out"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (text(&one["name"]), text(&one["why"])))
+        .collect();
     left.sort();
     left
 }
@@ -49,7 +60,13 @@ fn a_file_is_found_under_its_name_and_its_original_never_changes() {
     for user in users() {
         let scene = Scene::new();
         scene.folder.write("data.csv", "a,b\n");
-        let ran = run(&scene, user, &["--in", "data.csv"], "f = open('data.csv', 'r+'); print(f.read(), end=''); f.write('c,d\\n')").expect(0);
+        let ran = run(
+            &scene,
+            user,
+            &["--in", "data.csv"],
+            "f = open('data.csv', 'r+'); print(f.read(), end=''); f.write('c,d\\n')",
+        )
+        .expect(0);
         assert_eq!(ran.stdout, "a,b\n");
         assert_eq!(scene.folder.read("data.csv"), "a,b\n");
         assert_eq!(outputs(&ran), pairs(&[("data.csv", "changed")]));
@@ -81,7 +98,14 @@ fn a_folder_is_copy_on_write_and_its_changes_are_reported() {
         let before = listing(scene.folder.path());
         let code = "import os, shutil\nos.chdir('data')\nopen('changed.txt', 'a').write('after\\n')\nos.remove('removed.txt')\nopen('deep/er/changed.txt', 'w').write('x')\nshutil.rmtree('gone')\nos.makedirs('new/deep')\nopen('new/deep/created.txt', 'w').write('y')";
         let ran = run(&scene, user, &["--in", "data"], code).expect(0);
-        assert_eq!(outputs(&ran), pairs(&[("data/changed.txt", "changed"), ("data/deep/er/changed.txt", "changed"), ("data/new/deep/created.txt", "created")]));
+        assert_eq!(
+            outputs(&ran),
+            pairs(&[
+                ("data/changed.txt", "changed"),
+                ("data/deep/er/changed.txt", "changed"),
+                ("data/new/deep/created.txt", "created")
+            ])
+        );
         assert_eq!(names(&ran.report()["outputs"]["removed"]), ["data/gone", "data/gone/one.txt", "data/removed.txt"]);
         assert_eq!(listing(scene.folder.path()), before);
         assert_eq!(scene.folder.read("data/changed.txt"), "before\n");
@@ -107,7 +131,10 @@ fn a_folder_that_is_replaced_by_a_file_or_the_other_way_round_is_reported() {
 fn a_project_is_the_working_folder_and_its_modules_are_found() {
     for user in users() {
         let scene = Scene::new();
-        scene.folder.write("project/src/main.py", "import helper, os\nprint(helper.word, os.getcwd(), sorted(os.listdir('.')))\n");
+        scene.folder.write(
+            "project/src/main.py",
+            "import helper, os\nprint(helper.word, os.getcwd(), sorted(os.listdir('.')))\n",
+        );
         scene.folder.write("project/src/helper.py", "word = 'helped'\n");
         scene.folder.write("project/data.txt", "x");
         let ran = scene.run(user, &["--json", "--project", "project", "project/src/main.py"]).expect(0);
@@ -143,7 +170,10 @@ fn code_that_writes_where_a_secret_was_left_out_writes_a_new_file() {
         scene.folder.write("p/.git/config", "treasure");
         let ran = run(&scene, user, &["--project", "p", "--out", "out"], "import os\nopen('.env', 'x').write('mine')\nos.mkdir('.git'); print(os.listdir('.git')); open('.git/config', 'x').write('mine')").expect(0);
         assert_eq!(ran.stdout, "[]\n", "a folder that was left out is empty when it is made anew");
-        assert_eq!((scene.folder.read("p/.env").as_str(), scene.folder.read("p/.git/config").as_str()), ("KEY=treasure", "treasure"));
+        assert_eq!(
+            (scene.folder.read("p/.env").as_str(), scene.folder.read("p/.git/config").as_str()),
+            ("KEY=treasure", "treasure")
+        );
         assert!(!ran.stderr.contains("treasure"));
     }
 }
@@ -157,9 +187,30 @@ fn inputs_lie_in_a_project_and_in_folders_of_their_own() {
         scene.folder.write("more/one.txt", "one");
         scene.folder.write("single.txt", "single");
         let code = "import os\nfor at, folders, files in sorted(os.walk('.')):\n    for name in sorted(files): print(os.path.join(at, name), open(os.path.join(at, name)).read())\nopen('sub/more/new.txt', 'w').write('n'); open('sub/own.txt', 'a').write('!'); open('a/b/c.txt', 'a').write('!')";
-        let ran = run(&scene, user, &["--project", "p", "--in", "more=sub/more", "--in", "single.txt=a/b/c.txt", "--in", "single.txt=sub/two.txt"], code).expect(0);
-        assert_eq!(ran.stdout, "./main.py \n./a/b/c.txt single\n./sub/own.txt own\n./sub/two.txt single\n./sub/more/one.txt one\n");
-        assert_eq!(outputs(&ran), pairs(&[("a/b/c.txt", "changed"), ("sub/more/new.txt", "created"), ("sub/own.txt", "changed")]));
+        let ran = run(
+            &scene,
+            user,
+            &[
+                "--project",
+                "p",
+                "--in",
+                "more=sub/more",
+                "--in",
+                "single.txt=a/b/c.txt",
+                "--in",
+                "single.txt=sub/two.txt",
+            ],
+            code,
+        )
+        .expect(0);
+        assert_eq!(
+            ran.stdout,
+            "./main.py \n./a/b/c.txt single\n./sub/own.txt own\n./sub/two.txt single\n./sub/more/one.txt one\n"
+        );
+        assert_eq!(
+            outputs(&ran),
+            pairs(&[("a/b/c.txt", "changed"), ("sub/more/new.txt", "created"), ("sub/own.txt", "changed")])
+        );
         assert_eq!(listing(&scene.folder.path().join("p")).len(), 3, "nothing was made in the project");
     }
 }
@@ -189,9 +240,19 @@ fn a_link_in_an_input_leads_nowhere_outside() {
         symlink("here.txt", scene.folder.path().join("data/fine")).unwrap();
         let code = "for name in ('shadow', 'absolute', 'above', 'fine', 'passwd'):\n    try: print(name, open('data/' + name).read())\n    except OSError as e: print(name, type(e).__name__)";
         let ran = run(&scene, user, &["--in", "data"], code).expect(0);
-        assert!(ran.stdout.starts_with("shadow FileNotFoundError\nabsolute FileNotFoundError\nabove FileNotFoundError\nfine here\npasswd "), "{}", ran.stdout);
+        assert!(
+            ran.stdout.starts_with(
+                "shadow FileNotFoundError\nabsolute FileNotFoundError\nabove FileNotFoundError\nfine here\npasswd "
+            ),
+            "{}",
+            ran.stdout
+        );
         let own: u32 = rustix::process::getuid().as_raw();
-        assert!(!ran.stdout.contains("treasure") && ran.stdout.contains("runner:x:1000"), "uid {own}: the passwd file is the sandbox's: {}", ran.stdout);
+        assert!(
+            !ran.stdout.contains("treasure") && ran.stdout.contains("runner:x:1000"),
+            "uid {own}: the passwd file is the sandbox's: {}",
+            ran.stdout
+        );
     }
 }
 
@@ -202,7 +263,13 @@ fn a_link_given_by_the_caller_is_staged_under_the_name_it_was_called_by() {
         scene.folder.write("v1/data.csv", "one");
         symlink("v1/data.csv", scene.folder.path().join("latest.csv")).unwrap();
         symlink("v1", scene.folder.path().join("current")).unwrap();
-        let ran = run(&scene, user, &["--in", "latest.csv", "--in", "current"], "print(open('latest.csv').read(), open('current/data.csv').read())").expect(0);
+        let ran = run(
+            &scene,
+            user,
+            &["--in", "latest.csv", "--in", "current"],
+            "print(open('latest.csv').read(), open('current/data.csv').read())",
+        )
+        .expect(0);
         assert_eq!(ran.stdout, "one one\n");
     }
 }
@@ -220,7 +287,10 @@ fn hard_links_read_only_files_and_empty_folders_are_as_outside() {
         let ran = run(&scene, user, &["--in", "data"], code).expect(0);
         assert_eq!(ran.stdout, "[]\nrefused\n");
         assert_eq!(outputs(&ran), pairs(&[("data/first.txt", "changed"), ("data/read-only.txt", "changed")]));
-        assert_eq!((scene.folder.read("data/first.txt").as_str(), scene.folder.read("data/second.txt").as_str()), ("same", "same"));
+        assert_eq!(
+            (scene.folder.read("data/first.txt").as_str(), scene.folder.read("data/second.txt").as_str()),
+            ("same", "same")
+        );
     }
 }
 
@@ -292,9 +362,15 @@ fn what_is_written_to_a_writable_share_is_the_callers() {
         let scene = Scene::new();
         scene.folder.write("shared/data.txt", "before");
         let ran = scene.run(user, &["--json", "--share", "shared:rw=there", "-c", "import os\nopen('there/data.txt', 'a').write(' after'); os.mkdir('there/new'); open('there/new/file.txt', 'w').write('new'); os.symlink('/etc/shadow', 'there/link')"]).expect(0);
-        assert_eq!((scene.folder.read("shared/data.txt").as_str(), scene.folder.read("shared/new/file.txt").as_str()), ("before after", "new"));
+        assert_eq!(
+            (scene.folder.read("shared/data.txt").as_str(), scene.folder.read("shared/new/file.txt").as_str()),
+            ("before after", "new")
+        );
         let owner = |name: &str| scene.folder.path().join(name).symlink_metadata().unwrap().uid();
-        assert_eq!((owner("shared/new/file.txt"), owner("shared/new"), owner("shared/link")), (owner("shared"), owner("shared"), owner("shared")));
+        assert_eq!(
+            (owner("shared/new/file.txt"), owner("shared/new"), owner("shared/link")),
+            (owner("shared"), owner("shared"), owner("shared"))
+        );
         assert_eq!(outputs(&ran), [], "what is shared is no output");
     }
 }
@@ -319,8 +395,14 @@ fn outputs_go_to_a_folder_that_is_made_for_them() {
     for user in users() {
         let scene = Scene::new();
         let ran = run(&scene, user, &["--out", "results/deep"], "import os\nos.makedirs('figures/a')\nopen('figures/a/b.txt', 'w').write('b'); open('top.txt', 'w').write('top')\nopen('run.sh', 'w').write('#!/bin/sh\\n'); os.chmod('run.sh', 0o755); open('/tmp/else', 'w').write('x')").expect(0);
-        assert_eq!(outputs(&ran), pairs(&[("figures/a/b.txt", "created"), ("run.sh", "created"), ("top.txt", "created")]));
-        assert_eq!(listing(&scene.folder.path().join("results/deep")).into_iter().collect::<Vec<_>>(), ["figures", "figures/a", "figures/a/b.txt", "run.sh", "top.txt"]);
+        assert_eq!(
+            outputs(&ran),
+            pairs(&[("figures/a/b.txt", "created"), ("run.sh", "created"), ("top.txt", "created")])
+        );
+        assert_eq!(
+            listing(&scene.folder.path().join("results/deep")).into_iter().collect::<Vec<_>>(),
+            ["figures", "figures/a", "figures/a/b.txt", "run.sh", "top.txt"]
+        );
         assert_eq!(scene.folder.read("results/deep/top.txt"), "top");
         let mode = |name: &str| scene.folder.path().join("results/deep").join(name).metadata().unwrap().mode() & 0o7111;
         assert_eq!((mode("run.sh"), mode("top.txt")), (0o111, 0), "what can be executed still can, and nothing else");
@@ -337,10 +419,16 @@ fn a_file_that_is_there_already_is_replaced_only_when_asked() {
         scene.folder.write("out/other.txt", "other");
         let code = "open('report.txt', 'w').write('new'); open('more.txt', 'w').write('more')";
         let ran = run(&scene, user, &["--out", "out"], code).expect(0);
-        assert_eq!((scene.folder.read("out/report.txt").as_str(), scene.folder.read("out/more.txt").as_str()), ("old", "more"));
+        assert_eq!(
+            (scene.folder.read("out/report.txt").as_str(), scene.folder.read("out/more.txt").as_str()),
+            ("old", "more")
+        );
         assert_eq!(left_out(&ran), pairs(&[("report.txt", "a file of this name exists")]));
         let ran = run(&scene, user, &["--out", "out", "--overwrite"], code).expect(0);
-        assert_eq!((scene.folder.read("out/report.txt").as_str(), scene.folder.read("out/other.txt").as_str()), ("new", "other"));
+        assert_eq!(
+            (scene.folder.read("out/report.txt").as_str(), scene.folder.read("out/other.txt").as_str()),
+            ("new", "other")
+        );
         assert_eq!(left_out(&ran), []);
     }
 }
@@ -351,7 +439,13 @@ fn a_dry_run_writes_nothing() {
         let scene = Scene::new();
         scene.folder.write("p/code.py", "old\n");
         let before = listing(scene.folder.path());
-        let ran = run(&scene, user, &["--project", "p", "--out", "out", "--apply", "--dry-run"], "open('code.py', 'w').write('new\\n'); open('more.txt', 'w').write('x')").expect(0);
+        let ran = run(
+            &scene,
+            user,
+            &["--project", "p", "--out", "out", "--apply", "--dry-run"],
+            "open('code.py', 'w').write('new\\n'); open('more.txt', 'w').write('x')",
+        )
+        .expect(0);
         assert_eq!(outputs(&ran), pairs(&[("code.py", "changed"), ("more.txt", "created")]));
         assert_eq!(listing(scene.folder.path()), before);
         assert_eq!(scene.folder.read("p/code.py"), "old\n");
@@ -368,8 +462,17 @@ fn a_diff_shows_changes_and_steers_no_terminal() {
         scene.folder.write("p/bytes.bin", [0_u8, 159, 146, 150]);
         let code = "import os\nopen('code.py', 'w').write('one\\n2\\nthree\\n'); open('new.txt', 'w').write('\\x1b]0;title\\x07 \\x1b[2J \\u202e hidden\\n'); os.remove('gone.txt'); open('bytes.bin', 'wb').write(bytes([0, 255, 1]))";
         let ran = run(&scene, user, &["--project", "p", "--diff"], code).expect(0);
-        assert!(ran.stdout.contains("--- a/code.py\n+++ b/code.py\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n"), "{}", ran.stdout);
-        assert!(ran.stdout.contains("removed: gone.txt\n") && ran.stdout.contains("bytes.bin: 3 B (not shown: binary or large)\n"), "{}", ran.stdout);
+        assert!(
+            ran.stdout.contains("--- a/code.py\n+++ b/code.py\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n"),
+            "{}",
+            ran.stdout
+        );
+        assert!(
+            ran.stdout.contains("removed: gone.txt\n")
+                && ran.stdout.contains("bytes.bin: 3 B (not shown: binary or large)\n"),
+            "{}",
+            ran.stdout
+        );
         assert!(ran.stdout.contains("+\\u{1b}]0;title\\u{7} \\u{1b}[2J \\u{202e} hidden\n"), "{}", ran.stdout);
         assert!(!ran.stdout.contains(['\u{1b}', '\u{7}', '\u{202e}']));
         assert_eq!(scene.folder.read("p/code.py"), "one\ntwo\nthree\n");
@@ -384,10 +487,16 @@ fn changes_are_applied_to_the_project_after_they_were_shown() {
         scene.folder.write("p/removed.txt", "x");
         scene.folder.write("p/kept.txt", "kept");
         let ran = run(&scene, user, &["--project", "p", "--apply"], "import os\nopen('changed.txt', 'w').write('after\\n'); os.remove('removed.txt'); os.makedirs('new'); open('new/created.txt', 'w').write('c')").expect(0);
-        assert_eq!(listing(&scene.folder.path().join("p")).into_iter().collect::<Vec<_>>(), ["changed.txt", "kept.txt", "new", "new/created.txt"]);
+        assert_eq!(
+            listing(&scene.folder.path().join("p")).into_iter().collect::<Vec<_>>(),
+            ["changed.txt", "kept.txt", "new", "new/created.txt"]
+        );
         assert_eq!(scene.folder.read("p/changed.txt"), "after\n");
         assert!(ran.stdout.contains("-before\n+after\n"), "{}", ran.stdout);
-        assert_eq!(names(&ran.report()["outputs"]["applied"]), ["changed.txt", "new/created.txt", "removed.txt (removed)"]);
+        assert_eq!(
+            names(&ran.report()["outputs"]["applied"]),
+            ["changed.txt", "new/created.txt", "removed.txt (removed)"]
+        );
         let owner = |name: &str| scene.folder.path().join(name).metadata().unwrap().uid();
         assert_eq!(owner("p/new/created.txt"), owner("p"));
     }
@@ -395,24 +504,39 @@ fn changes_are_applied_to_the_project_after_they_were_shown() {
 
 #[test]
 fn what_tools_act_upon_is_applied_only_when_it_is_named() {
-    const GUARDED: [&str; 6] = [".git/hooks/pre-commit", ".github/workflows/ci.yml", ".vscode/tasks.json", ".bashrc", ".gitlab-ci.yml", "sub/.git/config"];
+    const GUARDED: [&str; 6] = [
+        ".git/hooks/pre-commit",
+        ".github/workflows/ci.yml",
+        ".vscode/tasks.json",
+        ".bashrc",
+        ".gitlab-ci.yml",
+        "sub/.git/config",
+    ];
     for user in users() {
         let scene = Scene::new();
         scene.folder.write("p/plain.txt", "before");
         scene.folder.write("p/.git/config", "[core]\n");
         scene.folder.write("p/.vscode/tasks.json", "{}");
-        let code = format!("import os\nfor name in {GUARDED:?}:\n    os.makedirs(os.path.dirname('./' + name), exist_ok=True); open(name, 'w').write('evil')\nopen('plain.txt', 'w').write('after')");
+        let code = format!(
+            "import os\nfor name in {GUARDED:?}:\n    os.makedirs(os.path.dirname('./' + name), exist_ok=True); open(name, 'w').write('evil')\nopen('plain.txt', 'w').write('after')"
+        );
         for options in [&["--project", "p", "--apply"] as &[&str], &["--project", "p", "--all", "--apply"]] {
             let ran = run(&scene, user, options, &code).expect(0);
             assert_eq!(scene.folder.read("p/plain.txt"), "after");
             for name in GUARDED {
                 let there = std::fs::read_to_string(scene.folder.path().join("p").join(name)).unwrap_or_default();
                 assert_ne!(there, "evil", "{name} with {options:?}");
-                assert!(left_out(&ran).iter().any(|(left, why)| name.starts_with(left.as_str()) && why == "tools act upon this name, and it was not allowed"), "{name} with {options:?}: {:?}", left_out(&ran));
+                assert!(
+                    left_out(&ran).iter().any(|(left, why)| name.starts_with(left.as_str())
+                        && why == "tools act upon this name, and it was not allowed"),
+                    "{name} with {options:?}: {:?}",
+                    left_out(&ran)
+                );
             }
             scene.folder.write("p/plain.txt", "before");
         }
-        let ran = run(&scene, user, &["--project", "p", "--apply", "--apply-also", ".github/workflows/ci.yml"], &code).expect(0);
+        let ran = run(&scene, user, &["--project", "p", "--apply", "--apply-also", ".github/workflows/ci.yml"], &code)
+            .expect(0);
         assert_eq!(scene.folder.read("p/.github/workflows/ci.yml"), "evil");
         assert!(!scene.folder.path().join("p/.bashrc").exists());
         assert!(names(&ran.report()["outputs"]["applied"]).contains(&".github/workflows/ci.yml".to_owned()));
@@ -442,7 +566,10 @@ fn what_is_no_plain_file_is_left_out_and_named() {
         let scene = Scene::new();
         let code = "import os, socket\nos.symlink('/etc/passwd', 'link'); os.mkfifo('fifo'); socket.socket(socket.AF_UNIX).bind('socket'); open('a\\nb', 'w').write('x'); open('fine.txt', 'w').write('x')\nopen('\\u202egpj.exe', 'w').write('x')\nos.link('fine.txt', 'second.txt')";
         let ran = run(&scene, user, &["--out", "out"], code).expect(0);
-        assert_eq!(listing(&scene.folder.path().join("out")).into_iter().collect::<Vec<_>>(), ["fine.txt", "second.txt"]);
+        assert_eq!(
+            listing(&scene.folder.path().join("out")).into_iter().collect::<Vec<_>>(),
+            ["fine.txt", "second.txt"]
+        );
         let left = left_out(&ran);
         for (name, why) in [("link", "a symbolic link"), ("fifo", "a FIFO"), ("socket", "a socket")] {
             assert!(left.contains(&(name.to_owned(), why.to_owned())), "{left:?}");
@@ -456,14 +583,32 @@ fn what_is_no_plain_file_is_left_out_and_named() {
 fn outputs_are_bounded_in_number_size_and_depth() {
     for user in users() {
         let scene = Scene::new();
-        let ran = run(&scene, user, &["--out", "out", "--limit", "output-files=5"], "for n in range(9): open(f'{n}.txt', 'w').write('x')").expect(0);
+        let ran = run(
+            &scene,
+            user,
+            &["--out", "out", "--limit", "output-files=5"],
+            "for n in range(9): open(f'{n}.txt', 'w').write('x')",
+        )
+        .expect(0);
         assert_eq!((outputs(&ran).len(), left_out(&ran).len()), (5, 4));
-        let ran = run(&scene, user, &["--out", "out2", "--limit", "output=10KiB"], "for n in range(3): open(f'{n}.txt', 'w').write('x' * 4096)").expect(0);
+        let ran = run(
+            &scene,
+            user,
+            &["--out", "out2", "--limit", "output=10KiB"],
+            "for n in range(3): open(f'{n}.txt', 'w').write('x' * 4096)",
+        )
+        .expect(0);
         assert_eq!(outputs(&ran).len(), 2);
         let ran = run(&scene, user, &["--out", "out3", "--limit", "output-depth=3"], "import os\nos.makedirs('a/b/c/d'); open('a/b/c/d/deep.txt', 'w').write('x'); open('a/b/near.txt', 'w').write('x')").expect(0);
         assert_eq!(outputs(&ran), pairs(&[("a/b/near.txt", "created")]));
         assert!(!left_out(&ran).is_empty());
-        let ran = run(&scene, user, &["--out", "out4", "--limit", "output=1MiB"], "open('bomb', 'wb').truncate(1 << 29); open('small', 'wb').write(b'x')").expect(0);
+        let ran = run(
+            &scene,
+            user,
+            &["--out", "out4", "--limit", "output=1MiB"],
+            "open('bomb', 'wb').truncate(1 << 29); open('small', 'wb').write(b'x')",
+        )
+        .expect(0);
         assert_eq!(outputs(&ran), pairs(&[("small", "created")]));
         assert_eq!(listing(&scene.folder.path().join("out4")).len(), 1);
     }
@@ -498,9 +643,21 @@ fn a_large_input_folder_costs_no_scratch() {
         let scene = Scene::new();
         scene.folder.write("data/small.txt", "x");
         scene.folder.write("data/large.bin", vec![7_u8; 16 << 20]);
-        let ran = run(&scene, user, &["--limit", "scratch=4MiB", "--in", "data"], "import os\nprint(os.path.getsize('data/large.bin'), len(open('data/large.bin', 'rb').read(1000)))").expect(0);
+        let ran = run(
+            &scene,
+            user,
+            &["--limit", "scratch=4MiB", "--in", "data"],
+            "import os\nprint(os.path.getsize('data/large.bin'), len(open('data/large.bin', 'rb').read(1000)))",
+        )
+        .expect(0);
         assert_eq!(ran.stdout, format!("{} 1000\n", 16 << 20));
-        let ran = run(&scene, user, &["--limit", "scratch=4MiB", "--in", "data"], "open('data/large.bin', 'r+b').write(b'x')").expect(1);
+        let ran = run(
+            &scene,
+            user,
+            &["--limit", "scratch=4MiB", "--in", "data"],
+            "open('data/large.bin', 'r+b').write(b'x')",
+        )
+        .expect(1);
         assert!(ran.stderr.contains("No space left on device"), "{}", ran.stderr);
         assert_eq!(ran.report()["cause"]["status"], 1);
     }
@@ -511,7 +668,11 @@ fn outputs_without_a_folder_are_listed_and_the_way_to_keep_them_is_told() {
     for user in users() {
         let scene = Scene::new();
         let ran = scene.run(user, &["-c", "open('a.txt', 'w').write('x')"]).expect(0);
-        assert!(ran.stderr.contains("\n  outputs: 1 files, 1 B, not kept (--out DIR keeps them)\n    created a.txt (1 B)\n"), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("\n  outputs: 1 file, 1 B, not kept (--out DIR keeps them)\n    created a.txt (1 B)\n"),
+            "{}",
+            ran.stderr
+        );
         assert_eq!(listing(scene.folder.path()).len(), 0);
     }
 }
@@ -520,7 +681,8 @@ fn outputs_without_a_folder_are_listed_and_the_way_to_keep_them_is_told() {
 fn code_that_fails_still_leaves_its_outputs() {
     for user in users() {
         let scene = Scene::new();
-        let ran = run(&scene, user, &["--out", "out"], "open('partial.txt', 'w').write('so far'); raise SystemExit(3)").expect(3);
+        let ran = run(&scene, user, &["--out", "out"], "open('partial.txt', 'w').write('so far'); raise SystemExit(3)")
+            .expect(3);
         assert_eq!(scene.folder.read("out/partial.txt"), "so far");
         assert_eq!(outputs(&ran), pairs(&[("partial.txt", "created")]));
     }
@@ -558,7 +720,9 @@ fn an_input_below_a_share_is_seen_or_refused() {
         let scene = Scene::new();
         scene.folder.write("shared/live.txt", "live");
         scene.folder.write("more/one.txt", "one");
-        for (given, inner) in [("more/one.txt=shared/one.txt", "shared/one.txt"), ("more=shared/more", "shared/more/one.txt")] {
+        for (given, inner) in
+            [("more/one.txt=shared/one.txt", "shared/one.txt"), ("more=shared/more", "shared/more/one.txt")]
+        {
             let ran = scene.run(user, &["--share", "shared", "--in", given, "--", "cat", inner]);
             assert!(ran.status == 125 || ran.stdout == "one", "{ran:?}");
         }
@@ -578,7 +742,9 @@ fn files_of_others_that_the_code_cannot_change_are_reported() {
         let call = scene.call(user).args(["--in", "data", "--", "sh", "-c", "echo more >> data/theirs.txt"]);
         std::os::unix::fs::chown(theirs, Some(4321), Some(4321)).unwrap();
         let ran = scene.ended(call).0;
-        let is_told = |line: &str| (line.starts_with("stockade: ") || line.starts_with("  note: ")) && line.contains("theirs.txt");
+        let is_told = |line: &str| {
+            (line.starts_with("stockade: ") || line.starts_with("  note: ")) && line.contains("theirs.txt")
+        };
         assert!(ran.stderr.lines().any(is_told), "{}", ran.stderr);
     }
 }

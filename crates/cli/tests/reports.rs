@@ -10,8 +10,22 @@ use stockade_testkit::{Call, Ran, User, call, users};
 const STOCKADE: &str = env!("CARGO_BIN_EXE_stockade");
 
 /// The layers every run here has, whatever bounds its memory.
-const ALWAYS: [&str; 14] =
-    ["user", "mount", "pid", "network", "ipc", "uts", "root", "throw-away-user", "no-new-privileges", "no-capabilities", "seccomp", "landlock", "rlimits", "scratch"];
+const ALWAYS: [&str; 14] = [
+    "user",
+    "mount",
+    "pid",
+    "network",
+    "ipc",
+    "uts",
+    "root",
+    "throw-away-user",
+    "no-new-privileges",
+    "no-capabilities",
+    "seccomp",
+    "landlock",
+    "rlimits",
+    "scratch",
+];
 
 fn python(scene: &Scene, user: User, options: &[&str], code: &str) -> Ran {
     let mut arguments = options.to_vec();
@@ -32,7 +46,10 @@ fn the_document_has_these_parts_and_no_others() {
             keys.sort();
             keys.join(" ")
         };
-        assert_eq!(sorted(keys(&report)), "accounting cause denials enforced environment hints notes outputs processes_left run usage");
+        assert_eq!(
+            sorted(keys(&report)),
+            "accounting cause denials enforced environment hints notes outputs processes_left run usage"
+        );
         assert_eq!(sorted(keys(&report["usage"])), "bytes_in bytes_out cpu_ms memory_peak_bytes stream_bytes wall_ms");
         assert_eq!(sorted(keys(&report["outputs"])), "applied bytes files folder left_out left_out_more removed");
         assert_eq!(report["environment"], "none");
@@ -52,14 +69,22 @@ fn the_cause_decides_where_the_status_is_ambiguous() {
             (&["--", "sh", "-c", "exit 137"], 137, r#"{"kind":"exited","status":137}"#),
             (&["--", "sh", "-c", "kill -9 $$"], 137, r#"{"kind":"signalled","signal":9}"#),
             (&["--limit", "time=200ms", "--", "sleep", "60"], 124, r#"{"kind":"limit","limit":"time"}"#),
-            (&["--limit", "streams=1KiB", "--", "sh", "-c", "while :; do echo much; done"], 125, r#"{"kind":"limit","limit":"streams"}"#),
+            (
+                &["--limit", "streams=1KiB", "--", "sh", "-c", "while :; do echo much; done"],
+                125,
+                r#"{"kind":"limit","limit":"streams"}"#,
+            ),
             (&["--", "surely-no-program"], 127, r#"{"kind":"not-found"}"#),
             (&["--", "/usr"], 126, r#"{"kind":"not-executable"}"#),
         ] {
             let mut all = vec!["--json"];
             all.extend(arguments);
             let ran = scene.run(user, &all).expect(status);
-            assert_eq!(ran.report()["cause"].to_string(), serde_json::from_str::<Value>(cause).unwrap().to_string(), "{arguments:?} as {user:?}");
+            assert_eq!(
+                ran.report()["cause"].to_string(),
+                serde_json::from_str::<Value>(cause).unwrap().to_string(),
+                "{arguments:?} as {user:?}"
+            );
         }
     }
 }
@@ -71,7 +96,8 @@ fn the_numbers_are_those_of_the_code() {
             let scene = Scene::new();
             scene.folder.write("data.bin", vec![0; 12_345]);
             let code = "import time\nb = bytearray(200 << 20)\nfor at in range(0, len(b), 4096): b[at] = 1\nt = time.process_time()\nwhile time.process_time() - t < 0.3: pass\nopen('out.bin', 'wb').write(b'x' * 1000)\nprint('y' * 99)\ntime.sleep(0.2)";
-            let ran = python(&scene, user, &["--json", "--cgroup", cgroup, "--in", "data.bin", "--out", "out"], code).expect(0);
+            let ran = python(&scene, user, &["--json", "--cgroup", cgroup, "--in", "data.bin", "--out", "out"], code)
+                .expect(0);
             let report = ran.report();
             let usage = |name: &str| report["usage"][name].as_u64().unwrap();
             assert!((500..60_000).contains(&usage("wall_ms")), "{report}");
@@ -96,7 +122,11 @@ fn the_layers_are_those_in_force_and_sampling_is_never_called_a_wall() {
         let has_cgroup = enforced(&report).contains(&"cgroup");
         assert_eq!(report["accounting"] != "watchdog", has_cgroup);
         assert_eq!(enforced(&report).contains(&"watchdog"), !has_cgroup);
-        assert_eq!(report["notes"].as_array().unwrap().is_empty(), has_cgroup, "without a cgroup the report says why: {report}");
+        assert_eq!(
+            report["notes"].as_array().unwrap().is_empty(),
+            has_cgroup,
+            "without a cgroup the report says why: {report}"
+        );
     }
 }
 
@@ -106,10 +136,20 @@ fn a_name_that_was_asked_for_is_told_with_what_to_do() {
         let scene = Scene::new();
         let code = "import socket\nfor name in ('api.example.com', 'api.example.com', 'other.example.com'):\n    try: socket.getaddrinfo(name, 80)\n    except OSError: pass";
         let report = python(&scene, user, &["--json"], code).expect(0).report();
-        let names: Vec<&str> = report["denials"].as_array().unwrap().iter().filter(|denial| denial["kind"] == "name").map(|denial| denial["name"].as_str().unwrap()).collect();
+        let names: Vec<&str> = report["denials"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|denial| denial["kind"] == "name")
+            .map(|denial| denial["name"].as_str().unwrap())
+            .collect();
         assert_eq!(names, ["api.example.com", "other.example.com"]);
         let ran = python(&scene, user, &[], code).expect(0);
-        assert!(ran.stderr.contains("\n  denied: network to api.example.com (no network was granted)\n    next: "), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("\n  denied: network to api.example.com (no network was granted)\n    next: "),
+            "{}",
+            ran.stderr
+        );
     }
 }
 
@@ -131,7 +171,8 @@ fn refused_addresses_system_calls_and_full_scratch_are_told() {
 fn processes_that_outlive_the_code_are_ended_and_counted() {
     for user in users() {
         let scene = Scene::new();
-        let ran = scene.run(user, &["--json", "--", "sh", "-c", "sleep 600 & (setsid sleep 600 &) ; echo done"]).expect(0);
+        let ran =
+            scene.run(user, &["--json", "--", "sh", "-c", "sleep 600 & (setsid sleep 600 &) ; echo done"]).expect(0);
         assert_eq!(ran.stdout, "done\n");
         assert_eq!(ran.report()["processes_left"], 2);
         let ran = scene.run(user, &["--", "sh", "-c", "sleep 600 & :"]).expect(0);
@@ -146,7 +187,10 @@ fn people_read_one_line_of_numbers_and_one_of_layers() {
         assert_eq!(ran.stdout, "hello\n");
         let mut lines = ran.stderr.lines();
         let first = lines.next().unwrap();
-        assert!(first.starts_with("stockade: done · ") && first.contains(" · cpu ") && first.contains(" · memory "), "{first}");
+        assert!(
+            first.starts_with("stockade: done · ") && first.contains(" · cpu ") && first.contains(" · memory "),
+            "{first}"
+        );
         assert!(lines.next().unwrap().starts_with("  layers: user mount pid network "), "{}", ran.stderr);
     }
 }
@@ -155,7 +199,8 @@ fn people_read_one_line_of_numbers_and_one_of_layers() {
 fn a_quiet_run_that_went_well_says_nothing_of_itself() {
     for user in users() {
         let scene = Scene::new();
-        let ran = python(&scene, user, &["--quiet"], "import sys; print('out'); print('err', file=sys.stderr)").expect(0);
+        let ran =
+            python(&scene, user, &["--quiet"], "import sys; print('out'); print('err', file=sys.stderr)").expect(0);
         assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("out\n", "err\n"));
         let ran = python(&scene, user, &["--quiet"], "raise SystemExit(4)").expect(4);
         assert!(ran.stderr.starts_with("stockade: the code failed with status 4 · "), "{}", ran.stderr);
@@ -165,8 +210,18 @@ fn a_quiet_run_that_went_well_says_nothing_of_itself() {
 #[test]
 fn a_quiet_run_still_says_what_was_refused() {
     for user in users() {
-        let ran = python(&Scene::new(), user, &["--quiet"], "import socket\ntry: socket.getaddrinfo('api.example.com', 80)\nexcept OSError: pass").expect(0);
-        assert!(ran.stderr.contains("denied: network to api.example.com"), "`--quiet` prints no report unless something was refused: {:?}", ran.stderr);
+        let ran = python(
+            &Scene::new(),
+            user,
+            &["--quiet"],
+            "import socket\ntry: socket.getaddrinfo('api.example.com', 80)\nexcept OSError: pass",
+        )
+        .expect(0);
+        assert!(
+            ran.stderr.contains("denied: network to api.example.com"),
+            "`--quiet` prints no report unless something was refused: {:?}",
+            ran.stderr
+        );
     }
 }
 
@@ -180,8 +235,14 @@ fn a_module_that_lies_beside_the_script_is_explained() {
         scene.folder.write("code/package/part.py", "");
         scene.folder.write("code/main3.py", "import surely_no_such_package\n");
         let hint = |script: &str| scene.run(user, &["--json", script]).expect(1).report()["hints"].to_string();
-        assert_eq!(hint("code/main.py"), r#"["no module named utils: utils.py lies beside the script but was not given\n    next: --project code or --in code/utils.py"]"#);
-        assert_eq!(hint("code/main2.py"), r#"["no module named package: a folder package lies beside the script but was not given\n    next: --project code or --in code/package"]"#);
+        assert_eq!(
+            hint("code/main.py"),
+            r#"["no module named utils: utils.py lies beside the script but was not given\n    next: --project code or --in code/utils.py"]"#
+        );
+        assert_eq!(
+            hint("code/main2.py"),
+            r#"["no module named package: a folder package lies beside the script but was not given\n    next: --project code or --in code/package"]"#
+        );
         assert!(hint("code/main3.py").contains("next: --with PACKAGE"));
     }
 }
@@ -193,10 +254,20 @@ fn a_file_that_exists_only_outside_is_explained() {
         scene.folder.write("data.csv", "a");
         scene.folder.write("sub/data.csv", "a");
         let absolute = scene.folder.path().join("data.csv").to_string_lossy().into_owned();
-        for (asked, next) in [("data.csv", "--in data.csv"), ("sub/data.csv", "--in sub/data.csv=sub/data.csv"), (&absolute, "and read it by its name, `data.csv`")] {
+        for (asked, next) in [
+            ("data.csv", "--in data.csv"),
+            ("sub/data.csv", "--in sub/data.csv=sub/data.csv"),
+            (&absolute, "and read it by its name, `data.csv`"),
+        ] {
             scene.folder.write("main.py", format!("open({asked:?})\n"));
             let ran = scene.run(user, &["main.py"]).expect(1);
-            assert!(ran.stderr.contains(&format!("\n  hint: no such file inside: `{asked}` exists here but was not given\n    next: ")) && ran.stderr.contains(next), "{}", ran.stderr);
+            assert!(
+                ran.stderr.contains(&format!(
+                    "\n  hint: no such file inside: `{asked}` exists here but was not given\n    next: "
+                )) && ran.stderr.contains(next),
+                "{}",
+                ran.stderr
+            );
         }
         scene.folder.write("main.py", "open('nowhere.csv')\n");
         assert_eq!(scene.run(user, &["--json", "main.py"]).expect(1).report()["hints"].to_string(), "[]");
@@ -228,12 +299,30 @@ fn a_plan_is_printed_and_nothing_is_run_or_recorded() {
         let explained = explained.expect(0);
         assert_eq!(Call::trail(&state), Vec::<Value>::new());
         assert_eq!(listing(scene.folder.path()), before);
-        let planned = call(STOCKADE, user).within(scene.folder.path()).arg("plan").args(["--env", &mark(&explained)]).args(arguments).run().expect(0);
+        let planned = call(STOCKADE, user)
+            .within(scene.folder.path())
+            .arg("plan")
+            .args(["--env", &mark(&explained)])
+            .args(arguments)
+            .run()
+            .expect(0);
         assert_eq!(stable(&planned.stdout), stable(&explained.stdout));
-        for line in ["limit     memory 1 GiB", "network   none", "streams   pipes", "mount     proc /proc", "required  network root no-new-privileges no-capabilities seccomp landlock"] {
+        for line in [
+            "limit     memory 1 GiB",
+            "network   none",
+            "streams   pipes",
+            "mount     proc /proc",
+            "required  network root no-new-privileges no-capabilities seccomp landlock",
+        ] {
             assert!(explained.stdout.lines().any(|found| found == line), "{line}: {}", explained.stdout);
         }
-        assert!(explained.stdout.contains(&format!("mount     copied {}/data.csv at /job/data.csv\n", scene.folder.path().display())), "{}", explained.stdout);
+        assert!(
+            explained
+                .stdout
+                .contains(&format!("mount     copied {}/data.csv at /job/data.csv\n", scene.folder.path().display())),
+            "{}",
+            explained.stdout
+        );
     }
 }
 
@@ -251,7 +340,14 @@ fn stable(plan: &str) -> Vec<&str> {
 fn help_has_examples() {
     for (arguments, texts) in [
         (&["--help"] as &[&str], &["Run a script", "run", "plan"] as &[&str]),
-        (&["run", "--help"], &["Examples:\n  stockade run analysis.py\n", "--in <PATH[=NAME]>", "Options of Stockade come before the script"]),
+        (
+            &["run", "--help"],
+            &[
+                "Examples:\n  stockade run analysis.py\n",
+                "--in <PATH[=NAME]>",
+                "Options of Stockade come before the script",
+            ],
+        ),
         (&["plan", "--help"], &["Takes the same options as `stockade run`."]),
         (&["--version"], &[env!("CARGO_PKG_VERSION")]),
     ] {
@@ -269,15 +365,25 @@ fn the_trail_holds_what_was_intended_and_what_became_of_it() {
         let scene = Scene::new();
         scene.folder.write("main.py", "print(1)\n");
         scene.folder.write("data.csv", "treasure");
-        let (ran, state) = scene.ended(scene.call(user).args(["--json", "--env", "TOKEN=treasure", "--in", "data.csv", "main.py"]));
+        let (ran, state) =
+            scene.ended(scene.call(user).args(["--json", "--env", "TOKEN=treasure", "--in", "data.csv", "main.py"]));
         let report = ran.expect(0).report();
         let trail = Call::trail(&state);
-        assert_eq!(trail.iter().map(|record| record["record"].as_str().unwrap()).collect::<Vec<_>>(), ["intent", "outcome"]);
+        assert_eq!(
+            trail.iter().map(|record| record["record"].as_str().unwrap()).collect::<Vec<_>>(),
+            ["intent", "outcome"]
+        );
         assert!(trail.iter().all(|record| record["run"] == report["run"]));
         assert_eq!(trail[0]["label"], "main.py");
         assert_eq!(trail[0]["code_digest"], digest("print(1)\n"));
         assert!(trail[0]["principal"].as_str().unwrap().ends_with("@local"));
-        assert!(trail[0]["sources"].as_array().unwrap().iter().any(|source| source.as_str().unwrap().ends_with("/data.csv")));
+        assert!(
+            trail[0]["sources"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|source| source.as_str().unwrap().ends_with("/data.csv"))
+        );
         assert_eq!(trail[1]["outcome"]["cause"], report["cause"]);
         assert!(!format!("{trail:?}").contains("treasure"), "neither data nor variables are on record");
     }

@@ -1,5 +1,10 @@
 //! The command is killed, interrupted, crowded, and runs out of disk: nothing is left, nothing is half done.
-#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests may stop at the first surprise")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests may stop at the first surprise"
+)]
 
 mod scene;
 
@@ -64,7 +69,11 @@ fn kill(child: &Child, signal: rustix::process::Signal) {
 
 /// The runs a trail speaks of, as their cgroups are named.
 fn cgroups_of(state: &Folder) -> Vec<String> {
-    Call::trail(state).iter().filter(|record| record["record"] == "intent").map(|record| format!("stockade-{}-", record["run"].as_str().unwrap())).collect()
+    Call::trail(state)
+        .iter()
+        .filter(|record| record["record"] == "intent")
+        .map(|record| format!("stockade-{}-", record["run"].as_str().unwrap()))
+        .collect()
 }
 
 /// Kills one run at a moment of its life; says how its cgroup is called, if it got that far.
@@ -73,7 +82,10 @@ fn kill_one(user: User, moment: Duration, mark: &str, code: &str) -> Vec<String>
     scene.folder.write("p/data.txt", "data");
     scene.folder.write("single.txt", "data");
     let code = format!("{code} # {mark}");
-    let (mut child, state) = scene.call(user).args(["--project", "p", "--in", "single.txt", "--out", "out", "--", "sh", "-c", &code]).start();
+    let (mut child, state) = scene
+        .call(user)
+        .args(["--project", "p", "--in", "single.txt", "--out", "out", "--", "sh", "-c", &code])
+        .start();
     let until_then = Instant::now() + moment;
     while Instant::now() < until_then {
         std::hint::spin_loop();
@@ -92,7 +104,8 @@ fn kill_one(user: User, moment: Duration, mark: &str, code: &str) -> Vec<String>
 fn assert_next_run_cleans_up(scene: &Scene, user: User) {
     // A temporary file is only taken for abandoned when it is older than a moment.
     until("temporary files of killed runs are left", || {
-        let ran = scene.run(user, &["--quiet", "--out", "out", "--overwrite", "--", "sh", "-c", "echo whole > whole.txt"]);
+        let ran =
+            scene.run(user, &["--quiet", "--out", "out", "--overwrite", "--", "sh", "-c", "echo whole > whole.txt"]);
         ran.status == 0 && !listing(&scene.folder.path().join("out")).iter().any(|name| name.contains(".stockade-"))
     });
     let names = listing(&scene.folder.path().join("out"));
@@ -125,11 +138,16 @@ fn kill_many(code: &str, kills: usize, latest_us: u64) {
                 .collect();
             workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect::<Vec<_>>()
         });
-        say(&format!("{user:?}: {} of {} were killed after their intent was on record", names.len(), kills / users().len()));
+        say(&format!(
+            "{user:?}: {} of {} were killed after their intent was on record",
+            names.len(),
+            kills / users().len()
+        ));
         // What a killed supervisor leaves is removed by the next run; a cgroup whose last process is
         // still being taken apart by the kernel, by the one after.
         until("cgroups of killed runs are left", || {
-            Scene::new().run(user, &["--quiet", "--", "true"]).status == 0 && !cgroups_left().iter().any(|path| names.iter().any(|name| path.contains(name)))
+            Scene::new().run(user, &["--quiet", "--", "true"]).status == 0
+                && !cgroups_left().iter().any(|path| names.iter().any(|name| path.contains(name)))
         });
     }
 }
@@ -141,7 +159,11 @@ fn a_killed_command_takes_its_sleeping_code_with_it() {
 
 #[test]
 fn a_command_killed_while_it_collects_leaves_no_half_file() {
-    kill_many("x=$(printf %04096d 0 | tr 0 x); for n in 1 2 3 4 5 6 7 8 9; do for m in 1 2 3 4 5 6 7 8 9; do printf %s $x > many-$n-$m.txt; done; done", KILLS / 2, 2 * LATEST_US);
+    kill_many(
+        "x=$(printf %04096d 0 | tr 0 x); for n in 1 2 3 4 5 6 7 8 9; do for m in 1 2 3 4 5 6 7 8 9; do printf %s $x > many-$n-$m.txt; done; done",
+        KILLS / 2,
+        2 * LATEST_US,
+    );
 }
 
 /// Starts code that says when it is ready.
@@ -159,7 +181,8 @@ fn ended(mut child: Child) -> (i32, String) {
     let mut text = String::new();
     std::io::Read::read_to_string(child.stderr.as_mut().unwrap(), &mut text).unwrap();
     let status = child.wait().unwrap();
-    let report: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let report: serde_json::Value =
+        serde_json::from_str(text.lines().last().unwrap()).unwrap_or_else(|error| panic!("{error}: {text}"));
     (status.code().unwrap_or(-1), report["cause"]["kind"].as_str().unwrap().to_owned())
 }
 
@@ -170,12 +193,14 @@ fn an_interrupt_is_the_codes_to_handle_and_the_second_ends_it() {
         let (child, _out, _state) = started(&scene, user, "echo ready; exec sleep 1000");
         kill(&child, rustix::process::Signal::INT);
         assert_eq!(ended(child), (130, "signalled".to_owned()));
-        let (child, mut out, _state) = started(&scene, user, "trap 'echo handled; exit 5' INT; echo ready; while :; do sleep 0.01; done");
+        let (child, mut out, _state) =
+            started(&scene, user, "trap 'echo handled; exit 5' INT; echo ready; while :; do sleep 0.01; done");
         kill(&child, rustix::process::Signal::INT);
         let mut line = String::new();
         out.read_line(&mut line).unwrap();
         assert_eq!((line.as_str(), ended(child)), ("handled\n", (5, "exited".to_owned())));
-        let (child, mut out, _state) = started(&scene, user, "trap 'echo no' INT; echo ready; while :; do sleep 0.01; done");
+        let (child, mut out, _state) =
+            started(&scene, user, "trap 'echo no' INT; echo ready; while :; do sleep 0.01; done");
         kill(&child, rustix::process::Signal::INT);
         line.clear();
         out.read_line(&mut line).unwrap();
@@ -225,7 +250,10 @@ fn fifty_runs_side_by_side_do_not_disturb_each_other() {
             let output = child.wait_with_output().unwrap();
             assert!(output.status.success(), "{number}: {}", String::from_utf8_lossy(&output.stderr));
             assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{number}\n"));
-            assert_eq!(scene.folder.read(&format!("out{number}/out.txt")), format!("shared input\nproject\ninput {number} {number}\n"));
+            assert_eq!(
+                scene.folder.read(&format!("out{number}/out.txt")),
+                format!("shared input\nproject\ninput {number} {number}\n")
+            );
             assert_eq!(scene.folder.read(&format!("out{number}/main.txt")), format!("{number}\n"));
         }
         assert_eq!(scene.folder.read("p/main.txt"), "project\n");
@@ -240,8 +268,16 @@ fn with_small_disk(folder: &Path, script: &str) -> Option<std::process::Output> 
     }
     std::fs::create_dir(folder.join("small")).unwrap();
     let script = format!("set -e; mount -t tmpfs -o size=64k tmpfs small; set +e; {script}");
-    let output = Command::new("unshare").args(["-m", "sh", "-c", &script]).current_dir(folder).env("S", STOCKADE).env("STOCKADE_STATE_DIR", folder.join("state")).output().unwrap();
-    if String::from_utf8_lossy(&output.stderr).contains("unshare: ") || String::from_utf8_lossy(&output.stderr).starts_with("mount: ") {
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", &script])
+        .current_dir(folder)
+        .env("S", STOCKADE)
+        .env("STOCKADE_STATE_DIR", folder.join("state"))
+        .output()
+        .unwrap();
+    if String::from_utf8_lossy(&output.stderr).contains("unshare: ")
+        || String::from_utf8_lossy(&output.stderr).starts_with("mount: ")
+    {
         skipped("a full disk", "mounts are refused here");
         return None;
     }
@@ -266,8 +302,16 @@ fn an_audit_trail_on_a_full_disk_stops_the_run() {
     let Some(output) = with_small_disk(folder.path(), script) else { return };
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let lines: Vec<&str> = stdout.lines().collect();
-    assert_eq!(lines[..3], ["status 125", "4000", "now"], "a record that does not fit is taken back: {stdout} {stderr}");
-    assert!(stderr.starts_with("error: cannot write the audit record to `") && stderr.contains("; a run without a record is not made\n  next: free space or make it writable"), "{stderr}");
+    assert_eq!(
+        lines[..3],
+        ["status 125", "4000", "now"],
+        "a record that does not fit is taken back: {stdout} {stderr}"
+    );
+    assert!(
+        stderr.starts_with("error: cannot write the audit record to `")
+            && stderr.contains("; a run without a record is not made\n  next: free space or make it writable"),
+        "{stderr}"
+    );
     let records: Vec<serde_json::Value> = lines[3..].iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((records[0]["record"].as_str(), records[1]["record"].as_str()), (Some("intent"), Some("outcome")));
 }
@@ -276,7 +320,12 @@ fn an_audit_trail_on_a_full_disk_stops_the_run() {
 fn records_of_runs_side_by_side_stay_whole() {
     let state = Folder::new();
     let runs: Vec<_> = (0..20)
-        .map(|_| call(STOCKADE, User::Caller).env("STOCKADE_STATE_DIR", state.path().join("state")).args(["run", "--quiet", "--", "true"]).start())
+        .map(|_| {
+            call(STOCKADE, User::Caller)
+                .env("STOCKADE_STATE_DIR", state.path().join("state"))
+                .args(["run", "--quiet", "--", "true"])
+                .start()
+        })
         .collect();
     for (mut child, _own_state) in runs {
         assert!(child.wait().unwrap().success());

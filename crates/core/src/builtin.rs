@@ -27,7 +27,10 @@ mod tests {
     #[test]
     fn the_tables_say_what_the_text_says() {
         for architecture in [Architecture::X86_64, Architecture::Aarch64] {
-            assert_eq!(Profile::parse(include_str!("../../../profiles/seccomp.txt"), architecture), Ok(Profile::builtin(architecture)));
+            assert_eq!(
+                Profile::parse(include_str!("../../../profiles/seccomp.txt"), architecture),
+                Ok(Profile::builtin(architecture))
+            );
         }
     }
 }

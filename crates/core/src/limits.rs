@@ -135,7 +135,9 @@ impl Limit {
             Self::Time | Self::CpuTime => parse_span(text),
             Self::Memory | Self::Scratch | Self::FileSize | Self::Output | Self::Streams => parse_bytes(text),
             Self::Cpus => parse_scaled(text, 100),
-            Self::Processes | Self::OpenFiles | Self::ScratchFiles | Self::OutputFiles | Self::OutputDepth => text.parse().ok(),
+            Self::Processes | Self::OpenFiles | Self::ScratchFiles | Self::OutputFiles | Self::OutputDepth => {
+                text.parse().ok()
+            }
         };
         value.filter(|amount| *amount > 0).ok_or(BadAmount { limit: self })
     }
@@ -147,7 +149,9 @@ impl Limit {
             Self::Time | Self::CpuTime => crate::text::span(value),
             Self::Memory | Self::Scratch | Self::FileSize | Self::Output | Self::Streams => crate::text::bytes(value),
             Self::Cpus => format!("{}.{:02}", value / 100, value % 100),
-            Self::Processes | Self::OpenFiles | Self::ScratchFiles | Self::OutputFiles | Self::OutputDepth => value.to_string(),
+            Self::Processes | Self::OpenFiles | Self::ScratchFiles | Self::OutputFiles | Self::OutputDepth => {
+                value.to_string()
+            }
         }
     }
 }
@@ -168,9 +172,13 @@ pub struct BadAmount {
 const fn expected(limit: Limit) -> &'static str {
     match limit {
         Limit::Time | Limit::CpuTime => "a time such as 500ms, 90s, 10m or 2h",
-        Limit::Memory | Limit::Scratch | Limit::FileSize | Limit::Output | Limit::Streams => "a size such as 512MiB or 2GiB",
+        Limit::Memory | Limit::Scratch | Limit::FileSize | Limit::Output | Limit::Streams => {
+            "a size such as 512MiB or 2GiB"
+        }
         Limit::Cpus => "a number of CPUs such as 0.5 or 2",
-        Limit::Processes | Limit::OpenFiles | Limit::ScratchFiles | Limit::OutputFiles | Limit::OutputDepth => "a whole number above zero",
+        Limit::Processes | Limit::OpenFiles | Limit::ScratchFiles | Limit::OutputFiles | Limit::OutputDepth => {
+            "a whole number above zero"
+        }
     }
 }
 

@@ -132,8 +132,12 @@ impl Denial {
     pub fn what(&self) -> String {
         match self {
             Self::Name { name } => format!("network to {name} (no network was granted)"),
-            Self::Addresses { count } => format!("{} to addresses (no network was granted)", plural(*count, "network packet")),
-            Self::SystemCall { name, count } => format!("system call {name}, {} (not permitted to code in a sandbox)", times(*count)),
+            Self::Addresses { count } => {
+                format!("{} to addresses (no network was granted)", plural(*count, "network packet"))
+            }
+            Self::SystemCall { name, count } => {
+                format!("system call {name}, {} (not permitted to code in a sandbox)", times(*count))
+            }
             Self::Full { limit } => format!("writing beyond limit `{limit}`"),
             Self::Processes { count } => format!("new processes or threads, {} (limit `processes`)", times(*count)),
         }
@@ -146,7 +150,9 @@ impl Denial {
             Self::Name { .. } | Self::Addresses { .. } => {
                 "fetch it beforehand and stage it with --in FILE; this version grants no network to runs".to_owned()
             }
-            Self::SystemCall { .. } => "no flag permits it: the code must do without, or run outside of Stockade".to_owned(),
+            Self::SystemCall { .. } => {
+                "no flag permits it: the code must do without, or run outside of Stockade".to_owned()
+            }
             Self::Full { limit } => format!("--limit {limit}=MORE"),
             Self::Processes { .. } => "--limit processes=N".to_owned(),
         }

@@ -14,7 +14,9 @@ use crate::layer::Layers;
 use crate::limits::{Limit, Limits};
 use crate::paths::{self, InsidePath};
 use crate::policy::Grant;
-use crate::request::{Access, CgroupMode, Input, Network, Over, Request, ResultDescriptor, Share, Start, Streams, Tree};
+use crate::request::{
+    Access, CgroupMode, Input, Network, Over, Request, ResultDescriptor, Share, Start, Streams, Tree,
+};
 use crate::syscalls::{Architecture, Profile};
 use crate::text;
 
@@ -187,6 +189,9 @@ pub enum Unplannable {
     /// Two things would lie at the same path.
     #[error("`{0}` would be staged twice")]
     Collision(String),
+    /// A path below a share or a single file.
+    #[error("`{0}` lies below a shared folder or a single file, which would cover it")]
+    Covered(String),
     /// A path that the sandbox itself needs.
     #[error("`{0}` is no path for an input")]
     Reserved(String),
@@ -207,10 +212,13 @@ impl Unplannable {
     pub const fn next(&self) -> &'static str {
         match self {
             Self::Collision(_) => "give one of them another name: --in PATH=NAME",
+            Self::Covered(_) => "give it a name outside of that: --in PATH=NAME",
             Self::Reserved(_) => "choose a name below the working folder",
             Self::Variable(_) => "use letters, digits and underscores",
             Self::Architecture => "use an x86-64 or 64-bit ARM machine",
-            Self::TooLarge(..) => "give the folder that holds them (folders are not copied), or raise --limit scratch=SIZE",
+            Self::TooLarge(..) => {
+                "give the folder that holds them (folders are not copied), or raise --limit scratch=SIZE"
+            }
         }
     }
 }
@@ -275,7 +283,22 @@ fn check_inputs(request: &Request, limits: &Limits) -> Result<(), Unplannable> {
     if let Some(twice) = targets.iter().zip(targets.iter().skip(1)).find(|(one, other)| one == other) {
         return Err(Unplannable::Collision(twice.0.to_string()));
     }
-    let copied: u64 = request.inputs.iter().filter(|input| input.source.kind != SourceKind::Folder).map(|input| input.source.bytes).sum();
+    // A share is mounted last, and below a single file there is no place.
+    let files =
+        request.inputs.iter().filter(|input| input.source.kind != SourceKind::Folder).map(|input| &input.target);
+    let covers: Vec<&InsidePath> = request.shares.iter().map(|share| &share.target).chain(files).collect();
+    let covered = |target: &&InsidePath| {
+        covers.iter().any(|cover| target.below(cover.as_str()).is_some_and(|below| !below.is_empty()))
+    };
+    if let Some(target) = targets.iter().find(|target| covered(target)) {
+        return Err(Unplannable::Covered(target.to_string()));
+    }
+    let copied: u64 = request
+        .inputs
+        .iter()
+        .filter(|input| input.source.kind != SourceKind::Folder)
+        .map(|input| input.source.bytes)
+        .sum();
     if copied > limits.scratch_bytes {
         return Err(Unplannable::TooLarge(copied, limits.scratch_bytes));
     }
@@ -293,7 +316,8 @@ fn all_vars(start: &Start, asked: BTreeMap<String, String>) -> Result<BTreeMap<S
         ("LANG", "C.UTF-8"),
         ("XDG_CACHE_HOME", "/home/runner/.cache"),
     ];
-    let mut vars: BTreeMap<String, String> = fixed.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let mut vars: BTreeMap<String, String> =
+        fixed.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     vars.extend(start.vars.clone());
     for (name, value) in asked {
         let well_formed = !name.is_empty()
@@ -319,7 +343,10 @@ fn system(mounts: &mut Vec<Mount>, host: &HostFacts) {
 }
 
 const MADE: [(&str, &str); 6] = [
-    ("/etc/passwd", "root:x:0:0:root:/:/bin/false\nrunner:x:1000:1000:throw-away user:/home/runner:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
+    (
+        "/etc/passwd",
+        "root:x:0:0:root:/:/bin/false\nrunner:x:1000:1000:throw-away user:/home/runner:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    ),
     ("/etc/group", "root:x:0:\ntty:x:5:\nrunner:x:1000:\nnogroup:x:65534:\n"),
     ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"),
     ("/etc/hosts", "127.0.0.1 localhost sandbox\n::1 localhost sandbox\n"),
@@ -344,7 +371,9 @@ const DEVICE_LINKS: [(&str, &str); 5] = [
 
 fn devices(mounts: &mut Vec<Mount>) {
     mounts.extend(DEVICES.map(|path| Mount::Device { target: InsidePath::fixed(path) }));
-    mounts.extend(DEVICE_LINKS.map(|(path, text)| Mount::Link { target: InsidePath::fixed(path), text: text.to_owned() }));
+    mounts.extend(
+        DEVICE_LINKS.map(|(path, text)| Mount::Link { target: InsidePath::fixed(path), text: text.to_owned() }),
+    );
     mounts.push(Mount::Terminals);
 }
 
@@ -395,7 +424,9 @@ fn reach(mounts: &[Mount]) -> Vec<Reach> {
         .filter_map(|mount| match mount {
             Mount::System { path, folder: true } if path.below("/etc").is_none() => Some((path, Permits::Execute)),
             Mount::Layered { target, .. } => Some((target, Permits::Execute)),
-            Mount::CopyOnWrite { target, .. } | Mount::Shared { target, .. } | Mount::Scratch { target, .. } => Some((target, Permits::Write)),
+            Mount::CopyOnWrite { target, .. } | Mount::Shared { target, .. } | Mount::Scratch { target, .. } => {
+                Some((target, Permits::Write))
+            }
             Mount::System { .. }
             | Mount::Link { .. }
             | Mount::File { .. }
@@ -407,7 +438,9 @@ fn reach(mounts: &[Mount]) -> Vec<Reach> {
         .map(|(path, permits)| Reach { path: path.clone(), permits })
         .collect();
     rules.push(Reach { path: InsidePath::root(), permits: Permits::List });
-    for (path, permits) in [("/etc", Permits::Read), ("/opt", Permits::Read), ("/proc", Permits::Read), ("/dev", Permits::Devices)] {
+    for (path, permits) in
+        [("/etc", Permits::Read), ("/opt", Permits::Read), ("/proc", Permits::Read), ("/dev", Permits::Devices)]
+    {
         rules.push(Reach { path: InsidePath::fixed(path), permits });
     }
     rules
@@ -425,8 +458,17 @@ impl Plan {
     /// Every outside thing the run is given.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
         self.mounts.iter().filter_map(|mount| match mount {
-            Mount::Layered { source, .. } | Mount::CopyOnWrite { source, .. } | Mount::Copied { source, .. } | Mount::Shared { source, .. } => Some(source),
-            Mount::System { .. } | Mount::Link { .. } | Mount::File { .. } | Mount::Scratch { .. } | Mount::Device { .. } | Mount::Terminals | Mount::Proc => None,
+            Mount::Layered { source, .. }
+            | Mount::CopyOnWrite { source, .. }
+            | Mount::Copied { source, .. }
+            | Mount::Shared { source, .. } => Some(source),
+            Mount::System { .. }
+            | Mount::Link { .. }
+            | Mount::File { .. }
+            | Mount::Scratch { .. }
+            | Mount::Device { .. }
+            | Mount::Terminals
+            | Mount::Proc => None,
         })
     }
 
@@ -452,22 +494,34 @@ impl fmt::Display for Plan {
             writeln!(out, "landlock  {} {}", rule.permits, rule.path)?;
         }
         writeln!(out, "syscalls  {}", self.syscalls)?;
-        writeln!(out, "network   {}", match self.network {
-            Network::None => "none",
-            Network::Relay => "relay on 127.0.0.1:3128",
-        })?;
-        writeln!(out, "streams   {}", match self.streams {
-            Streams::Pipes => "pipes",
-            Streams::Terminal => "a terminal of its own",
-        })?;
+        writeln!(
+            out,
+            "network   {}",
+            match self.network {
+                Network::None => "none",
+                Network::Relay => "relay on 127.0.0.1:3128",
+            }
+        )?;
+        writeln!(
+            out,
+            "streams   {}",
+            match self.streams {
+                Streams::Pipes => "pipes",
+                Streams::Terminal => "a terminal of its own",
+            }
+        )?;
         for limit in Limit::ALL {
             writeln!(out, "limit     {limit} {}", limit.show(self.limits.of(limit)))?;
         }
-        writeln!(out, "cgroup    {}", match self.cgroup {
-            CgroupMode::Auto => "if it can be had, else the watchdog",
-            CgroupMode::Require => "required",
-            CgroupMode::Off => "not used: the watchdog",
-        })?;
+        writeln!(
+            out,
+            "cgroup    {}",
+            match self.cgroup {
+                CgroupMode::Auto => "if it can be had, else the watchdog, and no memory without a process",
+                CgroupMode::Require => "required",
+                CgroupMode::Off => "not used: the watchdog, and no memory without a process",
+            }
+        )?;
         writeln!(out, "required  {}", self.required)
     }
 }
@@ -475,7 +529,11 @@ impl fmt::Display for Plan {
 /// A word of a command line, quoted when a reader could misread it.
 fn quoted(word: &str) -> String {
     let shown = text::shown(word, 400);
-    if !shown.is_empty() && shown.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+=:,@%".contains(&byte)) { shown } else { format!("'{}'", shown.replace('\'', "'\\''")) }
+    if !shown.is_empty() && shown.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+=:,@%".contains(&byte)) {
+        shown
+    } else {
+        format!("'{}'", shown.replace('\'', "'\\''"))
+    }
 }
 
 impl fmt::Display for Identity {
@@ -484,7 +542,11 @@ impl fmt::Display for Identity {
             Groups::Dropped => "no supplementary groups",
             Groups::Unmapped => "supplementary groups unmapped",
         };
-        write!(out, "uid {INSIDE_ID} is {} outside, gid {INSIDE_ID} is {}, {groups}", self.outside_uid, self.outside_gid)
+        write!(
+            out,
+            "uid {INSIDE_ID} is {} outside, gid {INSIDE_ID} is {}, {groups}",
+            self.outside_uid, self.outside_gid
+        )
     }
 }
 
@@ -508,7 +570,9 @@ impl fmt::Display for Mount {
             Self::Link { target, text: to } => write!(out, "link {target} -> {}", text::shown(to, 400)),
             Self::File { target, contents } => write!(out, "file {target} ({} bytes)", contents.len()),
             Self::Layered { source, target, .. } => write!(out, "layered {} at {target} read-only", outside(source)),
-            Self::CopyOnWrite { source, target, hidden } if hidden.is_empty() => write!(out, "copy-on-write {} at {target}, else copied", outside(source)),
+            Self::CopyOnWrite { source, target, hidden } if hidden.is_empty() => {
+                write!(out, "copy-on-write {} at {target}, else copied", outside(source))
+            }
             Self::CopyOnWrite { source, target, hidden } => {
                 let hidden: Vec<String> = hidden.iter().map(|name| text::shown(name, 200)).collect();
                 write!(out, "copy-on-write {} at {target}, else copied, without {}", outside(source), hidden.join(" "))
@@ -534,7 +598,13 @@ mod tests {
     }
 
     fn try_plan(change: impl FnOnce(&mut Request)) -> Result<Plan, Unplannable> {
-        let start = Start { argv: vec!["/usr/bin/true".to_owned()], vars: BTreeMap::new(), trees: vec![], files: vec![], result: ResultDescriptor::None };
+        let start = Start {
+            argv: vec!["/usr/bin/true".to_owned()],
+            vars: BTreeMap::new(),
+            trees: vec![],
+            files: vec![],
+            result: ResultDescriptor::None,
+        };
         let mut request = Request {
             label: "true".to_owned(),
             language: Language::Program,
@@ -574,7 +644,9 @@ mod tests {
     #[test]
     fn two_inputs_of_one_name_are_refused() {
         let file = SourceKind::File { executable: false };
-        let refused = try_plan(|request| request.inputs = vec![input("/a/x.csv", "/job/x.csv", file), input("/b/x.csv", "/job/x.csv", file)]);
+        let refused = try_plan(|request| {
+            request.inputs = vec![input("/a/x.csv", "/job/x.csv", file), input("/b/x.csv", "/job/x.csv", file)]
+        });
         assert_eq!(refused, Err(Unplannable::Collision("/job/x.csv".to_owned())));
     }
 
@@ -587,12 +659,16 @@ mod tests {
     #[test]
     fn outer_folders_are_mounted_before_inner_ones() {
         let plan = plan(|request| {
-            request.inputs = vec![
-                input("/data", "/job/data", SourceKind::Folder),
-                input("/project", "/job", SourceKind::Folder),
-            ];
+            request.inputs =
+                vec![input("/data", "/job/data", SourceKind::Folder), input("/project", "/job", SourceKind::Folder)];
         });
-        let targets: Vec<&str> = plan.mounts.iter().filter_map(|mount| if let Mount::CopyOnWrite { target, .. } = mount { Some(target.as_str()) } else { None }).collect();
+        let targets: Vec<&str> = plan
+            .mounts
+            .iter()
+            .filter_map(
+                |mount| if let Mount::CopyOnWrite { target, .. } = mount { Some(target.as_str()) } else { None },
+            )
+            .collect();
         assert_eq!(targets, ["/job", "/job/data"]);
     }
 

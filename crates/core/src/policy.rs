@@ -20,8 +20,14 @@ pub struct Policy {
 }
 
 /// The layers every shipped policy requires.
-pub const REQUIRED: Layers =
-    Layers::of(&[Layer::Root, Layer::Network, Layer::NoNewPrivileges, Layer::NoCapabilities, Layer::Seccomp, Layer::Landlock]);
+pub const REQUIRED: Layers = Layers::of(&[
+    Layer::Root,
+    Layer::Network,
+    Layer::NoNewPrivileges,
+    Layer::NoCapabilities,
+    Layer::Seccomp,
+    Layer::Landlock,
+]);
 
 const UNBOUNDED: Limits = Limits {
     wall_ms: u64::MAX,
@@ -56,8 +62,22 @@ impl Policy {
     /// `package-build`: the jail that resolves and fetches packages; may use a relay, sees no data.
     #[must_use]
     pub fn package_build() -> Self {
-        let defaults = Limits { scratch_bytes: 12 << 30, memory_bytes: 16 << 30, file_bytes: 4 << 30, output_bytes: 12 << 30, output_files: 500_000, scratch_files: 1_000_000, ..Limits::default() };
-        Self { name: "package-build", languages: &[Language::Program, Language::Python], network: Network::Relay, defaults, ..Self::offline() }
+        let defaults = Limits {
+            scratch_bytes: 12 << 30,
+            memory_bytes: 16 << 30,
+            file_bytes: 4 << 30,
+            output_bytes: 12 << 30,
+            output_files: 500_000,
+            scratch_files: 1_000_000,
+            ..Limits::default()
+        };
+        Self {
+            name: "package-build",
+            languages: &[Language::Program, Language::Python],
+            network: Network::Relay,
+            defaults,
+            ..Self::offline()
+        }
     }
 
     /// `examination`: the probes of `stockade doctor`, which run our own code and show which layers

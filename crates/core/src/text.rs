@@ -73,7 +73,13 @@ mod tests {
 
     #[test]
     fn sizes_and_spans_read_well() {
-        assert_eq!((bytes(1023).as_str(), bytes(1536).as_str(), bytes(4 << 30).as_str()), ("1023 B", "1.5 KiB", "4 GiB"));
-        assert_eq!((span(999).as_str(), span(3_240).as_str(), span(725_000).as_str()), ("999 ms", "3.2 s", "12 min 5 s"));
+        assert_eq!(
+            (bytes(1023).as_str(), bytes(1536).as_str(), bytes(4 << 30).as_str()),
+            ("1023 B", "1.5 KiB", "4 GiB")
+        );
+        assert_eq!(
+            (span(999).as_str(), span(3_240).as_str(), span(725_000).as_str()),
+            ("999 ms", "3.2 s", "12 min 5 s")
+        );
     }
 }

@@ -14,13 +14,22 @@ use stockade_core::limits::{Limit, Limits};
 use stockade_core::paths::{self, InsidePath};
 use stockade_core::plan::{self, Plan, Unplannable};
 use stockade_core::policy::{Decision, Policy, REQUIRED, Reason};
-use stockade_core::request::{Access, CgroupMode, Input, Language, MadeFile, Network, Over, Request, ResultDescriptor, Share, Start, Streams, Tree};
+use stockade_core::request::{
+    Access, CgroupMode, Input, Language, MadeFile, Network, Over, Request, ResultDescriptor, Share, Start, Streams,
+    Tree,
+};
 
 const RUN: &str = "00c0ffee00c0ffee";
 
 /// A program without anything.
 fn request() -> Request {
-    let start = Start { argv: vec!["true".to_owned()], vars: BTreeMap::new(), trees: Vec::new(), files: Vec::new(), result: ResultDescriptor::None };
+    let start = Start {
+        argv: vec!["true".to_owned()],
+        vars: BTreeMap::new(),
+        trees: Vec::new(),
+        files: Vec::new(),
+        result: ResultDescriptor::None,
+    };
     Request {
         label: "true".to_owned(),
         language: Language::Program,
@@ -38,7 +47,11 @@ fn request() -> Request {
 
 /// A Python script, as the engine asks for it.
 fn script() -> Request {
-    let tree = |path: &str, target: &str| Tree { source: source(path, SourceKind::Folder), target: inside(target), over: Vec::new() };
+    let tree = |path: &str, target: &str| Tree {
+        source: source(path, SourceKind::Folder),
+        target: inside(target),
+        over: Vec::new(),
+    };
     let mut environment = tree("/home/ann/.venv", paths::ENVIRONMENT);
     environment.over = vec![
         Over::File { name: "pyvenv.cfg".to_owned(), contents: b"home = /opt/stockade/interpreter/bin\n".to_vec() },
@@ -48,10 +61,18 @@ fn script() -> Request {
         label: "analysis.py".to_owned(),
         language: Language::Python,
         start: Start {
-            argv: vec!["/opt/stockade/env/bin/python".to_owned(), "analysis.py".to_owned(), "--year".to_owned(), "20 26".to_owned()],
+            argv: vec![
+                "/opt/stockade/env/bin/python".to_owned(),
+                "analysis.py".to_owned(),
+                "--year".to_owned(),
+                "20 26".to_owned(),
+            ],
             vars: BTreeMap::from([("PYTHONPATH".to_owned(), "/opt/stockade/engine/site".to_owned())]),
             trees: vec![tree("/home/ann/.python/3.13", paths::INTERPRETER), environment],
-            files: vec![MadeFile { target: inside("/opt/stockade/engine/site/sitecustomize.py"), contents: Cow::Borrowed(b"import sys\n") }],
+            files: vec![MadeFile {
+                target: inside("/opt/stockade/engine/site/sitecustomize.py"),
+                contents: Cow::Borrowed(b"import sys\n"),
+            }],
             result: ResultDescriptor::Open,
         },
         inputs: vec![input("/home/ann/analysis.py", "/job/analysis.py", SourceKind::File { executable: false })],
@@ -116,13 +137,17 @@ fn a_script_with_an_interpreter_and_an_environment_of_the_callers() {
 
 #[test]
 fn a_project_with_inputs_and_shares() {
-    let project = Input { hidden: vec![".env".to_owned(), ".git".to_owned(), "deep/id_rsa".to_owned()], ..input("/home/ann/project", "/job", SourceKind::Folder) };
+    let project = Input {
+        hidden: vec![".env".to_owned(), ".git".to_owned(), "deep/id_rsa".to_owned()],
+        ..input("/home/ann/project", "/job", SourceKind::Folder)
+    };
     let inputs = vec![
         input("/data/sales.csv", "/job/data/sales.csv", SourceKind::File { executable: false }),
         input("/data/lake", "/job/data/lake", SourceKind::Folder),
         project,
     ];
-    let shares = vec![share("/data/live", "/job/live", Access::Read), share("/home/ann/results", "/job/results", Access::Write)];
+    let shares =
+        vec![share("/data/live", "/job/live", Access::Read), share("/home/ann/results", "/job/results", Access::Write)];
     assert_text("project", &planned(Request { inputs, shares, ..script() }));
 }
 
@@ -130,7 +155,10 @@ fn a_project_with_inputs_and_shares() {
 fn a_run_at_a_terminal_with_limits_and_requirements() {
     let asked = Request {
         limits: vec![(Limit::Memory, 512 << 20), (Limit::Time, 90_000), (Limit::Cpus, 150), (Limit::Processes, 16)],
-        vars: BTreeMap::from([("TZ".to_owned(), "Asia/Tokyo".to_owned()), ("LANG".to_owned(), "de_DE.UTF-8".to_owned())]),
+        vars: BTreeMap::from([
+            ("TZ".to_owned(), "Asia/Tokyo".to_owned()),
+            ("LANG".to_owned(), "de_DE.UTF-8".to_owned()),
+        ]),
         require: Layers::of(&[Layer::Scopes]),
         cgroup: CgroupMode::Require,
         streams: Streams::Terminal,
@@ -149,7 +177,10 @@ fn a_build_jail_with_a_relay() {
 fn hostile_names_stay_on_their_lines() {
     let asked = Request {
         label: "a\nmount     shared / at /job writable".to_owned(),
-        start: Start { argv: vec!["sh".to_owned(), "-c".to_owned(), "echo '\u{1b}[2J'; \u{202e}".to_owned()], ..request().start },
+        start: Start {
+            argv: vec!["sh".to_owned(), "-c".to_owned(), "echo '\u{1b}[2J'; \u{202e}".to_owned()],
+            ..request().start
+        },
         vars: BTreeMap::from([("A".to_owned(), "1\nvar       B=2".to_owned())]),
         inputs: vec![input("/data/a\nb", "/job/c", SourceKind::Folder)],
         ..request()
@@ -165,7 +196,11 @@ fn the_same_request_has_the_same_plan() {
 #[test]
 fn a_single_file_given_as_a_tree_is_copied_and_linked_to() {
     let mut asked = request();
-    asked.start.trees = vec![Tree { source: source("/home/ann/tool", SourceKind::File { executable: true }), target: inside("/opt/stockade/tools/tool"), over: Vec::new() }];
+    asked.start.trees = vec![Tree {
+        source: source("/home/ann/tool", SourceKind::File { executable: true }),
+        target: inside("/opt/stockade/tools/tool"),
+        over: Vec::new(),
+    }];
     let plan = text(&planned(asked));
     assert!(plan.contains("mount     link /opt/stockade/tools/tool -> /opt/stockade/given/0\nmount     copied /home/ann/tool at /opt/stockade/given/0\n"), "{plan}");
     assert!(!plan.contains("layered /home/ann"), "{plan}");
@@ -182,14 +217,37 @@ fn no_outside_path_but_the_systems_is_a_path_inside() {
 
 #[test]
 fn requests_that_contradict_themselves_are_refused() {
-    let file = |target: &str, bytes: u64| Input { source: Source { bytes, ..source("/data/file", SourceKind::File { executable: false }) }, target: inside(target), hidden: Vec::new() };
+    let file = |target: &str, bytes: u64| Input {
+        source: Source { bytes, ..source("/data/file", SourceKind::File { executable: false }) },
+        target: inside(target),
+        hidden: Vec::new(),
+    };
     for (asked, refused) in [
-        (Request { inputs: vec![file("/job/a", 1), file("/job/a", 1)], ..request() }, Unplannable::Collision("/job/a".to_owned())),
-        (Request { inputs: vec![file("/job/a", 1)], shares: vec![share("/data", "/job/a", Access::Read)], ..request() }, Unplannable::Collision("/job/a".to_owned())),
+        (
+            Request { inputs: vec![file("/job/a", 1), file("/job/a", 1)], ..request() },
+            Unplannable::Collision("/job/a".to_owned()),
+        ),
+        (
+            Request {
+                inputs: vec![file("/job/a", 1)],
+                shares: vec![share("/data", "/job/a", Access::Read)],
+                ..request()
+            },
+            Unplannable::Collision("/job/a".to_owned()),
+        ),
         (Request { inputs: vec![file("/jobs/a", 1)], ..request() }, Unplannable::Reserved("/jobs/a".to_owned())),
-        (Request { shares: vec![share("/data", "/etc", Access::Write)], ..request() }, Unplannable::Reserved("/etc".to_owned())),
-        (Request { inputs: vec![file("/job/a", 600 << 20), file("/job/b", 600 << 20)], ..request() }, Unplannable::TooLarge(1200 << 20, 1 << 30)),
-        (Request { vars: BTreeMap::from([("A B".to_owned(), String::new())]), ..request() }, Unplannable::Variable("A B".to_owned())),
+        (
+            Request { shares: vec![share("/data", "/etc", Access::Write)], ..request() },
+            Unplannable::Reserved("/etc".to_owned()),
+        ),
+        (
+            Request { inputs: vec![file("/job/a", 600 << 20), file("/job/b", 600 << 20)], ..request() },
+            Unplannable::TooLarge(1200 << 20, 1 << 30),
+        ),
+        (
+            Request { vars: BTreeMap::from([("A B".to_owned(), String::new())]), ..request() },
+            Unplannable::Variable("A B".to_owned()),
+        ),
     ] {
         let found = try_plan(&Policy::offline(), asked, &HostFacts::fixture()).unwrap_err();
         assert_eq!(found, refused);
@@ -236,7 +294,8 @@ fn what_a_policy_requires_cannot_be_asked_away() {
             for cgroup in [CgroupMode::Auto, CgroupMode::Require, CgroupMode::Off] {
                 let asked = Request { require: Layers::of(&[layer]), cgroup, ..request() };
                 let plan = try_plan(&policy, asked, &HostFacts::fixture()).unwrap();
-                let cgroup_wanted = if cgroup == CgroupMode::Require { Layers::of(&[Layer::Cgroup]) } else { Layers::NONE };
+                let cgroup_wanted =
+                    if cgroup == CgroupMode::Require { Layers::of(&[Layer::Cgroup]) } else { Layers::NONE };
                 assert_eq!(plan.required, REQUIRED.with(layer).and(cgroup_wanted));
             }
         }
@@ -260,15 +319,29 @@ fn obvious(defaults: &Limits, asked: &[(Limit, u64)]) -> Result<BTreeMap<Limit, 
     if let Some(over) = asked.iter().find(|(limit, value)| *value > most(*limit)) {
         return Err(*over);
     }
-    let value_of = |limit: Limit| asked.iter().rev().find(|(name, _)| *name == limit).map_or_else(|| defaults.of(limit), |(_, value)| *value);
+    let value_of = |limit: Limit| {
+        asked.iter().rev().find(|(name, _)| *name == limit).map_or_else(|| defaults.of(limit), |(_, value)| *value)
+    };
     Ok(Limit::ALL
         .into_iter()
-        .map(|limit| if limit == Limit::Scratch { (limit, value_of(limit).min(value_of(Limit::Memory))) } else { (limit, value_of(limit)) })
+        .map(|limit| {
+            if limit == Limit::Scratch {
+                (limit, value_of(limit).min(value_of(Limit::Memory)))
+            } else {
+                (limit, value_of(limit))
+            }
+        })
         .collect())
 }
 
 fn an_amount() -> impl Strategy<Value = u64> {
-    prop_oneof![1..1_000_u64, 1..=u64::MAX, Just(u64::MAX), (0..=63_u32).prop_map(|power| 1 << power), (0..=42_u32).prop_map(|power| (1 << power) + 1)]
+    prop_oneof![
+        1..1_000_u64,
+        1..=u64::MAX,
+        Just(u64::MAX),
+        (0..=63_u32).prop_map(|power| 1 << power),
+        (0..=42_u32).prop_map(|power| (1 << power) + 1)
+    ]
 }
 
 proptest! {

@@ -14,8 +14,10 @@ macro_rules! assets {
 /// Start-up of every Python program: compiled once for each interpreter, see [`crate::interpreter`].
 pub(crate) const SITE: &str = include_str!("../assets/site/sitecustomize.py");
 
-const PYTHON: [(&str, &[u8]); 4] = assets!["site/sitecustomize.py", "lib/stockade_figures.py", "lib/stockade_rare.py", "lib/stockade_result.py"];
-const MAIN: [(&str, &[u8]); 4] = assets!["main.py", "lib/stockade_start.py", "lib/stockade_notebook.py", "lib/stockade_sql.py"];
+const PYTHON: [(&str, &[u8]); 4] =
+    assets!["site/sitecustomize.py", "lib/stockade_figures.py", "lib/stockade_rare.py", "lib/stockade_result.py"];
+const MAIN: [(&str, &[u8]); 4] =
+    assets!["main.py", "lib/stockade_start.py", "lib/stockade_notebook.py", "lib/stockade_sql.py"];
 const R: [(&str, &[u8]); 1] = assets!["main.R"];
 
 /// What every Python program needs.
@@ -35,5 +37,7 @@ pub(crate) fn r() -> Vec<MadeFile> {
 
 fn made(files: &[(&'static str, &'static [u8])]) -> impl Iterator<Item = MadeFile> {
     let engine = InsidePath::fixed(paths::ENGINE);
-    files.iter().filter_map(move |(name, contents)| Some(MadeFile { target: engine.join(name).ok()?, contents: Cow::Borrowed(contents) }))
+    files.iter().filter_map(move |(name, contents)| {
+        Some(MadeFile { target: engine.join(name).ok()?, contents: Cow::Borrowed(contents) })
+    })
 }

@@ -98,7 +98,11 @@ impl Interpreter {
     ///
     /// # Errors
     /// [`Unusable`] when there is none, or it does not answer.
-    pub fn find(program: Option<&Path>, cache: &Path, look: impl Fn(&Path) -> Option<Source>) -> Result<Self, Unusable> {
+    pub fn find(
+        program: Option<&Path>,
+        cache: &Path,
+        look: impl Fn(&Path) -> Option<Source>,
+    ) -> Result<Self, Unusable> {
         let program = match program {
             Some(path) if path.components().count() > 1 => path.to_path_buf(),
             Some(name) => search(name).ok_or_else(|| absent(name))?,
@@ -106,13 +110,18 @@ impl Interpreter {
         };
         let key = Key::of(&program).ok_or_else(|| absent(&program))?;
         let store = cache.join("interpreters.json");
-        let mut known: Vec<Entry> = std::fs::read(&store).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        let found = known.iter().find(|entry| entry.key == key && entry.interpreter.executable.exists()).map(|entry| entry.interpreter.clone());
+        let mut known: Vec<Entry> =
+            std::fs::read(&store).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let found = known
+            .iter()
+            .find(|entry| entry.key == key && entry.interpreter.executable.exists())
+            .map(|entry| entry.interpreter.clone());
         let mut interpreter = match found {
             Some(interpreter) => interpreter,
             None => {
                 let interpreter = ask(&program)?;
-                known.retain(|entry| entry.key.program != key.program || entry.key.version_wanted != key.version_wanted);
+                known
+                    .retain(|entry| entry.key.program != key.program || entry.key.version_wanted != key.version_wanted);
                 known.push(Entry { key, interpreter: interpreter.clone() });
                 remember(&store, &known);
                 interpreter
@@ -144,7 +153,10 @@ impl Interpreter {
             return Ok(own);
         }
         let why = "it is neither the machine's nor the one PATH leads to, and finding out about it would start it outside of the walls";
-        Err(Unusable { next: format!("--python {} if you trust it", stockade_core::text::shown(&program.to_string_lossy(), 200)), ..unusable(&link, why) })
+        Err(Unusable {
+            next: format!("--python {} if you trust it", stockade_core::text::shown(&program.to_string_lossy(), 200)),
+            ..unusable(&link, why)
+        })
     }
 
     /// The path of its executable inside.
@@ -159,20 +171,26 @@ impl Interpreter {
     /// Its tree, unless it lies in `/usr`, which every run sees.
     #[must_use]
     pub fn trees(&self) -> Vec<Tree> {
-        self.tree.iter().map(|source| Tree { source: source.clone(), target: inside_tree(), over: Vec::new() }).collect()
+        self.tree
+            .iter()
+            .map(|source| Tree { source: source.clone(), target: inside_tree(), over: Vec::new() })
+            .collect()
     }
 
     /// Variables without which it does not start inside.
     #[must_use]
     pub fn vars(&self) -> Vec<(String, String)> {
         // Otherwise the loader takes the machine's library of the same name, if there is one.
-        let library = (self.shared && self.tree.is_some()).then(|| ("LD_LIBRARY_PATH".to_owned(), format!("{}/lib", paths::INTERPRETER)));
+        let library = (self.shared && self.tree.is_some())
+            .then(|| ("LD_LIBRARY_PATH".to_owned(), format!("{}/lib", paths::INTERPRETER)));
         library.into_iter().collect()
     }
 
     /// Our start-up file, compiled by this interpreter.
     pub(crate) fn compiled_start_up(&self) -> Option<MadeFile> {
-        let target = paths::InsidePath::fixed(paths::ENGINE).join(&format!("site/__pycache__/sitecustomize.{}.pyc", self.cache_tag)).ok()?;
+        let target = paths::InsidePath::fixed(paths::ENGINE)
+            .join(&format!("site/__pycache__/sitecustomize.{}.pyc", self.cache_tag))
+            .ok()?;
         Some(MadeFile { target, contents: Cow::Owned(self.start_up.clone()) })
     }
 
@@ -182,11 +200,16 @@ impl Interpreter {
         let inside = self.inside_executable();
         let home = inside.rsplit_once('/').map_or("", |(home, _)| home);
         let mut minor = self.version.split('.');
-        let names = ["python".to_owned(), "python3".to_owned(), format!("python{}.{}", minor.next().unwrap_or("3"), minor.next().unwrap_or("0"))];
+        let names = [
+            "python".to_owned(),
+            "python3".to_owned(),
+            format!("python{}.{}", minor.next().unwrap_or("3"), minor.next().unwrap_or("0")),
+        ];
         let system = sees_system_packages(&source.path.join("pyvenv.cfg"));
         let mut over = vec![Over::File {
             name: "pyvenv.cfg".to_owned(),
-            contents: format!("home = {home}\ninclude-system-site-packages = {system}\nversion = {}\n", self.version).into_bytes(),
+            contents: format!("home = {home}\ninclude-system-site-packages = {system}\nversion = {}\n", self.version)
+                .into_bytes(),
         }];
         over.extend(names.map(|name| Over::Link { name: format!("bin/{name}"), text: inside.clone() }));
         let target = stockade_core::paths::InsidePath::fixed(paths::ENVIRONMENT);
@@ -211,7 +234,9 @@ impl Key {
 /// The first executable of the name in the caller's `PATH`.
 fn search(name: &Path) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
-    std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| std::fs::metadata(path).is_ok_and(|status| status.is_file() && status.mode() & 0o111 != 0))
+    std::env::split_paths(&folders)
+        .map(|folder| folder.join(name))
+        .find(|path| std::fs::metadata(path).is_ok_and(|status| status.is_file() && status.mode() & 0o111 != 0))
 }
 
 /// Whether a virtual environment adds to the interpreter's own packages, as its file says.
@@ -219,13 +244,21 @@ fn sees_system_packages(file: &Path) -> bool {
     use std::io::Read;
     let mut text = String::new();
     let read = std::fs::File::open(file).and_then(|file| file.take(1 << 16).read_to_string(&mut text));
-    let is_true = |line: &str| line.split_once('=').is_some_and(|(key, value)| key.trim() == "include-system-site-packages" && value.trim().eq_ignore_ascii_case("true"));
+    let is_true = |line: &str| {
+        line.split_once('=').is_some_and(|(key, value)| {
+            key.trim() == "include-system-site-packages" && value.trim().eq_ignore_ascii_case("true")
+        })
+    };
     read.is_ok() && text.lines().any(is_true)
 }
 
 fn ask(program: &Path) -> Result<Interpreter, Unusable> {
     // Not in the caller's folder: shims choose a version by files that lie there.
-    let answer = Command::new(program).args(["-I", "-c", QUESTION, assets::SITE]).current_dir("/").output().map_err(|error| unusable(program, &error.to_string()))?;
+    let answer = Command::new(program)
+        .args(["-I", "-c", QUESTION, assets::SITE])
+        .current_dir("/")
+        .output()
+        .map_err(|error| unusable(program, &error.to_string()))?;
     if !answer.status.success() {
         return Err(unusable(program, String::from_utf8_lossy(&answer.stderr).lines().last().unwrap_or("it failed")));
     }
@@ -247,7 +280,10 @@ fn remember(store: &Path, known: &[Entry]) {
 
 fn absent(program: &Path) -> Unusable {
     Unusable {
-        what: format!("there is no Python interpreter `{}`", stockade_core::text::shown(&program.to_string_lossy(), 200)),
+        what: format!(
+            "there is no Python interpreter `{}`",
+            stockade_core::text::shown(&program.to_string_lossy(), 200)
+        ),
         why: "it was looked for in PATH, or by its path".to_owned(),
         next: "install Python 3, or name one with --python PROGRAM".to_owned(),
     }
@@ -255,7 +291,10 @@ fn absent(program: &Path) -> Unusable {
 
 fn unusable(program: &Path, why: &str) -> Unusable {
     Unusable {
-        what: format!("the Python interpreter `{}` cannot be used", stockade_core::text::shown(&program.to_string_lossy(), 200)),
+        what: format!(
+            "the Python interpreter `{}` cannot be used",
+            stockade_core::text::shown(&program.to_string_lossy(), 200)
+        ),
         why: stockade_core::text::shown(why, 300),
         next: "name another one with --python PROGRAM".to_owned(),
     }

@@ -45,7 +45,13 @@ pub fn python(code: PythonCode, arguments: Vec<String>, interpreter: &Interprete
         path = "/opt/stockade/engine/lib";
     }
     argv.extend(arguments);
-    Start { argv, vars: vars(path).into_iter().chain(interpreter.vars()).collect(), trees: interpreter.trees(), files, result: ResultDescriptor::Open }
+    Start {
+        argv,
+        vars: vars(path).into_iter().chain(interpreter.vars()).collect(),
+        trees: interpreter.trees(),
+        files,
+        result: ResultDescriptor::Open,
+    }
 }
 
 fn vars(path: &str) -> [(String, String); 4] {

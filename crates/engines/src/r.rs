@@ -13,10 +13,13 @@ use crate::assets;
 /// script itself, so that it sees exactly what plain `Rscript` gives.
 #[must_use]
 pub fn r(script: &str, arguments: Vec<String>) -> Start {
-    let mut argv: Vec<String> = ["/usr/bin/Rscript", "--no-environ", "--no-site-file", "--no-save", "--no-restore"].map(ToOwned::to_owned).into();
+    let mut argv: Vec<String> = ["/usr/bin/Rscript", "--no-environ", "--no-site-file", "--no-save", "--no-restore"]
+        .map(ToOwned::to_owned)
+        .into();
     argv.push(script.to_owned());
     argv.extend(arguments);
     let profile = format!("{}/main.R", paths::ENGINE);
-    let vars = BTreeMap::from([("STOCKADE_RESULT_FD".to_owned(), "3".to_owned()), ("R_PROFILE_USER".to_owned(), profile)]);
+    let vars =
+        BTreeMap::from([("STOCKADE_RESULT_FD".to_owned(), "3".to_owned()), ("R_PROFILE_USER".to_owned(), profile)]);
     Start { argv, vars, trees: Vec::new(), files: assets::r(), result: ResultDescriptor::Open }
 }

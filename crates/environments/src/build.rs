@@ -51,10 +51,7 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            time_ms_max: 20 * 60 * 1000,
-            scratch_bytes_max: 8 << 30,
-        }
+        Self { time_ms_max: 20 * 60 * 1000, scratch_bytes_max: 8 << 30 }
     }
 }
 
@@ -129,12 +126,7 @@ impl Builder<'_> {
         self.build(request, &choice, &key)
     }
 
-    fn build(
-        &mut self,
-        request: &Request,
-        choice: &Choice,
-        key: &str,
-    ) -> Result<Environment, Error> {
+    fn build(&mut self, request: &Request, choice: &Choice, key: &str) -> Result<Environment, Error> {
         let (store, limits) = (self.store, self.limits);
         let building = Building::begin(store)?;
         let mut bench = Bench {
@@ -153,22 +145,14 @@ impl Builder<'_> {
         };
         let names: Vec<&str> = request.names().collect();
         let index = index::hosts(&mut bench, store, url, &names)?;
-        let sources = Sources {
-            store,
-            machine: self.machine,
-            limits,
-            uv: &uv,
-            index: &index,
-        };
+        let sources = Sources { store, machine: self.machine, limits, uv: &uv, index: &index };
         let built = sources.build(&mut bench, request)?;
         let lock = resolve_with(&mut bench, request, &sources, &built)?;
         let files: Vec<&Wheel> = lock.wheels().collect();
         wheels::fetch(&mut bench, store, &files, &index.hosts, limits.time_ms_max)?;
         let folder = wheels::gather(&bench, store, "wheels", &files)?;
         let prefix = install(&mut bench, &lock, &folder, &uv, limits.pair())?;
-        bench
-            .progress
-            .step("checking and publishing the environment");
+        bench.progress.step("checking and publishing the environment");
         let (tree, digest) = layout::assemble(&prefix, &lock, self.interpreter)?;
         building.publish(store, &tree, &digest)?;
         store.write_whole(building.folder(), &store.request(key), &digest)?;
@@ -186,14 +170,7 @@ fn resolve_with(
     let files: Vec<&Wheel> = built.iter().map(|built| &built.wheel).collect();
     let folder = wheels::gather(bench, sources.store, "built", &files)?;
     let time_ms_max = sources.limits.time_ms_max;
-    resolve(
-        bench,
-        request,
-        sources.index,
-        sources.uv,
-        (built, &folder),
-        time_ms_max,
-    )
+    resolve(bench, request, sources.index, sources.uv, (built, &folder), time_ms_max)
 }
 
 /// What building the allowed source distributions of a request needs.
@@ -207,34 +184,18 @@ struct Sources<'a> {
 
 impl Sources<'_> {
     fn build(&self, bench: &mut Bench<'_>, request: &Request) -> Result<Vec<Built>, Error> {
-        request
-            .builds()
-            .map(|name| self.build_one(bench, request, name))
-            .collect()
+        request.builds().map(|name| self.build_one(bench, request, name)).collect()
     }
 
-    fn build_one(
-        &self,
-        bench: &mut Bench<'_>,
-        request: &Request,
-        name: &str,
-    ) -> Result<Built, Error> {
+    fn build_one(&self, bench: &mut Bench<'_>, request: &Request, name: &str) -> Result<Built, Error> {
         let (listed, hosts) = index::files_of(bench, &self.index.url, name)?;
         let specifiers = request.specifiers_of(name);
-        let wanted = Wanted {
-            name,
-            specifiers: &specifiers,
-            python: &bench.interpreter.version,
-        };
+        let wanted = Wanted { name, specifiers: &specifiers, python: &bench.interpreter.version };
         let Some((version, file)) = newest(&listed, &wanted) else {
             return Err(source_build::none_fits(name));
         };
         wheels::fetch(bench, self.store, &[&file], &hosts, self.limits.time_ms_max)?;
-        let source = Source {
-            name,
-            version,
-            file,
-        };
+        let source = Source { name, version, file };
         let tools = source_build::tools(bench, self.store, &source)?;
         // INVARIANT: this request allows no builds, so it does not come back here.
         let tools = Builder {
@@ -246,14 +207,7 @@ impl Sources<'_> {
             progress: &mut *bench.progress,
         }
         .find_or_build(&tools)?;
-        source_build::build(
-            bench,
-            self.store,
-            source,
-            &tools,
-            self.uv,
-            self.limits.pair(),
-        )
+        source_build::build(bench, self.store, source, &tools, self.uv, self.limits.pair())
     }
 }
 

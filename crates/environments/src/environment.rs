@@ -43,8 +43,7 @@ impl Environment {
         }
         let folder = environments.join(digest);
         let complete = fs::read_to_string(folder.join(COMPLETE)).ok()?;
-        let manifest: Manifest =
-            serde_json::from_slice(&fs::read(folder.join(manifest::FILE)).ok()?).ok()?;
+        let manifest: Manifest = serde_json::from_slice(&fs::read(folder.join(manifest::FILE)).ok()?).ok()?;
         (complete == digest && manifest.digest == digest).then_some(Self {
             digest: manifest.digest,
             folder,

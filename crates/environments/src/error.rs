@@ -98,14 +98,7 @@ impl Error {
     /// Whether the request itself is at fault, so that trying again cannot help.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            Self::Requirement(_)
-                | Self::Script(_)
-                | Self::Python(_)
-                | Self::Lock(_)
-                | Self::Tree(_)
-        )
+        matches!(self, Self::Requirement(_) | Self::Script(_) | Self::Python(_) | Self::Lock(_) | Self::Tree(_))
     }
 }
 
@@ -118,16 +111,8 @@ pub struct Detail {
 }
 
 impl Detail {
-    pub(crate) fn new(
-        what: impl Into<String>,
-        why: impl Into<String>,
-        next: impl Into<String>,
-    ) -> Self {
-        Self {
-            what: what.into(),
-            why: why.into(),
-            next: next.into(),
-        }
+    pub(crate) fn new(what: impl Into<String>, why: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { what: what.into(), why: why.into(), next: next.into() }
     }
 }
 

@@ -37,42 +37,25 @@ struct Remembered {
 }
 
 /// The configured index, or the one built into the machine's tools.
-pub(crate) fn url(
-    bench: &mut Bench<'_>,
-    store: &Store,
-    choice: &Choice,
-    uv: Option<&Path>,
-) -> Result<HttpsUrl, Error> {
+pub(crate) fn url(bench: &mut Bench<'_>, store: &Store, choice: &Choice, uv: Option<&Path>) -> Result<HttpsUrl, Error> {
     if let Choice::Named(url) = choice {
         return Ok(url.clone());
     }
-    let path = store.index(&digest::of_text(&format!(
-        "default of {}",
-        bench.interpreter.inside_executable
-    )));
+    let path = store.index(&digest::of_text(&format!("default of {}", bench.interpreter.inside_executable)));
     if let Some(url) = recall(&path).and_then(|values| HttpsUrl::parse(values.first()?).ok()) {
         return Ok(url);
     }
     let text = ask_default(bench, uv)?;
-    let url =
-        HttpsUrl::parse(text.trim()).map_err(|why| unusable("the default package index", why))?;
+    let url = HttpsUrl::parse(text.trim()).map_err(|why| unusable("the default package index", why))?;
     remember(bench, store, &path, vec![url.as_str().to_owned()])?;
     Ok(url)
 }
 
 /// The hosts that serve the files of the index, learned from the first of `names` it has.
-pub(crate) fn hosts(
-    bench: &mut Bench<'_>,
-    store: &Store,
-    url: HttpsUrl,
-    names: &[&str],
-) -> Result<Index, Error> {
+pub(crate) fn hosts(bench: &mut Bench<'_>, store: &Store, url: HttpsUrl, names: &[&str]) -> Result<Index, Error> {
     let path = store.index(&digest::of_text(url.as_str()));
     if let Some(values) = recall(&path) {
-        return Ok(Index {
-            hosts: values.into_iter().collect(),
-            url,
-        });
+        return Ok(Index { hosts: values.into_iter().collect(), url });
     }
     let outputs = list(bench, &url, names)?;
     let hosts = read_hosts(&outputs, &url)?;
@@ -108,8 +91,8 @@ pub(crate) fn files_of(
 ) -> Result<(Vec<Listed>, BTreeSet<String>), Error> {
     let outputs = list(bench, url, &[name])?;
     let text = tree::read_bounded(&outputs.join("hosts.json"), 64 << 20)?;
-    let listed: Vec<WireListed> = serde_json::from_str(&text)
-        .map_err(|_| unusable("the package index", "its list of files cannot be read"))?;
+    let listed: Vec<WireListed> =
+        serde_json::from_str(&text).map_err(|_| unusable("the package index", "its list of files cannot be read"))?;
     let accept = |file: WireListed| {
         Some(Listed {
             url: HttpsUrl::parse(&file.url).ok()?,
@@ -119,29 +102,16 @@ pub(crate) fn files_of(
             yanked: file.yanked,
         })
     };
-    Ok((
-        listed.into_iter().filter_map(accept).collect(),
-        read_hosts(&outputs, url)?,
-    ))
+    Ok((listed.into_iter().filter_map(accept).collect(), read_hosts(&outputs, url)?))
 }
 
 /// Runs the step that reads listings of the index; the folder with its answers.
 fn list(bench: &mut Bench<'_>, url: &HttpsUrl, names: &[&str]) -> Result<PathBuf, Error> {
-    bench
-        .progress
-        .step("asking the package index where its files are");
+    bench.progress.step("asking the package index where its files are");
     let script = ("file_hosts.py", inside::FILE_HOSTS_SCRIPT);
     let output = format!("{}/hosts", inside::JOB);
-    let fixed = [
-        output.as_str(),
-        url.as_str(),
-        inside::PROXY,
-        inside::CERTIFICATES,
-    ];
-    let arguments: Vec<&str> = fixed
-        .into_iter()
-        .chain(names.iter().take(8).copied())
-        .collect();
+    let fixed = [output.as_str(), url.as_str(), inside::PROXY, inside::CERTIFICATES];
+    let arguments: Vec<&str> = fixed.into_iter().chain(names.iter().take(8).copied()).collect();
     bench.run(Step {
         hosts: BTreeSet::from([url.host().to_owned()]),
         failed: (
@@ -157,10 +127,7 @@ fn read_hosts(outputs: &Path, url: &HttpsUrl) -> Result<BTreeSet<String>, Error>
     let text = tree::read_bounded(&outputs.join("hosts"), 1 << 20)?;
     let mut hosts: BTreeSet<String> = text.lines().map(str::to_ascii_lowercase).collect();
     if hosts.len() > HOSTS_MAX || !hosts.iter().all(|host| is_host(host)) {
-        return Err(unusable(
-            "the package index",
-            "the hosts of its files are too many or not plain names",
-        ));
+        return Err(unusable("the package index", "the hosts of its files are too many or not plain names"));
     }
     hosts.insert(url.host().to_owned());
     Ok(hosts)
@@ -168,9 +135,7 @@ fn read_hosts(outputs: &Path, url: &HttpsUrl) -> Result<BTreeSet<String>, Error>
 
 /// Asks pip, or uv, of this machine, in a jail without network.
 fn ask_default(bench: &mut Bench<'_>, uv: Option<&Path>) -> Result<String, Error> {
-    bench
-        .progress
-        .step("finding the package index of this machine");
+    bench.progress.step("finding the package index of this machine");
     let script = ("default_index.py", inside::DEFAULT_INDEX_SCRIPT);
     let output = format!("{}/index", inside::JOB);
     let host_wheels = Path::new(HOST_WHEELS);
@@ -186,12 +151,7 @@ fn ask_default(bench: &mut Bench<'_>, uv: Option<&Path>) -> Result<String, Error
             "no package index is known",
             "set UV_DEFAULT_INDEX to the URL of a package index, or install pip",
         ),
-        ..Step::of_script(
-            "default-index",
-            script,
-            &[&output, inside::HOST_WHEELS, inside::UV],
-            bench.interpreter,
-        )
+        ..Step::of_script("default-index", script, &[&output, inside::HOST_WHEELS, inside::UV], bench.interpreter)
     })?;
     tree::read_bounded(&outputs.join("index"), 4 << 10)
 }
@@ -202,24 +162,14 @@ fn recall(path: &Path) -> Option<Vec<String>> {
     (age < REMEMBERED_SECONDS).then_some(known.values)
 }
 
-fn remember(
-    bench: &Bench<'_>,
-    store: &Store,
-    path: &Path,
-    values: Vec<String>,
-) -> Result<(), Error> {
-    let known = Remembered {
-        values,
-        at_seconds: now_seconds(),
-    };
+fn remember(bench: &Bench<'_>, store: &Store, path: &Path, values: Vec<String>) -> Result<(), Error> {
+    let known = Remembered { values, at_seconds: now_seconds() };
     let text = serde_json::to_string(&known).unwrap_or_default();
     store.write_whole(&bench.folder, path, &text)
 }
 
 fn now_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn unusable(what: &str, why: &str) -> Error {

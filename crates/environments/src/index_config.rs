@@ -31,37 +31,23 @@ impl Choice {
 
 /// The first index that is configured, uv's before pip's, variables before files.
 pub(crate) fn choose(machine: &Machine) -> Result<Choice, Error> {
-    let variable = |name: &str| {
-        machine
-            .var(name)
-            .map(|url| (url.to_owned(), format!("the variable {name}")))
-    };
+    let variable = |name: &str| machine.var(name).map(|url| (url.to_owned(), format!("the variable {name}")));
     let found = variable("UV_DEFAULT_INDEX")
         .or_else(|| variable("UV_INDEX_URL"))
-        .or_else(|| {
-            uv_files(machine)
-                .into_iter()
-                .find_map(|path| from_file(&path, of_uv_toml))
-        })
+        .or_else(|| uv_files(machine).into_iter().find_map(|path| from_file(&path, of_uv_toml)))
         .or_else(|| variable("PIP_INDEX_URL"))
-        .or_else(|| {
-            pip_files(machine)
-                .into_iter()
-                .find_map(|path| from_file(&path, of_pip_conf))
-        });
+        .or_else(|| pip_files(machine).into_iter().find_map(|path| from_file(&path, of_pip_conf)));
     let Some((url, origin)) = found else {
         return Ok(Choice::Default);
     };
-    HttpsUrl::parse(url.trim())
-        .map(Choice::Named)
-        .map_err(|why| {
-            // The URL itself is not shown: it may hold a password.
-            Error::Index(Detail::new(
-                format!("the package index named by {origin} cannot be used"),
-                why,
-                "name an index as `https://host/path`, for example with UV_DEFAULT_INDEX",
-            ))
-        })
+    HttpsUrl::parse(url.trim()).map(Choice::Named).map_err(|why| {
+        // The URL itself is not shown: it may hold a password.
+        Error::Index(Detail::new(
+            format!("the package index named by {origin} cannot be used"),
+            why,
+            "name an index as `https://host/path`, for example with UV_DEFAULT_INDEX",
+        ))
+    })
 }
 
 fn from_file(path: &Path, read: fn(&str) -> Option<String>) -> Option<(String, String)> {
@@ -71,37 +57,21 @@ fn from_file(path: &Path, read: fn(&str) -> Option<String>) -> Option<(String, S
 
 fn uv_files(machine: &Machine) -> Vec<PathBuf> {
     let named = machine.var("UV_CONFIG_FILE").map(PathBuf::from);
-    let user = machine
-        .user_config()
-        .map(|folder| folder.join("uv/uv.toml"));
-    named
-        .into_iter()
-        .chain(user)
-        .chain([machine.root.join("etc/uv/uv.toml")])
-        .collect()
+    let user = machine.user_config().map(|folder| folder.join("uv/uv.toml"));
+    named.into_iter().chain(user).chain([machine.root.join("etc/uv/uv.toml")]).collect()
 }
 
 fn pip_files(machine: &Machine) -> Vec<PathBuf> {
     let named = machine.var("PIP_CONFIG_FILE").map(PathBuf::from);
-    let user = machine
-        .user_config()
-        .map(|folder| folder.join("pip/pip.conf"));
-    let old = machine
-        .var("HOME")
-        .map(|home| PathBuf::from(home).join(".pip/pip.conf"));
-    named
-        .into_iter()
-        .chain(user)
-        .chain(old)
-        .chain([machine.root.join("etc/pip.conf")])
-        .collect()
+    let user = machine.user_config().map(|folder| folder.join("pip/pip.conf"));
+    let old = machine.var("HOME").map(|home| PathBuf::from(home).join(".pip/pip.conf"));
+    named.into_iter().chain(user).chain(old).chain([machine.root.join("etc/pip.conf")]).collect()
 }
 
 /// The default index of a `uv.toml`.
 fn of_uv_toml(text: &str) -> Option<String> {
     let table: toml::Table = toml::from_str(text).ok()?;
-    let is_default =
-        |index: &&toml::Value| index.get("default").and_then(toml::Value::as_bool) == Some(true);
+    let is_default = |index: &&toml::Value| index.get("default").and_then(toml::Value::as_bool) == Some(true);
     let indexes = table.get("index").and_then(toml::Value::as_array);
     indexes
         .and_then(|list| list.iter().find(is_default))
@@ -117,10 +87,7 @@ fn of_uv_toml(text: &str) -> Option<String> {
 fn of_pip_conf(text: &str) -> Option<String> {
     let (mut section, mut found) = (String::new(), None);
     for line in text.lines().map(str::trim) {
-        if let Some(name) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = name.trim().to_owned();
         } else if let Some((key, value)) = line.split_once(['=', ':']) {
             let key = key.trim().replace('_', "-");
@@ -143,18 +110,9 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let mut machine = Machine {
-            root: root.path().to_path_buf(),
-            ..Machine::default()
-        };
-        machine.vars.insert(
-            "HOME".into(),
-            root.path().join("home").to_string_lossy().into_owned(),
-        );
-        machine.vars.extend(
-            vars.iter()
-                .map(|(name, value)| ((*name).into(), (*value).into())),
-        );
+        let mut machine = Machine { root: root.path().to_path_buf(), ..Machine::default() };
+        machine.vars.insert("HOME".into(), root.path().join("home").to_string_lossy().into_owned());
+        machine.vars.extend(vars.iter().map(|(name, value)| ((*name).into(), (*value).into())));
         (root, machine)
     }
 
@@ -177,42 +135,20 @@ mod tests {
         assert_eq!(chosen(&[], &[]), "default");
         assert_eq!(chosen(&[pip], &[]), "https://pip.invalid/simple");
         assert_eq!(chosen(&[pip, uv], &[]), "https://uv.invalid/simple");
+        assert_eq!(chosen(&[pip], &[("PIP_INDEX_URL", "https://var.invalid/")]), "https://var.invalid/");
         assert_eq!(
-            chosen(&[pip], &[("PIP_INDEX_URL", "https://var.invalid/")]),
-            "https://var.invalid/"
-        );
-        assert_eq!(
-            chosen(
-                &[uv],
-                &[
-                    ("UV_INDEX_URL", "https://b.invalid"),
-                    ("UV_DEFAULT_INDEX", "https://a.invalid")
-                ]
-            ),
+            chosen(&[uv], &[("UV_INDEX_URL", "https://b.invalid"), ("UV_DEFAULT_INDEX", "https://a.invalid")]),
             "https://a.invalid"
         );
-        assert_eq!(
-            chosen(
-                &[("etc/uv/uv.toml", "[pip]\nindex-url = 'https://c.invalid'")],
-                &[]
-            ),
-            "https://c.invalid"
-        );
+        assert_eq!(chosen(&[("etc/uv/uv.toml", "[pip]\nindex-url = 'https://c.invalid'")], &[]), "https://c.invalid");
     }
 
     #[test]
     fn an_index_that_cannot_be_used_is_refused_without_showing_its_password() {
-        for url in [
-            "https://user:secret@a.invalid/",
-            "http://a.invalid/secret",
-            "https://a.invalid:8080/secret",
-        ] {
+        for url in ["https://user:secret@a.invalid/", "http://a.invalid/secret", "https://a.invalid:8080/secret"] {
             let (_root, machine) = machine(&[], &[("UV_DEFAULT_INDEX", url)]);
             let error = choose(&machine).unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                "the package index named by the variable UV_DEFAULT_INDEX cannot be used"
-            );
+            assert_eq!(error.to_string(), "the package index named by the variable UV_DEFAULT_INDEX cannot be used");
             assert!(!format!("{error:?}").contains("secret"));
         }
     }

@@ -19,26 +19,15 @@ pub(crate) fn install(
     limits: (u64, u64),
 ) -> Result<PathBuf, Error> {
     let (time_ms_max, scratch_bytes_max) = limits;
-    bench
-        .progress
-        .step(&format!("installing {} packages", lock.packages().count()));
+    bench.progress.step(&format!("installing {} packages", lock.packages().count()));
     let prefix = format!("{}/prefix", inside::JOB);
     let command = command(&bench.interpreter.inside_executable, &prefix);
     let fixed = [COMPILE_SECONDS, prefix.as_str(), inside::ENVIRONMENT];
-    let arguments: Vec<&str> = fixed
-        .into_iter()
-        .chain(command.iter().map(String::as_str))
-        .collect();
+    let arguments: Vec<&str> = fixed.into_iter().chain(command.iter().map(String::as_str)).collect();
     let script = ("install.py", inside::INSTALL_SCRIPT);
     let outputs = bench.run(Step {
-        inputs: vec![
-            ("install.py", script.1.to_owned()),
-            ("requirements.txt", lock.requirements()),
-        ],
-        shown: vec![
-            step::shown(uv, inside::UV),
-            step::shown(wheels, inside::WHEELS),
-        ],
+        inputs: vec![("install.py", script.1.to_owned()), ("requirements.txt", lock.requirements())],
+        shown: vec![step::shown(uv, inside::UV), step::shown(wheels, inside::WHEELS)],
         time_ms_max,
         scratch_bytes_max,
         failed: (

@@ -25,9 +25,7 @@ impl Interpreter {
     pub(crate) fn folder_name(&self) -> Result<String, Error> {
         let mut parts = self.version.split('.');
         match (parts.next(), parts.next()) {
-            (Some(major), Some(minor)) if is_number(major) && is_number(minor) => {
-                Ok(format!("python{major}.{minor}"))
-            }
+            (Some(major), Some(minor)) if is_number(major) && is_number(minor) => Ok(format!("python{major}.{minor}")),
             (_, _) => Err(self.unusable("its version is not of the form X.Y.Z")),
         }
     }
@@ -43,8 +41,8 @@ impl Interpreter {
 
     /// Refuses an interpreter that `specifier` leaves out.
     pub(crate) fn meets(&self, specifier: &VersionSpecifiers, origin: &str) -> Result<(), Error> {
-        let version = Version::from_str(&self.version)
-            .map_err(|_| self.unusable("its version is not a PEP 440 version"))?;
+        let version =
+            Version::from_str(&self.version).map_err(|_| self.unusable("its version is not a PEP 440 version"))?;
         if specifier.contains(&version) {
             return Ok(());
         }
@@ -57,10 +55,7 @@ impl Interpreter {
 
     fn unusable(&self, why: &str) -> Error {
         Error::Python(Detail::new(
-            format!(
-                "the interpreter {} cannot be used",
-                quote(&self.inside_executable)
-            ),
+            format!("the interpreter {} cannot be used", quote(&self.inside_executable)),
             why,
             "choose another interpreter with `--python X.Y`",
         ))

@@ -77,10 +77,7 @@ impl HostPort {
     /// The TLS port of `host`.
     #[must_use]
     pub fn https(host: &str) -> Self {
-        Self {
-            host: host.to_ascii_lowercase(),
-            port: 443,
-        }
+        Self { host: host.to_ascii_lowercase(), port: 443 }
     }
 }
 

@@ -12,27 +12,17 @@ use crate::tree::{self, Entry, Kind};
 const HEAD_LINES: usize = 3;
 
 /// Rewrites the launchers among `entries`, and gives back their paths.
-pub(crate) fn rewrite(
-    root: &Path,
-    entries: &[Entry],
-    executable: &str,
-) -> Result<Vec<String>, Error> {
+pub(crate) fn rewrite(root: &Path, entries: &[Entry], executable: &str) -> Result<Vec<String>, Error> {
     let mut launchers = Vec::new();
     for entry in entries {
-        let in_bin = entry
-            .path
-            .strip_prefix("bin/")
-            .is_some_and(|name| !name.contains('/'));
+        let in_bin = entry.path.strip_prefix("bin/").is_some_and(|name| !name.contains('/'));
         if !in_bin || entry.kind == Kind::Folder {
             continue;
         }
         let path = root.join(&entry.path);
         let bytes = fs::read(&path).map_err(|e| error::store("read", &path, &e))?;
         // Programs in machine code are left as they are.
-        let Some(text) = String::from_utf8(bytes)
-            .ok()
-            .filter(|text| text.starts_with("#!"))
-        else {
+        let Some(text) = String::from_utf8(bytes).ok().filter(|text| text.starts_with("#!")) else {
             continue;
         };
         if let Some(text) = relaunched(&text, executable) {
@@ -45,10 +35,7 @@ pub(crate) fn rewrite(
 
 /// The text with the environment's interpreter in its head; `None` if it names no interpreter.
 fn relaunched(text: &str, executable: &str) -> Option<String> {
-    let end = text
-        .match_indices('\n')
-        .nth(HEAD_LINES - 1)
-        .map_or(text.len(), |(at, _)| at);
+    let end = text.match_indices('\n').nth(HEAD_LINES - 1).map_or(text.len(), |(at, _)| at);
     let (head, body) = text.split_at(end);
     head.contains(executable).then(|| {
         let own = format!("{}/bin/python", inside::ENVIRONMENT);
@@ -63,16 +50,9 @@ mod tests {
     #[test]
     fn launchers_start_the_interpreter_of_the_environment() {
         let text = "#!/p/bin/python3.11\nimport sys\n";
-        assert_eq!(
-            relaunched(text, "/p/bin/python3.11").unwrap(),
-            "#!/opt/stockade/env/bin/python\nimport sys\n"
-        );
+        assert_eq!(relaunched(text, "/p/bin/python3.11").unwrap(), "#!/opt/stockade/env/bin/python\nimport sys\n");
         let long = "#!/bin/sh\n'''exec' '/p/x' \"$0\" \"$@\"\n' '''\nimport sys\n";
-        assert!(
-            relaunched(long, "/p/x")
-                .unwrap()
-                .contains("'''exec' '/opt/stockade/env/bin/python'")
-        );
+        assert!(relaunched(long, "/p/x").unwrap().contains("'''exec' '/opt/stockade/env/bin/python'"));
         assert_eq!(relaunched("#!/bin/sh\necho\n", "/p/x"), None);
     }
 }

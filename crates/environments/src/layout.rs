@@ -18,11 +18,7 @@ use crate::tree::{self, Entry, Kind};
 const NOTE_OF_UV: &str = "uv_cache.json";
 
 /// Turns the installed `prefix` into an environment; its folder and its digest.
-pub(crate) fn assemble(
-    prefix: &Path,
-    lock: &Lock,
-    interpreter: &Interpreter,
-) -> Result<(PathBuf, String), Error> {
+pub(crate) fn assemble(prefix: &Path, lock: &Lock, interpreter: &Interpreter) -> Result<(PathBuf, String), Error> {
     // Nothing is changed before everything was seen to be plain files and folders.
     let mut entries = tree::walk(prefix)?;
     remove_reserved(prefix, &entries)?;
@@ -51,14 +47,7 @@ pub(crate) fn assemble(
 
 /// Whether only we may write this path of an environment.
 fn is_reserved(path: &str) -> bool {
-    let ours = [
-        "pyvenv.cfg",
-        "pylock.toml",
-        "files.txt",
-        ".lock",
-        manifest::FILE,
-        COMPLETE,
-    ];
+    let ours = ["pyvenv.cfg", "pylock.toml", "files.txt", ".lock", manifest::FILE, COMPLETE];
     let interpreter = path.strip_prefix("bin/").is_some_and(|name| {
         let rest = name.strip_prefix("python").unwrap_or("no");
         rest.bytes().all(|b| b.is_ascii_digit() || b == b'.')
@@ -111,11 +100,7 @@ fn list(prefix: &Path, entries: &[Entry], launchers: &[String]) -> Result<String
     for entry in entries.iter().filter(counted) {
         let path = prefix.join(&entry.path);
         let (sha256, _) = digest::of_file(&path).map_err(|e| error::store("read", &path, &e))?;
-        let mode = if entry.kind == Kind::Executable {
-            "x"
-        } else {
-            "-"
-        };
+        let mode = if entry.kind == Kind::Executable { "x" } else { "-" };
         text.push_str(&format!("{mode} {sha256} {}\n", entry.path));
     }
     Ok(text)
@@ -127,18 +112,13 @@ fn write_skeleton(prefix: &Path, interpreter: &Interpreter) -> Result<(), Error>
     let bin = prefix.join("bin");
     tree::make_folder(&bin)?;
     tree::make_folder(&prefix.join("lib").join(&python).join("site-packages"))?;
-    for (name, target) in [
-        ("python", interpreter.inside_executable.as_str()),
-        ("python3", "python"),
-        (&python, "python"),
-    ] {
+    for (name, target) in
+        [("python", interpreter.inside_executable.as_str()), ("python3", "python"), (&python, "python")]
+    {
         let link = bin.join(name);
         symlink(target, &link).map_err(|e| error::store("make the link", &link, &e))?;
     }
-    let config = format!(
-        "home = {home}\ninclude-system-site-packages = false\nversion = {}\n",
-        interpreter.version
-    );
+    let config = format!("home = {home}\ninclude-system-site-packages = false\nversion = {}\n", interpreter.version);
     tree::write(&prefix.join("pyvenv.cfg"), &config)
 }
 
@@ -155,10 +135,7 @@ mod tests {
     fn installed(pyc: &str, launcher: &str) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in [
-            (
-                "pyvenv.cfg",
-                "home = /evil\ninclude-system-site-packages = true\n",
-            ),
+            ("pyvenv.cfg", "home = /evil\ninclude-system-site-packages = true\n"),
             ("manifest.json", "{}"),
             ("complete", "x"),
             ("bin/python", "#!/bin/sh\n"),
@@ -179,12 +156,7 @@ mod tests {
     }
 
     fn build(root: &tempfile::TempDir, host: &str) -> (PathBuf, String) {
-        assemble(
-            &root.path().join("prefix"),
-            &lock_of_six(host),
-            &interpreter(),
-        )
-        .unwrap()
+        assemble(&root.path().join("prefix"), &lock_of_six(host), &interpreter()).unwrap()
     }
 
     #[test]
@@ -192,17 +164,11 @@ mod tests {
         let root = installed("a", "#!/opt/stockade/python/bin/python3.11\nx\n");
         let (folder, digest) = build(&root, "files.invalid");
         let read = |path: &str| fs::read_to_string(folder.join(path)).unwrap();
-        assert!(read("pyvenv.cfg").starts_with(
-            "home = /opt/stockade/python/bin\ninclude-system-site-packages = false\n"
-        ));
-        assert_eq!(
-            fs::read_link(folder.join("bin/python")).unwrap(),
-            Path::new("/opt/stockade/python/bin/python3.11")
+        assert!(
+            read("pyvenv.cfg").starts_with("home = /opt/stockade/python/bin\ninclude-system-site-packages = false\n")
         );
-        assert_eq!(
-            fs::read_link(folder.join("bin/python3.11")).unwrap(),
-            Path::new("python")
-        );
+        assert_eq!(fs::read_link(folder.join("bin/python")).unwrap(), Path::new("/opt/stockade/python/bin/python3.11"));
+        assert_eq!(fs::read_link(folder.join("bin/python3.11")).unwrap(), Path::new("python"));
         assert_eq!(read("bin/tool"), "#!/opt/stockade/env/bin/python\nx\n");
         assert!(!folder.join(SITE).join("evil.pth").exists());
         assert!(!folder.join("complete").exists());
@@ -215,24 +181,13 @@ mod tests {
     fn the_digest_covers_files_and_lock_and_nothing_that_changes_by_itself() {
         let launcher = "#!/opt/stockade/python/bin/python3.11\n";
         let (_, digest) = build(&installed("a", launcher), "files.invalid");
-        let (_, again) = build(
-            &installed("b", &format!("{launcher}other template\n")),
-            "mirror.invalid",
-        );
+        let (_, again) = build(&installed("b", &format!("{launcher}other template\n")), "mirror.invalid");
         assert_eq!(digest, again);
         let changed = installed("a", launcher);
-        fs::write(
-            changed.path().join("prefix").join(SITE).join("six.py"),
-            "x = 2\n",
-        )
-        .unwrap();
+        fs::write(changed.path().join("prefix").join(SITE).join("six.py"), "x = 2\n").unwrap();
         assert_ne!(build(&changed, "files.invalid").1, digest);
         let executable = installed("a", launcher);
-        tree::set_mode(
-            &executable.path().join("prefix").join(SITE).join("six.py"),
-            0o755,
-        )
-        .unwrap();
+        tree::set_mode(&executable.path().join("prefix").join(SITE).join("six.py"), 0o755).unwrap();
         assert_ne!(build(&executable, "files.invalid").1, digest);
     }
 

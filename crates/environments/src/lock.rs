@@ -93,26 +93,15 @@ mod wire {
 
 impl Lock {
     /// Parses and checks a lock; files may come from `hosts`, or be one of `built`, only.
-    pub(crate) fn parse(
-        text: &str,
-        hosts: &BTreeSet<String>,
-        built: &[Built],
-    ) -> Result<Self, Error> {
-        let wire: wire::Lock = toml::from_str(text)
-            .map_err(|cause| refused("the lock", &crate::quote::neutral(cause.message())))?;
+    pub(crate) fn parse(text: &str, hosts: &BTreeSet<String>, built: &[Built]) -> Result<Self, Error> {
+        let wire: wire::Lock =
+            toml::from_str(text).map_err(|cause| refused("the lock", &crate::quote::neutral(cause.message())))?;
         if wire.lock_version != "1.0" {
             return Err(refused("the lock", "it is not of version 1.0"));
         }
-        let wheels: usize = wire
-            .packages
-            .iter()
-            .map(|package| package.wheels.len())
-            .sum();
+        let wheels: usize = wire.packages.iter().map(|package| package.wheels.len()).sum();
         if wire.packages.len() > PACKAGES_MAX || wheels > WHEELS_MAX {
-            return Err(refused(
-                "the lock",
-                "it names more than 2,000 packages or 10,000 files",
-            ));
+            return Err(refused("the lock", "it names more than 2,000 packages or 10,000 files"));
         }
         let mut packages = BTreeMap::new();
         for package in wire.packages {
@@ -121,9 +110,7 @@ impl Lock {
                 return Err(refused(&twice.name, "the lock names it twice"));
             }
         }
-        Ok(Self {
-            packages: packages.into_values().collect(),
-        })
+        Ok(Self { packages: packages.into_values().collect() })
     }
 
     /// Refuses a lock whose files are not among the hashes the request insists on.
@@ -132,13 +119,8 @@ impl Lock {
             let Some(allowed) = request.hashes_of(&package.name) else {
                 continue;
             };
-            if !package
-                .origins()
-                .iter()
-                .all(|wheel| allowed.contains(&wheel.sha256))
-            {
-                let why =
-                    "the package index offers a file whose hash is not one of the requirement's";
+            if !package.origins().iter().all(|wheel| allowed.contains(&wheel.sha256)) {
+                let why = "the package index offers a file whose hash is not one of the requirement's";
                 return Err(refused(&package.name, why));
             }
         }
@@ -147,10 +129,7 @@ impl Lock {
 
     /// The packages, sorted by name.
     pub(crate) fn packages(&self) -> impl Iterator<Item = Package> + '_ {
-        self.packages.iter().map(|p| Package {
-            name: p.name.clone(),
-            version: p.version.clone(),
-        })
+        self.packages.iter().map(|p| Package { name: p.name.clone(), version: p.version.clone() })
     }
 
     /// Every file of the lock.
@@ -163,10 +142,7 @@ impl Lock {
         let mut text = String::new();
         for package in &self.packages {
             for file in package.origins() {
-                text.push_str(&format!(
-                    "{} {} {} {}\n",
-                    package.name, package.version, file.file, file.sha256
-                ));
+                text.push_str(&format!("{} {} {} {}\n", package.name, package.version, file.file, file.sha256));
             }
         }
         text
@@ -190,9 +166,7 @@ impl Lock {
         let mut text = String::from("lock-version = \"1.0\"\ncreated-by = \"stockade\"\n");
         for package in &self.packages {
             let Locked { name, version, .. } = package;
-            text.push_str(&format!(
-                "\n[[packages]]\nname = \"{name}\"\nversion = \"{version}\"\n"
-            ));
+            text.push_str(&format!("\n[[packages]]\nname = \"{name}\"\nversion = \"{version}\"\n"));
             let files: Vec<String> = package.origins().iter().map(as_table).collect();
             match package.source {
                 Some(_) => text.push_str(&format!("sdist = {}\n", files.concat())),
@@ -206,29 +180,19 @@ impl Lock {
 impl Locked {
     /// The files as the index has them: the source distribution of a wheel that was built here.
     fn origins(&self) -> &[Wheel] {
-        self.source
-            .as_ref()
-            .map_or(self.wheels.as_slice(), std::slice::from_ref)
+        self.source.as_ref().map_or(self.wheels.as_slice(), std::slice::from_ref)
     }
 }
 
 /// One file as an inline table of TOML.
 fn as_table(file: &Wheel) -> String {
-    let size = file
-        .size
-        .map_or_else(String::new, |size| format!(", size = {size}"));
-    let Wheel {
-        url, file, sha256, ..
-    } = file;
+    let size = file.size.map_or_else(String::new, |size| format!(", size = {size}"));
+    let Wheel { url, file, sha256, .. } = file;
     let hashes = format!("hashes = {{ sha256 = \"{sha256}\" }}");
     format!("{{ name = \"{file}\", url = \"{url}\"{size}, {hashes} }}")
 }
 
-fn accept(
-    package: wire::Package,
-    hosts: &BTreeSet<String>,
-    built: &[Built],
-) -> Result<Locked, Error> {
+fn accept(package: wire::Package, hosts: &BTreeSet<String>, built: &[Built]) -> Result<Locked, Error> {
     let shown = package.name.clone();
     let no = |why: &str| refused(&shown, why);
     let name = PackageName::from_str(&package.name).map_err(|_| no("its name is not one"))?;
@@ -237,14 +201,10 @@ fn accept(
         return Err(no("it has no version that can be parsed"));
     };
     if package.vcs.is_some() || package.directory.is_some() || package.archive.is_some() {
-        return Err(no(
-            "it comes from a repository, folder or archive and not from the index",
-        ));
+        return Err(no("it comes from a repository, folder or archive and not from the index"));
     }
     if package.sdist.is_some() {
-        return Err(no(
-            "it names a source distribution, which would run code to build",
-        ));
+        return Err(no("it names a source distribution, which would run code to build"));
     }
     if package.wheels.is_empty() {
         return Err(no("it has no wheel"));
@@ -261,12 +221,7 @@ fn accept(
             (files.collect::<Result<Vec<_>, _>>()?, None)
         }
     };
-    Ok(Locked {
-        name: name_text,
-        version: version_text,
-        wheels,
-        source,
-    })
+    Ok(Locked { name: name_text, version: version_text, wheels, source })
 }
 
 /// The wheel built here that a package's only file is: same place, same hash.
@@ -274,8 +229,7 @@ fn built_here<'a>(wheels: &[wire::Wheel], built: &'a [Built]) -> Option<&'a Buil
     let [wheel] = wheels else { return None };
     built.iter().find(|built| {
         let place = format!("file://{}/{}", inside::BUILT, built.wheel.file);
-        wheel.url.as_ref() == Some(&place)
-            && wheel.hashes.get("sha256") == Some(&built.wheel.sha256)
+        wheel.url.as_ref() == Some(&place) && wheel.hashes.get("sha256") == Some(&built.wheel.sha256)
     })
 }
 
@@ -292,34 +246,18 @@ fn accept_wheel(
     let url = HttpsUrl::parse(wheel.url.as_deref().unwrap_or_default())
         .map_err(|why| no(&format!("the URL of its file is refused: {why}")))?;
     if !hosts.contains(url.host()) {
-        return Err(no(&format!(
-            "its file is at {}, which is no host of the index",
-            quote(url.host())
-        )));
+        return Err(no(&format!("its file is at {}, which is no host of the index", quote(url.host()))));
     }
     let file = wheel.name.or_else(|| url.file_name()).unwrap_or_default();
     if !is_wheel_of(&file, name, version) {
-        return Err(no(&format!(
-            "its file {} is not a wheel of this package and version",
-            quote(&file)
-        )));
+        return Err(no(&format!("its file {} is not a wheel of this package and version", quote(&file))));
     }
-    let sha256 = wheel
-        .hashes
-        .get("sha256")
-        .map(|hash| hash.to_ascii_lowercase());
-    let sha256 = sha256
-        .filter(|hash| is_sha256(hash))
-        .ok_or_else(|| no("its file has no sha256 hash"))?;
+    let sha256 = wheel.hashes.get("sha256").map(|hash| hash.to_ascii_lowercase());
+    let sha256 = sha256.filter(|hash| is_sha256(hash)).ok_or_else(|| no("its file has no sha256 hash"))?;
     if wheel.size.is_some_and(|size| size > WHEEL_BYTES_MAX) {
         return Err(no("its file is larger than 4 GiB"));
     }
-    Ok(Wheel {
-        url: url.as_str().to_owned(),
-        file,
-        sha256,
-        size: wheel.size,
-    })
+    Ok(Wheel { url: url.as_str().to_owned(), file, sha256, size: wheel.size })
 }
 
 fn refused(subject: &str, why: &str) -> Error {
@@ -345,9 +283,7 @@ pub(crate) mod tests {
             "{{ url = \"https://{host}/a/six-1.17.0-py2.py3-none-any.whl\", size = 11050, hashes = {{ sha256 = \"{HASH}\" }} }}"
         );
         Lock::parse(
-            &text(&format!(
-                "name = \"six\"\nversion = \"1.17.0\"\nwheels = [{wheel}]"
-            )),
+            &text(&format!("name = \"six\"\nversion = \"1.17.0\"\nwheels = [{wheel}]")),
             &BTreeSet::from([host.to_owned()]),
             &[],
         )
@@ -362,18 +298,12 @@ pub(crate) mod tests {
     fn what_was_accepted_reads_back_the_same() {
         let lock = lock_of_six("files.invalid");
         assert_eq!(Lock::parse(&lock.to_pylock(), &hosts(), &[]).unwrap(), lock);
-        assert_eq!(
-            lock.requirements(),
-            format!("six==1.17.0 --hash=sha256:{HASH}\n")
-        );
+        assert_eq!(lock.requirements(), format!("six==1.17.0 --hash=sha256:{HASH}\n"));
     }
 
     #[test]
     fn the_identity_does_not_depend_on_the_mirror() {
-        assert_eq!(
-            lock_of_six("files.invalid").identity(),
-            lock_of_six("mirror.invalid").identity()
-        );
+        assert_eq!(lock_of_six("files.invalid").identity(), lock_of_six("mirror.invalid").identity());
     }
 
     #[test]
@@ -384,52 +314,20 @@ pub(crate) mod tests {
         let six = "name = \"six\"\nversion = \"1.17.0\"";
         for (package, part) in [
             (format!("name = \"six\"\n{good}"), "no version"),
-            (
-                format!("name = \"six\"\nversion = \"one\"\n{good}"),
-                "no version",
-            ),
-            (
-                format!("name = \"../six\"\nversion = \"1\"\n{good}"),
-                "name",
-            ),
+            (format!("name = \"six\"\nversion = \"one\"\n{good}"), "no version"),
+            (format!("name = \"../six\"\nversion = \"1\"\n{good}"), "name"),
             (six.to_owned(), "no wheel"),
-            (
-                format!("{six}\n{good}\nsdist = {{ url = \"{url}\" }}"),
-                "source distribution",
-            ),
-            (
-                format!("{six}\nvcs = {{ type = \"git\", url = \"https://x.invalid\" }}"),
-                "repository",
-            ),
-            (
-                format!("{six}\ndirectory = {{ path = \"/etc\" }}"),
-                "repository",
-            ),
-            (
-                format!("{six}\narchive = {{ url = \"{url}\" }}"),
-                "repository",
-            ),
+            (format!("{six}\n{good}\nsdist = {{ url = \"{url}\" }}"), "source distribution"),
+            (format!("{six}\nvcs = {{ type = \"git\", url = \"https://x.invalid\" }}"), "repository"),
+            (format!("{six}\ndirectory = {{ path = \"/etc\" }}"), "repository"),
+            (format!("{six}\narchive = {{ url = \"{url}\" }}"), "repository"),
             (format!("{six}\nwheels = [{{ url = \"{url}\" }}]"), "sha256"),
+            (format!("{six}\nwheels = [{{ url = \"{url}\", hashes = {{ md5 = \"00\" }} }}]"), "sha256"),
+            (format!("{six}\nwheels = [{{ url = \"{url}\", hashes = {{ sha256 = \"00\" }} }}]"), "sha256"),
+            (format!("{six}\nwheels = [{{ path = \"/etc/passwd\", {hashes} }}]"), "local path"),
+            (format!("{six}\nwheels = [{{ url = \"http://files.invalid/x.whl\", {hashes} }}]"), "https"),
             (
-                format!("{six}\nwheels = [{{ url = \"{url}\", hashes = {{ md5 = \"00\" }} }}]"),
-                "sha256",
-            ),
-            (
-                format!("{six}\nwheels = [{{ url = \"{url}\", hashes = {{ sha256 = \"00\" }} }}]"),
-                "sha256",
-            ),
-            (
-                format!("{six}\nwheels = [{{ path = \"/etc/passwd\", {hashes} }}]"),
-                "local path",
-            ),
-            (
-                format!("{six}\nwheels = [{{ url = \"http://files.invalid/x.whl\", {hashes} }}]"),
-                "https",
-            ),
-            (
-                format!(
-                    "{six}\nwheels = [{{ url = \"https://evil.invalid/six-1.17.0-py3-none-any.whl\", {hashes} }}]"
-                ),
+                format!("{six}\nwheels = [{{ url = \"https://evil.invalid/six-1.17.0-py3-none-any.whl\", {hashes} }}]"),
                 "no host of the index",
             ),
             (
@@ -439,37 +337,20 @@ pub(crate) mod tests {
                 "user name",
             ),
             (
-                format!(
-                    "{six}\nwheels = [{{ url = \"https://files.invalid/evil-1-py3-none-any.whl\", {hashes} }}]"
-                ),
+                format!("{six}\nwheels = [{{ url = \"https://files.invalid/evil-1-py3-none-any.whl\", {hashes} }}]"),
                 "not a wheel of this package",
             ),
             (
-                format!(
-                    "{six}\nwheels = [{{ name = \"../../x.whl\", url = \"{url}\", {hashes} }}]"
-                ),
+                format!("{six}\nwheels = [{{ name = \"../../x.whl\", url = \"{url}\", {hashes} }}]"),
                 "not a wheel of this package",
             ),
-            (
-                format!("{six}\nwheels = [{{ url = \"{url}\", size = 99999999999, {hashes} }}]"),
-                "4 GiB",
-            ),
-            (
-                format!(
-                    "{six}\n{good}\n[[packages]]\nname = \"Six\"\nversion = \"1.17.0\"\n{good}"
-                ),
-                "twice",
-            ),
+            (format!("{six}\nwheels = [{{ url = \"{url}\", size = 99999999999, {hashes} }}]"), "4 GiB"),
+            (format!("{six}\n{good}\n[[packages]]\nname = \"Six\"\nversion = \"1.17.0\"\n{good}"), "twice"),
         ] {
             let error = Lock::parse(&text(&package), &hosts(), &[]).unwrap_err();
             assert!(error.why().contains(part), "{package}: {}", error.why());
         }
-        assert!(
-            Lock::parse("lock-version = \"2.0\"", &hosts(), &[])
-                .unwrap_err()
-                .why()
-                .contains("version 1.0")
-        );
+        assert!(Lock::parse("lock-version = \"2.0\"", &hosts(), &[]).unwrap_err().why().contains("version 1.0"));
         assert!(Lock::parse("\u{1b}[31m", &hosts(), &[]).is_err());
     }
 
@@ -486,19 +367,14 @@ pub(crate) mod tests {
             source: file("six-1.17.0.tar.gz", &"a".repeat(64)),
         }];
         let lock = |place: &str, hash: &str| {
-            let wheel =
-                format!("{{ url = \"file://{place}\", hashes = {{ sha256 = \"{hash}\" }} }}");
+            let wheel = format!("{{ url = \"file://{place}\", hashes = {{ sha256 = \"{hash}\" }} }}");
             let package = format!("name = \"six\"\nversion = \"1.17.0\"\nwheels = [{wheel}]");
             Lock::parse(&text(&package), &hosts(), &built)
         };
         let place = "/opt/stockade/built/six-1.17.0-py3-none-any.whl";
         let accepted = lock(place, HASH).unwrap();
         assert!(accepted.identity().contains("six-1.17.0.tar.gz aaaa"));
-        assert!(
-            accepted
-                .to_pylock()
-                .contains("sdist = { name = \"six-1.17.0.tar.gz\"")
-        );
+        assert!(accepted.to_pylock().contains("sdist = { name = \"six-1.17.0.tar.gz\""));
         assert!(accepted.requirements().contains(HASH));
         assert!(lock("/etc/six-1.17.0-py3-none-any.whl", HASH).is_err());
         assert!(lock(place, &"b".repeat(64)).is_err());
@@ -512,10 +388,7 @@ pub(crate) mod tests {
             std::fs::write(&path, format!("six --hash=sha256:{hash}")).unwrap();
             let mut request = Request::new();
             request.requirements_file(&path).unwrap();
-            assert_eq!(
-                lock_of_six("files.invalid").check_hashes(&request).is_ok(),
-                fits
-            );
+            assert_eq!(lock_of_six("files.invalid").check_hashes(&request).is_ok(), fits);
         }
     }
 }

@@ -20,25 +20,18 @@ impl Machine {
         let vars = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        Self {
-            vars,
-            root: PathBuf::from("/"),
-        }
+        Self { vars, root: PathBuf::from("/") }
     }
 
     /// A variable that is set and not empty.
     pub(crate) fn var(&self, name: &str) -> Option<&str> {
-        self.vars
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// The user's configuration folder.
     pub(crate) fn user_config(&self) -> Option<PathBuf> {
-        self.var("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| {
-            self.var("HOME")
-                .map(|home| PathBuf::from(home).join(".config"))
-        })
+        self.var("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| self.var("HOME").map(|home| PathBuf::from(home).join(".config")))
     }
 }

@@ -26,26 +26,15 @@ impl Building {
         let all = store.building();
         sweep(&all);
         loop {
-            let made = tempfile::Builder::new()
-                .prefix("b-")
-                .suffix(".lock")
-                .rand_bytes(12)
-                .tempfile_in(&all);
+            let made = tempfile::Builder::new().prefix("b-").suffix(".lock").rand_bytes(12).tempfile_in(&all);
             let named = made.map_err(|e| error::store("make a file in", &all, &e))?;
-            let (lock, lock_path) = named
-                .keep()
-                .map_err(|e| error::store("keep a file in", &all, &e.error))?;
+            let (lock, lock_path) = named.keep().map_err(|e| error::store("keep a file in", &all, &e.error))?;
             // Between making and locking, a sweep may have taken the file for an abandoned one.
-            let ours =
-                lock.try_lock().is_ok() && lock.metadata().is_ok_and(|about| about.nlink() > 0);
+            let ours = lock.try_lock().is_ok() && lock.metadata().is_ok_and(|about| about.nlink() > 0);
             if ours {
                 let folder = lock_path.with_extension("");
                 tree::make_folder(&folder)?;
-                return Ok(Self {
-                    folder,
-                    lock_path,
-                    _lock: lock,
-                });
+                return Ok(Self { folder, lock_path, _lock: lock });
             }
         }
     }
@@ -105,9 +94,7 @@ fn sweep(all: &Path) {
             if tree::remove(&path.with_extension("")).is_ok() {
                 drop(fs::remove_file(&path));
             }
-        } else if item.file_type().is_ok_and(|kind| kind.is_dir())
-            && !path.with_extension("lock").exists()
-        {
+        } else if item.file_type().is_ok_and(|kind| kind.is_dir()) && !path.with_extension("lock").exists() {
             drop(tree::remove(&path));
         }
     }
@@ -151,11 +138,7 @@ mod tests {
             packages: Vec::new(),
             dropped_startup: Vec::new(),
         };
-        fs::write(
-            tree.join(manifest::FILE),
-            serde_json::to_string(&manifest).unwrap(),
-        )
-        .unwrap();
+        fs::write(tree.join(manifest::FILE), serde_json::to_string(&manifest).unwrap()).unwrap();
         tree
     }
 
@@ -213,9 +196,7 @@ mod tests {
         let place = store.environments().join(&digest);
         fs::create_dir_all(place.join("half")).unwrap();
         let building = Building::begin(&store).unwrap();
-        building
-            .publish(&store, &finished(&building, &digest), &digest)
-            .unwrap();
+        building.publish(&store, &finished(&building, &digest), &digest).unwrap();
         assert!(Environment::load(&store.environments(), &digest).is_some());
         assert!(!place.join("half").exists());
     }

@@ -82,8 +82,7 @@ impl Request {
             self.add(requirement, name)?;
         }
         let origin = format!("the script {}", crate::quote::quote(name));
-        self.python
-            .extend(block.requires_python.map(|specifiers| (specifiers, origin)));
+        self.python.extend(block.requires_python.map(|specifiers| (specifiers, origin)));
         Ok(true)
     }
 
@@ -96,12 +95,7 @@ impl Request {
         let parsed = requirement::parse(name, "--allow-build")?;
         if parsed.name != parsed.text {
             let why = "only a name is expected";
-            return Err(requirement::refused(
-                name,
-                "--allow-build",
-                why,
-                "give versions with `--with`",
-            ));
+            return Err(requirement::refused(name, "--allow-build", why, "give versions with `--with`"));
         }
         self.builds.insert(parsed.name);
         Ok(())
@@ -118,17 +112,12 @@ impl Request {
     /// # Errors
     /// When it does, naming both versions.
     pub fn check_python(&self, interpreter: &Interpreter) -> Result<(), Error> {
-        self.python
-            .iter()
-            .try_for_each(|(specifiers, origin)| interpreter.meets(specifiers, origin))
+        self.python.iter().try_for_each(|(specifiers, origin)| interpreter.meets(specifiers, origin))
     }
 
     /// The requirements in a stable order, one a line: what uv reads.
     pub(crate) fn text(&self) -> String {
-        self.texts
-            .iter()
-            .flat_map(|text| [text.as_str(), "\n"])
-            .collect()
+        self.texts.iter().flat_map(|text| [text.as_str(), "\n"]).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -147,10 +136,7 @@ impl Request {
 
     /// What the request says of the versions of a package.
     pub(crate) fn specifiers_of(&self, name: &str) -> Vec<VersionSpecifiers> {
-        let parsed = self
-            .texts
-            .iter()
-            .filter_map(|text| Pep508::<VerbatimUrl>::from_str(text).ok());
+        let parsed = self.texts.iter().filter_map(|text| Pep508::<VerbatimUrl>::from_str(text).ok());
         parsed
             .filter(|requirement| requirement.name.as_ref() == name)
             .filter_map(|requirement| match requirement.version_or_url {
@@ -168,16 +154,9 @@ impl Request {
     /// The name of the cached answer: it changes with everything that changes the answer.
     pub(crate) fn key(&self, interpreter: &Interpreter, index: &str) -> String {
         let mut hash = Sha256::new();
-        let hashes = self
-            .hashes
-            .iter()
-            .flat_map(|(name, set)| set.iter().map(move |h| format!("{name} {h}")));
-        let interpreter = [
-            &interpreter.inside_executable,
-            &interpreter.version,
-            &interpreter.abi,
-            &interpreter.platform,
-        ];
+        let hashes = self.hashes.iter().flat_map(|(name, set)| set.iter().map(move |h| format!("{name} {h}")));
+        let interpreter =
+            [&interpreter.inside_executable, &interpreter.version, &interpreter.abi, &interpreter.platform];
         let parts = [FORMAT.to_owned(), index.to_owned()]
             .into_iter()
             .chain(interpreter.into_iter().cloned())
@@ -195,12 +174,7 @@ impl Request {
     fn add(&mut self, requirement: Requirement, origin: &str) -> Result<(), Error> {
         if self.texts.len() == REQUIREMENTS_MAX && !self.texts.contains(&requirement.text) {
             let why = "more than 1,000 requirements are asked for";
-            return Err(requirement::refused(
-                &requirement.text,
-                origin,
-                why,
-                "ask for fewer packages",
-            ));
+            return Err(requirement::refused(&requirement.text, origin, why, "ask for fewer packages"));
         }
         self.names.insert(requirement.name);
         self.texts.insert(requirement.text);
@@ -227,37 +201,20 @@ mod tests {
         other.abi = "cp312".into();
         let mut request = Request::new();
         request.with("six").unwrap();
-        assert_ne!(
-            request.key(&interpreter(), "default"),
-            request.key(&other, "default")
-        );
-        assert_ne!(
-            request.key(&interpreter(), "default"),
-            request.key(&interpreter(), "other")
-        );
+        assert_ne!(request.key(&interpreter(), "default"), request.key(&other, "default"));
+        assert_ne!(request.key(&interpreter(), "default"), request.key(&interpreter(), "other"));
     }
 
     #[test]
     fn too_many_requirements_are_refused() {
         let list: Vec<String> = (0..1001).map(|n| format!("p{n}")).collect();
-        assert!(
-            Request::new()
-                .with(&list.join(","))
-                .unwrap_err()
-                .why()
-                .contains("1,000")
-        );
+        assert!(Request::new().with(&list.join(",")).unwrap_err().why().contains("1,000"));
     }
 
     #[test]
     fn an_interpreter_the_script_does_not_accept_is_refused() {
         let mut request = Request::new();
-        request
-            .script(
-                b"# /// script\n# requires-python = '>=3.12'\n# ///\n",
-                "a.py",
-            )
-            .unwrap();
+        request.script(b"# /// script\n# requires-python = '>=3.12'\n# ///\n", "a.py").unwrap();
         let error = request.check_python(&interpreter()).unwrap_err();
         assert_eq!(error.to_string(), "the script `a.py` needs Python `>=3.12`");
         assert_eq!(error.why(), "the interpreter chosen is Python `3.11.7`");

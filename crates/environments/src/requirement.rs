@@ -29,29 +29,17 @@ pub(crate) fn parse(text: &str, origin: &str) -> Result<Requirement, Error> {
     let parsed = Pep508::<VerbatimUrl>::from_str(text).map_err(|cause| {
         let why = cause.message.to_string();
         let why = crate::quote::neutral(why.lines().next().unwrap_or("it does not parse"));
-        refused(
-            text,
-            origin,
-            &why,
-            "write it as `name`, `name>=1,<2` or `name[extra]; marker`",
-        )
+        refused(text, origin, &why, "write it as `name`, `name>=1,<2` or `name[extra]; marker`")
     })?;
     if matches!(parsed.version_or_url, Some(VersionOrUrl::Url(_))) {
         return Err(refused(text, origin, DIRECT_URL.0, DIRECT_URL.1));
     }
-    Ok(Requirement {
-        name: parsed.name.to_string(),
-        text: parsed.to_string(),
-    })
+    Ok(Requirement { name: parsed.name.to_string(), text: parsed.to_string() })
 }
 
 /// A refusal that names the requirement, where it stands, and why.
 pub(crate) fn refused(text: &str, origin: &str, why: &str, next: &str) -> Error {
-    Error::Requirement(Detail::new(
-        format!("{origin}: requirement {} is refused", quote(text)),
-        why,
-        next,
-    ))
+    Error::Requirement(Detail::new(format!("{origin}: requirement {} is refused", quote(text)), why, next))
 }
 
 const DIRECT_URL: (&str, &str) = (
@@ -66,28 +54,16 @@ fn objection(text: &str) -> Option<(&'static str, &'static str)> {
         return Some(("it is empty", "name a package"));
     }
     if text.len() > REQUIREMENT_BYTES_MAX {
-        return Some((
-            "it is longer than 1,000 bytes",
-            "shorten its versions or marker",
-        ));
+        return Some(("it is longer than 1,000 bytes", "shorten its versions or marker"));
     }
-    if !text
-        .chars()
-        .all(|c| c == '\t' || c == ' ' || c.is_ascii_graphic())
-    {
-        return Some((
-            "it holds control or non-ASCII characters",
-            "write names, versions and markers in plain ASCII",
-        ));
+    if !text.chars().all(|c| c == '\t' || c == ' ' || c.is_ascii_graphic()) {
+        return Some(("it holds control or non-ASCII characters", "write names, versions and markers in plain ASCII"));
     }
     if text.starts_with('-') {
         return Some(option_objection(text));
     }
     let lower = subject.to_ascii_lowercase();
-    if subject.contains("://")
-        || lower.trim_start().starts_with("file:")
-        || lower.starts_with("git+")
-    {
+    if subject.contains("://") || lower.trim_start().starts_with("file:") || lower.starts_with("git+") {
         return Some(DIRECT_URL);
     }
     if looks_like_path(subject, &lower) {
@@ -112,8 +88,8 @@ fn looks_like_path(subject: &str, lower: &str) -> bool {
 pub(crate) fn option_objection(text: &str) -> (&'static str, &'static str) {
     let name = text.split(['=', ' ', '\t']).next().unwrap_or(text);
     match name {
-        "-i" | "--index-url" | "--extra-index-url" | "--index" | "--default-index"
-        | "--no-index" | "-f" | "--find-links" | "--trusted-host" => (
+        "-i" | "--index-url" | "--extra-index-url" | "--index" | "--default-index" | "--no-index" | "-f"
+        | "--find-links" | "--trusted-host" => (
             "a requirement file may not choose where packages come from",
             "remove the line; the administrator sets the index for this machine, for example with UV_DEFAULT_INDEX",
         ),
@@ -121,22 +97,17 @@ pub(crate) fn option_objection(text: &str) -> (&'static str, &'static str) {
             "an editable install runs code of the project while it builds",
             "remove the line; give the project's folder to the run as files instead",
         ),
-        "-c" | "--constraint" => (
-            "constraint files are not supported",
-            "write the versions into the requirements themselves",
-        ),
+        "-c" | "--constraint" => {
+            ("constraint files are not supported", "write the versions into the requirements themselves")
+        }
         "--pre" => (
             "pre-releases are chosen for one package, not for all",
             "remove the line; ask for the pre-release by version, such as `name>=2.0rc1`",
         ),
-        "-r" | "--requirement" => (
-            "another requirement file can be named only inside a requirement file",
-            "give each file with its own `-r`",
-        ),
-        _ => (
-            "options are not accepted here",
-            "remove the option; only requirements are read",
-        ),
+        "-r" | "--requirement" => {
+            ("another requirement file can be named only inside a requirement file", "give each file with its own `-r`")
+        }
+        _ => ("options are not accepted here", "remove the option; only requirements are read"),
     }
 }
 
@@ -149,19 +120,10 @@ mod tests {
         for (text, canonical) in [
             ("Six", "six"),
             ("pandas>=2,<3", "pandas>=2,<3"),
-            (
-                " Zope.Interface [Test] == 5.* ",
-                "zope-interface[test]==5.*",
-            ),
-            (
-                "typing_extensions ; python_version<'3.13'",
-                "typing-extensions ; python_full_version < '3.13'",
-            ),
+            (" Zope.Interface [Test] == 5.* ", "zope-interface[test]==5.*"),
+            ("typing_extensions ; python_version<'3.13'", "typing-extensions ; python_full_version < '3.13'"),
             ("numpy (>=1.20)", "numpy>=1.20"),
-            (
-                "x; platform_version == 'a/b'",
-                "x ; platform_version == 'a/b'",
-            ),
+            ("x; platform_version == 'a/b'", "x ; platform_version == 'a/b'"),
         ] {
             let parsed = parse(text, "test").map(|r| r.text);
             assert_eq!(parsed.ok().as_deref(), Some(canonical), "{text}");
@@ -172,15 +134,9 @@ mod tests {
     fn hostile_requirements_are_refused_with_a_reason_and_a_next_step() {
         for (text, part) in [
             ("", "empty"),
-            (
-                "--index-url https://index.invalid/simple",
-                "where packages come from",
-            ),
+            ("--index-url https://index.invalid/simple", "where packages come from"),
             ("-ihttps://index.invalid", "options"),
-            (
-                "--extra-index-url=https://index.invalid",
-                "where packages come from",
-            ),
+            ("--extra-index-url=https://index.invalid", "where packages come from"),
             ("-f ./wheels", "where packages come from"),
             ("--find-links=/tmp", "where packages come from"),
             ("-e .", "editable"),
@@ -213,17 +169,11 @@ mod tests {
         ] {
             let error = parse(text, "here, line 7").unwrap_err();
             assert!(error.why().contains(part), "{text:?}: {}", error.why());
-            assert!(
-                error.to_string().starts_with("here, line 7: requirement `"),
-                "{error}"
-            );
+            assert!(error.to_string().starts_with("here, line 7: requirement `"), "{error}");
             assert!(!error.next().is_empty());
             assert!(!error.to_string().contains(['\x1b', '\0', '\u{202e}']));
         }
-        for text in [
-            "six idna", "six==", "six>=1,", "[x]", "six[", "${HOME}", "$(id)", "six;os", "a|b",
-            "six@",
-        ] {
+        for text in ["six idna", "six==", "six>=1,", "[x]", "six[", "${HOME}", "$(id)", "six;os", "a|b", "six@"] {
             assert!(parse(text, "test").is_err(), "{text}");
         }
         assert!(parse(&"x".repeat(1001), "test").is_err());
@@ -232,28 +182,11 @@ mod tests {
     #[test]
     fn a_marker_made_to_explode_does_not() {
         let started = std::time::Instant::now();
-        let variables = [
-            "os_name",
-            "sys_platform",
-            "platform_machine",
-            "platform_system",
-            "extra",
-        ];
-        let clauses: Vec<String> = (0..30)
-            .map(|n| {
-                format!(
-                    "({}!='{n}' or {}=='{n}')",
-                    variables[n % 5],
-                    variables[(n + 2) % 5]
-                )
-            })
-            .collect();
+        let variables = ["os_name", "sys_platform", "platform_machine", "platform_system", "extra"];
+        let clauses: Vec<String> =
+            (0..30).map(|n| format!("({}!='{n}' or {}=='{n}')", variables[n % 5], variables[(n + 2) % 5])).collect();
         let mut text = format!("x;{}", clauses.join(" and "));
-        text.truncate(
-            text.char_indices()
-                .nth(990)
-                .map_or(text.len(), |(at, _)| at),
-        );
+        text.truncate(text.char_indices().nth(990).map_or(text.len(), |(at, _)| at));
         let end = text.rfind(" and ").unwrap();
         text.truncate(end);
         let _parsed = parse(&text, "test");

@@ -26,19 +26,12 @@ pub(crate) struct Line {
 
 /// The requirements of `path` and of the files it names inside its folder.
 pub(crate) fn read(path: &Path) -> Result<Vec<Line>, Error> {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let folder = parent.unwrap_or(Path::new("."));
     let root = rustix::fs::open(folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|cause| unreadable(path, &cause.into()))?;
     let name = path.file_name().map(PathBuf::from).unwrap_or_default();
-    let mut reader = Reader {
-        root,
-        shown_root: folder.to_path_buf(),
-        files: 0,
-        lines: Vec::new(),
-    };
+    let mut reader = Reader { root, shown_root: folder.to_path_buf(), files: 0, lines: Vec::new() };
     // The user named this file, so a link is followed; only names inside files are confined.
     let text = text_of(open_plain(path), path)?;
     reader.files = 1;
@@ -71,12 +64,7 @@ impl Reader {
         self.files += 1;
         if self.files > FILES_MAX {
             let why = "more than 32 requirement files are named, or they name each other";
-            return Err(requirement::refused(
-                line,
-                origin,
-                why,
-                "put the requirements into one file",
-            ));
+            return Err(requirement::refused(line, origin, why, "put the requirements into one file"));
         }
         let path = file.parent().unwrap_or(Path::new("")).join(other);
         let opened = rustix::fs::openat2(
@@ -89,12 +77,7 @@ impl Reader {
         let opened = match opened {
             Err(rustix::io::Errno::XDEV) => {
                 let why = "the file is outside the folder of the first requirement file";
-                return Err(requirement::refused(
-                    line,
-                    origin,
-                    why,
-                    "give that file with its own `-r`",
-                ));
+                return Err(requirement::refused(line, origin, why, "give that file with its own `-r`"));
             }
             Err(cause) => Err(cause.into()),
             Ok(descriptor) => Ok(File::from(descriptor)),
@@ -117,17 +100,12 @@ fn text_of(opened: io::Result<File>, path: &Path) -> Result<String, Error> {
         return Err(refused_file(path, "it is not a regular file"));
     }
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|cause| unreadable(path, &cause))?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|cause| unreadable(path, &cause))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
         return Err(refused_file(path, "it is larger than 1 MiB"));
     }
     let text = String::from_utf8(bytes).map_err(|_| refused_file(path, "it is not UTF-8 text"))?;
-    Ok(text
-        .strip_prefix('\u{feff}')
-        .map(str::to_owned)
-        .unwrap_or(text))
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 fn unreadable(path: &Path, cause: &io::Error) -> Error {
@@ -173,24 +151,14 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
 fn without_comment(line: &str) -> String {
     let end = line
         .char_indices()
-        .find(|(at, c)| {
-            *c == '#'
-                && line
-                    .get(..*at)
-                    .is_some_and(|head| head.is_empty() || head.ends_with([' ', '\t']))
-        })
+        .find(|(at, c)| *c == '#' && line.get(..*at).is_some_and(|head| head.is_empty() || head.ends_with([' ', '\t'])))
         .map_or(line.len(), |(at, _)| at);
-    line.get(..end)
-        .unwrap_or(line)
-        .trim_matches([' ', '\t'])
-        .to_owned()
+    line.get(..end).unwrap_or(line).trim_matches([' ', '\t']).to_owned()
 }
 
 /// The file a `-r` line names.
 fn nested_file(line: &str) -> Option<&str> {
-    let rest = line
-        .strip_prefix("--requirement")
-        .or_else(|| line.strip_prefix("-r"))?;
+    let rest = line.strip_prefix("--requirement").or_else(|| line.strip_prefix("-r"))?;
     let name = rest.strip_prefix(['=', ' ', '\t'])?.trim();
     (!name.is_empty()).then_some(name)
 }
@@ -208,16 +176,8 @@ fn parse_line(line: &str, origin: String) -> Result<Line, Error> {
             Some(("--hash", value)) => value,
             None if word == "--hash" => words.next().unwrap_or(""),
             Some(_) | None => {
-                let why = format!(
-                    "only `--hash` may follow a requirement, not {}",
-                    quote(word)
-                );
-                return Err(requirement::refused(
-                    line,
-                    &origin,
-                    &why,
-                    "remove the option",
-                ));
+                let why = format!("only `--hash` may follow a requirement, not {}", quote(word));
+                return Err(requirement::refused(line, &origin, &why, "remove the option"));
             }
         };
         hashes.push(sha256_of(value).ok_or_else(|| {
@@ -230,17 +190,12 @@ fn parse_line(line: &str, origin: String) -> Result<Line, Error> {
             )
         })?);
     }
-    Ok(Line {
-        requirement,
-        hashes,
-        origin,
-    })
+    Ok(Line { requirement, hashes, origin })
 }
 
 fn sha256_of(value: &str) -> Option<String> {
     let digits = value.strip_prefix("sha256:")?;
-    (digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
-        .then(|| digits.to_ascii_lowercase())
+    (digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit())).then(|| digits.to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -259,10 +214,7 @@ mod tests {
 
     fn texts(folder: &tempfile::TempDir) -> Result<Vec<String>, Error> {
         let lines = read(&folder.path().join("requirements.txt"))?;
-        Ok(lines
-            .into_iter()
-            .map(|line| line.requirement.text)
-            .collect())
+        Ok(lines.into_iter().map(|line| line.requirement.text).collect())
     }
 
     #[test]
@@ -272,36 +224,21 @@ mod tests {
             "\u{feff}# head\r\nsix==1.17 \\\n  --hash=sha256:{hash} \\\n --hash sha256:{hash} # tail\n\n-r more/b.txt\nidna#x>1\n"
         );
         let main = main.replace("idna#x>1", "idna>1 #x");
-        let folder = folder(&[
-            ("requirements.txt", &main),
-            ("more/b.txt", "-r ../c.txt\npandas>=2,<3"),
-            ("c.txt", "numpy"),
-        ]);
+        let folder =
+            folder(&[("requirements.txt", &main), ("more/b.txt", "-r ../c.txt\npandas>=2,<3"), ("c.txt", "numpy")]);
         let lines = read(&folder.path().join("requirements.txt")).unwrap();
         assert_eq!(lines[0].hashes.len(), 2);
         assert!(lines[0].origin.ends_with("line 2"), "{}", lines[0].origin);
-        assert_eq!(
-            texts(&folder).unwrap(),
-            ["six==1.17", "numpy", "pandas>=2,<3", "idna>1"]
-        );
+        assert_eq!(texts(&folder).unwrap(), ["six==1.17", "numpy", "pandas>=2,<3", "idna>1"]);
     }
 
     #[test]
     fn hostile_lines_are_refused_by_line() {
         for (text, part) in [
-            (
-                "six\n--index-url https://index.invalid",
-                "where packages come from",
-            ),
-            (
-                "six\nsix --index-url https://index.invalid",
-                "only `--hash`",
-            ),
+            ("six\n--index-url https://index.invalid", "where packages come from"),
+            ("six\nsix --index-url https://index.invalid", "only `--hash`"),
             ("six\nsix --hash=md5:00", "sha256"),
-            (
-                "six\nsix \\\n--extra-index-url https://index.invalid",
-                "only `--hash`",
-            ),
+            ("six\nsix \\\n--extra-index-url https://index.invalid", "only `--hash`"),
             ("six\n-r ../outside.txt", "outside the folder"),
             ("six\n-r /etc/passwd", "outside the folder"),
             ("six\n-r link.txt", "outside the folder"),
@@ -327,14 +264,7 @@ mod tests {
         std::fs::write(&path, b"six\xff").unwrap();
         assert!(texts(&folder).unwrap_err().why().contains("UTF-8"));
         std::fs::remove_file(&path).unwrap();
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &path,
-            rustix::fs::FileType::Fifo,
-            Mode::RUSR,
-            0,
-        )
-        .unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
         assert!(texts(&folder).unwrap_err().why().contains("regular"));
         std::fs::remove_file(&path).unwrap();
         assert!(texts(&folder).unwrap_err().why().contains("No such file"));

@@ -19,17 +19,12 @@ pub(crate) fn resolve(
     built: (&[Built], &Path),
     time_ms_max: u64,
 ) -> Result<Lock, Error> {
-    bench
-        .progress
-        .step(&format!("resolving {} requirements", request.len()));
+    bench.progress.step(&format!("resolving {} requirements", request.len()));
     let outputs = bench.run(Step {
         name: "resolve",
         argv: command(&bench.interpreter.inside_executable, index.url.as_str()),
         inputs: vec![("requirements.in", request.text())],
-        shown: vec![
-            step::shown(uv, inside::UV),
-            step::shown(built.1, inside::BUILT),
-        ],
+        shown: vec![step::shown(uv, inside::UV), step::shown(built.1, inside::BUILT)],
         hosts: index.hosts.clone(),
         time_ms_max,
         scratch_bytes_max: 2 << 30,

@@ -37,22 +37,11 @@ pub(crate) fn parse(source: &[u8], name: &str) -> Result<Option<Block>, Error> {
             ("tool", toml::Value::Table(tools)) if !tools.contains_key("uv") => {}
             ("tool", toml::Value::Table(_)) => {
                 let why = "`[tool.uv]` may not choose indexes, sources or other settings of uv";
-                return Err(refused(
-                    name,
-                    why,
-                    "remove the table; name versions in `dependencies`",
-                ));
+                return Err(refused(name, why, "remove the table; name versions in `dependencies`"));
             }
             (_, _) => {
-                let why = format!(
-                    "{} is not a key of the block, or not of its type",
-                    quote(key)
-                );
-                return Err(refused(
-                    name,
-                    &why,
-                    "use `dependencies = […]` and `requires-python = \"…\"`",
-                ));
+                let why = format!("{} is not a key of the block, or not of its type", quote(key));
+                return Err(refused(name, &why, "use `dependencies = […]` and `requires-python = \"…\"`"));
             }
         }
     }
@@ -63,21 +52,14 @@ fn dependencies(list: &[toml::Value], name: &str) -> Result<Vec<Requirement>, Er
     list.iter()
         .map(|value| match value.as_str() {
             Some(text) => requirement::parse(text, &origin(name)),
-            None => Err(refused(
-                name,
-                "a dependency is not a string",
-                "quote each dependency",
-            )),
+            None => Err(refused(name, "a dependency is not a string", "quote each dependency")),
         })
         .collect()
 }
 
 fn specifiers(text: &str, name: &str) -> Result<VersionSpecifiers, Error> {
     VersionSpecifiers::from_str(text).map_err(|_| {
-        let why = format!(
-            "`requires-python` {} is not a version specifier",
-            quote(text)
-        );
+        let why = format!("`requires-python` {} is not a version specifier", quote(text));
         refused(name, &why, "write it as `>=3.11` or `>=3.11,<3.14`")
     })
 }
@@ -87,19 +69,13 @@ fn origin(name: &str) -> String {
 }
 
 fn refused(name: &str, why: &str, next: &str) -> Error {
-    Error::Script(Detail::new(
-        format!("{} is refused", origin(name)),
-        why,
-        next,
-    ))
+    Error::Script(Detail::new(format!("{} is refused", origin(name)), why, next))
 }
 
 /// The TOML text of the only `script` block, with the comment signs taken off.
 fn block_text(source: &[u8], name: &str) -> Result<Option<String>, Error> {
     let source = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
-    let mut lines = source
-        .split(|&b| b == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut lines = source.split(|&b| b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let mut found = None;
     while let Some(line) = lines.next() {
         if line != b"# /// script" {
@@ -109,17 +85,10 @@ fn block_text(source: &[u8], name: &str) -> Result<Option<String>, Error> {
             return Err(refused(name, "the script has two of them", "keep one"));
         }
         // As in PEP 723: the block runs to the last `# ///` of the comment lines that follow.
-        let comment: Vec<&[u8]> = lines
-            .by_ref()
-            .take_while(|line| line == b"#" || line.starts_with(b"# "))
-            .collect();
+        let comment: Vec<&[u8]> = lines.by_ref().take_while(|line| line == b"#" || line.starts_with(b"# ")).collect();
         let end = comment.iter().rposition(|line| *line == b"# ///");
         let Some(end) = end else {
-            return Err(refused(
-                name,
-                "it has no end",
-                "close the block with a line `# ///`",
-            ));
+            return Err(refused(name, "it has no end", "close the block with a line `# ///`"));
         };
         found = Some(uncomment(comment.get(..end).unwrap_or_default(), name)?);
     }
@@ -129,8 +98,8 @@ fn block_text(source: &[u8], name: &str) -> Result<Option<String>, Error> {
 fn uncomment(lines: &[&[u8]], name: &str) -> Result<String, Error> {
     let mut text = String::new();
     for line in lines {
-        let line = std::str::from_utf8(line)
-            .map_err(|_| refused(name, "it is not UTF-8 text", "save the script as UTF-8"))?;
+        let line =
+            std::str::from_utf8(line).map_err(|_| refused(name, "it is not UTF-8 text", "save the script as UTF-8"))?;
         text.push_str(line.strip_prefix("# ").unwrap_or(""));
         text.push('\n');
     }
@@ -156,16 +125,8 @@ mod tests {
 
     #[test]
     fn a_script_without_a_block_needs_nothing() {
-        assert!(
-            parse(b"print(1)\n# /// other\n# ///\n\xff\xfe", "a.py")
-                .unwrap()
-                .is_none()
-        );
-        assert!(
-            parse(b"x = '''\n  # /// script\n'''", "a.py")
-                .unwrap()
-                .is_none()
-        );
+        assert!(parse(b"print(1)\n# /// other\n# ///\n\xff\xfe", "a.py").unwrap().is_none());
+        assert!(parse(b"x = '''\n  # /// script\n'''", "a.py").unwrap().is_none());
     }
 
     #[test]
@@ -177,22 +138,10 @@ mod tests {
     #[test]
     fn hostile_blocks_are_refused() {
         for (body, part) in [
-            (
-                "# [tool.uv]\n# index-url = 'https://index.invalid'\n",
-                "tool.uv",
-            ),
-            (
-                "# [tool.uv.sources]\n# six = { path = '/tmp' }\n",
-                "tool.uv",
-            ),
-            (
-                "# [[tool.uv.index]]\n# url = 'https://index.invalid'\n",
-                "tool.uv",
-            ),
-            (
-                "# dependencies = ['x @ https://files.invalid/x.whl']\n",
-                "URL",
-            ),
+            ("# [tool.uv]\n# index-url = 'https://index.invalid'\n", "tool.uv"),
+            ("# [tool.uv.sources]\n# six = { path = '/tmp' }\n", "tool.uv"),
+            ("# [[tool.uv.index]]\n# url = 'https://index.invalid'\n", "tool.uv"),
+            ("# dependencies = ['x @ https://files.invalid/x.whl']\n", "URL"),
             ("# dependencies = ['--pre']\n", "pre-releases"),
             ("# dependencies = [1]\n", "string"),
             ("# dependencies = 'six'\n", "`dependencies`"),
@@ -205,11 +154,6 @@ mod tests {
         }
         let twice = "# /// script\n# ///\n\n# /// script\n# ///\n";
         assert!(names(twice).unwrap_err().why().contains("two"));
-        assert!(
-            names("# /// script\n# dependencies = []\nx")
-                .unwrap_err()
-                .why()
-                .contains("no end")
-        );
+        assert!(names("# /// script\n# dependencies = []\nx").unwrap_err().why().contains("no end"));
     }
 }

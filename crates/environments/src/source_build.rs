@@ -41,36 +41,17 @@ struct Remembered {
 }
 
 /// The request for the tools that build a source distribution.
-pub(crate) fn tools(
-    bench: &mut Bench<'_>,
-    store: &Store,
-    source: &Source<'_>,
-) -> Result<Request, Error> {
+pub(crate) fn tools(bench: &mut Bench<'_>, store: &Store, source: &Source<'_>) -> Result<Request, Error> {
     let script = ("build_system.py", inside::BUILD_SYSTEM_SCRIPT);
-    let (shown, output) = (
-        inside::input(&source.file.file),
-        format!("{}/pyproject.toml", inside::JOB),
-    );
+    let (shown, output) = (inside::input(&source.file.file), format!("{}/pyproject.toml", inside::JOB));
     let outputs = bench.run(Step {
         shown: vec![shown_source(store, source)],
-        failed: (
-            Error::Install,
-            "the source distribution cannot be read",
-            NEXT,
-        ),
-        ..Step::of_script(
-            "build-system",
-            script,
-            &[&shown, &output],
-            bench.interpreter,
-        )
+        failed: (Error::Install, "the source distribution cannot be read", NEXT),
+        ..Step::of_script("build-system", script, &[&shown, &output], bench.interpreter)
     })?;
     let text = tree::read_bounded(&outputs.join("pyproject.toml"), 1 << 20)?;
-    let table: toml::Table =
-        toml::from_str(&text).map_err(|_| failed(source, "its `pyproject.toml` is not TOML"))?;
-    let requires = table
-        .get("build-system")
-        .and_then(|system| system.get("requires"));
+    let table: toml::Table = toml::from_str(&text).map_err(|_| failed(source, "its `pyproject.toml` is not TOML"))?;
+    let requires = table.get("build-system").and_then(|system| system.get("requires"));
     let mut request = Request::new();
     match requires.and_then(toml::Value::as_array) {
         None => request.with(DEFAULT_TOOLS)?,
@@ -103,27 +84,15 @@ pub(crate) fn build(
         interpreter.platform
     ));
     if let Some(wheel) = recall(store, &key, &source) {
-        return Ok(Built {
-            wheel,
-            source: source.file,
-        });
+        return Ok(Built { wheel, source: source.file });
     }
-    bench.progress.step(&format!(
-        "building {} {} from source",
-        source.name, source.version
-    ));
+    bench.progress.step(&format!("building {} {} from source", source.name, source.version));
     let outputs = bench.run(build_step(store, &source, tools, uv, limits))?;
     let wheel = keep_wheel(store, &source, &outputs.join("wheels"))?;
-    let known = Remembered {
-        file: wheel.file.clone(),
-        sha256: wheel.sha256.clone(),
-    };
+    let known = Remembered { file: wheel.file.clone(), sha256: wheel.sha256.clone() };
     let text = serde_json::to_string(&known).unwrap_or_default();
     store.write_whole(&bench.folder, &store.built(&key), &text)?;
-    Ok(Built {
-        wheel,
-        source: source.file,
-    })
+    Ok(Built { wheel, source: source.file })
 }
 
 fn build_step(
@@ -134,10 +103,7 @@ fn build_step(
     (time_ms_max, scratch_bytes_max): (u64, u64),
 ) -> Step {
     let python = format!("{}/bin/python", inside::ENVIRONMENT);
-    let (input, output) = (
-        inside::input(&source.file.file),
-        format!("{}/wheels", inside::JOB),
-    );
+    let (input, output) = (inside::input(&source.file.file), format!("{}/wheels", inside::JOB));
     let argv = [
         inside::UV,
         "build",
@@ -166,11 +132,7 @@ fn build_step(
         hosts: std::collections::BTreeSet::new(),
         time_ms_max,
         scratch_bytes_max,
-        failed: (
-            Error::Install,
-            "the source distribution could not be built",
-            NEXT,
-        ),
+        failed: (Error::Install, "the source distribution could not be built", NEXT),
     }
 }
 
@@ -184,27 +146,16 @@ fn shown_source(store: &Store, source: &Source<'_>) -> crate::jail::Shown {
 /// Takes the one wheel that a build left, if it is of the package that was asked for.
 fn keep_wheel(store: &Store, source: &Source<'_>, folder: &Path) -> Result<Wheel, Error> {
     let entries = tree::walk(folder)?;
-    let mut files = entries
-        .iter()
-        .map(|entry| entry.path.as_str())
-        .filter(|path| path.ends_with(".whl"));
+    let mut files = entries.iter().map(|entry| entry.path.as_str()).filter(|path| path.ends_with(".whl"));
     let (Some(file), None) = (files.next(), files.next()) else {
         return Err(failed(source, "its build left no wheel, or several"));
     };
     if !is_of(file, source) {
-        return Err(failed(
-            source,
-            &format!("its build left {}, which is of something else", quote(file)),
-        ));
+        return Err(failed(source, &format!("its build left {}, which is of something else", quote(file))));
     }
     let path = folder.join(file);
     let (sha256, size) = digest::of_file(&path).map_err(|e| error::store("read", &path, &e))?;
-    let wheel = Wheel {
-        url: String::new(),
-        file: file.to_owned(),
-        sha256,
-        size: Some(size),
-    };
+    let wheel = Wheel { url: String::new(), file: file.to_owned(), sha256, size: Some(size) };
     if !wheels::is_stored(store, &wheel) {
         wheels::keep(store, &wheel, &path)?;
     }
@@ -217,12 +168,7 @@ fn is_of(file: &str, source: &Source<'_>) -> bool {
 
 fn recall(store: &Store, key: &str, source: &Source<'_>) -> Option<Wheel> {
     let known: Remembered = serde_json::from_slice(&fs::read(store.built(key)).ok()?).ok()?;
-    let wheel = Wheel {
-        url: String::new(),
-        file: known.file,
-        sha256: known.sha256,
-        size: None,
-    };
+    let wheel = Wheel { url: String::new(), file: known.file, sha256: known.sha256, size: None };
     (is_of(&wheel.file, source) && wheels::is_stored(store, &wheel)).then_some(wheel)
 }
 

@@ -19,19 +19,13 @@ pub(crate) struct Wanted<'a> {
 
 /// The newest source distribution that fits, and its version.
 pub(crate) fn newest(listed: &[Listed], wanted: &Wanted<'_>) -> Option<(Version, Wheel)> {
-    let fitting = listed
-        .iter()
-        .filter(|file| !file.yanked && runs_on(file, wanted.python));
+    let fitting = listed.iter().filter(|file| !file.yanked && runs_on(file, wanted.python));
     fitting
         .filter_map(|file| {
             let name = file.url.file_name()?;
             let version = version_of(&name, wanted.name)?;
-            let source = Wheel {
-                url: file.url.as_str().to_owned(),
-                file: name,
-                sha256: file.sha256.clone()?,
-                size: file.size,
-            };
+            let source =
+                Wheel { url: file.url.as_str().to_owned(), file: name, sha256: file.sha256.clone()?, size: file.size };
             Some((version, source))
         })
         .filter(|(version, _)| fits(version, wanted.specifiers))
@@ -48,26 +42,17 @@ fn runs_on(file: &Listed, python: &str) -> bool {
 
 /// Pre-releases count only when a specifier names one.
 fn fits(version: &Version, specifiers: &[VersionSpecifiers]) -> bool {
-    let asked = specifiers
-        .iter()
-        .flat_map(|list| list.iter())
-        .any(|one| one.version().any_prerelease());
+    let asked = specifiers.iter().flat_map(|list| list.iter()).any(|one| one.version().any_prerelease());
     (asked || !version.any_prerelease()) && specifiers.iter().all(|list| list.contains(version))
 }
 
 /// The version in `name-version.tar.gz`, if the file is of this package and its name is plain.
 fn version_of(file: &str, name: &str) -> Option<Version> {
-    let stem = file
-        .strip_suffix(".tar.gz")
-        .or_else(|| file.strip_suffix(".zip"))?;
-    let plain = file
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"-_.+!".contains(&b));
+    let stem = file.strip_suffix(".tar.gz").or_else(|| file.strip_suffix(".zip"))?;
+    let plain = file.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.+!".contains(&b));
     let (found, version) = stem.rsplit_once('-')?;
     let found = PackageName::from_str(found).ok()?;
-    (plain && !file.starts_with('.') && found.as_ref() == name)
-        .then(|| Version::from_str(version).ok())
-        .flatten()
+    (plain && !file.starts_with('.') && found.as_ref() == name).then(|| Version::from_str(version).ok()).flatten()
 }
 
 #[cfg(test)]
@@ -97,23 +82,13 @@ mod tests {
             listed("my_pkg-9.0-py3-none-any.whl", None, false),
             listed("my_pkg-extra-9.0.tar.gz", None, false),
         ];
-        files.push(Listed {
-            sha256: None,
-            ..listed("my_pkg-1.13.tar.gz", None, false)
-        });
+        files.push(Listed { sha256: None, ..listed("my_pkg-1.13.tar.gz", None, false) });
         let pick = |text: &str| {
             let specifiers: Vec<_> = VersionSpecifiers::from_str(text).into_iter().collect();
-            let wanted = Wanted {
-                name: "my-pkg",
-                specifiers: &specifiers,
-                python: "3.11.7",
-            };
+            let wanted = Wanted { name: "my-pkg", specifiers: &specifiers, python: "3.11.7" };
             newest(&files, &wanted).map(|(version, source)| (version.to_string(), source.file))
         };
-        assert_eq!(
-            pick("").unwrap(),
-            ("1.10".into(), "my_pkg-1.10.tar.gz".into())
-        );
+        assert_eq!(pick("").unwrap(), ("1.10".into(), "my_pkg-1.10.tar.gz".into()));
         assert_eq!(pick("<1.5").unwrap().0, "1.2");
         assert_eq!(pick(">=2.0rc1").unwrap().0, "2.0rc1");
         assert_eq!(pick(">3"), None);

@@ -51,9 +51,7 @@ fn is_startup_code(name: &str) -> bool {
 fn judge(text: &str) -> Verdict {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // Python splits lines at more characters than `\n`; behind one of these an `import` could hide.
-    let hidden = |c: char| {
-        (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{2028}' | '\u{2029}')
-    };
+    let hidden = |c: char| (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{2028}' | '\u{2029}');
     if text.contains(hidden) {
         return Verdict::Drop;
     }
@@ -74,9 +72,7 @@ fn judge(text: &str) -> Verdict {
 fn is_inside(line: &str) -> bool {
     !line.is_empty()
         && !line.starts_with(['#', '/', '\\', '~'])
-        && line
-            .split(['/', '\\'])
-            .all(|part| part != ".." && !part.contains(':'))
+        && line.split(['/', '\\']).all(|part| part != ".." && !part.contains(':'))
 }
 
 #[cfg(test)]
@@ -112,31 +108,15 @@ mod tests {
     #[test]
     fn start_up_modules_go_and_are_listed() {
         let site = tempfile::tempdir().unwrap();
-        let names = [
-            "a.pth",
-            "evil.pth",
-            "sitecustomize.py",
-            "usercustomize.cpython-311.so",
-            "x.start",
-            "ok.py",
-            "bad.pth",
-        ];
+        let names =
+            ["a.pth", "evil.pth", "sitecustomize.py", "usercustomize.cpython-311.so", "x.start", "ok.py", "bad.pth"];
         for name in names {
             std::fs::write(site.path().join(name), "inside\n").unwrap();
         }
         std::fs::write(site.path().join("evil.pth"), "import os").unwrap();
         std::fs::write(site.path().join("bad.pth"), b"\xff").unwrap();
         let dropped = clean(site.path(), &names).unwrap();
-        assert_eq!(
-            dropped,
-            [
-                "bad.pth",
-                "evil.pth",
-                "sitecustomize.py",
-                "usercustomize.cpython-311.so",
-                "x.start"
-            ]
-        );
+        assert_eq!(dropped, ["bad.pth", "evil.pth", "sitecustomize.py", "usercustomize.cpython-311.so", "x.start"]);
         assert!(site.path().join("a.pth").exists() && site.path().join("ok.py").exists());
     }
 }

@@ -50,10 +50,7 @@ impl Step {
     ) -> Self {
         let (file, text) = script;
         let head = [interpreter.inside_executable.as_str(), "-I", "-B"].map(str::to_owned);
-        let argv = head
-            .into_iter()
-            .chain([inside::input(file)])
-            .chain(arguments.iter().map(|&a| a.to_owned()));
+        let argv = head.into_iter().chain([inside::input(file)]).chain(arguments.iter().map(|&a| a.to_owned()));
         Self {
             name,
             argv: argv.collect(),
@@ -62,11 +59,7 @@ impl Step {
             hosts: BTreeSet::new(),
             time_ms_max: 60_000,
             scratch_bytes_max: 256 << 20,
-            failed: (
-                Error::Install,
-                "a build step failed",
-                "run again; if it stays, run `stockade doctor`",
-            ),
+            failed: (Error::Install, "a build step failed", "run again; if it stays, run `stockade doctor`"),
         }
     }
 }
@@ -75,27 +68,19 @@ impl Bench<'_> {
     /// Runs a step; the folder of its outputs.
     pub(crate) fn run(&mut self, step: Step) -> Result<PathBuf, Error> {
         self.steps_run += 1;
-        let folder = self
-            .folder
-            .join(format!("{}-{}", self.steps_run, step.name));
+        let folder = self.folder.join(format!("{}-{}", self.steps_run, step.name));
         let (inputs, outputs) = (folder.join("in"), folder.join("out"));
         tree::make_folder(&inputs)?;
         tree::make_folder(&outputs)?;
         let mut shown = step.shown;
         for (name, text) in &step.inputs {
             tree::write(&inputs.join(name), text)?;
-            shown.push(Shown {
-                outside: inputs.join(name),
-                inside: inside::input(name),
-            });
+            shown.push(Shown { outside: inputs.join(name), inside: inside::input(name) });
         }
         let mut vars = variables();
         if !step.hosts.is_empty() {
             network_variables(&mut vars);
-            shown.push(Shown {
-                outside: self.certificates.clone(),
-                inside: inside::CERTIFICATES.to_owned(),
-            });
+            shown.push(Shown { outside: self.certificates.clone(), inside: inside::CERTIFICATES.to_owned() });
         }
         let mut tail = VecDeque::new();
         let progress = &mut *self.progress;
@@ -122,10 +107,7 @@ impl Bench<'_> {
 
 /// A file shown to a step.
 pub(crate) fn shown(outside: &Path, inside: impl Into<String>) -> Shown {
-    Shown {
-        outside: outside.to_path_buf(),
-        inside: inside.into(),
-    }
+    Shown { outside: outside.to_path_buf(), inside: inside.into() }
 }
 
 /// The whole environment of a step: nothing of the caller's.
@@ -148,23 +130,14 @@ fn variables() -> BTreeMap<String, String> {
 }
 
 fn network_variables(vars: &mut BTreeMap<String, String>) {
-    for name in [
-        "HTTPS_PROXY",
-        "HTTP_PROXY",
-        "ALL_PROXY",
-        "https_proxy",
-        "http_proxy",
-        "all_proxy",
-    ] {
+    for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"] {
         vars.insert(name.to_owned(), inside::PROXY.to_owned());
     }
     vars.insert("SSL_CERT_FILE".to_owned(), inside::CERTIFICATES.to_owned());
 }
 
 fn relay_to(hosts: &BTreeSet<String>) -> Option<Relay> {
-    (!hosts.is_empty()).then(|| Relay {
-        hosts: hosts.iter().map(|host| HostPort::https(host)).collect(),
-    })
+    (!hosts.is_empty()).then(|| Relay { hosts: hosts.iter().map(|host| HostPort::https(host)).collect() })
 }
 
 /// A line is a count of bytes, a new stage, or one that may explain a failure.
@@ -195,23 +168,13 @@ fn reason(outcome: &JailOutcome, tail: &VecDeque<String>) -> String {
         Ended::TimedOut => Some("it took too long and was stopped".to_owned()),
         Ended::LimitReached => Some("it reached a limit of the build jail".to_owned()),
     };
-    let refused = outcome.refused.iter().take(3).map(|refusal| {
-        format!(
-            "the relay refused {}: {}",
-            quote(&refusal.target),
-            refusal.reason
-        )
-    });
-    let said = tail
+    let refused = outcome
+        .refused
         .iter()
-        .map(|line| line.trim_end().to_owned())
-        .filter(|line| !line.is_empty());
-    ended
-        .into_iter()
-        .chain(said)
-        .chain(refused)
-        .collect::<Vec<_>>()
-        .join("\n")
+        .take(3)
+        .map(|refusal| format!("the relay refused {}: {}", quote(&refusal.target), refusal.reason));
+    let said = tail.iter().map(|line| line.trim_end().to_owned()).filter(|line| !line.is_empty());
+    ended.into_iter().chain(said).chain(refused).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -227,17 +190,8 @@ mod tests {
             hear(&format!("line {n} \x1b[31m"), &mut tail, &mut Silent);
         }
         hear("bytes 1 2", &mut tail, &mut Silent);
-        let refused = vec![Refusal {
-            target: "evil.invalid:443".into(),
-            reason: "no".into(),
-        }];
-        let why = reason(
-            &JailOutcome {
-                ended: Ended::TimedOut,
-                refused,
-            },
-            &tail,
-        );
+        let refused = vec![Refusal { target: "evil.invalid:443".into(), reason: "no".into() }];
+        let why = reason(&JailOutcome { ended: Ended::TimedOut, refused }, &tail);
         assert!(why.starts_with("it took too long"), "{why}");
         assert!(why.contains("line 39 \\u{1b}[31m") && !why.contains("line 20"));
         assert!(why.ends_with("the relay refused `evil.invalid:443`: no"));

@@ -27,9 +27,7 @@ impl Store {
     /// The store at `root`, which need not exist yet. Touches nothing: finding stays cheap.
     #[must_use]
     pub fn at(root: &Path) -> Self {
-        Self {
-            root: root.to_path_buf(),
-        }
+        Self { root: root.to_path_buf() }
     }
 
     /// Where the store is.
@@ -45,9 +43,7 @@ impl Store {
             tree::make_folder(&self.root)?;
             tree::set_mode(&self.root, 0o755)?;
         }
-        for folder in [
-            "envs", "requests", "wheels", "built", "tools", "index", "locks", "building",
-        ] {
+        for folder in ["envs", "requests", "wheels", "built", "tools", "index", "locks", "building"] {
             let path = self.root.join(folder);
             if !path.is_dir() {
                 tree::make_folder(&path)?;
@@ -83,10 +79,7 @@ impl Store {
     }
 
     pub(crate) fn tool(&self, version: &str) -> PathBuf {
-        self.root
-            .join("tools")
-            .join(format!("uv-{version}"))
-            .join("uv")
+        self.root.join("tools").join(format!("uv-{version}")).join("uv")
     }
 
     pub(crate) fn index(&self, name: &str) -> PathBuf {
@@ -96,13 +89,11 @@ impl Store {
     /// Writes a small file so that readers see all of it or none; `scratch` is the folder of the
     /// build, so that a killed one leaves nothing elsewhere.
     pub(crate) fn write_whole(&self, scratch: &Path, path: &Path, text: &str) -> Result<(), Error> {
-        let mut file = tempfile::NamedTempFile::new_in(scratch)
-            .map_err(|e| error::store("make a file in", scratch, &e))?;
-        file.write_all(text.as_bytes())
-            .map_err(|e| error::store("write", path, &e))?;
+        let mut file =
+            tempfile::NamedTempFile::new_in(scratch).map_err(|e| error::store("make a file in", scratch, &e))?;
+        file.write_all(text.as_bytes()).map_err(|e| error::store("write", path, &e))?;
         tree::set_mode(file.path(), 0o644)?;
-        file.persist(path)
-            .map_err(|e| error::store("put into place", path, &e.error))?;
+        file.persist(path).map_err(|e| error::store("put into place", path, &e.error))?;
         Ok(())
     }
 }

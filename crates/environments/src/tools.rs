@@ -55,22 +55,14 @@ pub(crate) fn present(bench: &mut Bench<'_>, store: &Store, machine: &Machine) -
     let stored = store.tool(VERSION);
     let is_pinned = |path: &Path| {
         let sha256 = digest::of_file(path).map(|(sha256, _)| sha256);
-        PINNED.iter().any(|pinned| {
-            sha256
-                .as_ref()
-                .is_ok_and(|found| found == pinned.program_sha256)
-        })
+        PINNED.iter().any(|pinned| sha256.as_ref().is_ok_and(|found| found == pinned.program_sha256))
     };
     let on_path = on_path(machine).filter(|path| is_new_enough(bench, path));
     on_path.or_else(|| is_pinned(&stored).then_some(stored))
 }
 
 /// Fetches the pinned uv into the store.
-pub(crate) fn fetch(
-    bench: &mut Bench<'_>,
-    store: &Store,
-    url: &HttpsUrl,
-) -> Result<PathBuf, Error> {
+pub(crate) fn fetch(bench: &mut Bench<'_>, store: &Store, url: &HttpsUrl) -> Result<PathBuf, Error> {
     let pinned = PINNED
         .iter()
         .find(|pinned| bench.interpreter.platform.ends_with(pinned.machine))
@@ -98,19 +90,14 @@ fn extract(bench: &mut Bench<'_>, store: &Store, pinned: &Pinned) -> Result<Path
     let wheel = format!("{}/{}", inside::WHEELS, pinned.file);
     let output = format!("{}/uv", inside::JOB);
     let outputs = bench.run(Step {
-        shown: vec![step::shown(
-            &store.wheel(pinned.wheel_sha256, pinned.file),
-            wheel.as_str(),
-        )],
+        shown: vec![step::shown(&store.wheel(pinned.wheel_sha256, pinned.file), wheel.as_str())],
         failed: (Error::Tool, "uv could not be unpacked", INSTALL_UV),
         ..Step::of_script("extract-uv", script, &[&wheel, &output], bench.interpreter)
     })?;
     let program = outputs.join("uv");
     let (sha256, _) = digest::of_file(&program).map_err(|e| error::store("read", &program, &e))?;
     if sha256 != pinned.program_sha256 {
-        return Err(missing(
-            "the program that was unpacked is not the pinned one",
-        ));
+        return Err(missing("the program that was unpacked is not the pinned one"));
     }
     let place = store.tool(VERSION);
     tree::make_folder(place.parent().unwrap_or(store.root()))?;
@@ -123,10 +110,7 @@ fn extract(bench: &mut Bench<'_>, store: &Store, pinned: &Pinned) -> Result<Path
 fn on_path(machine: &Machine) -> Option<PathBuf> {
     let is_program = |path: &PathBuf| {
         let mut magic = [0_u8; 4];
-        File::open(path)
-            .and_then(|mut file| file.read_exact(&mut magic))
-            .is_ok()
-            && &magic == b"\x7fELF"
+        File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && &magic == b"\x7fELF"
     };
     std::env::split_paths(machine.var("PATH")?)
         .filter(|folder| folder.is_absolute())
@@ -140,30 +124,16 @@ fn is_new_enough(bench: &mut Bench<'_>, uv: &Path) -> bool {
     let output = format!("{}/version", inside::JOB);
     let step = Step {
         shown: vec![step::shown(uv, inside::UV)],
-        ..Step::of_script(
-            "uv-version",
-            script,
-            &[inside::UV, &output],
-            bench.interpreter,
-        )
+        ..Step::of_script("uv-version", script, &[inside::UV, &output], bench.interpreter)
     };
-    let said = bench
-        .run(step)
-        .and_then(|outputs| tree::read_bounded(&outputs.join("version"), 1000));
+    let said = bench.run(step).and_then(|outputs| tree::read_bounded(&outputs.join("version"), 1000));
     let Ok(said) = said else { return false };
-    let found = said
-        .split_whitespace()
-        .nth(1)
-        .and_then(|text| Version::from_str(text).ok());
+    let found = said.split_whitespace().nth(1).and_then(|text| Version::from_str(text).ok());
     found >= Version::from_str(VERSION).ok()
 }
 
 const INSTALL_UV: &str = "install uv 0.13.9 or newer on this machine, then run again";
 
 fn missing(why: &str) -> Error {
-    Error::Tool(Detail::new(
-        "uv is not on this machine and could not be fetched",
-        why,
-        INSTALL_UV,
-    ))
+    Error::Tool(Detail::new("uv is not on this machine and could not be fetched", why, INSTALL_UV))
 }

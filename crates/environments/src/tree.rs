@@ -33,12 +33,9 @@ pub(crate) fn walk(root: &Path) -> Result<Vec<Entry>, Error> {
     let mut entries = Vec::new();
     let mut folders = vec![(root.to_path_buf(), String::new(), 0)];
     while let Some((folder, prefix, depth)) = folders.pop() {
-        let listing =
-            fs::read_dir(&folder).map_err(|e| error::store("read the folder", &folder, &e))?;
+        let listing = fs::read_dir(&folder).map_err(|e| error::store("read the folder", &folder, &e))?;
         for item in listing {
-            let path = item
-                .map_err(|e| error::store("read the folder", &folder, &e))?
-                .path();
+            let path = item.map_err(|e| error::store("read the folder", &folder, &e))?.path();
             let entry = inspect(&path, &prefix)?;
             if entry.kind == Kind::Folder {
                 folders.push((path, format!("{}/", entry.path), depth + 1));
@@ -56,10 +53,7 @@ pub(crate) fn walk(root: &Path) -> Result<Vec<Entry>, Error> {
 fn inspect(path: &Path, prefix: &str) -> Result<Entry, Error> {
     let name = path.file_name().unwrap_or_default();
     let shown = format!("{prefix}{}", name.to_string_lossy());
-    let Some(name) = name
-        .to_str()
-        .filter(|name| !name.chars().any(char::is_control))
-    else {
+    let Some(name) = name.to_str().filter(|name| !name.chars().any(char::is_control)) else {
         return Err(refused(&shown, "its name is not plain text"));
     };
     let about = fs::symlink_metadata(path).map_err(|e| error::store("look at", path, &e))?;
@@ -75,10 +69,7 @@ fn inspect(path: &Path, prefix: &str) -> Result<Entry, Error> {
     } else {
         Kind::Plain
     };
-    Ok(Entry {
-        path: format!("{prefix}{name}"),
-        kind,
-    })
+    Ok(Entry { path: format!("{prefix}{name}"), kind })
 }
 
 fn refused(path: &str, why: &str) -> Error {
@@ -109,18 +100,12 @@ fn walk_any(root: &Path) -> Result<Vec<Entry>, Error> {
     while let Some(folder) = folders.pop() {
         let at = root.join(&folder);
         for item in fs::read_dir(&at).map_err(|e| error::store("read the folder", &at, &e))? {
-            let path = item
-                .map_err(|e| error::store("read the folder", &at, &e))?
-                .path();
+            let path = item.map_err(|e| error::store("read the folder", &at, &e))?.path();
             if path.is_symlink() {
                 continue;
             }
             let prefix = folder.to_string_lossy();
-            let prefix = if prefix.is_empty() {
-                String::new()
-            } else {
-                format!("{prefix}/")
-            };
+            let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
             let entry = inspect(&path, &prefix)?;
             if entry.kind == Kind::Folder {
                 folders.push(PathBuf::from(&entry.path));
@@ -154,10 +139,7 @@ fn open_folders(root: &Path) -> Result<(), Error> {
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
         set_mode(&folder, 0o700)?;
-        for item in fs::read_dir(&folder)
-            .map_err(|e| error::store("read", &folder, &e))?
-            .flatten()
-        {
+        for item in fs::read_dir(&folder).map_err(|e| error::store("read", &folder, &e))?.flatten() {
             if item.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(item.path());
             }
@@ -174,10 +156,7 @@ pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, Error>
         return Err(refused(&quote_path(path), "it is not a regular file"));
     }
     if about.len() > bytes_max {
-        return Err(refused(
-            &quote_path(path),
-            "it is larger than a build step may hand over",
-        ));
+        return Err(refused(&quote_path(path), "it is larger than a build step may hand over"));
     }
     let mut text = String::new();
     fs::File::open(path)
@@ -213,10 +192,7 @@ mod tests {
         set_mode(&root.path().join("a/b"), 0o755).unwrap();
         let entries = walk(root.path()).unwrap();
         assert_eq!(
-            entries
-                .iter()
-                .map(|e| (e.path.as_str(), e.kind))
-                .collect::<Vec<_>>(),
+            entries.iter().map(|e| (e.path.as_str(), e.kind)).collect::<Vec<_>>(),
             [("a", Kind::Folder), ("a/b", Kind::Executable)]
         );
         std::os::unix::fs::symlink("/etc", root.path().join("link")).unwrap();
@@ -237,14 +213,7 @@ mod tests {
         fs::write(tree.join("a/b/c"), "x").unwrap();
         std::os::unix::fs::symlink("/nowhere", tree.join("link")).unwrap();
         make_read_only(&tree).unwrap();
-        assert_eq!(
-            fs::metadata(tree.join("a/b/c"))
-                .unwrap()
-                .permissions()
-                .mode()
-                & 0o777,
-            0o444
-        );
+        assert_eq!(fs::metadata(tree.join("a/b/c")).unwrap().permissions().mode() & 0o777, 0o444);
         remove(&tree).unwrap();
         assert!(!tree.exists());
     }

@@ -11,33 +11,22 @@ pub(crate) struct HttpsUrl {
 impl HttpsUrl {
     /// The URL, or why it is refused.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        if !text
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && !b"\\\"'<>`{}|^".contains(&b))
-        {
+        if !text.bytes().all(|b| b.is_ascii_graphic() && !b"\\\"'<>`{}|^".contains(&b)) {
             return Err("it holds characters that do not belong in a URL");
         }
-        let rest = text
-            .strip_prefix("https://")
-            .ok_or("it does not begin with `https://`")?;
+        let rest = text.strip_prefix("https://").ok_or("it does not begin with `https://`")?;
         let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
         if authority.contains('@') {
             return Err("it holds a user name or password, which are not supported yet");
         }
-        let host = authority
-            .strip_suffix(":443")
-            .unwrap_or(authority)
-            .to_ascii_lowercase();
+        let host = authority.strip_suffix(":443").unwrap_or(authority).to_ascii_lowercase();
         if host.contains(':') {
             return Err("its port is not 443");
         }
         if !is_host(&host) {
             return Err("its host name is not a plain one");
         }
-        Ok(Self {
-            text: text.to_owned(),
-            host,
-        })
+        Ok(Self { text: text.to_owned(), host })
     }
 
     /// The host name, in lower case.
@@ -53,12 +42,7 @@ impl HttpsUrl {
     /// The last segment of the path, percent signs undone; `None` if it is not a plain file name.
     pub(crate) fn file_name(&self) -> Option<String> {
         let path = self.text.split(['?', '#']).next()?;
-        let name = path
-            .rsplit('/')
-            .next()?
-            .replace("%2B", "+")
-            .replace("%2b", "+")
-            .replace("%21", "!");
+        let name = path.rsplit('/').next()?.replace("%2B", "+").replace("%2b", "+").replace("%21", "!");
         (!name.is_empty() && !name.contains('%')).then_some(name)
     }
 }
@@ -70,9 +54,7 @@ pub(crate) fn is_host(name: &str) -> bool {
             !label.is_empty()
                 && label.len() <= 63
                 && !label.starts_with('-')
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         })
 }
 
@@ -83,10 +65,7 @@ mod tests {
     #[test]
     fn only_plain_https_urls_are_accepted() {
         let url = HttpsUrl::parse("https://Files.invalid:443/a/torch-2%2Bcpu.whl#x").unwrap();
-        assert_eq!(
-            (url.host(), url.file_name().as_deref()),
-            ("files.invalid", Some("torch-2+cpu.whl"))
-        );
+        assert_eq!((url.host(), url.file_name().as_deref()), ("files.invalid", Some("torch-2+cpu.whl")));
         for text in [
             "http://a.invalid/",
             "https://user:pass@a.invalid/",

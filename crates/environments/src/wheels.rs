@@ -26,35 +26,19 @@ pub(crate) fn fetch(
     hosts: &BTreeSet<String>,
     time_ms_max: u64,
 ) -> Result<(), Error> {
-    let missing: Vec<&Wheel> = wheels
-        .iter()
-        .copied()
-        .filter(|wheel| !is_stored(store, wheel))
-        .collect();
+    let missing: Vec<&Wheel> = wheels.iter().copied().filter(|wheel| !is_stored(store, wheel)).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    bench
-        .progress
-        .step(&format!("fetching {} package files", missing.len()));
+    bench.progress.step(&format!("fetching {} package files", missing.len()));
     let script = ("fetch.py", inside::FETCH_SCRIPT);
-    let arguments = [
-        &inside::input("wheels.json"),
-        inside::PROXY,
-        inside::CERTIFICATES,
-    ];
+    let arguments = [&inside::input("wheels.json"), inside::PROXY, inside::CERTIFICATES];
     let size = |wheel: &&Wheel| wheel.size.unwrap_or(UNSTATED_BYTES);
     let outputs = bench.run(Step {
-        inputs: vec![
-            ("fetch.py", script.1.to_owned()),
-            ("wheels.json", listed(&missing)),
-        ],
+        inputs: vec![("fetch.py", script.1.to_owned()), ("wheels.json", listed(&missing))],
         hosts: hosts.clone(),
         time_ms_max,
-        scratch_bytes_max: missing
-            .iter()
-            .map(size)
-            .fold(SLACK_BYTES, u64::saturating_add),
+        scratch_bytes_max: missing.iter().map(size).fold(SLACK_BYTES, u64::saturating_add),
         failed: (
             Error::Wheel,
             "a package file could not be fetched",
@@ -63,27 +47,16 @@ pub(crate) fn fetch(
         ..Step::of_script("fetch", script, &arguments, bench.interpreter)
     })?;
     // All that arrived whole is kept, before the first bad one ends the build.
-    let taken: Vec<_> = missing
-        .iter()
-        .map(|wheel| take(store, wheel, &outputs))
-        .collect();
+    let taken: Vec<_> = missing.iter().map(|wheel| take(store, wheel, &outputs)).collect();
     taken.into_iter().collect()
 }
 
 /// A folder `name` of this build that holds these files, and nothing else, by hard link.
-pub(crate) fn gather(
-    bench: &Bench<'_>,
-    store: &Store,
-    name: &str,
-    wheels: &[&Wheel],
-) -> Result<PathBuf, Error> {
+pub(crate) fn gather(bench: &Bench<'_>, store: &Store, name: &str, wheels: &[&Wheel]) -> Result<PathBuf, Error> {
     let folder = bench.folder.join(name);
     tree::make_folder(&folder)?;
     for wheel in wheels {
-        let (from, to) = (
-            store.wheel(&wheel.sha256, &wheel.file),
-            folder.join(&wheel.file),
-        );
+        let (from, to) = (store.wheel(&wheel.sha256, &wheel.file), folder.join(&wheel.file));
         fs::hard_link(&from, &to).map_err(|e| error::store("link", &from, &e))?;
     }
     Ok(folder)
@@ -124,13 +97,7 @@ pub(crate) fn keep(store: &Store, wheel: &Wheel, path: &Path) -> Result<(), Erro
     }
     let (sha256, _) = digest::of_file(path).map_err(|e| error::store("read", path, &e))?;
     if sha256 != wheel.sha256 {
-        return Err(not_the_one(
-            wheel,
-            &format!(
-                "the lock says sha256 {}, the file has {sha256}",
-                wheel.sha256
-            ),
-        ));
+        return Err(not_the_one(wheel, &format!("the lock says sha256 {}, the file has {sha256}", wheel.sha256)));
     }
     let place = store.wheel(&wheel.sha256, &wheel.file);
     tree::make_folder(place.parent().unwrap_or(store.root()))?;
@@ -140,10 +107,7 @@ pub(crate) fn keep(store: &Store, wheel: &Wheel, path: &Path) -> Result<(), Erro
 
 fn not_the_one(wheel: &Wheel, why: &str) -> Error {
     Error::Wheel(Detail::new(
-        format!(
-            "the package file {} is not the one that was locked",
-            quote(&wheel.file)
-        ),
+        format!("the package file {} is not the one that was locked", quote(&wheel.file)),
         why,
         "run again; if it stays, the package index or a network in between changes files: tell its administrator",
     ))

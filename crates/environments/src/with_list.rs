@@ -5,11 +5,7 @@
 pub(crate) fn split(list: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let (mut rest, mut at) = (list, 0);
-    while let Some(offset) = rest
-        .get(at..)
-        .and_then(|tail| tail.find(','))
-        .map(|found| at + found)
-    {
+    while let Some(offset) = rest.get(at..).and_then(|tail| tail.find(',')).map(|found| at + found) {
         let (head, tail) = rest.split_at(offset);
         let tail = tail.strip_prefix(',').unwrap_or(tail);
         if separates(head, tail) {

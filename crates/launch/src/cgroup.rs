@@ -247,34 +247,22 @@ fn table(path: &str) -> Result<Vec<u8>, Absent> {
     File::open(path)
         .and_then(|file| file.take(TABLE_BYTES_MAX).read_to_end(&mut text))
         .map(|_| text)
-        .map_err(|error| Absent {
-            why: Why::Unreadable,
-            path: path.into(),
-            errno: Errno::from_io_error(&error),
-        })
+        .map_err(|error| Absent { why: Why::Unreadable, path: path.into(), errno: Errno::from_io_error(&error) })
 }
 
 fn unified(own: &[u8], mounts: &[u8]) -> Result<Unified, Absent> {
-    let nowhere = |why, path: &Path, errno| Absent {
-        why,
-        path: path.into(),
-        errno,
-    };
+    let nowhere = |why, path: &Path, errno| Absent { why, path: path.into(), errno };
     let not_mounted = || nowhere(Why::NotMounted, Path::new("/proc/self/mountinfo"), None);
-    let (_, path) = memberships(own)
-        .find(|(names, _)| names.is_empty())
-        .ok_or_else(not_mounted)?;
+    let (_, path) = memberships(own).find(|(names, _)| names.is_empty()).ok_or_else(not_mounted)?;
     let (top, dir) = directory(mounts, None, path).ok_or_else(not_mounted)?;
     let listed = |dir: &Path, name: &str| {
         let mut text = [0; 512];
         let handle = open_dir(dir).map_err(|e| nowhere(Why::Unreadable, dir, Some(e)))?;
-        let text = read_at(&handle, name, &mut text)
-            .map_err(|e| nowhere(Why::Unreadable, &dir.join(name), Some(e)))?;
+        let text = read_at(&handle, name, &mut text).map_err(|e| nowhere(Why::Unreadable, &dir.join(name), Some(e)))?;
         Ok(Controllers::named(text, b' '))
     };
     let controllers = listed(&dir, "cgroup.controllers");
-    let hands_out =
-        |dir: &Path| listed(dir, "cgroup.subtree_control").is_ok_and(Controllers::suffice);
+    let hands_out = |dir: &Path| listed(dir, "cgroup.subtree_control").is_ok_and(Controllers::suffice);
     // Only the true root has no type; there processes and children may mix.
     if hands_out(&dir) || !dir.join("cgroup.type").exists() {
         let controllers = controllers?;
@@ -290,10 +278,7 @@ fn unified(own: &[u8], mounts: &[u8]) -> Result<Unified, Absent> {
         let ours = dir.file_name() == Some(OsStr::new(SUPERVISOR)) || container || delegated(above);
         if ours && hands_out(above) {
             let controllers = listed(above, "cgroup.controllers")?;
-            return Ok(Unified {
-                dir: above.into(),
-                controllers,
-            });
+            return Ok(Unified { dir: above.into(), controllers });
         }
     }
     let controllers = controllers?;
@@ -328,10 +313,7 @@ fn hierarchies(own: &[u8], mounts: &[u8]) -> Vec<Hierarchy> {
         let (_, dir) = directory(mounts, Some(first), path)?;
         (controllers != Controllers::default()).then_some(Hierarchy { dir, controllers })
     };
-    memberships(own)
-        .filter(|(names, _)| !names.is_empty())
-        .filter_map(place)
-        .collect()
+    memberships(own).filter(|(names, _)| !names.is_empty()).filter_map(place).collect()
 }
 
 /// Pairs of controller names and path; the unified tree has no names.
@@ -352,19 +334,11 @@ fn directory(mounts: &[u8], controller: Option<&[u8]>, path: &[u8]) -> Option<(P
         let (kind, options) = (tail.next()?, tail.nth(1)?);
         let carries = match controller {
             None => kind == b"cgroup2",
-            Some(name) => {
-                kind == b"cgroup" && options.split(|byte| *byte == b',').any(|o| o == name)
-            }
+            Some(name) => kind == b"cgroup" && options.split(|byte| *byte == b',').any(|o| o == name),
         };
         // A bind mount, or another group namespace, shows only a part.
-        let below = Path::new(OsStr::from_bytes(path))
-            .strip_prefix(OsStr::from_bytes(&root))
-            .ok()?;
-        let dir = if below.as_os_str().is_empty() {
-            point.clone()
-        } else {
-            point.join(below)
-        };
+        let below = Path::new(OsStr::from_bytes(path)).strip_prefix(OsStr::from_bytes(&root)).ok()?;
+        let dir = if below.as_os_str().is_empty() { point.clone() } else { point.join(below) };
         carries.then_some((point, dir))
     })
 }
@@ -380,28 +354,15 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     while let Some((&first, tail)) = rest.split_first() {
         let code = if first == b'\\' { octal(tail) } else { None };
         plain.push(code.unwrap_or(first));
-        rest = if code.is_some() {
-            tail.get(3..).unwrap_or_default()
-        } else {
-            tail
-        };
+        rest = if code.is_some() { tail.get(3..).unwrap_or_default() } else { tail };
     }
     plain
 }
 
 impl Controllers {
     fn named(text: &[u8], separator: u8) -> Controllers {
-        let has = |name: &[u8]| {
-            text.trim_ascii()
-                .split(|byte| *byte == separator)
-                .any(|n| n == name)
-        };
-        Controllers {
-            memory: has(b"memory"),
-            pids: has(b"pids"),
-            cpu: has(b"cpu"),
-            cpuacct: has(b"cpuacct"),
-        }
+        let has = |name: &[u8]| text.trim_ascii().split(|byte| *byte == separator).any(|n| n == name);
+        Controllers { memory: has(b"memory"), pids: has(b"pids"), cpu: has(b"cpu"), cpuacct: has(b"cpuacct") }
     }
 
     fn suffice(self) -> bool {
@@ -447,27 +408,14 @@ impl Group {
         }
     }
 
-    fn unified(
-        place: &Unified,
-        name: String,
-        limits: &Limits,
-        wants_cpu: bool,
-    ) -> Result<Group, Failure> {
+    fn unified(place: &Unified, name: String, limits: &Limits, wants_cpu: bool) -> Result<Group, Failure> {
         let parent = open_dir(&place.dir).map_err(Failure::at(Step::Open, &place.dir))?;
         let wants_cpu_here = wants_cpu && place.controllers.cpu;
         prepare(&parent, &place.dir, wants_cpu_here)?;
         let branch = Branch::make(parent, &place.dir, &name, place.controllers)?;
-        let enforced = Enforced {
-            version: Version::V2,
-            swap: Wall::Missing,
-            cpu: Wall::NotAsked,
-            oom_kills_tree: Wall::Missing,
-        };
-        let mut group = Group {
-            name,
-            branches: vec![branch],
-            enforced,
-        };
+        let enforced =
+            Enforced { version: Version::V2, swap: Wall::Missing, cpu: Wall::NotAsked, oom_kills_tree: Wall::Missing };
+        let mut group = Group { name, branches: vec![branch], enforced };
         group.limit("memory.max", limits.memory_bytes)?;
         group.limit("pids.max", limits.pids)?;
         group.enforced.swap = group.limit_if_known("memory.swap.max", 0)?;
@@ -479,28 +427,10 @@ impl Group {
         Ok(group)
     }
 
-    fn legacy(
-        trees: &[Hierarchy],
-        name: String,
-        limits: &Limits,
-        wants_cpu: bool,
-    ) -> Result<Group, Failure> {
-        let cpu = if wants_cpu {
-            Wall::Missing
-        } else {
-            Wall::NotAsked
-        };
-        let enforced = Enforced {
-            version: Version::V1,
-            swap: Wall::Missing,
-            cpu,
-            oom_kills_tree: Wall::Missing,
-        };
-        let mut group = Group {
-            name,
-            branches: Vec::with_capacity(trees.len()),
-            enforced,
-        };
+    fn legacy(trees: &[Hierarchy], name: String, limits: &Limits, wants_cpu: bool) -> Result<Group, Failure> {
+        let cpu = if wants_cpu { Wall::Missing } else { Wall::NotAsked };
+        let enforced = Enforced { version: Version::V1, swap: Wall::Missing, cpu, oom_kills_tree: Wall::Missing };
+        let mut group = Group { name, branches: Vec::with_capacity(trees.len()), enforced };
         for tree in trees {
             // Each tree costs about 25 µs; one for cpu alone is not needed
             // unless its limit is. Time used is always counted, though: in
@@ -515,8 +445,7 @@ impl Group {
         group.limit("memory.limit_in_bytes", limits.memory_bytes)?;
         group.limit("pids.max", limits.pids)?;
         // Memory and swap together, so it follows the limit and equals it.
-        group.enforced.swap =
-            group.limit_if_known("memory.memsw.limit_in_bytes", limits.memory_bytes)?;
+        group.enforced.swap = group.limit_if_known("memory.memsw.limit_in_bytes", limits.memory_bytes)?;
         if wants_cpu && group.branch("cpu.").is_some() {
             group.limit("cpu.cfs_period_us", PERIOD_US)?;
             group.enforced.cpu = group.limit_if_known("cpu.cfs_quota_us", quota_us(limits))?;
@@ -561,13 +490,8 @@ impl Group {
             return Ok(Vec::new());
         }
         let open = |branch: &Branch| {
-            openat(
-                &branch.dir,
-                "tasks",
-                OFlags::WRONLY | OFlags::CLOEXEC,
-                Mode::empty(),
-            )
-            .map_err(Failure::at(Step::Enter, &branch.path))
+            openat(&branch.dir, "tasks", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(Failure::at(Step::Enter, &branch.path))
         };
         self.branches.iter().map(open).collect()
     }
@@ -580,8 +504,7 @@ impl Group {
     pub fn attach(&self, pid: Pid) -> Result<(), Failure> {
         let text = pid.as_raw_nonzero().to_string();
         let put = |branch: &Branch| {
-            write_at(&branch.dir, "cgroup.procs", &text)
-                .map_err(Failure::at(Step::Enter, &branch.path))
+            write_at(&branch.dir, "cgroup.procs", &text).map_err(Failure::at(Step::Enter, &branch.path))
         };
         self.branches.iter().try_for_each(put)
     }
@@ -590,10 +513,7 @@ impl Group {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let (memory_peak, cpu_usec) = match self.enforced.version {
-            Version::V1 => (
-                "memory.max_usage_in_bytes",
-                self.number("cpuacct.usage").map(|ns| ns / 1000),
-            ),
+            Version::V1 => ("memory.max_usage_in_bytes", self.number("cpuacct.usage").map(|ns| ns / 1000)),
             Version::V2 => ("memory.peak", self.keyed("cpu.stat", b"usage_usec")),
         };
         Usage {
@@ -640,9 +560,7 @@ impl Group {
             Err(Errno::NOENT) => self.limit("pids.max", 0)?,
             Err(errno) => return Err(failed(errno)),
         }
-        branch
-            .kill_each(Instant::now() + KILL_PATIENCE)
-            .map_err(failed)
+        branch.kill_each(Instant::now() + KILL_PATIENCE).map_err(failed)
     }
 
     /// Removes the group; its processes must have ended.
@@ -678,14 +596,9 @@ impl Group {
 
     fn limit(&self, file: &str, value: impl ToString) -> Result<(), Failure> {
         let Some(branch) = self.branch(file) else {
-            return Err(Failure {
-                step: Step::Limit,
-                path: file.into(),
-                errno: Errno::NOENT,
-            });
+            return Err(Failure { step: Step::Limit, path: file.into(), errno: Errno::NOENT });
         };
-        write_at(&branch.dir, file, &value.to_string())
-            .map_err(Failure::at(Step::Limit, &branch.path.join(file)))
+        write_at(&branch.dir, file, &value.to_string()).map_err(Failure::at(Step::Limit, &branch.path.join(file)))
     }
 
     fn limit_if_known(&self, file: &str, value: impl ToString) -> Result<Wall, Failure> {
@@ -698,11 +611,7 @@ impl Group {
 
     fn number(&self, file: &str) -> Option<u64> {
         let mut text = [0; 64];
-        number(
-            read_at(&self.branch(file)?.dir, file, &mut text)
-                .ok()?
-                .trim_ascii(),
-        )
+        number(read_at(&self.branch(file)?.dir, file, &mut text).ok()?.trim_ascii())
     }
 
     fn keyed(&self, file: &str, key: &[u8]) -> Option<u64> {
@@ -735,36 +644,15 @@ pub fn enter(door: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 impl Branch {
-    fn make(
-        parent: OwnedFd,
-        above: &Path,
-        name: &str,
-        controllers: Controllers,
-    ) -> Result<Branch, Failure> {
+    fn make(parent: OwnedFd, above: &Path, name: &str, controllers: Controllers) -> Result<Branch, Failure> {
         let path = above.join(name);
-        mkdirat(&parent, name, Mode::from_raw_mode(0o755))
-            .map_err(Failure::at(Step::Make, &path))?;
-        let opened = openat(
-            &parent,
-            name,
-            OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        );
+        mkdirat(&parent, name, Mode::from_raw_mode(0o755)).map_err(Failure::at(Step::Make, &path))?;
+        let opened = openat(&parent, name, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
         match opened {
-            Ok(dir) => Ok(Branch {
-                parent,
-                dir,
-                path,
-                controllers,
-            }),
+            Ok(dir) => Ok(Branch { parent, dir, path, controllers }),
             Err(errno) => {
-                unlinkat(&parent, name, AtFlags::REMOVEDIR)
-                    .map_err(Failure::at(Step::Remove, &path))?;
-                Err(Failure {
-                    step: Step::Open,
-                    path,
-                    errno,
-                })
+                unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(Failure::at(Step::Remove, &path))?;
+                Err(Failure { step: Step::Open, path, errno })
             }
         }
     }
@@ -809,16 +697,8 @@ impl Branch {
             match unlinkat(&self.parent, name, AtFlags::REMOVEDIR) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 Err(Errno::BUSY) if Instant::now() < until => {
-                    let first = members(&self.dir)
-                        .unwrap_or_default()
-                        .into_iter()
-                        .flatten()
-                        .next();
-                    pause(
-                        first
-                            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
-                            .as_ref(),
-                    );
+                    let first = members(&self.dir).unwrap_or_default().into_iter().flatten().next();
+                    pause(first.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()).as_ref());
                 }
                 Err(errno) => return Err(failed(errno)),
             }
@@ -828,19 +708,9 @@ impl Branch {
 
 /// Waits for the end of a process, 5 ms at most; without one, for 0.2 ms.
 fn pause(process: Option<&OwnedFd>) {
-    let nanos = if process.is_some() {
-        5_000_000
-    } else {
-        200_000
-    };
-    let timeout = Timespec {
-        tv_sec: 0,
-        tv_nsec: nanos,
-    };
-    let mut waited: Vec<PollFd<'_>> = process
-        .map(|fd| PollFd::new(fd, PollFlags::IN))
-        .into_iter()
-        .collect();
+    let nanos = if process.is_some() { 5_000_000 } else { 200_000 };
+    let timeout = Timespec { tv_sec: 0, tv_nsec: nanos };
+    let mut waited: Vec<PollFd<'_>> = process.map(|fd| PollFd::new(fd, PollFlags::IN)).into_iter().collect();
     // Interrupted or refused, the caller's loop looks again and is bounded.
     poll(&mut waited, Some(&timeout)).ok();
 }
@@ -849,17 +719,12 @@ fn pause(process: Option<&OwnedFd>) {
 fn prepare(dir: &OwnedFd, path: &Path, cpu: bool) -> Result<(), Failure> {
     let mut text = [0; 512];
     let control = path.join("cgroup.subtree_control");
-    let handed = read_at(dir, "cgroup.subtree_control", &mut text)
-        .map_err(Failure::at(Step::Read, &control))?;
+    let handed = read_at(dir, "cgroup.subtree_control", &mut text).map_err(Failure::at(Step::Read, &control))?;
     let handed = Controllers::named(handed, b' ');
-    let missing: String = [
-        ("+memory ", !handed.memory),
-        ("+pids ", !handed.pids),
-        ("+cpu ", cpu && !handed.cpu),
-    ]
-    .iter()
-    .filter_map(|(word, is_missing)| is_missing.then_some(*word))
-    .collect();
+    let missing: String = [("+memory ", !handed.memory), ("+pids ", !handed.pids), ("+cpu ", cpu && !handed.cpu)]
+        .iter()
+        .filter_map(|(word, is_missing)| is_missing.then_some(*word))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -874,21 +739,13 @@ fn prepare(dir: &OwnedFd, path: &Path, cpu: bool) -> Result<(), Failure> {
 /// Empties our own group by moving into a leaf, if nobody else is in it.
 fn move_self(dir: &OwnedFd, path: &Path) -> Result<(), Failure> {
     if !alone(dir).map_err(Failure::at(Step::Read, path))? {
-        return Err(Failure {
-            step: Step::MoveSelf,
-            path: path.into(),
-            errno: Errno::BUSY,
-        });
+        return Err(Failure { step: Step::MoveSelf, path: path.into(), errno: Errno::BUSY });
     }
     let leaf = path.join(SUPERVISOR);
     match mkdirat(dir, SUPERVISOR, Mode::from_raw_mode(0o755)) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => {
-            return Err(Failure {
-                step: Step::Make,
-                path: leaf,
-                errno,
-            });
+            return Err(Failure { step: Step::Make, path: leaf, errno });
         }
     }
     let file = Path::new(SUPERVISOR).join("cgroup.procs");
@@ -926,11 +783,7 @@ fn sweep_dir(dir: &OwnedFd, swept: &mut Swept) {
         if this.is_none() {
             this = Owner::this().ok();
         }
-        if this
-            .as_ref()
-            .is_none_or(|this| this.namespace != owner.namespace)
-            || owner.lives()
-        {
+        if this.as_ref().is_none_or(|this| this.namespace != owner.namespace) || owner.lives() {
             continue;
         }
         match unlinkat(dir, entry.file_name(), AtFlags::REMOVEDIR) {
@@ -950,55 +803,28 @@ struct Owner {
 
 impl Owner {
     fn this() -> Result<Owner, Failure> {
-        let unreadable = |path: &'static str| {
-            move |errno| Failure {
-                step: Step::Read,
-                path: path.into(),
-                errno,
-            }
-        };
+        let unreadable = |path: &'static str| move |errno| Failure { step: Step::Read, path: path.into(), errno };
         let (link, stat) = ("/proc/self/ns/pid", "/proc/self/stat");
         let namespace = readlink(link, Vec::new()).map_err(unreadable(link))?;
-        let namespace = namespace
-            .as_bytes()
-            .strip_prefix(b"pid:[")
-            .and_then(|rest| rest.strip_suffix(b"]"));
+        let namespace = namespace.as_bytes().strip_prefix(b"pid:[").and_then(|rest| rest.strip_suffix(b"]"));
         let this = Stat::of("self").map_err(unreadable(stat))?;
-        let namespace = namespace
-            .and_then(number)
-            .ok_or(Errno::INVAL)
-            .map_err(unreadable(link))?;
-        Ok(Owner {
-            namespace,
-            pid: this.pid,
-            started: this.started,
-        })
+        let namespace = namespace.and_then(number).ok_or(Errno::INVAL).map_err(unreadable(link))?;
+        Ok(Owner { namespace, pid: this.pid, started: this.started })
     }
 
     fn name(self, run: &str) -> Result<String, Failure> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if run.is_empty() || run.len() > 128 || !run.bytes().all(plain) {
-            return Err(Failure {
-                step: Step::Name,
-                path: run.into(),
-                errno: Errno::INVAL,
-            });
+            return Err(Failure { step: Step::Name, path: run.into(), errno: Errno::INVAL });
         }
-        Ok(format!(
-            "{PREFIX}{run}-{}-{}-{}",
-            self.namespace, self.pid, self.started
-        ))
+        Ok(format!("{PREFIX}{run}-{}-{}-{}", self.namespace, self.pid, self.started))
     }
 
     fn parse(name: &str) -> Option<Owner> {
         let mut parts = name.strip_prefix(PREFIX)?.rsplitn(4, '-');
         let mut part = || number(parts.next()?.as_bytes());
         let (started, pid, namespace) = (part()?, part()?, part()?);
-        parts.next().map(|_run| Owner {
-            namespace,
-            pid,
-            started,
-        })
+        parts.next().map(|_run| Owner { namespace, pid, started })
     }
 
     fn lives(self) -> bool {
@@ -1039,11 +865,7 @@ impl Failure {
 
     fn at(step: Step, path: &Path) -> impl Fn(Errno) -> Failure + use<> {
         let path = path.to_path_buf();
-        move |errno| Failure {
-            step,
-            path: path.clone(),
-            errno,
-        }
+        move |errno| Failure { step, path: path.clone(), errno }
     }
 }
 
@@ -1068,13 +890,7 @@ impl Step {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.to_string_lossy();
-        write!(
-            f,
-            "cannot {} `{}`: {}",
-            self.step.words(),
-            path.escape_debug(),
-            self.errno
-        )
+        write!(f, "cannot {} `{}`: {}", self.step.words(), path.escape_debug(), self.errno)
     }
 }
 
@@ -1096,26 +912,16 @@ fn open_dir(path: &Path) -> Result<OwnedFd, Errno> {
 /// Processes in the group; `None` for one that our pid namespace cannot see.
 fn members(dir: &OwnedFd) -> Result<Vec<Option<Pid>>, Errno> {
     let mut text = vec![0; 4096];
-    while read_at(dir, "cgroup.procs", &mut text)?.len() == text.len()
-        && text.len() < MEMBERS_BYTES_MAX
-    {
+    while read_at(dir, "cgroup.procs", &mut text)?.len() == text.len() && text.len() < MEMBERS_BYTES_MAX {
         text.resize(text.len() * 4, 0);
     }
     let text = read_at(dir, "cgroup.procs", &mut text)?;
-    let lines = text
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty());
-    Ok(lines
-        .map(|line| number(line).and_then(|n| Pid::from_raw(i32::try_from(n).ok()?)))
-        .collect())
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    Ok(lines.map(|line| number(line).and_then(|n| Pid::from_raw(i32::try_from(n).ok()?))).collect())
 }
 
 /// Reads at most the buffer's length of a small kernel file.
-pub(crate) fn read_at<'b>(
-    dir: impl AsFd,
-    name: &str,
-    buffer: &'b mut [u8],
-) -> Result<&'b [u8], Errno> {
+pub(crate) fn read_at<'b>(dir: impl AsFd, name: &str, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
     let file = openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut length = 0;
     while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
@@ -1154,30 +960,11 @@ mod tests {
     fn a_group_is_found_below_a_partial_mount_with_blanks_in_its_path() {
         let own = b"4:memory:/a:b/c\n2:cpu,cpuacct:/docker/ab/run\n1:name=systemd:/\n0::/x\n";
         let found = hierarchies(own, MOUNTS);
-        let dirs: Vec<_> = found
-            .iter()
-            .map(|tree| tree.dir.to_str().unwrap())
-            .collect();
-        assert_eq!(
-            dirs,
-            [
-                "/sys/fs/cgroup/memory/a:b/c",
-                "/sys/fs/c group/cpu,cpuacct/run"
-            ]
-        );
-        assert!(
-            found[1].controllers.cpu
-                && found[1].controllers.cpuacct
-                && !found[1].controllers.memory
-        );
+        let dirs: Vec<_> = found.iter().map(|tree| tree.dir.to_str().unwrap()).collect();
+        assert_eq!(dirs, ["/sys/fs/cgroup/memory/a:b/c", "/sys/fs/c group/cpu,cpuacct/run"]);
+        assert!(found[1].controllers.cpu && found[1].controllers.cpuacct && !found[1].controllers.memory);
         let (top, dir) = directory(MOUNTS, None, b"/x").unwrap();
-        assert_eq!(
-            (top.to_str(), dir.to_str()),
-            (
-                Some("/sys/fs/cgroup/unified"),
-                Some("/sys/fs/cgroup/unified/x")
-            )
-        );
+        assert_eq!((top.to_str(), dir.to_str()), (Some("/sys/fs/cgroup/unified"), Some("/sys/fs/cgroup/unified/x")));
     }
 
     #[test]
@@ -1196,21 +983,11 @@ mod tests {
 
     #[test]
     fn a_groups_name_tells_its_owner() {
-        let owner = Owner {
-            namespace: 7,
-            pid: 42,
-            started: 99,
-        };
+        let owner = Owner { namespace: 7, pid: 42, started: 99 };
         let name = owner.name("a-b-1").unwrap();
         assert_eq!(name, "stockade-a-b-1-7-42-99");
         assert_eq!(Owner::parse(&name), Some(owner));
-        for strange in [
-            "stockade-",
-            "stockade-1-2-3",
-            "stockade-x-1-2-+3",
-            "other-x-1-2-3",
-            SUPERVISOR,
-        ] {
+        for strange in ["stockade-", "stockade-1-2-3", "stockade-x-1-2-+3", "other-x-1-2-3", SUPERVISOR] {
             assert_eq!(Owner::parse(strange), None, "{strange}");
         }
         for bad in ["", "a/b", "..", "a b", "a\n"] {
@@ -1222,33 +999,14 @@ mod tests {
     fn this_process_lives_and_its_earlier_namesake_does_not() {
         let this = Owner::this().unwrap();
         assert!(this.lives());
-        assert!(
-            !Owner {
-                started: this.started + 1,
-                ..this
-            }
-            .lives()
-        );
-        assert!(
-            !Owner {
-                pid: 4_194_305,
-                ..this
-            }
-            .lives()
-        );
+        assert!(!Owner { started: this.started + 1, ..this }.lives());
+        assert!(!Owner { pid: 4_194_305, ..this }.lives());
     }
 
     #[test]
     fn a_failure_says_what_where_and_why_without_control_characters() {
-        let failure = Failure {
-            step: Step::Make,
-            path: "/a\x1b[2J".into(),
-            errno: Errno::ACCESS,
-        };
+        let failure = Failure { step: Step::Make, path: "/a\x1b[2J".into(), errno: Errno::ACCESS };
         let text = failure.to_string();
-        assert!(
-            text.starts_with("cannot make the control group `/a\\u{1b}[2J`: "),
-            "{text}"
-        );
+        assert!(text.starts_with("cannot make the control group `/a\\u{1b}[2J`: "), "{text}");
     }
 }

@@ -72,7 +72,16 @@ pub fn source(path: &Path) -> Result<Source, Errno> {
     } else {
         return Err(Errno::INVAL);
     };
-    Ok(Source { path, device: status.dev(), inode: status.ino(), uid: status.uid(), gid: status.gid(), mode: status.mode() & 0o7777, bytes: status.len(), kind })
+    Ok(Source {
+        path,
+        device: status.dev(),
+        inode: status.ino(),
+        uid: status.uid(),
+        gid: status.gid(),
+        mode: status.mode() & 0o7777,
+        bytes: status.len(),
+        kind,
+    })
 }
 
 /// The Landlock ABI of this kernel, 0 when it has none.

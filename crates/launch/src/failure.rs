@@ -69,13 +69,18 @@ impl Failure {
             Self::Outside { step: MAKE_NAMESPACES, errno: Errno::NOSPC | Errno::USERS, .. } => {
                 "user namespaces are switched off on this machine, or their limit is reached".to_owned()
             }
-            Self::Outside { step: MAKE_NAMESPACES, errno: Errno::PERM, .. } => "this machine refuses user namespaces to this user".to_owned(),
+            Self::Outside { step: MAKE_NAMESPACES, errno: Errno::PERM, .. } => {
+                "this machine refuses user namespaces to this user".to_owned()
+            }
             Self::Outside { errno, .. } | Self::Inside { errno, .. } => errno_text(*errno),
             Self::Missing { .. } => "each is required by the policy or by --require".to_owned(),
             Self::Changed { .. } => "its device or inode is another one than before".to_owned(),
             Self::UnsafeShare { .. } => "code could speak to the host through it".to_owned(),
             Self::Lost => "it was killed from outside, or the machine is out of memory".to_owned(),
-            Self::Threads => "the sandbox starts as a copy of this process, and a lock held by another thread would never open".to_owned(),
+            Self::Threads => {
+                "the sandbox starts as a copy of this process, and a lock held by another thread would never open"
+                    .to_owned()
+            }
         }
     }
 
@@ -86,12 +91,20 @@ impl Failure {
             Self::Inside { step: Step::Namespaces | Step::Maps, .. } | Self::Outside { step: MAKE_NAMESPACES, .. } => {
                 "run `stockade doctor`: it says what this machine lacks and how to get it".to_owned()
             }
-            Self::Inside { errno: Errno::NOSPC, .. } | Self::Outside { errno: Errno::NOSPC, .. } => "raise --limit scratch=SIZE or scratch-files=N, or free space".to_owned(),
-            Self::Outside { errno: Errno::FBIG, .. } => "raise --limit file-size=SIZE, or give the folder that holds it (folders are not copied)".to_owned(),
-            Self::Outside { step: "open" | "copy" | "stage" | "compare with", errno: Errno::ACCESS, .. } => "make it readable to you, or give less".to_owned(),
+            Self::Inside { errno: Errno::NOSPC, .. } | Self::Outside { errno: Errno::NOSPC, .. } => {
+                "raise --limit scratch=SIZE or scratch-files=N, or free space".to_owned()
+            }
+            Self::Outside { errno: Errno::FBIG, .. } => {
+                "raise --limit file-size=SIZE, or give the folder that holds it (folders are not copied)".to_owned()
+            }
+            Self::Outside { step: "open" | "copy" | "stage" | "compare with", errno: Errno::ACCESS, .. } => {
+                "make it readable to you, or give less".to_owned()
+            }
             Self::UnsafeShare { .. } => "remove it, or share read-only".to_owned(),
             Self::Changed { .. } => "run it again".to_owned(),
-            Self::Missing { .. } | Self::Inside { .. } | Self::Outside { .. } | Self::Lost | Self::Threads => "run `stockade doctor`".to_owned(),
+            Self::Missing { .. } | Self::Inside { .. } | Self::Outside { .. } | Self::Lost | Self::Threads => {
+                "run `stockade doctor`".to_owned()
+            }
         }
     }
 }

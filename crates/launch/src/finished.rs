@@ -60,18 +60,30 @@ impl Finished {
         let held_staged: Vec<HeldStaged> = held.iter().flat_map(|area| self.hold_staged(area)).collect();
         let areas: Vec<collect::Area<'_>> = held
             .iter()
-            .map(|area| collect::Area { prefix: area.prefix.clone(), changed: area.changed.as_fd(), original: area.original.as_ref().map(AsFd::as_fd) })
+            .map(|area| collect::Area {
+                prefix: area.prefix.clone(),
+                changed: area.changed.as_fd(),
+                original: area.original.as_ref().map(AsFd::as_fd),
+            })
             .collect();
         let staged: Vec<collect::Staged<'_>> = held_staged
             .iter()
             .map(|staged| collect::Staged {
                 path: staged.path.clone(),
                 identity: staged.identity,
-                original: staged.folder.as_ref().map(|folder| collect::Original { folder: folder.as_fd(), path: staged.name.clone() }),
+                original: staged
+                    .folder
+                    .as_ref()
+                    .map(|folder| collect::Original { folder: folder.as_fd(), path: staged.name.clone() }),
             })
             .collect();
         let folders_given = self.folders_given();
-        Ok(with(&Leavings { areas: &areas, staged: &staged, folders_given: &folders_given, bounds: Bounds { caches, ..self.bounds() } }))
+        Ok(with(&Leavings {
+            areas: &areas,
+            staged: &staged,
+            folders_given: &folders_given,
+            bounds: Bounds { caches, ..self.bounds() },
+        }))
     }
 
     fn bounds(&self) -> Bounds {
@@ -81,7 +93,9 @@ impl Finished {
             files_max: limits.output_files,
             depth_max: usize::try_from(limits.output_depth).unwrap_or(Bounds::DEPTH_MAX).min(Bounds::DEPTH_MAX),
             file_bytes_max: limits.file_bytes,
-            entries_max: usize::try_from(limits.scratch_files).unwrap_or(usize::MAX),
+            // Scratch takes a few more than its limit, for folders of ours.
+            entries_max: usize::try_from(limits.scratch_files.saturating_add(crate::root::OWN_FILES))
+                .unwrap_or(usize::MAX),
             ..Bounds::default()
         }
     }
@@ -92,7 +106,8 @@ impl Finished {
             let Some(target) = mount.written_to() else { continue };
             let source = if let Mount::CopyOnWrite { source, .. } = mount { Some(source) } else { None };
             let Some(prefix) = target.below(paths::JOB) else { continue };
-            let changed = scratch_part(self.scratch.as_fd(), number).map_err(failed("collect from", target.as_str()))?;
+            let changed =
+                scratch_part(self.scratch.as_fd(), number).map_err(failed("collect from", target.as_str()))?;
             // A folder that was copied has its originals one by one.
             let is_overlay = !self.copied_mounts.contains(&number);
             let original = source.filter(|_| is_overlay).map(open_original).transpose()?;
@@ -103,7 +118,8 @@ impl Finished {
 
     fn hold_staged<'a>(&'a self, area: &'a Held) -> impl Iterator<Item = HeldStaged> + 'a {
         self.staged.iter().filter(|staged| staged.mount == area.number).map(|staged| {
-            let path = if area.prefix.is_empty() { staged.path.clone() } else { format!("{}/{}", area.prefix, staged.path) };
+            let path =
+                if area.prefix.is_empty() { staged.path.clone() } else { format!("{}/{}", area.prefix, staged.path) };
             let name = staged.original.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
             HeldStaged { path, identity: staged.identity, folder: staged.original.parent().and_then(open_folder), name }
         })
@@ -115,12 +131,20 @@ impl Finished {
             .mounts
             .iter()
             .filter_map(|mount| {
-                let (Mount::CopyOnWrite { target, .. } | Mount::Layered { target, .. } | Mount::Shared { target, .. }) = mount else {
+                let (Mount::CopyOnWrite { target, .. } | Mount::Layered { target, .. } | Mount::Shared { target, .. }) =
+                    mount
+                else {
                     return None;
                 };
                 target.below(paths::JOB)
             })
-            .flat_map(|path| path.match_indices('/').map(|(end, _)| path.get(..end).unwrap_or(path)).chain([path]).map(ToOwned::to_owned).collect::<Vec<_>>())
+            .flat_map(|path| {
+                path.match_indices('/')
+                    .map(|(end, _)| path.get(..end).unwrap_or(path))
+                    .chain([path])
+                    .map(ToOwned::to_owned)
+                    .collect::<Vec<_>>()
+            })
             .filter(|path| !path.is_empty())
             .collect()
     }
@@ -129,9 +153,20 @@ impl Finished {
 /// The caller's folder below an overlay, if it still is the one that was given.
 fn open_original(source: &Source) -> Result<OwnedFd, Failure> {
     let shown = source.path.to_string_lossy().into_owned();
-    let folder = rustix::fs::openat2(CWD, &source.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS).map_err(failed("compare with", shown.clone()))?;
+    let folder = rustix::fs::openat2(
+        CWD,
+        &source.path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS,
+    )
+    .map_err(failed("compare with", shown.clone()))?;
     let status = rustix::fs::fstat(&folder).map_err(failed("compare with", shown.clone()))?;
-    if (status.st_dev, status.st_ino) == (source.device, source.inode) { Ok(folder) } else { Err(Failure::Changed { path: shown }) }
+    if (status.st_dev, status.st_ino) == (source.device, source.inode) {
+        Ok(folder)
+    } else {
+        Err(Failure::Changed { path: shown })
+    }
 }
 
 /// Without it a staged file that was touched counts as changed.

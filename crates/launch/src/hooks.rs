@@ -46,7 +46,8 @@ mod doors {
     fn tell(here: &str, call: &str) {
         use std::io::Write;
         if SIDE.load(Ordering::Relaxed) == 0 {
-            let log = std::env::var("STOCKADE_TEST_FAULT_LOG").map(|path| std::fs::OpenOptions::new().append(true).create(true).open(path));
+            let log = std::env::var("STOCKADE_TEST_FAULT_LOG")
+                .map(|path| std::fs::OpenOptions::new().append(true).create(true).open(path));
             // A test that misses the line fails by itself.
             drop(log.map(|file| file.and_then(|mut file| writeln!(file, "{here} {call}"))));
         } else {
@@ -80,7 +81,14 @@ mod doors {
     }
 
     pub(crate) fn enter(side: Side) {
-        SIDE.store(match side { Side::Outside => 0, Side::Inside => 1, Side::Init => 2 }, Ordering::Relaxed);
+        SIDE.store(
+            match side {
+                Side::Outside => 0,
+                Side::Inside => 1,
+                Side::Init => 2,
+            },
+            Ordering::Relaxed,
+        );
         CALLS.store(0, Ordering::Relaxed);
     }
 }

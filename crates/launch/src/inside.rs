@@ -138,7 +138,9 @@ impl Carried<'_> {
     fn wait_to_proceed(&self) -> Result<(), Failed> {
         match wire::next_order(self.control).at(Step::Supervisor)? {
             Received::Frame(Order::Proceed) => Ok(()),
-            Received::Frame(Order::Signal(_) | Order::Kill) | Received::Closed => Err(Errno::CANCELED).at(Step::Supervisor),
+            Received::Frame(Order::Signal(_) | Order::Kill) | Received::Closed => {
+                Err(Errno::CANCELED).at(Step::Supervisor)
+            }
         }
     }
 }
@@ -150,7 +152,11 @@ impl<'p> Born<'p> {
     fn new(plan: &'p Plan, mut kit: Rest, control: BorrowedFd<'static>) -> Result<Self, Failed> {
         let mut kept: Vec<RawFd> = [control.as_raw_fd(), kit.host_proc.as_raw_fd()].into();
         kept.extend(kit.streams.iter().chain(&kit.result).map(AsRawFd::as_raw_fd));
-        kept.extend(kit.sources.iter().filter_map(|given| if let Given::Opened(mount) = given { Some(mount.as_raw_fd()) } else { None }));
+        kept.extend(
+            kit.sources
+                .iter()
+                .filter_map(|given| if let Given::Opened(mount) = given { Some(mount.as_raw_fd()) } else { None }),
+        );
         kept.sort_unstable();
         for door in std::mem::take(&mut kit.doors) {
             hooks::fault("cgroup").and_then(|()| cgroup::enter(door.as_fd())).at(Step::Cgroup)?;
@@ -260,16 +266,24 @@ pub(crate) fn open_source(mount: &Mount) -> Result<Option<OwnedFd>, Failed> {
             let path = root::c_path(path.as_str())?;
             sys::open_tree(rustix::fs::CWD, &path, true).map(Some).at(Step::OpenSource)
         }
-        Mount::Layered { source, .. } | Mount::CopyOnWrite { source, .. } | Mount::Shared { source, .. } => open_given(source).map(Some),
+        Mount::Layered { source, .. } | Mount::CopyOnWrite { source, .. } | Mount::Shared { source, .. } => {
+            open_given(source).map(Some)
+        }
         // Single entries of `/etc` and `/dev` are bound from clones of those folders.
         Mount::System { .. } | Mount::Device { .. } => Ok(None),
-        Mount::Copied { .. } | Mount::Link { .. } | Mount::File { .. } | Mount::Scratch { .. } | Mount::Terminals | Mount::Proc => Ok(None),
+        Mount::Copied { .. }
+        | Mount::Link { .. }
+        | Mount::File { .. }
+        | Mount::Scratch { .. }
+        | Mount::Terminals
+        | Mount::Proc => Ok(None),
     }
 }
 
 /// Opens a caller's tree, compares it with what was decided about, and clones its mount.
 fn open_given(source: &Source) -> Result<OwnedFd, Failed> {
-    let path = CString::new(source.path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::INVAL).at(Step::OpenSource)?;
+    let path =
+        CString::new(source.path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::INVAL).at(Step::OpenSource)?;
     let folder = sys::open_without_links(&path, OFlags::PATH | OFlags::DIRECTORY).at(Step::OpenSource)?;
     let status = rustix::fs::fstat(&folder).at(Step::OpenSource)?;
     if (status.st_dev, status.st_ino) != (source.device, source.inode) {
@@ -281,9 +295,13 @@ fn open_given(source: &Source) -> Result<OwnedFd, Failed> {
 /// The terminal of the code: its master side goes outside.
 fn open_terminal(carried: &Carried<'_>) -> Result<OwnedFd, Failed> {
     use rustix::pty::OpenptFlags;
-    let master = rustix::fs::open("/dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, rustix::fs::Mode::empty()).at(Step::Terminal)?;
+    let master =
+        rustix::fs::open("/dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+            .at(Step::Terminal)?;
     rustix::pty::unlockpt(&master).at(Step::Terminal)?;
-    let terminal = rustix::pty::ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).at(Step::Terminal)?;
+    let terminal =
+        rustix::pty::ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+            .at(Step::Terminal)?;
     carried.tell(Event::Terminal, Some(master.as_fd()))?;
     Ok(terminal)
 }
@@ -336,7 +354,11 @@ fn begin_clocks_at_zero(carried: &Carried<'_>) -> Result<(), Errno> {
         write!(rest, "monotonic -{seconds} 0\nboottime -{seconds} 0\n").map_err(|_| Errno::OVERFLOW)?;
         96 - rest.len()
     };
-    sys::write_kernel_file(carried.kit.host_proc.as_fd(), c"self/timens_offsets", text.get(..length).unwrap_or_default())
+    sys::write_kernel_file(
+        carried.kit.host_proc.as_fd(),
+        c"self/timens_offsets",
+        text.get(..length).unwrap_or_default(),
+    )
 }
 
 /// A second user namespace: the mounts belong to the first, so whatever the code may become in its
@@ -384,10 +406,18 @@ fn set_rlimits(carried: &mut Carried<'_>) -> Result<(), Failed> {
         // (fs/coredump.c); a dump of one byte is none.
         (Resource::Core, 1),
         // Without a cgroup memfds are found among descriptors, of which the watchdog reads this many.
-        (Resource::Nofile, if carried.kit.has_cgroup { limits.open_files } else { limits.open_files.min(u64::try_from(crate::watch::DESCRIPTORS_MAX).unwrap_or(1024)) }),
+        (
+            Resource::Nofile,
+            if carried.kit.has_cgroup {
+                limits.open_files
+            } else {
+                limits.open_files.min(u64::try_from(crate::watch::DESCRIPTORS_MAX).unwrap_or(1024))
+            },
+        ),
         (Resource::Fsize, limits.file_bytes),
         // Per user namespace here, so it bounds the tree (see DESIGN, traps).
-        (Resource::Nproc, limits.processes),
+        // A cgroup counts what it refuses, so it is to refuse first.
+        (Resource::Nproc, if carried.kit.has_cgroup { limits.processes.saturating_add(16) } else { limits.processes }),
         (Resource::Cpu, limits.cpu_ms.div_ceil(1_000).max(1)),
         (Resource::Memlock, 64 << 20),
         (Resource::Msgqueue, 1 << 20),
@@ -418,7 +448,11 @@ impl<'p> Lowered<'p> {
         rustix::process::chdir(paths::JOB).at(Step::WorkingFolder)?;
         sys::reset_signals().at(Step::Streams)?;
         seal_files(&mut carried)?;
-        let kept = if carried.kit.result.is_some() { vec![3, carried.control.as_raw_fd()] } else { vec![carried.control.as_raw_fd()] };
+        let kept = if carried.kit.result.is_some() {
+            vec![3, carried.control.as_raw_fd()]
+        } else {
+            vec![carried.control.as_raw_fd()]
+        };
         sys::close_all_but(&kept).at(Step::Descriptors)?;
         let listener = seal_calls(&mut carried)?;
         let missing = carried.plan.required.missing_from(carried.enforced.with(Layer::Cgroup));
@@ -442,7 +476,10 @@ fn seal_calls(carried: &mut Carried<'_>) -> Result<Option<OwnedFd>, Failed> {
 
 /// Landlock: what the kernel's ABI knows, all of it handled, and only the plan's paths permitted.
 fn seal_files(carried: &mut Carried<'_>) -> Result<(), Failed> {
-    use landlock::{ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope};
+    use landlock::{
+        ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+        RulesetCreatedAttr, Scope,
+    };
     let known = sys::landlock_abi();
     if hooks::removed(Layer::Landlock) || known == 0 {
         return Ok(());
@@ -450,7 +487,11 @@ fn seal_files(carried: &mut Carried<'_>) -> Result<(), Failed> {
     hooks::fault("landlock").at(Step::Landlock)?;
     let abi = ABI::V7;
     let refused = |_| Errno::OPNOTSUPP;
-    let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(AccessFs::from_all(abi)).map_err(refused).at(Step::Landlock)?;
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(abi))
+        .map_err(refused)
+        .at(Step::Landlock)?;
     if !hooks::removed(Layer::Scopes) {
         ruleset = ruleset.scope(Scope::from_all(abi)).map_err(refused).at(Step::Landlock)?;
     }
@@ -492,9 +533,16 @@ impl Sealed<'_> {
         let Self(carried) = self;
         let word = |text: &String| CString::new(text.as_bytes()).map_err(|_| Errno::INVAL);
         let argv: Vec<CString> = carried.plan.argv.iter().map(word).collect::<Result<_, _>>().at(Step::Execute)?;
-        let vars: Vec<CString> = carried.plan.vars.iter().map(|(name, value)| word(&format!("{name}={value}"))).collect::<Result<_, _>>().at(Step::Execute)?;
+        let vars: Vec<CString> = carried
+            .plan
+            .vars
+            .iter()
+            .map(|(name, value)| word(&format!("{name}={value}")))
+            .collect::<Result<_, _>>()
+            .at(Step::Execute)?;
         let program = carried.plan.argv.first().map_or("", String::as_str);
-        Err(search_and_execute(program, carried.plan.vars.get("PATH").map_or("", String::as_str), &argv, &vars)).at(Step::Execute)
+        Err(search_and_execute(program, carried.plan.vars.get("PATH").map_or("", String::as_str), &argv, &vars))
+            .at(Step::Execute)
     }
 }
 

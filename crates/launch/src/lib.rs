@@ -27,4 +27,3 @@ pub use failure::{Failure, Step, errno_text};
 pub use finished::Finished;
 pub use outside::{Running, filter_bytes, start};
 pub use streams::{Input, Output, Streams};
-

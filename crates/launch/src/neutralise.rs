@@ -55,7 +55,8 @@ impl Perform for Shown {
             return;
         }
         self.0.extend_from_slice(b"\x1b[");
-        let groups: Vec<String> = params.iter().map(|group| group.iter().map(u16::to_string).collect::<Vec<_>>().join(":")).collect();
+        let groups: Vec<String> =
+            params.iter().map(|group| group.iter().map(u16::to_string).collect::<Vec<_>>().join(":")).collect();
         self.0.extend_from_slice(groups.join(";").as_bytes());
         self.0.push(b'm');
     }
@@ -81,7 +82,7 @@ mod tests {
         for attack in [
             "\u{1b}]52;c;ZWNobyBwd25lZA==\u{7}", // writes the clipboard
             "\u{1b}]0;title\u{1b}\\",
-            "\u{1b}[6n",   // makes the terminal type
+            "\u{1b}[6n", // makes the terminal type
             "\u{1b}[2J\u{1b}[H",
             "\u{1b}P1$r\u{1b}\\",
             "\u{1b}c",
@@ -89,7 +90,13 @@ mod tests {
             "\u{7}",
         ] {
             let shown = pass(&format!("a{attack}b"));
-            assert!(shown.starts_with('a') && shown.ends_with('b') && !shown.contains('\u{1b}') && !shown.contains('\u{9b}'), "{attack:?} → {shown:?}");
+            assert!(
+                shown.starts_with('a')
+                    && shown.ends_with('b')
+                    && !shown.contains('\u{1b}')
+                    && !shown.contains('\u{9b}'),
+                "{attack:?} → {shown:?}"
+            );
         }
     }
 

@@ -12,15 +12,16 @@ use stockade_core::audit::Recorded;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::plan::{Groups, INSIDE_ID, Identity, Mount, Plan};
 use stockade_core::request::{CgroupMode, ResultDescriptor};
+use stockade_core::syscalls::Profile;
 
 use crate::cgroup::{self, Group};
 use crate::failure::{Failure, MAKE_NAMESPACES, Step};
+use crate::finished::Finished;
 use crate::hooks::{self, Side};
 use crate::inside::{self, Given, Kit, Rest};
 use crate::seccomp::{self, Telling};
 use crate::stage::{self, Staged};
 use crate::streams::Streams;
-use crate::finished::Finished;
 use crate::sys::{self, Forked};
 use crate::wire::{self, Event, Order, Received};
 
@@ -37,7 +38,7 @@ const NAMESPACES: [(u64, Layer); 6] = [
 ///
 /// Calls that are told are refused silently in it.
 #[must_use]
-pub fn filter_bytes(profile: &stockade_core::syscalls::Profile) -> Vec<u8> {
+pub fn filter_bytes(profile: &Profile) -> Vec<u8> {
     let program = seccomp::compile(profile, Telling::Silent).unwrap_or_default();
     program.into_iter().flat_map(seccomp::Instruction::to_bytes).collect()
 }
@@ -98,7 +99,8 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
     let sources = open_sources_as_root(&plan)?;
     let (ends, streams, result) = pipes(&plan)?;
     let (control, control_inside) = control_pair()?;
-    let host_proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(failed("open", "/proc"))?;
+    let host_proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failed("open", "/proc"))?;
     let rest = Rest {
         streams,
         result,
@@ -107,13 +109,16 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         has_cgroup: group.is_some(),
         doors: group.as_ref().map_or_else(|| Ok(Vec::new()), Group::doors).map_err(|bad| cgroup_failure(&bad))?,
         namespaces: namespaces_wanted(),
-        filter: seccomp::compile(&plan.syscalls, Telling::Listener).map_err(|_| failed("compile", "profiles/seccomp.txt")(Errno::TOOBIG))?,
+        filter: seccomp::compile(&code_profile(&plan, group.is_some()), Telling::Listener)
+            .map_err(|_| failed("compile", "profiles/seccomp.txt")(Errno::TOOBIG))?,
         init_filter: init_filter(&plan)?,
         uptime_seconds: uptime_seconds(),
     };
-    let flags = NAMESPACES.iter().filter(|(_, layer)| rest.namespaces.has(*layer)).fold(0, |flags, (flag, _)| flags | flag);
+    let flags =
+        NAMESPACES.iter().filter(|(_, layer)| rest.namespaces.has(*layer)).fold(0, |flags, (flag, _)| flags | flag);
     let kit = Kit { control: control_inside, rest };
-    let forked = sys::clone_into(flags, group.as_ref().and_then(Group::fd)).map_err(failed(MAKE_NAMESPACES, plan.run.clone()))?;
+    let forked = sys::clone_into(flags, group.as_ref().and_then(Group::fd))
+        .map_err(failed(MAKE_NAMESPACES, plan.run.clone()))?;
     let (init, init_pidfd) = match forked {
         Forked::Child => {
             drop((ends, control));
@@ -150,9 +155,14 @@ fn namespaces_wanted() -> Layers {
     NAMESPACES.iter().map(|(_, layer)| *layer).filter(|layer| !hooks::removed(*layer)).fold(Layers::NONE, Layers::with)
 }
 
+/// Without a cgroup, memory that no process owns is refused.
+fn code_profile(plan: &Plan, has_cgroup: bool) -> Profile {
+    if has_cgroup { plan.syscalls.clone() } else { plan.syscalls.clone().watched() }
+}
+
 fn init_filter(plan: &Plan) -> Result<Vec<seccomp::Instruction>, Failure> {
     let bad = || failed("compile", "profiles/init.txt")(Errno::INVAL);
-    let profile = stockade_core::syscalls::Profile::parse(INIT_PROFILE, plan.syscalls.architecture()).map_err(|_| bad())?;
+    let profile = Profile::parse(INIT_PROFILE, plan.syscalls.architecture()).map_err(|_| bad())?;
     seccomp::compile(&profile, Telling::Silent).map_err(|_| bad())
 }
 
@@ -210,7 +220,8 @@ fn open_sources_as_root(plan: &Plan) -> Result<Vec<Given>, Failure> {
 }
 
 fn open_as_root(plan: &Plan, mount: &Mount) -> Result<Given, Failure> {
-    let (Mount::Layered { source, .. } | Mount::CopyOnWrite { source, .. } | Mount::Shared { source, .. }) = mount else {
+    let (Mount::Layered { source, .. } | Mount::CopyOnWrite { source, .. } | Mount::Shared { source, .. }) = mount
+    else {
         return Ok(Given::Nothing);
     };
     // Most trees that are only read are open to all, and a map costs as much as a namespace.
@@ -222,7 +233,9 @@ fn open_as_root(plan: &Plan, mount: &Mount) -> Result<Given, Failure> {
     match must_map.then(|| stage::map_owner(tree.as_fd(), source, plan.identity)) {
         None | Some(Ok(())) => Ok(Given::Opened(tree)),
         // The file system does not know of idmapped mounts.
-        Some(Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM)) if matches!(mount, Mount::CopyOnWrite { .. }) => Ok(Given::ToBeCopied),
+        Some(Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM)) if matches!(mount, Mount::CopyOnWrite { .. }) => {
+            Ok(Given::ToBeCopied)
+        }
         Some(Err(errno)) => Err(failed("map the owner of", shown)(errno)),
     }
 }
@@ -238,7 +251,9 @@ type Pipes = (Ends, [OwnedFd; 3], Option<OwnedFd>);
 
 fn pipes(plan: &Plan) -> Result<Pipes, Failure> {
     let pipe = || {
-        hooks::fault("pipe").and_then(|()| rustix::pipe::pipe_with(PipeFlags::CLOEXEC)).map_err(failed("make the pipes of", plan.run.clone()))
+        hooks::fault("pipe")
+            .and_then(|()| rustix::pipe::pipe_with(PipeFlags::CLOEXEC))
+            .map_err(failed("make the pipes of", plan.run.clone()))
     };
     let (input_inside, input) = pipe()?;
     let (output, output_inside) = pipe()?;
@@ -329,7 +344,10 @@ impl Running {
             return Err(Failure::Inside { step: Step::Overlay, object, errno: Errno::OPNOTSUPP });
         };
         let copied = stage::copy_tree(source, hidden, scratch.as_fd(), number, self.plan.identity, &self.plan.limits)?;
-        self.notes.push(format!("`{}` was copied: the kernel refused an overlay or a map of its owner", stockade_core::text::shown(&source.path.to_string_lossy(), 200)));
+        self.notes.push(format!(
+            "`{}` was copied: the kernel refused an overlay or a map of its owner",
+            stockade_core::text::shown(&source.path.to_string_lossy(), 200)
+        ));
         self.staged.extend(copied);
         self.copied_mounts.push(number);
         self.proceed()
@@ -367,9 +385,11 @@ impl Drop for Running {
 /// One id of the sandbox is one id outside; nothing else is mapped.
 fn write_id_maps(init: Pid, identity: Identity) -> Result<(), Failure> {
     let folder = format!("/proc/{}", init.as_raw_nonzero());
-    let folder = rustix::fs::open(folder.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(failed("open", folder.clone()))?;
+    let folder = rustix::fs::open(folder.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failed("open", folder.clone()))?;
     let write = |name: &std::ffi::CStr, text: &str| {
-        sys::write_kernel_file(folder.as_fd(), name, text.as_bytes()).map_err(failed("write", format!("the sandbox's {}", name.to_string_lossy())))
+        sys::write_kernel_file(folder.as_fd(), name, text.as_bytes())
+            .map_err(failed("write", format!("the sandbox's {}", name.to_string_lossy())))
     };
     write(c"uid_map", &format!("{INSIDE_ID} {} 1", identity.outside_uid))?;
     if identity.groups == Groups::Unmapped {
@@ -382,5 +402,11 @@ fn write_id_maps(init: Pid, identity: Identity) -> Result<(), Failure> {
 /// The host's view of a mount's folder on scratch.
 pub(crate) fn scratch_part(scratch: BorrowedFd<'_>, number: u32) -> Result<OwnedFd, Errno> {
     let name = crate::root::scratch_folder(number);
-    rustix::fs::openat2(scratch, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS)
+    rustix::fs::openat2(
+        scratch,
+        name,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS,
+    )
 }

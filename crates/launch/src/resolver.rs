@@ -43,7 +43,10 @@ impl Resolver {
     pub(crate) fn answer_waiting(&mut self) {
         for _ in 0..AT_ONCE {
             let mut query = [0_u8; QUERY_BYTES_MAX];
-            let Ok((bytes, _, Some(from))) = rustix::net::recvfrom(&self.socket, &mut query, RecvFlags::DONTWAIT) else { return };
+            let Ok((bytes, _, Some(from))) = rustix::net::recvfrom(&self.socket, &mut query, RecvFlags::DONTWAIT)
+            else {
+                return;
+            };
             let Some((reply, name)) = query.get(..bytes).and_then(refuse) else { continue };
             if self.names.len() < NAMES_MAX {
                 self.names.insert(name);
@@ -80,7 +83,10 @@ mod tests {
     fn the_answer_is_always_no() {
         let (reply, name) = refuse(&query("API.example.com")).unwrap();
         let reply = Packet::parse(&reply).unwrap();
-        assert_eq!((reply.id(), reply.rcode(), reply.answers.len(), name.as_str()), (7, RCODE::NameError, 0, "api.example.com"));
+        assert_eq!(
+            (reply.id(), reply.rcode(), reply.answers.len(), name.as_str()),
+            (7, RCODE::NameError, 0, "api.example.com")
+        );
     }
 
     #[test]

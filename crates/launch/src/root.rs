@@ -25,13 +25,15 @@ const HOST: &CStr = c"/.stockade";
 /// Where the workshop lies meanwhile: every Linux has `/usr`.
 const WORKSHOP: &str = "/.stockade/usr";
 
+/// Files and folders of ours on scratch, beyond the limit of the code.
+pub(crate) const OWN_FILES: u64 = 64;
+
 /// The root under construction.
 #[derive(Debug)]
 pub(crate) struct Root {
     base: OwnedFd,
     scratch: OwnedFd,
     proc: Option<OwnedFd>,
-    memory_bytes: u64,
     /// The host's `/etc` and `/dev`, of which single entries are bound.
     etc: OwnedFd,
     dev: OwnedFd,
@@ -63,14 +65,19 @@ fn c(path: &str) -> Result<CString, Failed> {
 impl Root {
     /// Makes the (detached) root, scratch and process file systems, and the scratch folders.
     pub(crate) fn begin(plan: &Plan) -> Result<Self, Failed> {
-        let made: usize = plan.mounts.iter().map(|mount| if let Mount::File { contents, .. } = mount { contents.len() + 4096 } else { 0 }).sum();
+        let made: usize = plan
+            .mounts
+            .iter()
+            .map(|mount| if let Mount::File { contents, .. } = mount { contents.len() + 4096 } else { 0 })
+            .sum();
         let size = c(&format!("{}", made + (1 << 20)))?;
         let nodev = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-        let base = sys::new_mount(c"tmpfs", &[(c"size", &size), (c"nr_inodes", c"4096"), (c"mode", c"0755")], nodev).at(Step::RootFolder)?;
+        let base = sys::new_mount(c"tmpfs", &[(c"size", &size), (c"nr_inodes", c"4096"), (c"mode", c"0755")], nodev)
+            .at(Step::RootFolder)?;
         let bytes = c(&plan.limits.scratch_bytes.to_string())?;
-        // A few more for the folders that are made here.
-        let files = c(&(plan.limits.scratch_files + 64).to_string())?;
-        let scratch = sys::new_mount(c"tmpfs", &[(c"size", &bytes), (c"nr_inodes", &files), (c"mode", c"0755")], nodev).at(Step::Scratch)?;
+        let files = c(&plan.limits.scratch_files.saturating_add(OWN_FILES).to_string())?;
+        let scratch = sys::new_mount(c"tmpfs", &[(c"size", &bytes), (c"nr_inodes", &files), (c"mode", c"0755")], nodev)
+            .at(Step::Scratch)?;
         make_at(base.as_fd(), ".stockade", 0o755)?;
         for name in ["empty", "etc", "dev", "locked"] {
             make_at(scratch.as_fd(), name, 0o755)?;
@@ -83,15 +90,28 @@ impl Root {
         let etc = sys::open_tree(rustix::fs::CWD, c"/etc", true).at(Step::OpenSource)?;
         sys::mount_setattr(etc.as_fd(), true, read_only(), None).at(Step::Mount)?;
         let dev = sys::open_tree(rustix::fs::CWD, c"/dev", true).at(Step::OpenSource)?;
-        sys::mount_setattr(dev.as_fd(), true, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC, None).at(Step::Mount)?;
+        sys::mount_setattr(
+            dev.as_fd(),
+            true,
+            MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+            None,
+        )
+        .at(Step::Mount)?;
         // Refused inside many containers, whose own /proc is covered in part (mount_too_revealing):
         // the layer is then missing, and the host's is never used instead.
         let proc = if hooks::removed(stockade_core::layer::Layer::Proc) {
             None
         } else {
-            sys::new_mount(c"proc", &[(c"hidepid", c"invisible")], MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC).ok()
+            sys::new_mount(
+                c"proc",
+                &[(c"hidepid", c"invisible")],
+                MountAttrFlags::MOUNT_ATTR_NOSUID
+                    | MountAttrFlags::MOUNT_ATTR_NODEV
+                    | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+            )
+            .ok()
         };
-        Ok(Self { base, scratch, proc, memory_bytes: plan.limits.memory_bytes, etc, dev })
+        Ok(Self { base, scratch, proc, etc, dev })
     }
 
     /// The scratch tmpfs, whose descriptor the supervisor keeps to stage and to collect.
@@ -105,7 +125,9 @@ impl Root {
         sys::enter_folder(self.base.as_fd()).at(Step::RootFolder)?;
         sys::pivot_root(c".stockade").at(Step::Pivot)?;
         // A second wall: whatever goes wrong below, nothing of the host is written to.
-        let host = rustix::fs::open(HOST, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, rustix::fs::Mode::empty()).at(Step::Pivot)?;
+        let host =
+            rustix::fs::open(HOST, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+                .at(Step::Pivot)?;
         sys::mount_setattr(host.as_fd(), true, MountAttrFlags::MOUNT_ATTR_RDONLY, None).at(Step::Pivot)?;
         sys::move_mount(self.scratch.as_fd(), &c(WORKSHOP)?).at(Step::Scratch)?;
         sys::make_file(&workshop("nothing")?, b"").at(Step::Scratch)?;
@@ -119,7 +141,12 @@ impl Root {
     }
 
     /// Puts one mount of the plan in place.
-    pub(crate) fn mount(&mut self, number: u32, mount: &Mount, source: Option<BorrowedFd<'_>>) -> Result<Mounted, Failed> {
+    pub(crate) fn mount(
+        &mut self,
+        number: u32,
+        mount: &Mount,
+        source: Option<BorrowedFd<'_>>,
+    ) -> Result<Mounted, Failed> {
         let source = || source.ok_or(Errno::BADF).at(Step::OpenSource);
         match mount {
             Mount::System { path, folder } if path.below("/etc").is_some() => bind_from_workshop(path, *folder)?,
@@ -127,7 +154,13 @@ impl Root {
             Mount::Device { target } => bind_from_workshop(target, false)?,
             Mount::Shared { target, .. } => {
                 let source = source()?;
-                sys::mount_setattr(source, true, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV, None).at(Step::Mount)?;
+                sys::mount_setattr(
+                    source,
+                    true,
+                    MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
+                    None,
+                )
+                .at(Step::Mount)?;
                 attach(source, target)?;
             }
             Mount::Link { target, text } => {
@@ -162,7 +195,6 @@ impl Root {
         make_folders("/proc")?;
         let Some(proc) = &self.proc else { return Ok(()) };
         sys::move_mount(proc.as_fd(), c"/proc").at(Step::Proc)?;
-        bound_queues(proc.as_fd(), self.memory_bytes)?;
         mask_proc()
     }
 
@@ -182,7 +214,14 @@ const fn workshop_folders(mount: &Mount) -> &'static [(char, u32)] {
         Mount::Scratch { sticky: false, .. } => &[('s', 0o755)],
         Mount::CopyOnWrite { .. } => &[('s', 0o755), ('w', 0o755), ('l', 0o755), ('m', 0o755)],
         Mount::Layered { .. } => &[('l', 0o755), ('m', 0o755)],
-        Mount::System { .. } | Mount::Link { .. } | Mount::File { .. } | Mount::Copied { .. } | Mount::Shared { .. } | Mount::Device { .. } | Mount::Terminals | Mount::Proc => &[],
+        Mount::System { .. }
+        | Mount::Link { .. }
+        | Mount::File { .. }
+        | Mount::Copied { .. }
+        | Mount::Shared { .. }
+        | Mount::Device { .. }
+        | Mount::Terminals
+        | Mount::Proc => &[],
     }
 }
 
@@ -262,7 +301,9 @@ fn bind_scratch(number: u32, target: &InsidePath) -> Result<(), Failed> {
 /// Attaches a mount where the plan wants it, following no link on the way: below the working folder
 /// lies what the caller gave, and a link in it could lead to the host, which is still there.
 fn attach(mount: BorrowedFd<'_>, target: &InsidePath) -> Result<(), Failed> {
-    let mut point = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, rustix::fs::Mode::empty()).at(Step::Mount)?;
+    let mut point =
+        rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+            .at(Step::Mount)?;
     for name in target.relative().split('/') {
         point = sys::enter_or_make(point.as_fd(), &c(name)?).at(Step::MountPoint)?;
     }
@@ -312,12 +353,18 @@ fn below(folder: &str, name: &str) -> Result<CString, Failed> {
     c(path.as_str())
 }
 
-fn layer_writable(number: u32, target: &InsidePath, hidden: &[String], source: BorrowedFd<'_>) -> Result<Mounted, Failed> {
+fn layer_writable(
+    number: u32,
+    target: &InsidePath,
+    hidden: &[String],
+    source: BorrowedFd<'_>,
+) -> Result<Mounted, Failed> {
     let lower = attach_lower(number, source)?;
     let lowers = if hidden.is_empty() { c(&lower)? } else { c(&format!("{}:{lower}", hide(number, hidden)?))? };
     let upper = workshop(&scratch_folder(number))?;
     let work = workshop(&format!("w{number}"))?;
-    let options: [(&CStr, &CStr); 4] = [(c"lowerdir", &lowers), (c"upperdir", &upper), (c"workdir", &work), (c"userxattr", c"")];
+    let options: [(&CStr, &CStr); 4] =
+        [(c"lowerdir", &lowers), (c"upperdir", &upper), (c"workdir", &work), (c"userxattr", c"")];
     overlay(&options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV, target)
 }
 
@@ -332,19 +379,13 @@ fn hide(number: u32, hidden: &[String]) -> Result<String, Failed> {
 
 fn mount_terminals() -> Result<(), Failed> {
     make_folders("/dev/pts")?;
-    let terminals = sys::new_mount(c"devpts", &[(c"ptmxmode", c"0666"), (c"mode", c"0600"), (c"max", c"256")], MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC).at(Step::Terminal)?;
+    let terminals = sys::new_mount(
+        c"devpts",
+        &[(c"ptmxmode", c"0666"), (c"mode", c"0600"), (c"max", c"256")],
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+    )
+    .at(Step::Terminal)?;
     sys::move_mount(terminals.as_fd(), c"/dev/pts").at(Step::Terminal)
-}
-
-/// Memory of detached segments and queued messages belongs to no process, so a watchdog does not
-/// see it: the run's own IPC namespace bounds both (proc_sys_kernel(5)).
-fn bound_queues(proc: BorrowedFd<'_>, memory_bytes: u64) -> Result<(), Failed> {
-    if hooks::removed(stockade_core::layer::Layer::IpcNamespace) {
-        return Ok(());
-    }
-    let pages = (memory_bytes / 4096).to_string();
-    sys::write_kernel_file(proc, c"sys/kernel/shmall", pages.as_bytes()).at(Step::Proc)?;
-    sys::write_kernel_file(proc, c"sys/kernel/msgmni", b"16").at(Step::Proc)
 }
 
 /// Files of `/proc` that tell of the machine to everyone; what only root may read or write is

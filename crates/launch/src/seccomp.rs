@@ -54,12 +54,7 @@ impl Instruction {
 
 impl Instruction {
     const fn plain(code: u16, k: u32) -> Self {
-        Self {
-            code,
-            jt: 0,
-            jf: 0,
-            k,
-        }
+        Self { code, jt: 0, jf: 0, k }
     }
 
     const fn answer(action: u32) -> Self {
@@ -83,10 +78,7 @@ pub(crate) struct TooLarge;
 
 impl fmt::Display for TooLarge {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "the system-call profile needs more than {INSTRUCTIONS_MAX} instructions"
-        )
+        write!(formatter, "the system-call profile needs more than {INSTRUCTIONS_MAX} instructions")
     }
 }
 
@@ -99,21 +91,12 @@ impl std::error::Error for TooLarge {}
 pub(crate) fn compile(profile: &Profile, telling: Telling) -> Result<Vec<Instruction>, TooLarge> {
     let mut program = vec![
         Instruction::plain(LOAD_WORD, ARCHITECTURE),
-        Instruction {
-            code: JUMP_IF_EQUAL,
-            jt: 1,
-            jf: 0,
-            k: audit_architecture(profile.architecture()),
-        },
+        Instruction { code: JUMP_IF_EQUAL, jt: 1, jf: 0, k: audit_architecture(profile.architecture()) },
         Instruction::answer(libc::SECCOMP_RET_KILL_PROCESS),
         Instruction::plain(LOAD_WORD, NUMBER),
     ];
     program.append(&mut tree(&ranges(profile), telling)?);
-    if program.len() > INSTRUCTIONS_MAX {
-        Err(TooLarge)
-    } else {
-        Ok(program)
-    }
+    if program.len() > INSTRUCTIONS_MAX { Err(TooLarge) } else { Ok(program) }
 }
 
 /// The kernel's name for an architecture, from linux/audit.h: ELF machine, 64 bit, little endian.
@@ -146,25 +129,14 @@ impl Answer<'_> {
 /// Every number there is, in ranges: sorted, starting at 0, neighbours different.
 fn ranges(profile: &Profile) -> Vec<Range<'_>> {
     const UNKNOWN: Answer<'_> = Answer::Always(Action::Errno(Errno::Enosys));
-    let mut ranges = vec![Range {
-        first: 0,
-        answer: UNKNOWN,
-    }];
+    let mut ranges = vec![Range { first: 0, answer: UNKNOWN }];
     for rule in profile.rules() {
-        let answer = if rule.arms.is_empty() {
-            Answer::Always(rule.otherwise)
-        } else {
-            Answer::ByArgument(rule)
-        };
+        let answer = if rule.arms.is_empty() { Answer::Always(rule.otherwise) } else { Answer::ByArgument(rule) };
         extend(&mut ranges, rule.number, answer);
         extend(&mut ranges, rule.number.saturating_add(1), UNKNOWN);
     }
     if profile.architecture() == Architecture::X86_64 {
-        extend(
-            &mut ranges,
-            *X32_NUMBERS.start(),
-            Answer::Always(Action::Kill),
-        );
+        extend(&mut ranges, *X32_NUMBERS.start(), Answer::Always(Action::Kill));
         extend(&mut ranges, X32_NUMBERS.end().saturating_add(1), UNKNOWN);
     }
     ranges
@@ -173,10 +145,7 @@ fn ranges(profile: &Profile) -> Vec<Range<'_>> {
 /// From `first` on, `answer`: replaces a range that would be empty, joins one that says the same.
 fn extend<'p>(ranges: &mut Vec<Range<'p>>, first: u32, answer: Answer<'p>) {
     ranges.pop_if(|last| last.first == first);
-    if !ranges
-        .last()
-        .is_some_and(|last| last.answer.merges_with(answer))
-    {
+    if !ranges.last().is_some_and(|last| last.answer.merges_with(answer)) {
         ranges.push(Range { first, answer });
     }
 }
@@ -186,29 +155,17 @@ fn tree(ranges: &[Range<'_>], telling: Telling) -> Result<Vec<Instruction>, TooL
     let (below, above) = ranges.split_at(ranges.len() / 2);
     let (true, Some(pivot)) = (!below.is_empty(), above.first()) else {
         // INVARIANT: the ranges begin at 0 and are never empty, so there is exactly one here.
-        return ranges
-            .first()
-            .map_or(Err(TooLarge), |range| leaf(range.answer, telling));
+        return ranges.first().map_or(Err(TooLarge), |range| leaf(range.answer, telling));
     };
     let mut lower = tree(below, telling)?;
     let mut upper = tree(above, telling)?;
     let mut program = Vec::with_capacity(2 + lower.len() + upper.len());
     match u8::try_from(lower.len()) {
-        Ok(skipped) => program.push(Instruction {
-            code: JUMP_IF_AT_LEAST,
-            jt: skipped,
-            jf: 0,
-            k: pivot.first,
-        }),
+        Ok(skipped) => program.push(Instruction { code: JUMP_IF_AT_LEAST, jt: skipped, jf: 0, k: pivot.first }),
         // A comparison skips at most 255 instructions; an unconditional jump has 32 bits.
         Err(_) => {
             let skipped = u32::try_from(lower.len()).map_err(|_| TooLarge)?;
-            program.push(Instruction {
-                code: JUMP_IF_AT_LEAST,
-                jt: 0,
-                jf: 1,
-                k: pivot.first,
-            });
+            program.push(Instruction { code: JUMP_IF_AT_LEAST, jt: 0, jf: 1, k: pivot.first });
             program.push(Instruction::plain(JUMP, skipped));
         }
     }
@@ -226,10 +183,7 @@ fn leaf(answer: Answer<'_>, telling: Telling) -> Result<Vec<Instruction>, TooLar
     };
     let mut program = Vec::new();
     let mut held = None;
-    for arms in rule
-        .arms
-        .chunk_by(|first, second| first.action == second.action)
-    {
+    for arms in rule.arms.chunk_by(|first, second| first.action == second.action) {
         program.append(&mut group(arms, held, telling)?);
         held = arms.last().and_then(held_after);
     }
@@ -239,11 +193,7 @@ fn leaf(answer: Answer<'_>, telling: Telling) -> Result<Vec<Instruction>, TooLar
 
 /// Neighbouring arms with one action, then the answer they share. An arm that matches jumps to it;
 /// one that does not goes on to the next, the last one past the answer.
-fn group(
-    arms: &[Arm],
-    mut held: Option<Word>,
-    telling: Telling,
-) -> Result<Vec<Instruction>, TooLarge> {
+fn group(arms: &[Arm], mut held: Option<Word>, telling: Telling) -> Result<Vec<Instruction>, TooLarge> {
     let mut tests = Vec::new();
     for arm in arms {
         for (left, test) in (0..arm.tests.len()).rev().zip(arm.tests.iter()) {
@@ -265,12 +215,7 @@ fn group(
             go_on = length;
         }
         let holds = if last_of_arm { length - 1 } else { 0 };
-        push_reversed(
-            &mut reversed,
-            test,
-            held,
-            Skips::new(holds, length - go_on)?,
-        )?;
+        push_reversed(&mut reversed, test, held, Skips::new(holds, length - go_on)?)?;
     }
     reversed.reverse();
     Ok(reversed)
@@ -289,10 +234,7 @@ struct Skips {
 impl Skips {
     fn new(if_it_holds: usize, if_not: usize) -> Result<Self, TooLarge> {
         let narrow = |skip| u8::try_from(skip).map_err(|_| TooLarge);
-        Ok(Self {
-            if_it_holds: narrow(if_it_holds)?,
-            if_not: narrow(if_not)?,
-        })
+        Ok(Self { if_it_holds: narrow(if_it_holds)?, if_not: narrow(if_not)? })
     }
 }
 
@@ -303,42 +245,19 @@ fn push_reversed(
     held: Option<Word>,
     skips: Skips,
 ) -> Result<(), TooLarge> {
-    let Skips {
-        if_it_holds: jt,
-        if_not: jf,
-    } = skips;
+    let Skips { if_it_holds: jt, if_not: jf } = skips;
     match test.condition {
         Condition::Equals(value) => {
-            reversed.push(Instruction {
-                code: JUMP_IF_EQUAL,
-                jt,
-                jf,
-                k: value,
-            });
+            reversed.push(Instruction { code: JUMP_IF_EQUAL, jt, jf, k: value });
         }
         Condition::Masked { mask, value } => {
-            reversed.push(Instruction {
-                code: JUMP_IF_EQUAL,
-                jt,
-                jf,
-                k: value,
-            });
+            reversed.push(Instruction { code: JUMP_IF_EQUAL, jt, jf, k: value });
             reversed.push(Instruction::plain(AND, mask));
         }
         Condition::Within { low, high } => {
-            reversed.push(Instruction {
-                code: JUMP_IF_GREATER,
-                jt: jf,
-                jf: jt,
-                k: high,
-            });
+            reversed.push(Instruction { code: JUMP_IF_GREATER, jt: jf, jf: jt, k: high });
             let below = jf.checked_add(1).ok_or(TooLarge)?;
-            reversed.push(Instruction {
-                code: JUMP_IF_AT_LEAST,
-                jt: 0,
-                jf: below,
-                k: low,
-            });
+            reversed.push(Instruction { code: JUMP_IF_AT_LEAST, jt: 0, jf: below, k: low });
         }
     }
     if held != Some(test.word) {
@@ -398,18 +317,11 @@ mod tests {
     const X86_64: u32 = 0xc000_003e;
     const I386: u32 = 0x4000_0003;
 
-    static PROFILE: LazyLock<Profile> =
-        LazyLock::new(|| Profile::builtin(Architecture::X86_64));
-    static PROGRAM: LazyLock<Vec<Instruction>> =
-        LazyLock::new(|| compile(&PROFILE, Telling::Listener).unwrap());
+    static PROFILE: LazyLock<Profile> = LazyLock::new(|| Profile::builtin(Architecture::X86_64));
+    static PROGRAM: LazyLock<Vec<Instruction>> = LazyLock::new(|| compile(&PROFILE, Telling::Listener).unwrap());
 
     /// Runs a program as the kernel would; the answer and how many instructions it took.
-    fn interpret(
-        program: &[Instruction],
-        architecture: u32,
-        number: u32,
-        arguments: [u64; 6],
-    ) -> (u32, usize) {
+    fn interpret(program: &[Instruction], architecture: u32, number: u32, arguments: [u64; 6]) -> (u32, usize) {
         let mut data = Vec::new();
         data.extend(number.to_le_bytes());
         data.extend(architecture.to_le_bytes());
@@ -444,17 +356,11 @@ mod tests {
     /// Values that sit on, next to and above every constant the profile tests.
     fn interesting() -> impl Strategy<Value = u64> {
         let mut edges = vec![0, 1, 2, u64::MAX, 1 << 31, 1 << 32, 0x8_0801];
-        let tests = PROFILE
-            .rules()
-            .iter()
-            .flat_map(|rule| rule.arms.iter())
-            .flat_map(|arm| arm.tests.iter());
+        let tests = PROFILE.rules().iter().flat_map(|rule| rule.arms.iter()).flat_map(|arm| arm.tests.iter());
         for test in tests {
             match test.condition {
                 Condition::Equals(value) => edges.push(u64::from(value)),
-                Condition::Masked { mask, value } => {
-                    edges.extend([u64::from(value), u64::from(mask)])
-                }
+                Condition::Masked { mask, value } => edges.extend([u64::from(value), u64::from(mask)]),
                 Condition::Within { low, high } => edges.extend([u64::from(low), u64::from(high)]),
             }
         }
@@ -473,41 +379,19 @@ mod tests {
     #[test]
     fn every_number_answers_as_the_profile_says() {
         let x32 = 0x4000_0000..=0x4000_0400;
-        let edges = [
-            0x3fff_ffff,
-            0x7fff_fffe,
-            0x7fff_ffff,
-            0x8000_0000,
-            0x8000_0001,
-            u32::MAX - 1,
-            u32::MAX,
-        ];
+        let edges = [0x3fff_ffff, 0x7fff_fffe, 0x7fff_ffff, 0x8000_0000, 0x8000_0001, u32::MAX - 1, u32::MAX];
         let (mut deepest, mut deepest_plain) = (0, 0);
         for number in (0..=2000).chain(x32).chain(edges) {
             for argument in [0, 1, 2, 0o4755, 0x5412, 0x1000_0011, u64::MAX, 1 << 32] {
                 let arguments = [argument; 6];
                 let (answer, steps) = interpret(&PROGRAM, X86_64, number, arguments);
-                assert_eq!(
-                    answer,
-                    expected(&PROFILE, number, arguments),
-                    "{number:#x} {argument:#x}"
-                );
-                let plain = PROFILE
-                    .rules()
-                    .iter()
-                    .all(|rule| rule.number != number || rule.arms.is_empty());
+                assert_eq!(answer, expected(&PROFILE, number, arguments), "{number:#x} {argument:#x}");
+                let plain = PROFILE.rules().iter().all(|rule| rule.number != number || rule.arms.is_empty());
                 deepest = deepest.max(steps);
-                deepest_plain = if plain {
-                    deepest_plain.max(steps)
-                } else {
-                    deepest_plain
-                };
+                deepest_plain = if plain { deepest_plain.max(steps) } else { deepest_plain };
             }
         }
-        println!(
-            "{} instructions; deepest {deepest_plain} without tests, {deepest} with",
-            PROGRAM.len()
-        );
+        println!("{} instructions; deepest {deepest_plain} without tests, {deepest} with", PROGRAM.len());
         assert!(deepest_plain <= 14, "{deepest_plain}");
         assert!(deepest <= 14 + 64, "{deepest}");
     }
@@ -516,10 +400,7 @@ mod tests {
     fn another_architecture_ends_the_process() {
         for architecture in [0, I386, 0xc000_00b7, X86_64 ^ 1, u32::MAX] {
             for number in [0, 11, 59, 0x4000_0000, u32::MAX] {
-                assert_eq!(
-                    interpret(&PROGRAM, architecture, number, [0; 6]).0,
-                    libc::SECCOMP_RET_KILL_PROCESS
-                );
+                assert_eq!(interpret(&PROGRAM, architecture, number, [0; 6]).0, libc::SECCOMP_RET_KILL_PROCESS);
             }
         }
     }
@@ -538,12 +419,7 @@ mod tests {
                     arguments[usize::from(test.word.argument())] |= u64::from(value) << shift;
                 }
                 let answer = interpret(&PROGRAM, X86_64, rule.number, arguments).0;
-                assert_eq!(
-                    answer,
-                    expected(&PROFILE, rule.number, arguments),
-                    "{} {arguments:x?}",
-                    rule.name
-                );
+                assert_eq!(answer, expected(&PROFILE, rule.number, arguments), "{} {arguments:x?}", rule.name);
             }
         }
     }
@@ -552,9 +428,8 @@ mod tests {
     fn a_silent_filter_never_notifies() {
         let program = compile(&PROFILE, Telling::Silent).unwrap();
         assert_eq!(program.len(), PROGRAM.len());
-        let notifies = |instruction: &&Instruction| {
-            instruction.code == RETURN && instruction.k == libc::SECCOMP_RET_USER_NOTIF
-        };
+        let notifies =
+            |instruction: &&Instruction| instruction.code == RETURN && instruction.k == libc::SECCOMP_RET_USER_NOTIF;
         assert_eq!(program.iter().filter(notifies).count(), 0);
         assert!(PROGRAM.iter().filter(notifies).count() > 0);
     }
@@ -563,10 +438,7 @@ mod tests {
     fn it_compiles_the_same_twice_and_is_laid_out_as_the_kernel_reads() {
         assert_eq!(compile(&PROFILE, Telling::Listener).unwrap(), *PROGRAM);
         assert_eq!(size_of::<Instruction>(), size_of::<libc::sock_filter>());
-        assert_eq!(
-            std::mem::offset_of!(Instruction, k),
-            std::mem::offset_of!(libc::sock_filter, k)
-        );
+        assert_eq!(std::mem::offset_of!(Instruction, k), std::mem::offset_of!(libc::sock_filter, k));
     }
 
     #[test]
@@ -579,10 +451,7 @@ mod tests {
                 assert_eq!(answer, expected(&profile, number, [argument; 6]));
             }
         }
-        assert_eq!(
-            interpret(&program, X86_64, 0, [0; 6]).0,
-            libc::SECCOMP_RET_KILL_PROCESS
-        );
+        assert_eq!(interpret(&program, X86_64, 0, [0; 6]).0, libc::SECCOMP_RET_KILL_PROCESS);
     }
 
     /// A profile in which every call carries `arms` tests, to force jumps over 255 instructions.
@@ -590,21 +459,9 @@ mod tests {
         let mut text = String::new();
         for rule in PROFILE.rules() {
             let on_aarch64 = Profile::builtin(Architecture::Aarch64);
-            let marker = if on_aarch64
-                .rules()
-                .iter()
-                .any(|other| other.name == rule.name)
-            {
-                ""
-            } else {
-                "on x86_64"
-            };
+            let marker = if on_aarch64.rules().iter().any(|other| other.name == rule.name) { "" } else { "on x86_64" };
             for arm in 0..arms {
-                text += &format!(
-                    "tell {} {marker} if arg3.high == {} ; x\n",
-                    rule.name,
-                    arm * 7 + rule.number
-                );
+                text += &format!("tell {} {marker} if arg3.high == {} ; x\n", rule.name, arm * 7 + rule.number);
             }
             text += &format!("allow {} {marker} ; x\n", rule.name);
         }
@@ -620,11 +477,7 @@ mod tests {
             for value in [number, number + 7, number + 14, number + 15, 0] {
                 let arguments = [0, 0, 0, u64::from(value) << 32, 0, 0];
                 let answer = interpret(&program, X86_64, number, arguments).0;
-                assert_eq!(
-                    answer,
-                    expected(&profile, number, arguments),
-                    "{number} {value}"
-                );
+                assert_eq!(answer, expected(&profile, number, arguments), "{number} {value}");
             }
         }
     }
@@ -639,30 +492,22 @@ mod tests {
         for (at, instruction) in PROGRAM.iter().enumerate() {
             let far = match instruction.code {
                 JUMP => usize::try_from(instruction.k).unwrap(),
-                JUMP_IF_EQUAL | JUMP_IF_GREATER | JUMP_IF_AT_LEAST => {
-                    usize::from(instruction.jt.max(instruction.jf))
-                }
+                JUMP_IF_EQUAL | JUMP_IF_GREATER | JUMP_IF_AT_LEAST => usize::from(instruction.jt.max(instruction.jf)),
                 _ => 0,
             };
             assert!(at + far + usize::from(instruction.code != RETURN) < PROGRAM.len());
         }
-        assert_eq!(
-            PROGRAM.last().map(|instruction| instruction.code),
-            Some(RETURN)
-        );
+        assert_eq!(PROGRAM.last().map(|instruction| instruction.code), Some(RETURN));
     }
 
     /// Only where the kernel's headers are installed; they may be older than the profile.
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn every_number_in_the_kernel_headers_has_that_name() {
-        let Ok(header) = std::fs::read_to_string("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
-        else {
+        let Ok(header) = std::fs::read_to_string("/usr/include/x86_64-linux-gnu/asm/unistd_64.h") else {
             return;
         };
-        let named = header
-            .lines()
-            .filter_map(|line| line.strip_prefix("#define __NR_")?.split_once(' '));
+        let named = header.lines().filter_map(|line| line.strip_prefix("#define __NR_")?.split_once(' '));
         for (name, number) in named {
             assert_eq!(PROFILE.name(number.trim().parse().unwrap()), Some(name));
         }

@@ -40,11 +40,13 @@ pub(crate) fn copy_files(plan: &Plan, scratch: BorrowedFd<'_>) -> Result<Vec<Sta
     for mount in &plan.mounts {
         let Mount::Copied { source, target } = mount else { continue };
         let shown = source.path.to_string_lossy().into_owned();
-        let (number, path) = home_of(plan, target.as_str()).ok_or_else(|| failed("stage", shown.clone())(Errno::NOTDIR))?;
+        let (number, path) =
+            home_of(plan, target.as_str()).ok_or_else(|| failed("stage", shown.clone())(Errno::NOTDIR))?;
         let folder = scratch_part(scratch, number).map_err(failed("stage", shown.clone()))?;
         let file = open_file(source)?;
         let executable = source.kind == SourceKind::File { executable: true };
-        let identity = copy_file(&file, folder.as_fd(), &path, executable, plan.identity, plan.limits.file_bytes).map_err(failed("stage", shown))?;
+        let identity = copy_file(&file, folder.as_fd(), &path, executable, plan.identity, plan.limits.file_bytes)
+            .map_err(failed("stage", shown))?;
         staged.push(Staged { mount: number, path, original: source.path.clone(), identity });
     }
     Ok(staged)
@@ -55,7 +57,13 @@ fn home_of(plan: &Plan, target: &str) -> Option<(u32, String)> {
     (0..)
         .zip(&plan.mounts)
         .filter_map(|(number, mount)| mount.written_to().map(|folder| (number, folder)))
-        .filter_map(|(number, folder)| Some((folder.as_str().len(), number, format!("/{target}").strip_prefix('/')?.strip_prefix(folder.as_str())?.strip_prefix('/')?.to_owned())))
+        .filter_map(|(number, folder)| {
+            Some((
+                folder.as_str().len(),
+                number,
+                format!("/{target}").strip_prefix('/')?.strip_prefix(folder.as_str())?.strip_prefix('/')?.to_owned(),
+            ))
+        })
         .max_by_key(|(depth, ..)| *depth)
         .map(|(_, number, path)| (number, path))
 }
@@ -65,16 +73,32 @@ fn open_file(source: &Source) -> Result<OwnedFd, Failure> {
     let shown = source.path.to_string_lossy().into_owned();
     hooks::fault("open input").map_err(failed("open", shown.clone()))?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat2(rustix::fs::CWD, &source.path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS).map_err(failed("open", shown.clone()))?;
+    let file = rustix::fs::openat2(
+        rustix::fs::CWD,
+        &source.path,
+        flags,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+    )
+    .map_err(failed("open", shown.clone()))?;
     let status = rustix::fs::fstat(&file).map_err(failed("open", shown.clone()))?;
-    if (status.st_dev, status.st_ino) != (source.device, source.inode) || FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
+    if (status.st_dev, status.st_ino) != (source.device, source.inode)
+        || FileType::from_raw_mode(status.st_mode) != FileType::RegularFile
+    {
         return Err(Failure::Changed { path: shown });
     }
     Ok(file)
 }
 
 /// Copies one file below `folder`, making the folders of its path; it belongs to the code's user.
-fn copy_file(from: &OwnedFd, folder: BorrowedFd<'_>, path: &str, executable: bool, user: User, bytes_max: u64) -> Result<Identity, Errno> {
+fn copy_file(
+    from: &OwnedFd,
+    folder: BorrowedFd<'_>,
+    path: &str,
+    executable: bool,
+    user: User,
+    bytes_max: u64,
+) -> Result<Identity, Errno> {
     let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
     let mode = Mode::from_raw_mode(if executable { 0o755 } else { 0o644 });
     let to = sys::with_file_user(user.outside_uid, user.outside_gid, || {
@@ -82,7 +106,12 @@ fn copy_file(from: &OwnedFd, folder: BorrowedFd<'_>, path: &str, executable: boo
         for component in parents.split('/').filter(|component| !component.is_empty()) {
             parent = make_and_open(parent.as_fd(), OsStr::new(component))?;
         }
-        let to = rustix::fs::openat(&parent, name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC, mode)?;
+        let to = rustix::fs::openat(
+            &parent,
+            name,
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            mode,
+        )?;
         // The caller's umask is no business of the code's.
         rustix::fs::fchmod(&to, mode)?;
         Ok(to)
@@ -96,7 +125,12 @@ fn make_and_open(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno>
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno),
     }
-    rustix::fs::openat(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    rustix::fs::openat(
+        parent,
+        name,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 fn copy_bytes(from: &OwnedFd, to: &OwnedFd, bytes_max: u64) -> Result<u64, Errno> {
@@ -121,12 +155,33 @@ fn copy_bytes(from: &OwnedFd, to: &OwnedFd, bytes_max: u64) -> Result<u64, Errno
 
 /// Copies a caller's folder in place of an overlay that the kernel refused: regular files and
 /// folders; anything else is left out.
-pub(crate) fn copy_tree(source: &Source, hidden: &[String], scratch: BorrowedFd<'_>, number: u32, user: User, limits: &Limits) -> Result<Vec<Staged>, Failure> {
+pub(crate) fn copy_tree(
+    source: &Source,
+    hidden: &[String],
+    scratch: BorrowedFd<'_>,
+    number: u32,
+    user: User,
+    limits: &Limits,
+) -> Result<Vec<Staged>, Failure> {
     let shown = source.path.to_string_lossy().into_owned();
-    let folder = rustix::fs::openat2(rustix::fs::CWD, &source.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
-        .map_err(failed("copy", shown.clone()))?;
+    let folder = rustix::fs::openat2(
+        rustix::fs::CWD,
+        &source.path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+    )
+    .map_err(failed("copy", shown.clone()))?;
     let to = scratch_part(scratch, number).map_err(failed("copy", shown.clone()))?;
-    let mut copy = TreeCopy { hidden, original: &source.path, number, user, limits, left: limits.scratch_bytes, staged: Vec::new() };
+    let mut copy = TreeCopy {
+        hidden,
+        original: &source.path,
+        number,
+        user,
+        limits,
+        left: limits.scratch_bytes,
+        staged: Vec::new(),
+    };
     copy.folder(&folder, &to, "", 0).map_err(failed("copy", shown))?;
     Ok(copy.staged)
 }
@@ -157,9 +212,16 @@ impl TreeCopy<'_> {
             let status = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
             let kind = FileType::from_raw_mode(status.st_mode);
             if kind == FileType::Directory {
-                    let inner = rustix::fs::openat(from, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-                    let target = sys::with_file_user(self.user.outside_uid, self.user.outside_gid, || make_and_open(to.as_fd(), name))?;
-                    self.folder(&inner, &target, &path, depth + 1)?;
+                let inner = rustix::fs::openat(
+                    from,
+                    name,
+                    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                    Mode::empty(),
+                )?;
+                let target = sys::with_file_user(self.user.outside_uid, self.user.outside_gid, || {
+                    make_and_open(to.as_fd(), name)
+                })?;
+                self.folder(&inner, &target, &path, depth + 1)?;
             } else if kind == FileType::RegularFile {
                 self.file(from, to, text, path, status.st_mode & 0o100 != 0)?;
             }
@@ -168,8 +230,14 @@ impl TreeCopy<'_> {
     }
 
     fn file(&mut self, from: &OwnedFd, to: &OwnedFd, name: &str, path: String, executable: bool) -> Result<(), Errno> {
-        let file = rustix::fs::openat(from, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
-        let identity = copy_file(&file, to.as_fd(), name, executable, self.user, self.left.min(self.limits.file_bytes))?;
+        let file = rustix::fs::openat(
+            from,
+            name,
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let identity =
+            copy_file(&file, to.as_fd(), name, executable, self.user, self.left.min(self.limits.file_bytes))?;
         self.left = self.left.saturating_sub(identity.bytes);
         self.staged.push(Staged { mount: self.number, original: self.original.join(&path), path, identity });
         Ok(())
@@ -193,9 +261,21 @@ pub(crate) fn map_owner(tree: BorrowedFd<'_>, source: &Source, user: User) -> Re
     };
     drop(pidfd);
     let mapped = (|| {
-        let folder = rustix::fs::open(format!("/proc/{}", pid.as_raw_nonzero()), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        sys::write_kernel_file(folder.as_fd(), c"uid_map", format!("{} {} 1", source.uid, user.outside_uid).as_bytes())?;
-        sys::write_kernel_file(folder.as_fd(), c"gid_map", format!("{} {} 1", source.gid, user.outside_gid).as_bytes())?;
+        let folder = rustix::fs::open(
+            format!("/proc/{}", pid.as_raw_nonzero()),
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        sys::write_kernel_file(
+            folder.as_fd(),
+            c"uid_map",
+            format!("{} {} 1", source.uid, user.outside_uid).as_bytes(),
+        )?;
+        sys::write_kernel_file(
+            folder.as_fd(),
+            c"gid_map",
+            format!("{} {} 1", source.gid, user.outside_gid).as_bytes(),
+        )?;
         let namespace = rustix::fs::openat(&folder, "ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         sys::mount_setattr(tree, false, rustix::mount::MountAttrFlags::empty(), Some(namespace.as_fd()))
     })();

@@ -68,7 +68,15 @@ pub(crate) struct Outward<'a> {
 
 impl<'a> Outward<'a> {
     pub(crate) fn new(from: OwnedFd, to: Output<'a>) -> Self {
-        Self { from: Some(from), to, filter: Neutraliser::default(), pending: Vec::new(), written: 0, last: None, bytes: 0 }
+        Self {
+            from: Some(from),
+            to,
+            filter: Neutraliser::default(),
+            pending: Vec::new(),
+            written: 0,
+            last: None,
+            bytes: 0,
+        }
     }
 
     fn has_pending(&self) -> bool {
@@ -78,7 +86,9 @@ impl<'a> Outward<'a> {
     /// What to wait for: room at the caller's end when bytes are pending, else bytes of the code.
     pub(crate) fn wait(&self) -> Option<PollFd<'_>> {
         match (&self.to, &self.from) {
-            (Output::Descriptor { to, .. }, _) if self.has_pending() => Some(PollFd::from_borrowed_fd(*to, PollFlags::OUT)),
+            (Output::Descriptor { to, .. }, _) if self.has_pending() => {
+                Some(PollFd::from_borrowed_fd(*to, PollFlags::OUT))
+            }
             (_, Some(from)) => Some(PollFd::new(from, PollFlags::IN)),
             (_, None) => None,
         }
@@ -161,7 +171,8 @@ impl<'a> Outward<'a> {
             if let Output::Descriptor { to, .. } = &self.to
                 && self.has_pending()
             {
-                let mut ready = [PollFd::from_borrowed_fd(*to, PollFlags::OUT), PollFd::from_borrowed_fd(interrupt, PollFlags::IN)];
+                let mut ready =
+                    [PollFd::from_borrowed_fd(*to, PollFlags::OUT), PollFd::from_borrowed_fd(interrupt, PollFlags::IN)];
                 let waited = rustix::event::poll(&mut ready, None);
                 let [_, interrupted] = ready;
                 if waited.is_err() || !interrupted.revents().is_empty() {

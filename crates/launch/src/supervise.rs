@@ -38,7 +38,8 @@ const RESULT_BYTES_MAX: usize = 1 << 20;
 
 /// Follows a run to its end.
 pub(crate) fn wait(mut running: Running, streams: Streams<'_>) -> Result<Finished, Failure> {
-    let signals = sys::signal_descriptor(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH]).map_err(failed("watch for", "signals"))?;
+    let signals = sys::signal_descriptor(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH])
+        .map_err(failed("watch for", "signals"))?;
     let mut supervisor = Supervisor::new(&mut running, streams, signals)?;
     supervisor.follow()?;
     let ended = supervisor.finish();
@@ -91,7 +92,9 @@ struct Supervisor<'r, 'a> {
 
 impl<'r, 'a> Supervisor<'r, 'a> {
     fn new(running: &'r mut Running, streams: Streams<'a>, signals: OwnedFd) -> Result<Self, Failure> {
-        let copy = |descriptor: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(descriptor, 3).map_err(failed("copy", "a descriptor"));
+        let copy = |descriptor: &OwnedFd| {
+            rustix::io::fcntl_dupfd_cloexec(descriptor, 3).map_err(failed("copy", "a descriptor"))
+        };
         let Streams { input, output, error } = streams;
         let (terminal, to_code, from_code) = match running.terminal.take() {
             None => (None, copy(&running.ends.input)?, copy(&running.ends.output)?),
@@ -99,7 +102,9 @@ impl<'r, 'a> Supervisor<'r, 'a> {
                 rustix::io::ioctl_fionbio(&master, true).map_err(failed("set up", "the terminal"))?;
                 let ends = (copy(&master)?, copy(&master)?);
                 let raw = match input {
-                    Input::Descriptor(terminal) => Some(RawTerminal::enter(terminal).map_err(failed("set up", "the terminal"))?),
+                    Input::Descriptor(terminal) => {
+                        Some(RawTerminal::enter(terminal).map_err(failed("set up", "the terminal"))?)
+                    }
                     Input::Empty => None,
                 };
                 if let Some(raw) = &raw {
@@ -179,7 +184,10 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             }
         }
         let until = self.next_event().saturating_duration_since(Instant::now());
-        let timeout = Timespec { tv_sec: i64::try_from(until.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(until.subsec_nanos()) };
+        let timeout = Timespec {
+            tv_sec: i64::try_from(until.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(until.subsec_nanos()),
+        };
         match rustix::event::poll(&mut waited, Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(failed("wait for", "the sandbox")(errno)),
@@ -236,7 +244,12 @@ impl<'r, 'a> Supervisor<'r, 'a> {
                 }
                 Event::Drained(killed) => self.killed = Some(killed),
                 Event::Failed(step, _, errno) => self.exec_failed = Some(cause_of_failed_execution(step, errno)?),
-                Event::Scratch | Event::OverlayRefused(_) | Event::Resolver | Event::Relay | Event::Terminal | Event::Sealed(_) => return Err(Failure::Lost),
+                Event::Scratch
+                | Event::OverlayRefused(_)
+                | Event::Resolver
+                | Event::Relay
+                | Event::Terminal
+                | Event::Sealed(_) => return Err(Failure::Lost),
             },
             // The init was killed: by the kernel for memory, or by somebody outside.
             Ok(Received::Closed) | Err(Errno::CONNRESET) => {
@@ -358,7 +371,8 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             self.stop.get_or_insert(Cause::Cancelled);
             self.kill_by = None;
             // With its init the kernel kills everything inside; the closed socket then tells us.
-            rustix::process::pidfd_send_signal(self.pidfd, rustix::process::Signal::KILL).map_err(failed("kill", "the sandbox"))?;
+            rustix::process::pidfd_send_signal(self.pidfd, rustix::process::Signal::KILL)
+                .map_err(failed("kill", "the sandbox"))?;
         }
         if now >= self.next_tick {
             self.next_tick = now + if self.group.is_some() { SLOW_TICK } else { TICK };
@@ -403,7 +417,9 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             (Some(stop), ..) => stop,
             (None, Some(failed), _) => failed,
             // The kernel kills with SIGKILL: for memory, by the cgroup's count.
-            (None, None, Some(status)) if oom && status & 0x7f == libc::SIGKILL => Cause::Limit { limit: Limit::Memory },
+            (None, None, Some(status)) if oom && status & 0x7f == libc::SIGKILL => {
+                Cause::Limit { limit: Limit::Memory }
+            }
             (None, None, Some(status)) => cause_of_status(status, self.plan),
             (None, None, None) => Cause::Cancelled,
         };
@@ -428,7 +444,8 @@ struct Ready([bool; 8]);
 
 fn waits(descriptor: &OwnedFd) -> bool {
     let mut one = [PollFd::new(descriptor, PollFlags::IN)];
-    matches!(rustix::event::poll(&mut one, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1)) && one.iter().all(|one| one.revents().contains(PollFlags::IN))
+    matches!(rustix::event::poll(&mut one, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1))
+        && one.iter().all(|one| one.revents().contains(PollFlags::IN))
 }
 
 fn cause_of_failed_execution(step: u8, errno: i32) -> Result<Cause, Failure> {
@@ -456,15 +473,26 @@ fn cause_of_status(status: i32, plan: &Plan) -> Cause {
 /// Read through the init, which still holds the namespace.
 fn packets_without_route(running: &Running) -> u64 {
     let init = running.init.as_raw_nonzero();
-    let count = |file: &str, pick: fn(&str) -> Option<u64>| std::fs::read_to_string(format!("/proc/{init}/net/{file}")).ok().and_then(|text| pick(&text)).unwrap_or(0);
-    count("snmp", ipv4_without_route) + count("snmp6", |text| text.lines().find_map(|line| line.strip_prefix("Ip6OutNoRoutes")).and_then(|count| count.trim().parse().ok()))
+    let count = |file: &str, pick: fn(&str) -> Option<u64>| {
+        std::fs::read_to_string(format!("/proc/{init}/net/{file}")).ok().and_then(|text| pick(&text)).unwrap_or(0)
+    };
+    count("snmp", ipv4_without_route)
+        + count("snmp6", |text| {
+            text.lines()
+                .find_map(|line| line.strip_prefix("Ip6OutNoRoutes"))
+                .and_then(|count| count.trim().parse().ok())
+        })
 }
 
 /// `/proc/net/snmp` has a line of names and a line of values for each protocol.
 fn ipv4_without_route(text: &str) -> Option<u64> {
     let mut lines = text.lines().filter(|line| line.starts_with("Ip:"));
     let (names, values) = (lines.next()?, lines.next()?);
-    names.split_ascii_whitespace().zip(values.split_ascii_whitespace()).find(|(name, _)| *name == "OutNoRoutes").and_then(|(_, value)| value.parse().ok())
+    names
+        .split_ascii_whitespace()
+        .zip(values.split_ascii_whitespace())
+        .find(|(name, _)| *name == "OutNoRoutes")
+        .and_then(|(_, value)| value.parse().ok())
 }
 
 fn conclude(mut running: Running, ended: Ended, refused_network: u64) -> Result<Finished, Failure> {
@@ -475,7 +503,10 @@ fn conclude(mut running: Running, ended: Ended, refused_network: u64) -> Result<
     let usage = Usage {
         wall_ms: ended.wall_ms,
         cpu_ms: used.map_or(0, |used| used.cpu_ms),
-        memory_peak_bytes: counted.as_ref().and_then(|counted| counted.memory_peak_bytes).unwrap_or_else(|| ended.memory_peak_bytes.max(used.map_or(0, |used| used.resident_peak_bytes))),
+        memory_peak_bytes: counted
+            .as_ref()
+            .and_then(|counted| counted.memory_peak_bytes)
+            .unwrap_or_else(|| ended.memory_peak_bytes.max(used.map_or(0, |used| used.resident_peak_bytes))),
         bytes_in: running.staged.iter().map(|staged| staged.identity.bytes).sum(),
         bytes_out: 0,
         stream_bytes: ended.stream_bytes,
@@ -484,7 +515,12 @@ fn conclude(mut running: Running, ended: Ended, refused_network: u64) -> Result<
     if refused_network > 0 {
         denials.push(Denial::Addresses { count: refused_network });
     }
-    denials.extend(ended.refused.into_iter().map(|(number, count)| Denial::SystemCall { name: call_name(&running.plan, number), count }));
+    denials.extend(
+        ended
+            .refused
+            .into_iter()
+            .map(|(number, count)| Denial::SystemCall { name: call_name(&running.plan, number), count }),
+    );
     if let Some(count) = counted.as_ref().and_then(|counted| counted.pids_refused).filter(|count| *count > 0) {
         denials.push(Denial::Processes { count });
     }
@@ -497,7 +533,15 @@ fn conclude(mut running: Running, ended: Ended, refused_network: u64) -> Result<
     if let Some(Err(why)) = running.group.take().map(Group::remove) {
         notes.push(format!("the run's cgroup is left for the next run to remove: {why}"));
     }
-    let outcome = Outcome { cause: ended.cause, usage, enforced: running.enforced, accounting, denials, processes_left: u64::from(ended.killed), notes };
+    let outcome = Outcome {
+        cause: ended.cause,
+        usage,
+        enforced: running.enforced,
+        accounting,
+        denials,
+        processes_left: u64::from(ended.killed),
+        notes,
+    };
     let scratch = running.scratch.take().ok_or(Failure::Lost)?;
     Ok(Finished {
         plan: running.plan.clone(),
@@ -512,7 +556,10 @@ fn conclude(mut running: Running, ended: Ended, refused_network: u64) -> Result<
 }
 
 fn call_name(plan: &Plan, number: i32) -> String {
-    u32::try_from(number).ok().and_then(|number| plan.syscalls.name(number)).map_or_else(|| format!("number {number}"), ToOwned::to_owned)
+    u32::try_from(number)
+        .ok()
+        .and_then(|number| plan.syscalls.name(number))
+        .map_or_else(|| format!("number {number}"), ToOwned::to_owned)
 }
 
 #[cfg(test)]

@@ -99,7 +99,12 @@ pub(crate) fn single_threaded() -> bool {
 }
 
 /// mount_setattr(2): attributes of a mount, or of a tree of mounts, given by descriptor.
-pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, set: MountAttrFlags, id_map: Option<BorrowedFd<'_>>) -> Sys<()> {
+pub(crate) fn mount_setattr(
+    mount: BorrowedFd<'_>,
+    recursive: bool,
+    set: MountAttrFlags,
+    id_map: Option<BorrowedFd<'_>>,
+) -> Sys<()> {
     const RECURSIVE: libc::c_uint = 0x8000;
     const EMPTY_PATH: libc::c_uint = 0x1000;
     const IDMAP: u64 = 0x0010_0000;
@@ -118,14 +123,28 @@ pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, set: MountAt
         }
         let flags = if recursive { RECURSIVE | EMPTY_PATH } else { EMPTY_PATH };
         // SAFETY: the path is an empty C string, `attributes` a `struct mount_attr` of the size given.
-        let returned = unsafe { libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), flags, &raw const attributes, size_of::<MountAttr>()) };
+        let returned = unsafe {
+            libc::syscall(
+                libc::SYS_mount_setattr,
+                mount.as_raw_fd(),
+                c"".as_ptr(),
+                flags,
+                &raw const attributes,
+                size_of::<MountAttr>(),
+            )
+        };
         check(returned).map(drop)
     })
 }
 
 /// Makes every mount of this namespace private, so that nothing done here is seen outside.
 pub(crate) fn make_mounts_private() -> Sys<()> {
-    call("mount private", || rustix::mount::mount_change("/", rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC))
+    call("mount private", || {
+        rustix::mount::mount_change(
+            "/",
+            rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,
+        )
+    })
 }
 
 /// A clone of the mount tree at `path`, detached.
@@ -144,7 +163,9 @@ pub(crate) fn open_tree(folder: BorrowedFd<'_>, path: &CStr, recursive: bool) ->
 
 /// Attaches a detached mount at `path`.
 pub(crate) fn move_mount(mount: BorrowedFd<'_>, path: &CStr) -> Sys<()> {
-    call("move_mount", || rustix::mount::move_mount(mount, c"", rustix::fs::CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH))
+    call("move_mount", || {
+        rustix::mount::move_mount(mount, c"", rustix::fs::CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+    })
 }
 
 /// Attaches a detached mount on an open mount point.
@@ -206,7 +227,15 @@ pub(crate) fn enter_folder(folder: BorrowedFd<'_>) -> Sys<()> {
 
 /// Opens a path with every symbolic and magic link refused.
 pub(crate) fn open_without_links(path: &CStr, flags: OFlags) -> Sys<OwnedFd> {
-    call("openat2", || rustix::fs::openat2(rustix::fs::CWD, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS))
+    call("openat2", || {
+        rustix::fs::openat2(
+            rustix::fs::CWD,
+            path,
+            flags | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+        )
+    })
 }
 
 /// Makes a folder; one that exists is as good.
@@ -220,7 +249,11 @@ pub(crate) fn make_folder(path: &CStr, mode: u32) -> Sys<()> {
 /// Makes an empty file (a mount point) or one with contents.
 pub(crate) fn make_file(path: &CStr, contents: &[u8]) -> Sys<()> {
     call("create", || {
-        let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::from_raw_mode(0o644))?;
+        let file = rustix::fs::open(
+            path,
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+            Mode::from_raw_mode(0o644),
+        )?;
         let mut rest = contents;
         while !rest.is_empty() {
             let written = rustix::io::write(&file, rest)?;
@@ -237,7 +270,9 @@ pub(crate) fn make_link(path: &CStr, text: &CStr) -> Sys<()> {
 
 /// Makes an overlay whiteout: a character device 0:0, which needs no privilege (Linux 5.8).
 pub(crate) fn make_whiteout(path: &CStr) -> Sys<()> {
-    call("mknod", || rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::CharacterDevice, Mode::empty(), 0))
+    call("mknod", || {
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::CharacterDevice, Mode::empty(), 0)
+    })
 }
 
 /// Writes a small kernel file (`uid_map`, `cgroup.procs`) in one call, as those need.
@@ -276,7 +311,12 @@ pub(crate) fn set_host_name(name: &[u8]) -> Sys<()> {
 pub(crate) fn bring_loopback_up() -> Sys<()> {
     const UP: libc::c_short = 0x1 | 0x40; // IFF_UP | IFF_RUNNING, netdevice(7)
     call("loopback up", || {
-        let socket = rustix::net::socket_with(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, rustix::net::SocketFlags::CLOEXEC, None)?;
+        let socket = rustix::net::socket_with(
+            rustix::net::AddressFamily::INET,
+            rustix::net::SocketType::DGRAM,
+            rustix::net::SocketFlags::CLOEXEC,
+            None,
+        )?;
         // SAFETY: ifreq is plain data, for which zeroes are valid.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
@@ -284,14 +324,16 @@ pub(crate) fn bring_loopback_up() -> Sys<()> {
         }
         request.ifr_ifru.ifru_flags = UP;
         // SAFETY: SIOCSIFFLAGS reads a `struct ifreq`.
-        check(libc::c_long::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })).map(drop)
+        check(libc::c_long::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }))
+            .map(drop)
     })
 }
 
 /// A socket bound to 127.0.0.1:`port` of this network namespace.
 pub(crate) fn bind_loopback(port: u16, kind: rustix::net::SocketType) -> Sys<OwnedFd> {
     call("bind loopback", || {
-        let socket = rustix::net::socket_with(rustix::net::AddressFamily::INET, kind, rustix::net::SocketFlags::CLOEXEC, None)?;
+        let socket =
+            rustix::net::socket_with(rustix::net::AddressFamily::INET, kind, rustix::net::SocketFlags::CLOEXEC, None)?;
         let address = rustix::net::SocketAddrV4::new(rustix::net::Ipv4Addr::LOCALHOST, port);
         rustix::net::bind(&socket, &address)?;
         if kind == rustix::net::SocketType::STREAM {
@@ -314,7 +356,9 @@ pub(crate) fn die_with_parent() -> Sys<()> {
 /// Whether others of its user may read memory, descriptors and environment of this process.
 pub(crate) fn set_dumpable(dumpable: bool) -> Sys<()> {
     use rustix::process::DumpableBehavior as Behavior;
-    call("dumpable", || rustix::process::set_dumpable_behavior(if dumpable { Behavior::Dumpable } else { Behavior::NotDumpable }))
+    call("dumpable", || {
+        rustix::process::set_dumpable_behavior(if dumpable { Behavior::Dumpable } else { Behavior::NotDumpable })
+    })
 }
 
 /// Keeps capabilities over a change of user: prctl(PR_SET_KEEPCAPS).
@@ -334,7 +378,11 @@ pub(crate) fn raise_capabilities() -> Sys<()> {
 /// Gives up every capability of this process; one that never executes gets none back.
 pub(crate) fn drop_capabilities() -> Sys<()> {
     use rustix::thread::{CapabilitySet, CapabilitySets};
-    let none = CapabilitySets { effective: CapabilitySet::empty(), permitted: CapabilitySet::empty(), inheritable: CapabilitySet::empty() };
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
     call("capset drop", || rustix::thread::set_capabilities(None, none))
 }
 
@@ -345,7 +393,8 @@ pub(crate) fn drop_capabilities_for_good() -> Sys<()> {
     call("capbset drop", || {
         // The kernel answers EINVAL for the first number it does not know (capabilities(7)).
         for capability in 0..64 {
-            match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << capability)) {
+            match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << capability))
+            {
                 Ok(()) => {}
                 Err(Errno::INVAL) => break,
                 Err(errno) => return Err(errno),
@@ -429,7 +478,8 @@ pub(crate) fn answer_refused(listener: BorrowedFd<'_>, refused: Refused) -> Sys<
 pub(crate) fn landlock_abi() -> u32 {
     const VERSION: libc::c_uint = 1;
     // SAFETY: with LANDLOCK_CREATE_RULESET_VERSION the kernel reads no memory.
-    let returned = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, VERSION) };
+    let returned =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, VERSION) };
     u32::try_from(returned).unwrap_or(0)
 }
 
@@ -438,7 +488,9 @@ pub(crate) fn execute(path: &CStr, argv: &[CString], vars: &[CString]) -> Errno 
     if let Err(errno) = hooks::fault("execve") {
         return errno;
     }
-    let pointers = |words: &[CString]| -> Vec<*const libc::c_char> { words.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect() };
+    let pointers = |words: &[CString]| -> Vec<*const libc::c_char> {
+        words.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect()
+    };
     let (argv, vars) = (pointers(argv), pointers(vars));
     // SAFETY: both arrays end with a null pointer and point to C strings that outlive the call.
     unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), vars.as_ptr()) };
@@ -517,9 +569,21 @@ pub(crate) fn reset_signals() -> Sys<()> {
         // SAFETY: `set` is a valid sigset_t.
         unsafe { libc::sigemptyset(&raw mut set) };
         // SAFETY: `set` is valid; no old set is asked for.
-        check(libc::c_long::from(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) }))?;
+        check(libc::c_long::from(unsafe {
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut())
+        }))?;
         // Rust ignores SIGPIPE; programs expect to die of it.
-        for signal in [libc::SIGPIPE, libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGCHLD, libc::SIGHUP, libc::SIGTERM] {
+        for signal in [
+            libc::SIGPIPE,
+            libc::SIGINT,
+            libc::SIGQUIT,
+            libc::SIGTSTP,
+            libc::SIGTTIN,
+            libc::SIGTTOU,
+            libc::SIGCHLD,
+            libc::SIGHUP,
+            libc::SIGTERM,
+        ] {
             // SAFETY: SIG_DFL is no function of ours.
             unsafe { libc::signal(signal, libc::SIG_DFL) };
         }
@@ -529,7 +593,9 @@ pub(crate) fn reset_signals() -> Sys<()> {
 
 /// Ignores the signals a terminal sends, in a process that only watches over others.
 pub(crate) fn ignore_terminal_signals() {
-    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGHUP, libc::SIGPIPE] {
+    for signal in
+        [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGHUP, libc::SIGPIPE]
+    {
         // SAFETY: SIG_IGN is no function of ours.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
@@ -568,7 +634,12 @@ pub(crate) fn reap(pid: i32, block: bool) -> Sys<Option<Ended>> {
     let pid = i32::try_from(returned).map_err(|_| Errno::INVAL)?;
     let milliseconds = |time: libc::timeval| u64::try_from(time.tv_sec * 1_000 + time.tv_usec / 1_000).unwrap_or(0);
     let resident_peak_bytes = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
-    Ok((pid != 0).then_some(Ended { pid, status, cpu_ms: milliseconds(usage.ru_utime) + milliseconds(usage.ru_stime), resident_peak_bytes }))
+    Ok((pid != 0).then_some(Ended {
+        pid,
+        status,
+        cpu_ms: milliseconds(usage.ru_utime) + milliseconds(usage.ru_stime),
+        resident_peak_bytes,
+    }))
 }
 
 /// Sends a signal to every process this one may signal, itself excepted: in a pid namespace's init,

@@ -15,8 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{
-    AtFlags, CWD, MemfdFlags, Mode, OFlags, RawDir, StatxFlags, fstatfs, memfd_create, openat,
-    readlinkat_raw, statx,
+    AtFlags, CWD, MemfdFlags, Mode, OFlags, RawDir, StatxFlags, fstatfs, memfd_create, openat, readlinkat_raw, statx,
 };
 use rustix::io::Errno;
 use rustix::param::{clock_ticks_per_second, page_size};
@@ -148,22 +147,14 @@ impl Watch {
     /// # Errors
     /// When /proc does not show the process.
     pub fn new(init: Pid, limits: &Limits) -> Result<Watch, Errno> {
-        let proc = openat(
-            CWD,
-            "/proc",
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
+        let proc = openat(CWD, "/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let mut watch = Watch {
             proc,
             init,
             memory_bytes_max: limits.memory_bytes,
             listing: Listing::Children,
             memfd_device: memfd_device()?,
-            memfds: Memfds {
-                ticks_since: TICKS_BETWEEN_SCANS,
-                ..Memfds::default()
-            },
+            memfds: Memfds { ticks_since: TICKS_BETWEEN_SCANS, ..Memfds::default() },
             text: vec![0; TEXT_BYTES].into_boxed_slice(),
             tree: Vec::new(),
             seen: HashSet::new(),
@@ -273,22 +264,12 @@ impl Watch {
         }
     }
 
-    fn children_of(
-        &mut self,
-        dir: &OwnedFd,
-        thread: u64,
-        waiting: &mut Vec<u64>,
-        sample: &mut Sample,
-    ) {
+    fn children_of(&mut self, dir: &OwnedFd, thread: u64, waiting: &mut Vec<u64>, sample: &mut Sample) {
         let Ok(text) = read_at(dir, &format!("task/{thread}/children"), &mut self.text) else {
             return;
         };
         sample.truncated |= text.len() == TEXT_BYTES;
-        waiting.extend(
-            text.split(|byte| *byte == b' ')
-                .filter_map(number)
-                .take(PROCESSES_MAX),
-        );
+        waiting.extend(text.split(|byte| *byte == b' ').filter_map(number).take(PROCESSES_MAX));
     }
 
     /// Slow, as it reads one line of every process on the host.
@@ -297,10 +278,7 @@ impl Watch {
         sample.truncated |= all.len() == HOST_PROCESSES_MAX;
         let mut families: HashMap<u64, Vec<Stat>> = HashMap::new();
         let mut waiting = Vec::new();
-        for stat in all
-            .iter()
-            .filter_map(|pid| Stat::read(&self.proc, &format!("{pid}/stat")).ok())
-        {
+        for stat in all.iter().filter_map(|pid| Stat::read(&self.proc, &format!("{pid}/stat")).ok()) {
             if stat.pid == u64::from(self.init.as_raw_nonzero().get().unsigned_abs()) {
                 waiting.push(stat);
             } else {
@@ -312,8 +290,7 @@ impl Watch {
                 sample.truncated = true;
                 return;
             }
-            self.tree
-                .push(stat.through_living_thread(&self.proc, &format!("{}/task", stat.pid)));
+            self.tree.push(stat.through_living_thread(&self.proc, &format!("{}/task", stat.pid)));
             waiting.extend(families.remove(&stat.pid).unwrap_or_default());
         }
     }
@@ -350,23 +327,14 @@ impl Watch {
                 self.memfds.resume_at = index;
                 break;
             }
-            match memfds_of(
-                &self.proc,
-                stat.reader,
-                self.memfd_device,
-                &mut self.memfds.found,
-            ) {
+            match memfds_of(&self.proc, stat.reader, self.memfd_device, &mut self.memfds.found) {
                 Ok(Extent::Whole) => {}
                 Ok(Extent::Part) => sample.truncated = true,
                 Err(Errno::NOENT | Errno::SRCH) => {}
                 Err(_) => self.memfds.unreadable += 1,
             }
         }
-        let bytes = self
-            .memfds
-            .found
-            .values()
-            .fold(0, |sum: u64, more| sum.saturating_add(*more));
+        let bytes = self.memfds.found.values().fold(0, |sum: u64, more| sum.saturating_add(*more));
         self.memfds.bytes = match self.memfds.resume_at {
             0 => bytes,
             _ => bytes.max(self.memfds.bytes),
@@ -389,8 +357,7 @@ impl Watch {
     fn weigh(&mut self, files: u64, sample: &mut Sample) {
         self.weigh_stalest();
         sample.precision = Precision::Proportional;
-        let (mut own, mut shared, mut shared_once, mut largest): (u64, u64, u64, u64) =
-            (0, 0, 0, 0);
+        let (mut own, mut shared, mut shared_once, mut largest): (u64, u64, u64, u64) = (0, 0, 0, 0);
         for stat in &self.tree {
             let mine = if let Some(weight) = self.weights.get(&stat.pid) {
                 let grown = pages(stat.resident_pages.saturating_sub(weight.resident_pages));
@@ -417,14 +384,8 @@ impl Watch {
     fn judge(&mut self, at_least: u64, sample: &mut Sample) {
         let is_over = sample.memory_bytes > self.memory_bytes_max;
         let is_estimate = sample.precision == Precision::Estimated;
-        self.ticks_doubtful = if is_over && is_estimate {
-            self.ticks_doubtful + 1
-        } else {
-            0
-        };
-        let is_sure = !is_estimate
-            || at_least > self.memory_bytes_max
-            || self.ticks_doubtful > TICKS_DOUBTFUL_MAX;
+        self.ticks_doubtful = if is_over && is_estimate { self.ticks_doubtful + 1 } else { 0 };
+        let is_sure = !is_estimate || at_least > self.memory_bytes_max || self.ticks_doubtful > TICKS_DOUBTFUL_MAX;
         sample.verdict = match (is_over, is_sure) {
             (false, _) => Verdict::Within,
             (true, false) => Verdict::Doubtful,
@@ -438,9 +399,7 @@ impl Watch {
         let mut before = std::mem::take(&mut self.weights);
         let mut order = Vec::with_capacity(self.tree.len());
         for stat in &self.tree {
-            let weight = before
-                .remove(&stat.pid)
-                .filter(|weight| weight.started == stat.started);
+            let weight = before.remove(&stat.pid).filter(|weight| weight.started == stat.started);
             order.push((weight.as_ref().map_or(0, |weight| weight.round), *stat));
             self.weights.extend(weight.map(|weight| (stat.pid, weight)));
         }
@@ -451,18 +410,8 @@ impl Watch {
                 Err(Errno::NOENT | Errno::SRCH) => (0, 0),
                 Err(_) => continue,
             };
-            let Stat {
-                started,
-                resident_pages,
-                ..
-            } = stat;
-            let weight = Weight {
-                started,
-                resident_pages,
-                own,
-                shared,
-                round: self.round,
-            };
+            let Stat { started, resident_pages, .. } = stat;
+            let weight = Weight { started, resident_pages, own, shared, round: self.round };
             self.weights.insert(stat.pid, weight);
             // After the work, so that the slowest machine still gets on.
             if Instant::now() >= until {
@@ -496,12 +445,7 @@ fn memfd_device() -> Result<(u32, u32), Errno> {
     Ok((stat.stx_dev_major, stat.stx_dev_minor))
 }
 
-fn memfds_of(
-    proc: &OwnedFd,
-    pid: u64,
-    device: (u32, u32),
-    found: &mut HashMap<u64, u64>,
-) -> Result<Extent, Errno> {
+fn memfds_of(proc: &OwnedFd, pid: u64, device: (u32, u32), found: &mut HashMap<u64, u64>) -> Result<Extent, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = openat(proc, format!("{pid}/fd"), flags, Mode::empty())?;
     let mut space = [MaybeUninit::uninit(); 4096];
@@ -518,8 +462,7 @@ fn memfds_of(
         }
         // The name first: asking a file on a dead network mount could hang.
         let mut name = [0; 7];
-        let named =
-            readlinkat_raw(&dir, entry.file_name(), &mut name[..]).is_ok() && name == *b"/memfd:";
+        let named = readlinkat_raw(&dir, entry.file_name(), &mut name[..]).is_ok() && name == *b"/memfd:";
         if !named {
             continue;
         }
@@ -539,9 +482,7 @@ fn proportional(proc: &OwnedFd, pid: u64) -> Result<(u64, u64), Errno> {
     let mut text = [0; 2048];
     let text = read_at(proc, &format!("{pid}/smaps_rollup"), &mut text)?;
     let value = |key: &[u8]| {
-        let rest = text
-            .split(|byte| *byte == b'\n')
-            .find_map(|line| line.strip_prefix(key))?;
+        let rest = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(key))?;
         Some(number(rest.trim_ascii().strip_suffix(b" kB")?.trim_ascii())?.saturating_mul(1024))
     };
     let swapped = value(b"SwapPss:").unwrap_or(0);
@@ -569,9 +510,7 @@ fn scratch_bytes(scratch: BorrowedFd<'_>) -> u64 {
         return 0;
     }
     let block = u64::try_from(stat.f_bsize).unwrap_or(0);
-    stat.f_blocks
-        .saturating_sub(stat.f_bfree)
-        .saturating_mul(block)
+    stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(block)
 }
 
 fn numbers_in(dir: &OwnedFd, name: &str, most: usize) -> Vec<u64> {
@@ -634,15 +573,9 @@ impl Stat {
             return self;
         }
         let others = numbers_in(dir, threads, THREADS_MAX);
-        let mut read = others
-            .iter()
-            .filter_map(|id| Stat::read(dir, &format!("{threads}/{id}/stat")).ok());
+        let mut read = others.iter().filter_map(|id| Stat::read(dir, &format!("{threads}/{id}/stat")).ok());
         match read.find(|other| !other.is_zombie) {
-            Some(other) => Stat {
-                reader: other.pid,
-                resident_pages: other.resident_pages,
-                ..self
-            },
+            Some(other) => Stat { reader: other.pid, resident_pages: other.resident_pages, ..self },
             None => self,
         }
     }
@@ -659,27 +592,12 @@ impl Stat {
         let mut at = |wanted: usize| {
             let (_, field) = fields.find(|(index, _)| index + 3 == wanted)?;
             // Times of a process in trouble have been seen negative.
-            if field.starts_with(b"-") {
-                Some(0)
-            } else {
-                number(field)
-            }
+            if field.starts_with(b"-") { Some(0) } else { number(field) }
         };
         let parent = at(4)?;
-        let cpu_ticks = [14, 15, 16, 17]
-            .iter()
-            .try_fold(0, |sum: u64, n| Some(sum.saturating_add(at(*n)?)))?;
+        let cpu_ticks = [14, 15, 16, 17].iter().try_fold(0, |sum: u64, n| Some(sum.saturating_add(at(*n)?)))?;
         let (threads, started, resident_pages) = (at(20)?, at(22)?, at(24)?);
-        Some(Stat {
-            pid,
-            reader: pid,
-            is_zombie,
-            parent,
-            cpu_ticks,
-            threads,
-            started,
-            resident_pages,
-        })
+        Some(Stat { pid, reader: pid, is_zombie, parent, cpu_ticks, threads, started, resident_pages })
     }
 }
 
@@ -707,15 +625,8 @@ mod tests {
             resident_pages: 66,
         };
         assert_eq!(plain, wanted);
-        let names: [&[u8]; 7] = [
-            b"a) R 1 (",
-            b")",
-            b"((((",
-            b"",
-            b") S 1 1 1 1 1 1 1 1 1",
-            b"\xff\n\x00 ) ",
-            b") R 9 9 9 (x)",
-        ];
+        let names: [&[u8]; 7] =
+            [b"a) R 1 (", b")", b"((((", b"", b") S 1 1 1 1 1 1 1 1 1", b"\xff\n\x00 ) ", b") R 9 9 9 (x)"];
         for name in names {
             assert_eq!(Stat::parse(&with_name(name)), Some(wanted), "{name:?}");
         }
@@ -729,13 +640,7 @@ mod tests {
         for length in 0..=until {
             assert_eq!(Stat::parse(&whole[..length]), None, "{length}");
         }
-        for text in [
-            &b"(x) S 1"[..],
-            b"-1 (x) S",
-            b"42 (x)S 7",
-            b"42 x S 7",
-            b"\xff\xff",
-        ] {
+        for text in [&b"(x) S 1"[..], b"-1 (x) S", b"42 (x)S 7", b"42 x S 7", b"\xff\xff"] {
             assert_eq!(Stat::parse(text), None);
         }
     }
@@ -751,16 +656,9 @@ mod tests {
     #[test]
     fn both_ways_of_listing_see_the_same_tree() {
         let script = "sleep 20 & sleep 20 & (sleep 20 & wait) & wait";
-        let mut child = std::process::Command::new("sh")
-            .args(["-c", script])
-            .spawn()
-            .unwrap();
+        let mut child = std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
         let init = Pid::from_child(&child);
-        let limits = Limits {
-            memory_bytes: 1 << 30,
-            pids: 64,
-            cpu_percent: 100,
-        };
+        let limits = Limits { memory_bytes: 1 << 30, pids: 64, cpu_percent: 100 };
         let mut watch = Watch::new(init, &limits).unwrap();
         let until = Instant::now() + Duration::from_secs(5);
         while watch.tick(None).processes < 5 && Instant::now() < until {

@@ -8,7 +8,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
 
 /// Bytes of every frame.
 const FRAME_BYTES: usize = 16;
@@ -143,7 +145,8 @@ pub(crate) fn next_event(socket: BorrowedFd<'_>) -> Result<Received<(Event, Opti
     let mut bytes = [0; FRAME_BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received =
+        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let attached = control.drain().find_map(|message| {
         if let RecvAncillaryMessage::ScmRights(mut descriptors) = message { descriptors.next() } else { None }
     });
@@ -184,8 +187,15 @@ mod tests {
     #[test]
     fn every_event_survives_the_way() {
         for event in [
-            Event::Scratch, Event::OverlayRefused(7), Event::Resolver, Event::Relay, Event::Terminal,
-            Event::Sealed(0x1f), Event::Failed(3, 9, -1), Event::Exited(256), Event::Drained(2),
+            Event::Scratch,
+            Event::OverlayRefused(7),
+            Event::Resolver,
+            Event::Relay,
+            Event::Terminal,
+            Event::Sealed(0x1f),
+            Event::Failed(3, 9, -1),
+            Event::Exited(256),
+            Event::Drained(2),
         ] {
             assert_eq!(Event::parse(event.encode()), Some(event));
         }

@@ -24,18 +24,13 @@ use stockade_launch::watch::{Precision, Sample, Verdict, Watch};
 const MIB: u64 = 1 << 20;
 
 fn limits(memory_mib: u64, pids: u64) -> Limits {
-    Limits {
-        memory_bytes: memory_mib * MIB,
-        pids,
-        cpu_percent: 100_000,
-    }
+    Limits { memory_bytes: memory_mib * MIB, pids, cpu_percent: 100_000 }
 }
 
 /// One at a time: leftovers, timings and the host's shared memory are common.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// A group, or the reason why this machine gives none.
@@ -87,23 +82,10 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 fn groups_named(name: &str) -> Vec<String> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let points = table
-        .lines()
-        .filter(|line| line.contains(" - cgroup"))
-        .filter_map(|line| line.split(' ').nth(4));
-    let find = |point: &str| {
-        Command::new("find")
-            .args([point, "-name", &format!("stockade-{name}-*")])
-            .output()
-    };
+    let points = table.lines().filter(|line| line.contains(" - cgroup")).filter_map(|line| line.split(' ').nth(4));
+    let find = |point: &str| Command::new("find").args([point, "-name", &format!("stockade-{name}-*")]).output();
     points
-        .flat_map(|p| {
-            String::from_utf8(find(p).unwrap().stdout)
-                .unwrap()
-                .lines()
-                .map(String::from)
-                .collect::<Vec<_>>()
-        })
+        .flat_map(|p| String::from_utf8(find(p).unwrap().stdout).unwrap().lines().map(String::from).collect::<Vec<_>>())
         .collect()
 }
 
@@ -117,11 +99,7 @@ fn a_tree_over_its_memory_is_killed_and_counted() {
     let usage = group.usage();
     eprintln!("{:?} {usage:?}", group.enforced());
     assert!(usage.oom_kills.unwrap() >= 1);
-    assert!(
-        usage
-            .memory_peak_bytes
-            .is_none_or(|peak| (60 * MIB..=65 * MIB).contains(&peak))
-    );
+    assert!(usage.memory_peak_bytes.is_none_or(|peak| (60 * MIB..=65 * MIB).contains(&peak)));
     group.remove().unwrap();
     assert_eq!(groups_named("oom"), [""; 0]);
 }
@@ -152,10 +130,7 @@ fn forks_beyond_the_limit_are_refused_and_counted() {
     let Some((_, group)) = group("pids", &limits(200, 8)) else {
         return;
     };
-    run_inside(
-        &group,
-        "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 5 & done; wait",
-    );
+    run_inside(&group, "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 5 & done; wait");
     let usage = group.usage();
     assert!(usage.pids_refused.unwrap() >= 1, "{usage:?}");
     assert!(usage.pids_peak.is_none_or(|peak| peak <= 8), "{usage:?}");
@@ -166,10 +141,7 @@ fn forks_beyond_the_limit_are_refused_and_counted() {
 #[test]
 fn a_share_of_a_processor_is_held_and_time_is_counted() {
     let _guard = alone();
-    let asked = Limits {
-        cpu_percent: 20,
-        ..limits(200, 50)
-    };
+    let asked = Limits { cpu_percent: 20, ..limits(200, 50) };
     let Some((_, group)) = group("cpu", &asked) else {
         return;
     };
@@ -227,18 +199,11 @@ fn a_thread_lets_itself_in_through_the_doors() {
     }
     let name = group.name().to_string();
     let lines = std::thread::spawn(move || {
-        doors
-            .iter()
-            .try_for_each(|door| cgroup::enter(door.as_fd()))
-            .unwrap();
+        doors.iter().try_for_each(|door| cgroup::enter(door.as_fd())).unwrap();
         std::fs::read_to_string("/proc/thread-self/cgroup").unwrap()
     });
     let lines = lines.join().unwrap();
-    let inside = |tree: &str| {
-        lines
-            .lines()
-            .any(|l| l.contains(&format!(":{tree}:")) && l.ends_with(&name))
-    };
+    let inside = |tree: &str| lines.lines().any(|l| l.contains(&format!(":{tree}:")) && l.ends_with(&name));
     assert!(inside("memory") && inside("pids"), "{lines}");
     group.remove().unwrap();
 }
@@ -266,11 +231,7 @@ fn a_group_left_by_a_dead_supervisor_is_swept_and_a_living_one_is_not() {
         .env("LEAVE_A_GROUP", "1")
         .output()
         .unwrap();
-    assert!(
-        child.status.success(),
-        "{}",
-        String::from_utf8_lossy(&child.stdout)
-    );
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
     // Another run beside this test may sweep them first; gone they must be either way.
     let swept = cgroup::sweep(&available);
     assert_eq!(swept.kept, 0);
@@ -313,8 +274,7 @@ fn kill_tree(mut child: Child) {
     let mut all = vec![child.id()];
     let mut next = 0;
     while let Some(pid) = all.get(next).copied() {
-        let list =
-            std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         all.extend(list.split_whitespace().map(|n| n.parse::<u32>().unwrap()));
         next += 1;
     }
@@ -367,10 +327,7 @@ fn the_watchdog_estimates_what_it_may_not_weigh() {
     if rustix::process::geteuid().is_root() {
         eprintln!("skipped: root may weigh every process");
     } else {
-        assert_eq!(
-            (sample.precision, sample.unreadable),
-            (Precision::Estimated, 1)
-        );
+        assert_eq!((sample.precision, sample.unreadable), (Precision::Estimated, 1));
     }
 }
 
@@ -389,10 +346,7 @@ fn the_watchdog_sees_a_memfd_that_nobody_maps_once() {
     let _guard = alone();
     let hog = "exec python3 -c 'import os,time\nf=os.memfd_create(\"x\")\ng=os.dup(f)\nos.fork()\nif os.lseek(f,0,2)==0: os.write(f,bytes(100<<20))\ntime.sleep(20)'";
     let sample = watched(hog, 1000, |s| s.memfd_bytes >= 100 * MIB);
-    assert!(
-        sample.memfd_bytes < 210 * MIB && sample.memory_bytes > 100 * MIB,
-        "{sample:?}"
-    );
+    assert!(sample.memfd_bytes < 210 * MIB && sample.memory_bytes > 100 * MIB, "{sample:?}");
     let forged = "cd /dev/shm && : > 'memfd:x (deleted)'; sleep 20";
     let sample = watched(forged, 1000, |s| s.processes == 2);
     assert_eq!(sample.memfd_bytes, 0);
@@ -420,9 +374,7 @@ fn the_watchdog_reads_scratch_in_memory_only() {
     let _guard = alone();
     let mut child = shell("sleep 1");
     let mut watch = Watch::new(Pid::from_child(&child), &limits(1000, 10)).unwrap();
-    let disk = std::fs::File::open("/work")
-        .or_else(|_| std::fs::File::open("/"))
-        .unwrap();
+    let disk = std::fs::File::open("/work").or_else(|_| std::fs::File::open("/")).unwrap();
     let before = watch.tick(Some(disk.as_fd()));
     assert_eq!(before.scratch_bytes, 0);
     child.kill().unwrap();
@@ -440,10 +392,7 @@ fn a_vanished_tree_is_an_empty_sample() {
     child.kill().unwrap();
     child.wait().unwrap();
     let sample = watch.tick(None);
-    assert_eq!(
-        (sample.processes, sample.memory_bytes, sample.truncated),
-        (0, 0, false)
-    );
+    assert_eq!((sample.processes, sample.memory_bytes, sample.truncated), (0, 0, false));
     assert!(Watch::new(pid, &limits(100, 10)).is_err());
 }
 
@@ -455,11 +404,7 @@ fn time<T>(what: &str, rounds: usize, mut step: impl FnMut() -> T) {
         all.push(start.elapsed());
     }
     all.sort();
-    eprintln!(
-        "{what:40} median {:?}, worst {:?}",
-        all[rounds / 2],
-        all[rounds - 1]
-    );
+    eprintln!("{what:40} median {:?}, worst {:?}", all[rounds / 2], all[rounds - 1]);
 }
 
 /// Not a timed test: it prints what one step costs on this machine.

@@ -115,7 +115,10 @@ pub fn call(binary: &str, user: User) -> Call {
         // The interpreter of a user who cannot enter root's folders.
         command.env("PATH", "/usr/local/bin:/usr/bin:/bin");
     }
-    command.env("STOCKADE_STATE_DIR", state.path().join("state")).env_remove("STOCKADE_TEST_FAULT").env_remove("STOCKADE_TEST_WITHOUT");
+    command
+        .env("STOCKADE_STATE_DIR", state.path().join("state"))
+        .env_remove("STOCKADE_TEST_FAULT")
+        .env_remove("STOCKADE_TEST_WITHOUT");
     Call { command, state: Some(state), input: None, has_input_file: false }
 }
 
@@ -166,7 +169,11 @@ impl Call {
     /// The audit trail it wrote, as lines; call after [`Call::run_keeping`].
     #[must_use]
     pub fn trail(state: &Folder) -> Vec<Value> {
-        std::fs::read_to_string(state.path().join("state/audit.jsonl")).unwrap_or_default().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        std::fs::read_to_string(state.path().join("state/audit.jsonl"))
+            .unwrap_or_default()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// Starts it and returns at once, with its output piped.
@@ -195,7 +202,8 @@ impl Call {
                 self.command.output().unwrap()
             }
             Some(bytes) => {
-                let mut child = self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+                let mut child =
+                    self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
                 let mut pipe = child.stdin.take().unwrap();
                 let writer = std::thread::spawn(move || drop(pipe.write_all(&bytes)));
                 let output = child.wait_with_output().unwrap();
@@ -264,6 +272,9 @@ pub fn processes_with(mark: &str) -> Vec<u32> {
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
         .filter(|pid| *pid != own)
-        .filter(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(mark)))
+        .filter(|pid| {
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| String::from_utf8_lossy(&line).contains(mark))
+        })
         .collect()
 }

@@ -575,7 +575,8 @@ fn a_proposal_is_not_written_through_a_link_planted_in_a_writable_share() {
             &code,
         )
         .run();
-        assert!(ran.status == 125 || ran.status == 0, "{ran:?}");
+        // The file is made before the code runs, so its link finds the place taken.
+        assert!([0, 1, 125].contains(&ran.status), "{ran:?}");
         assert_eq!(folder.read("victim"), "precious", "the supervisor wrote through a link of the code");
     }
 }

@@ -60,7 +60,10 @@ fn processes_of_a_fork_server_share_work_and_memory() {
 
 #[test]
 fn threads_run_side_by_side() {
-    let _ = works(User::Caller, &[], r#"
+    let _ = works(
+        User::Caller,
+        &[],
+        r#"
 import threading, concurrent.futures
 with concurrent.futures.ThreadPoolExecutor(32) as pool: assert sum(pool.map(lambda x: x * x, range(1000))) == 332833500
 barrier = threading.Barrier(20)
@@ -68,13 +71,17 @@ threads = [threading.Thread(target=barrier.wait, name="worker %d" % n) for n in 
 for thread in threads: thread.start()
 for thread in threads: thread.join(30)
 assert not any(thread.is_alive() for thread in threads)
-"#);
+"#,
+    );
 }
 
 #[test]
 fn children_see_what_their_parent_sees() {
     for user in users() {
-        let _ = works(user, &[], r#"
+        let _ = works(
+            user,
+            &[],
+            r#"
 import os, subprocess, sys
 assert subprocess.check_output("echo $((6 * 7)) | cat", shell=True) == b"42\n"
 assert subprocess.run(["sh", "-c", "exit 3"]).returncode == 3
@@ -86,26 +93,34 @@ slow = subprocess.Popen(["sleep", "60"])
 try: slow.wait(0.1)
 except subprocess.TimeoutExpired: slow.kill()
 assert slow.wait(10) == -9
-"#);
+"#,
+        );
     }
 }
 
 #[test]
 fn temporary_files_and_folders_come_and_go() {
     for user in users() {
-        let _ = works(user, &[], r#"
+        let _ = works(
+            user,
+            &[],
+            r#"
 import os, tempfile
 with tempfile.TemporaryDirectory() as folder, tempfile.NamedTemporaryFile() as named, tempfile.TemporaryFile() as unnamed, tempfile.SpooledTemporaryFile(10) as spooled:
     named.write(b"x" * 100); unnamed.write(b"y"); spooled.write(b"z" * 100)
     open(os.path.join(folder, "f"), "w").close()
 assert tempfile.gettempdir() == "/tmp" and not os.path.exists(folder)
-"#);
+"#,
+        );
     }
 }
 
 #[test]
 fn files_can_be_made_moved_linked_and_locked() {
-    let _ = works(User::Caller, &[], r#"
+    let _ = works(
+        User::Caller,
+        &[],
+        r#"
 import fcntl, mmap, os, pathlib, shutil
 os.makedirs("a/b"); pathlib.Path("a/b/c").write_text("x"); os.rename("a", "z")
 os.symlink("z/b/c", "link"); os.link("z/b/c", "hard"); os.chmod("hard", 0o755); os.utime("hard", (1, 1))
@@ -116,13 +131,17 @@ with open("hard", "r+b") as file:
     fcntl.flock(file, fcntl.LOCK_EX); fcntl.lockf(file, fcntl.LOCK_EX)
     file.truncate(1 << 20); view = mmap.mmap(file.fileno(), 0); view[:2] = b"hi"; view.flush()
 assert shutil.disk_usage("/job").free > 1 << 20
-"#);
+"#,
+    );
 }
 
 #[test]
 fn sqlite_keeps_a_write_ahead_log() {
     for user in users() {
-        let _ = works(user, &[], r#"
+        let _ = works(
+            user,
+            &[],
+            r#"
 import os, sqlite3
 for folder in ("/job", "/tmp", os.path.expanduser("~")):
     path = os.path.join(folder, "x.db")
@@ -131,14 +150,18 @@ for folder in ("/job", "/tmp", os.path.expanduser("~")):
     one.execute("create table t (a)"); one.executemany("insert into t values (?)", [(n,) for n in range(1000)]); one.commit()
     assert other.execute("select sum(a) from t").fetchone() == (499500,) and os.path.exists(path + "-wal")
     one.close(); other.close(); os.unlink(path)
-"#);
+"#,
+        );
     }
 }
 
 #[test]
 fn servers_on_loopback_answer() {
     for user in users() {
-        let _ = works(user, &[], r#"
+        let _ = works(
+            user,
+            &[],
+            r#"
 import asyncio, socket
 async def shout(reader, writer):
     writer.write((await reader.readline()).upper()); await writer.drain(); writer.close()
@@ -156,39 +179,56 @@ asyncio.run(main())
 datagram, sender = socket.socket(type=socket.SOCK_DGRAM), socket.socket(type=socket.SOCK_DGRAM)
 datagram.bind(("127.0.0.1", 0)); sender.sendto(b"d", datagram.getsockname()); assert datagram.recv(9) == b"d"
 assert socket.gethostbyname(socket.gethostname()) == "127.0.0.1" and socket.getservbyname("http") == 80
-"#);
+"#,
+        );
     }
 }
 
 #[test]
 fn certificates_are_found() {
-    let _ = works(User::Caller, &[], "import ssl\nassert ssl.create_default_context().cert_store_stats()['x509_ca'] > 20\n");
-    let _ = works(User::Ordinary, &[], "import ssl\nassert ssl.create_default_context().cert_store_stats()['x509_ca'] > 20\n");
+    let _ = works(
+        User::Caller,
+        &[],
+        "import ssl\nassert ssl.create_default_context().cert_store_stats()['x509_ca'] > 20\n",
+    );
+    let _ = works(
+        User::Ordinary,
+        &[],
+        "import ssl\nassert ssl.create_default_context().cert_store_stats()['x509_ca'] > 20\n",
+    );
 }
 
 #[test]
 fn locale_and_time_zones_are_there() {
     for user in users() {
-        let _ = works(user, &[], r#"
+        let _ = works(
+            user,
+            &[],
+            r#"
 import datetime, locale, os, sys, time, zoneinfo
 assert "UTF-8" in locale.setlocale(locale.LC_ALL, "") and sys.getfilesystemencoding() == "utf-8"
 summer = datetime.datetime(2024, 7, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Zurich"))
 assert str(summer.utcoffset()) == "2:00:00" and len(zoneinfo.available_timezones()) > 400
 os.environ["TZ"] = "America/New_York"; time.tzset(); assert time.tzname == ("EST", "EDT")
 open("日本 é", "w").write("ü"); assert os.listdir() and open("日本 é").read() == "ü"
-"#);
+"#,
+        );
     }
 }
 
 #[test]
 fn a_user_with_a_name_and_a_home_is_there() {
     for user in users() {
-        let _ = works(user, &[], r#"
+        let _ = works(
+            user,
+            &[],
+            r#"
 import getpass, grp, os, pathlib, platform, pwd, uuid
 assert getpass.getuser() == pwd.getpwuid(os.getuid()).pw_name and grp.getgrgid(os.getgid()).gr_name
 home = pathlib.Path.home(); (home / ".config").mkdir(); (home / ".config/x").write_text("y")
 assert platform.platform() and platform.freedesktop_os_release()["ID"] and uuid.uuid1()
-"#);
+"#,
+        );
     }
 }
 
@@ -196,20 +236,27 @@ assert platform.platform() and platform.freedesktop_os_release()["ID"] and uuid.
 fn processors_are_counted_as_outside() {
     let here = std::thread::available_parallelism().unwrap().get().to_string();
     for user in users() {
-        let ran = works(user, &[], r#"
+        let ran = works(
+            user,
+            &[],
+            r#"
 import multiprocessing, os
 cores = {part for part in os.listdir("/sys/devices/system/cpu") if part[:3] == "cpu" and part[3:].isdigit()}
 assert len(cores) >= os.cpu_count() == multiprocessing.cpu_count() >= 1
 assert os.path.exists("/sys/devices/system/cpu/online") and open("/proc/cpuinfo").read().count("processor") and os.getloadavg()
 print(len(os.sched_getaffinity(0)))
-"#);
+"#,
+        );
         assert_eq!(ran.stdout.trim(), here);
     }
 }
 
 #[test]
 fn signals_reach_their_handlers() {
-    let _ = works(User::Caller, &[], r#"
+    let _ = works(
+        User::Caller,
+        &[],
+        r#"
 import os, signal, time
 seen = []
 for name in ("SIGALRM", "SIGUSR1", "SIGINT", "SIGTERM", "SIGHUP", "SIGCHLD"): signal.signal(getattr(signal, name), lambda number, frame: seen.append(number))
@@ -219,28 +266,37 @@ if os.fork() == 0: os._exit(0)
 os.wait(); time.sleep(0.01)
 assert seen == [14, 10, 2, 15, 1, 17], seen
 assert signal.sigtimedwait([signal.SIGUSR2], 0.01) is None
-"#);
+"#,
+    );
 }
 
 #[test]
 fn a_terminal_can_be_made() {
-    let _ = works(User::Caller, &[], r#"
+    let _ = works(
+        User::Caller,
+        &[],
+        r#"
 import os, pty
 pid, terminal = pty.fork()
 if pid == 0: os.execvp("tty", ["tty"])
 assert os.read(terminal, 100).startswith(b"/dev/pts/"); os.waitpid(pid, 0)
-"#);
+"#,
+    );
 }
 
 #[test]
 fn a_script_finds_its_own_source() {
-    let ran = works(User::Caller, &[], r#"
+    let ran = works(
+        User::Caller,
+        &[],
+        r#"
 import inspect, os, runpy, sys
 def own(): return 1
 assert inspect.getsource(own) == "def own(): return 1\n" and open(__file__).read().startswith("\nimport inspect")
 assert sys.path[0] == os.path.dirname(os.path.abspath(__file__)) == os.getcwd()
 if __name__ == "__main__": print(runpy.run_path(__file__, run_name="again")["__name__"])
-"#);
+"#,
+    );
     assert_eq!(ran.stdout, "again\n");
 }
 
@@ -275,10 +331,14 @@ print(failed)
 
 #[test]
 fn limits_of_the_run_are_those_a_program_asks_for() {
-    let _ = works(User::Caller, &["--limit", "open-files=300"], r#"
+    let _ = works(
+        User::Caller,
+        &["--limit", "open-files=300"],
+        r#"
 import resource
 assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 300 and resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >= 0
 try: files = [open("/dev/null") for _ in range(400)]
 except OSError as error: assert error.errno == 24
-"#);
+"#,
+    );
 }

@@ -2,7 +2,9 @@
 
 use stockade_testkit::Ran;
 
-use crate::support::{Folder, User, has, honest, is_picture, output_names, own_errors, quiet, run, users};
+use crate::support::{
+    Folder, User, has, honest, is_picture, make_results, output_names, own_errors, quiet, run, users,
+};
 
 const ANALYSIS: &str = r#"
 cat("arguments:", commandArgs(trailingOnly = TRUE), "\n")
@@ -27,10 +29,9 @@ fn r(user: User, script: &str) -> Option<(Ran, Folder)> {
     let folder = Folder::new();
     folder.write("in.csv", "k,v\na,1\nb,2\na,3\n");
     folder.write("x.R", script);
-    let results = folder.path().join("results");
-    std::fs::create_dir(&results).unwrap();
-    std::fs::set_permissions(&results, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-    let ran = run(user, &folder).args(["--in", "in.csv", "--out", "results", "x.R", "one", "two 2"]).input("a\nb\n").run();
+    make_results(&folder);
+    let ran =
+        run(user, &folder).args(["--in", "in.csv", "--out", "results", "x.R", "one", "two 2"]).input("a\nb\n").run();
     Some((ran, folder))
 }
 

@@ -11,9 +11,18 @@ use crate::support::{Folder, User, own_errors, run};
 /// Name and script; each is run with the arguments `a -b --c=d` and two lines of standard input.
 const SCRIPTS: &[(&str, &str)] = &[
     ("arguments", "import sys; print(sys.argv, sys.path[0], __file__, __name__)"),
-    ("flags", "import sys; print(sys.flags, sys.dont_write_bytecode, sys.getrecursionlimit(), sys.stdout.line_buffering, sys.stdout.encoding, sys.stderr.errors, sys.stdin.encoding)"),
-    ("hooks", "import sys; print(sys.excepthook is sys.__excepthook__, sys.displayhook is sys.__displayhook__, sys.stdin.isatty(), sys.stdout.isatty())"),
-    ("names", "import __main__, sys; print(__main__.__file__, sys.modules['__main__'].__spec__, __loader__.__class__.__name__, sorted(globals()))"),
+    (
+        "flags",
+        "import sys; print(sys.flags, sys.dont_write_bytecode, sys.getrecursionlimit(), sys.stdout.line_buffering, sys.stdout.encoding, sys.stderr.errors, sys.stdin.encoding)",
+    ),
+    (
+        "hooks",
+        "import sys; print(sys.excepthook is sys.__excepthook__, sys.displayhook is sys.__displayhook__, sys.stdin.isatty(), sys.stdout.isatty())",
+    ),
+    (
+        "names",
+        "import __main__, sys; print(__main__.__file__, sys.modules['__main__'].__spec__, __loader__.__class__.__name__, sorted(globals()))",
+    ),
     ("place", "import os; print(os.getcwd() == os.path.dirname(os.path.abspath(__file__)), sorted(os.listdir()))"),
     ("chained error", "def f():\n    1/0\ntry:\n    f()\nexcept Exception as e:\n    raise KeyError('x') from e"),
     ("deep recursion", "def f(): f()\nf()"),
@@ -42,13 +51,22 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("standard output closed", "import os; os.close(1); print('x')"),
     ("all of standard input", "import sys; print(repr(sys.stdin.read()))"),
     ("questions", "print(input('name? ')); print(input())\ntry: input()\nexcept EOFError: print('end')"),
-    ("signals", "import signal; print([s.name for s in signal.Signals if signal.getsignal(s) not in (signal.SIG_DFL, None)], signal.pthread_sigmask(0, []))"),
-    ("profile", "import cProfile, pickle\nclass A: pass\nprint(pickle.loads(pickle.dumps(A())).__class__); cProfile.run('sum(range(10))', '/tmp/profile')"),
+    (
+        "signals",
+        "import signal; print([s.name for s in signal.Signals if signal.getsignal(s) not in (signal.SIG_DFL, None)], signal.pthread_sigmask(0, []))",
+    ),
+    (
+        "profile",
+        "import cProfile, pickle\nclass A: pass\nprint(pickle.loads(pickle.dumps(A())).__class__); cProfile.run('sum(range(10))', '/tmp/profile')",
+    ),
 ];
 
 #[test]
 fn a_script_writes_and_ends_as_with_plain_python() {
-    let base = Command::new("python3").args(["-c", "import os, sys; print(os.path.realpath(sys.base_prefix))"]).output().unwrap();
+    let base = Command::new("python3")
+        .args(["-c", "import os, sys; print(os.path.realpath(sys.base_prefix))"])
+        .output()
+        .unwrap();
     let base = String::from_utf8(base.stdout).unwrap().trim().to_owned();
     for (name, script) in SCRIPTS {
         let folder = Folder::new();
@@ -60,7 +78,11 @@ fn a_script_writes_and_ends_as_with_plain_python() {
         };
         let plain = plain(&folder);
         let walled = run(User::Caller, &folder).args(["x.py", "a", "-b", "--c=d"]).input("l1\nl2").run();
-        assert_eq!((walled.status, walled.stdout.as_str(), own_errors(&walled)), (plain.status, inside(&plain.stdout).as_str(), inside(&plain.stderr)), "{name}");
+        assert_eq!(
+            (walled.status, walled.stdout.as_str(), own_errors(&walled)),
+            (plain.status, inside(&plain.stdout).as_str(), inside(&plain.stderr)),
+            "{name}"
+        );
     }
 }
 
@@ -68,7 +90,9 @@ fn plain(folder: &Folder) -> Ran {
     let mut command = Command::new("python3");
     command.args(["x.py", "a", "-b", "--c=d"]).current_dir(folder.path()).env_clear();
     // What the caller's variables change is not to be compared.
-    command.envs(["PATH", "HOME", "PYENV_VERSION"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))).env("LANG", "C.UTF-8");
+    command
+        .envs(["PATH", "HOME", "PYENV_VERSION"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .env("LANG", "C.UTF-8");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"l1\nl2").unwrap();
     Ran::from(child.wait_with_output().unwrap())
@@ -111,7 +135,13 @@ fn code_on_the_command_line_and_on_standard_input_sees_what_it_sees_outside() {
     let folder = Folder::new();
     let code = "import sys; print(sys.argv, repr(sys.path[0]), __name__, '__file__' in globals())";
     for words in [vec!["-c", code, "a"], vec!["-", "a"]] {
-        let mut plain = Command::new("python3").args(&words).current_dir(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut plain = Command::new("python3")
+            .args(&words)
+            .current_dir(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         plain.stdin.take().unwrap().write_all(code.as_bytes()).unwrap();
         let plain = plain.wait_with_output().unwrap();
         let ran = run(User::Caller, &folder).args(&words).input(code).run().expect(0);

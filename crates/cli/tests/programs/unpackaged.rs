@@ -8,7 +8,12 @@ use crate::support::{Folder, User, has, own_errors, quiet, run, users};
 /// A virtual environment of the machine's Python with one module in it.
 fn venv(folder: &Folder, options: &[&str]) -> Option<PathBuf> {
     let venv = folder.path().join("venv");
-    let made = Command::new("/usr/bin/python3").args(["-m", "venv", "--without-pip"]).args(options).arg(&venv).output().ok()?;
+    let made = Command::new("/usr/bin/python3")
+        .args(["-m", "venv", "--without-pip"])
+        .args(options)
+        .arg(&venv)
+        .output()
+        .ok()?;
     if !made.status.success() {
         stockade_testkit::skipped("virtual environments", "the machine's Python cannot make one");
         return None;
@@ -20,7 +25,8 @@ fn venv(folder: &Folder, options: &[&str]) -> Option<PathBuf> {
 
 #[test]
 fn a_virtual_environment_is_used_with_its_own_interpreter_and_never_changed() {
-    let version = Command::new("/usr/bin/python3").args(["-c", "import sys; print(sys.version_info[:3])"]).output().unwrap();
+    let version =
+        Command::new("/usr/bin/python3").args(["-c", "import sys; print(sys.version_info[:3])"]).output().unwrap();
     for user in users() {
         let folder = Folder::new();
         let Some(_) = venv(&folder, &[]) else { return };
@@ -74,7 +80,8 @@ fn a_compiled_program_with_threads_runs() {
     }
     let folder = Folder::new();
     folder.write("x.c", "#include <math.h>\n#include <pthread.h>\n#include <stdio.h>\nstatic void *root(void *x) { *(double *)x = sqrt(*(double *)x); return 0; }\nint main(int count, char **words) {\n  pthread_t threads[8]; double values[8];\n  for (int i = 0; i < 8; i++) { values[i] = i * i; pthread_create(&threads[i], 0, root, &values[i]); }\n  for (int i = 0; i < 8; i++) pthread_join(threads[i], 0);\n  printf(\"%s %d %.0f\\n\", words[1], count, values[7]);\n  return 9;\n}\n");
-    let compiled = Command::new("gcc").args(["x.c", "-o", "x", "-lpthread", "-lm"]).current_dir(folder.path()).status().unwrap();
+    let compiled =
+        Command::new("gcc").args(["x.c", "-o", "x", "-lpthread", "-lm"]).current_dir(folder.path()).status().unwrap();
     assert!(compiled.success());
     for user in users() {
         let ran = quiet(run(user, &folder).args(["--", "./x", "word"]).run().expect(9));

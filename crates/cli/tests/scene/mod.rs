@@ -59,8 +59,12 @@ impl Scene {
             assert!(Instant::now() < deadline, "processes are left: {:?}", processes_with(&self.mark()));
             std::thread::yield_now();
         }
-        let runs: Vec<String> = Call::trail(state).iter().filter_map(|record| Some(format!("stockade-{}-", record["run"].as_str()?))).collect();
-        let left: Vec<String> = cgroups_left().into_iter().filter(|path| runs.iter().any(|run| path.contains(run))).collect();
+        let runs: Vec<String> = Call::trail(state)
+            .iter()
+            .filter_map(|record| Some(format!("stockade-{}-", record["run"].as_str()?)))
+            .collect();
+        let left: Vec<String> =
+            cgroups_left().into_iter().filter(|path| runs.iter().any(|run| path.contains(run))).collect();
         assert!(left.is_empty(), "cgroups are left: {left:?}");
         let mounted: Vec<String> = mounts().difference(&self.mounts).cloned().collect();
         assert!(mounted.is_empty(), "mounts are left: {mounted:?}");

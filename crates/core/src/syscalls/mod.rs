@@ -145,10 +145,7 @@ impl Word {
     }
 
     fn of(self, arguments: &[u64; 6]) -> u32 {
-        let argument = arguments
-            .get(usize::from(self.argument))
-            .copied()
-            .unwrap_or_default();
+        let argument = arguments.get(usize::from(self.argument)).copied().unwrap_or_default();
         let [a, b, c, d, e, f, g, h] = argument.to_le_bytes();
         match self.half {
             Half::Low => u32::from_le_bytes([a, b, c, d]),
@@ -222,10 +219,7 @@ pub struct Rule {
 
 impl Rule {
     fn decide(&self, arguments: &[u64; 6]) -> Action {
-        let matching = self
-            .arms
-            .iter()
-            .find(|arm| arm.tests.iter().all(|test| test.holds(arguments)));
+        let matching = self.arms.iter().find(|arm| arm.tests.iter().all(|test| test.holds(arguments)));
         matching.map_or(self.otherwise, |arm| arm.action)
     }
 }
@@ -259,51 +253,47 @@ impl Profile {
             let arms = match open.take() {
                 Some(started) if std::ptr::eq(started.numbered, statement.numbered) => started.arms,
                 Some(started) => {
-                    return Err(Malformed {
-                        line: started.line,
-                        problem: Problem::OpenEnded,
-                    });
+                    return Err(Malformed { line: started.line, problem: Problem::OpenEnded });
                 }
                 None => Vec::new(),
             };
             match statement.into_rule(arms, line) {
                 Continued::Open(unfinished) => open = Some(unfinished),
-                Continued::Closed {
-                    numbered,
-                    arms,
-                    otherwise,
-                } => {
+                Continued::Closed { numbered, arms, otherwise } => {
                     if let Some(number) = architecture.number(numbered) {
-                        rules.push(Rule {
-                            number,
-                            name: numbered.name,
-                            arms: arms.into(),
-                            otherwise,
-                        });
+                        rules.push(Rule { number, name: numbered.name, arms: arms.into(), otherwise });
                     }
                 }
             }
         }
         if let Some(started) = open {
-            return Err(Malformed {
-                line: started.line,
-                problem: Problem::OpenEnded,
-            });
+            return Err(Malformed { line: started.line, problem: Problem::OpenEnded });
         }
         rules.sort_unstable_by_key(|rule| rule.number);
-        match rules
-            .array_windows()
-            .find(|[first, second]| first.number == second.number)
-        {
-            Some([first, _]) => Err(Malformed {
-                line: 0,
-                problem: Problem::Twice(first.name),
-            }),
-            None => Ok(Self {
-                architecture,
-                rules: rules.into(),
-            }),
+        match rules.array_windows().find(|[first, second]| first.number == second.number) {
+            Some([first, _]) => Err(Malformed { line: 0, problem: Problem::Twice(first.name) }),
+            None => Ok(Self { architecture, rules: rules.into() }),
         }
+    }
+
+    /// The same profile for a run without a cgroup: no memory that belongs to no process.
+    ///
+    /// A watchdog adds up the memory of processes. Detached System V segments, queued messages and
+    /// enlarged socket buffers are the kernel's, and only a cgroup counts them.
+    #[must_use]
+    pub fn watched(self) -> Self {
+        let mut rules = self.rules.into_owned();
+        for rule in &mut rules {
+            match rule.name {
+                "shmget" | "msgget" => {
+                    rule.arms = Cow::Borrowed(&[]);
+                    rule.otherwise = Action::Errno(Errno::Enosys);
+                }
+                "setsockopt" => rule.arms = socket_buffers().chain(rule.arms.iter().cloned()).collect(),
+                _ => {}
+            }
+        }
+        Self { architecture: self.architecture, rules: rules.into() }
     }
 
     /// The architecture whose numbers the rules carry.
@@ -330,8 +320,7 @@ impl Profile {
         if self.architecture == Architecture::X86_64 && X32_NUMBERS.contains(&number) {
             return Action::Kill;
         }
-        self.rule(number)
-            .map_or(Action::Errno(Errno::Enosys), |rule| rule.decide(arguments))
+        self.rule(number).map_or(Action::Errno(Errno::Enosys), |rule| rule.decide(arguments))
     }
 
     fn rule(&self, number: u32) -> Option<&Rule> {
@@ -342,38 +331,31 @@ impl Profile {
 /// A stable summary: how many calls get which action, and which.
 impl fmt::Display for Profile {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            formatter,
-            "system calls on {}: {} named",
-            self.architecture,
-            self.rules.len()
-        )?;
-        let (plain, conditional): (Vec<_>, Vec<_>) =
-            self.rules.iter().partition(|rule| rule.arms.is_empty());
+        writeln!(formatter, "system calls on {}: {} named", self.architecture, self.rules.len())?;
+        let (plain, conditional): (Vec<_>, Vec<_>) = self.rules.iter().partition(|rule| rule.arms.is_empty());
         let mut actions: Vec<Action> = plain.iter().map(|rule| rule.otherwise).collect();
         actions.sort_unstable();
         actions.dedup();
         for action in actions {
-            let names = plain
-                .iter()
-                .filter(|rule| rule.otherwise == action)
-                .map(|rule| rule.name);
+            let names = plain.iter().filter(|rule| rule.otherwise == action).map(|rule| rule.name);
             write_names(formatter, &action.to_string(), names.collect())?;
         }
-        write_names(
-            formatter,
-            "by argument",
-            conditional.iter().map(|rule| rule.name).collect(),
-        )?;
+        write_names(formatter, "by argument", conditional.iter().map(|rule| rule.name).collect())?;
         formatter.write_str("  any other number: errno ENOSYS; another architecture, x32: kill\n")
     }
 }
 
-fn write_names(
-    formatter: &mut fmt::Formatter<'_>,
-    title: &str,
-    mut names: Vec<&str>,
-) -> fmt::Result {
+/// SO_SNDBUF, SO_RCVBUF and their FORCE kin at SOL_SOCKET (socket(7)).
+fn socket_buffers() -> impl Iterator<Item = Arm> {
+    let word = |argument| Word::new(argument, Half::Low);
+    let level = Test { word: word(1), condition: Condition::Equals(1) };
+    [(7, 8), (32, 33)].into_iter().map(move |(low, high)| Arm {
+        tests: vec![level, Test { word: word(2), condition: Condition::Within { low, high } }].into(),
+        action: Action::Errno(Errno::Eperm),
+    })
+}
+
+fn write_names(formatter: &mut fmt::Formatter<'_>, title: &str, mut names: Vec<&str>) -> fmt::Result {
     names.sort_unstable();
     writeln!(formatter, "  {title} ({})", names.len())?;
     let mut column = 0;
@@ -386,11 +368,7 @@ fn write_names(
         write!(formatter, "{gap}{name}")?;
         column += gap.len() + name.len();
     }
-    if column > 0 {
-        formatter.write_str("\n")
-    } else {
-        Ok(())
-    }
+    if column > 0 { formatter.write_str("\n") } else { Ok(()) }
 }
 
 /// A line of a profile that is not exactly a rule.
@@ -437,28 +415,14 @@ impl fmt::Display for Problem {
         match self {
             Self::NoReason => formatter.write_str("no `; reason` at the end of the rule"),
             Self::Action(word) => write!(formatter, "`{}` is not an action", word.escape_debug()),
-            Self::Name(word) => write!(
-                formatter,
-                "`{}` is not a system call of Linux 6.18",
-                word.escape_debug()
-            ),
+            Self::Name(word) => write!(formatter, "`{}` is not a system call of Linux 6.18", word.escape_debug()),
             Self::Marker(name) => {
-                write!(
-                    formatter,
-                    "`on x86_64` must stand where, and only where, aarch64 lacks the call: `{name}`"
-                )
+                write!(formatter, "`on x86_64` must stand where, and only where, aarch64 lacks the call: `{name}`")
             }
-            Self::Tests(rule) => write!(
-                formatter,
-                "`{}` has no tests as they should be",
-                rule.escape_debug()
-            ),
+            Self::Tests(rule) => write!(formatter, "`{}` has no tests as they should be", rule.escape_debug()),
             Self::TooManyTests => write!(formatter, "more than {TESTS_MAX} tests in one line"),
             Self::OpenEnded => formatter.write_str("the last rule of a call must have no test"),
-            Self::Twice(name) => write!(
-                formatter,
-                "two unconditional rules for `{name}`, or its rules stand apart"
-            ),
+            Self::Twice(name) => write!(formatter, "two unconditional rules for `{name}`, or its rules stand apart"),
         }
     }
 }
@@ -472,11 +436,7 @@ struct Open {
 
 enum Continued {
     Open(Open),
-    Closed {
-        numbered: &'static Numbered,
-        arms: Vec<Arm>,
-        otherwise: Action,
-    },
+    Closed { numbered: &'static Numbered, arms: Vec<Arm>, otherwise: Action },
 }
 
 /// One line that is a rule.
@@ -526,32 +486,16 @@ impl Statement {
         if tests.len() > TESTS_MAX {
             return Err(Problem::TooManyTests);
         }
-        Ok(Some(Self {
-            numbered,
-            tests,
-            action,
-        }))
+        Ok(Some(Self { numbered, tests, action }))
     }
 
     fn into_rule(self, mut arms: Vec<Arm>, line: usize) -> Continued {
-        let Self {
-            numbered,
-            tests,
-            action,
-        } = self;
+        let Self { numbered, tests, action } = self;
         if tests.is_empty() {
-            return Continued::Closed {
-                numbered,
-                arms,
-                otherwise: action,
-            };
+            return Continued::Closed { numbered, arms, otherwise: action };
         }
         arms.push(Arm { tests: tests.into(), action });
-        Continued::Open(Open {
-            numbered,
-            arms,
-            line,
-        })
+        Continued::Open(Open { numbered, arms, line })
     }
 }
 
@@ -594,10 +538,7 @@ fn parse_test<'t>(words: &mut impl Iterator<Item = &'t str>) -> Option<Test> {
         "in" => parse_range(words.next()?)?,
         "&" => {
             let mask = words.next()?;
-            let value = words
-                .next()
-                .filter(|word| *word == "==")
-                .and_then(|_| words.next())?;
+            let value = words.next().filter(|word| *word == "==").and_then(|_| words.next())?;
             parse_masked(mask, value)?
         }
         _ => return None,
@@ -642,11 +583,7 @@ fn parse_number(text: &str) -> Option<u32> {
     };
     // `from_str_radix` would take a sign.
     let plain = digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if plain {
-        u32::from_str_radix(digits, radix).ok()
-    } else {
-        None
-    }
+    if plain { u32::from_str_radix(digits, radix).ok() } else { None }
 }
 
 #[cfg(test)]
@@ -670,32 +607,18 @@ mod tests {
     }
 
     fn problem(text: &str) -> String {
-        Profile::parse(text, Architecture::X86_64)
-            .unwrap_err()
-            .to_string()
+        Profile::parse(text, Architecture::X86_64).unwrap_err().to_string()
     }
 
     #[test]
     fn the_table_is_sorted_and_has_no_holes() {
         assert!(NUMBERS.is_sorted_by(|first, second| first.name < second.name));
-        let mut x86_64: Vec<u32> = NUMBERS
-            .iter()
-            .filter_map(|numbered| numbered.x86_64)
-            .collect();
+        let mut x86_64: Vec<u32> = NUMBERS.iter().filter_map(|numbered| numbered.x86_64).collect();
         x86_64.sort_unstable();
         assert_eq!(x86_64, (0..=336).chain(424..=469).collect::<Vec<_>>());
-        let mut aarch64: Vec<u32> = NUMBERS
-            .iter()
-            .filter_map(|numbered| numbered.aarch64)
-            .collect();
+        let mut aarch64: Vec<u32> = NUMBERS.iter().filter_map(|numbered| numbered.aarch64).collect();
         aarch64.sort_unstable();
-        assert_eq!(
-            aarch64,
-            (0..=243)
-                .chain(260..=294)
-                .chain(424..=469)
-                .collect::<Vec<_>>()
-        );
+        assert_eq!(aarch64, (0..=243).chain(260..=294).chain(424..=469).collect::<Vec<_>>());
     }
 
     #[test]
@@ -703,18 +626,9 @@ mod tests {
         for architecture in [Architecture::X86_64, Architecture::Aarch64] {
             let profile = Profile::builtin(architecture);
             for numbered in NUMBERS {
-                assert!(std::ptr::eq(
-                    Numbered::find(numbered.name).unwrap(),
-                    numbered
-                ));
-                let named = architecture
-                    .number(numbered)
-                    .map(|number| profile.name(number));
-                assert!(
-                    named.is_none_or(|name| name == Some(numbered.name)),
-                    "{}",
-                    numbered.name
-                );
+                assert!(std::ptr::eq(Numbered::find(numbered.name).unwrap(), numbered));
+                let named = architecture.number(numbered).map(|number| profile.name(number));
+                assert!(named.is_none_or(|name| name == Some(numbered.name)), "{}", numbered.name);
             }
         }
     }
@@ -724,17 +638,9 @@ mod tests {
         let profile = builtin();
         let summary = profile.to_string();
         assert_eq!(summary, builtin().to_string());
-        assert!(
-            summary
-                .lines()
-                .all(|line| line.len() <= SUMMARY_COLUMNS + 4)
-        );
+        assert!(summary.lines().all(|line| line.len() <= SUMMARY_COLUMNS + 4));
         for rule in profile.rules() {
-            assert!(
-                summary.split_whitespace().any(|word| word == rule.name),
-                "{}",
-                rule.name
-            );
+            assert!(summary.split_whitespace().any(|word| word == rule.name), "{}", rule.name);
         }
         println!("{summary}");
     }
@@ -742,20 +648,9 @@ mod tests {
     #[test]
     fn namespaces_are_refused_whatever_the_upper_bits_say() {
         assert_eq!(decide("clone", [0x0100_0011, 0, 0, 0, 0, 0]), Action::Allow);
-        for flag in [
-            0x2_0000,
-            0x200_0000,
-            0x400_0000,
-            0x800_0000,
-            0x1000_0000,
-            0x2000_0000,
-            0x4000_0000,
-        ] {
+        for flag in [0x2_0000, 0x200_0000, 0x400_0000, 0x800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000] {
             assert_eq!(decide("clone", [flag | 17, 0, 0, 0, 0, 0]), Action::Tell);
-            assert_eq!(
-                decide("clone", [flag | 1 << 63, 0, 0, 0, 0, 0]),
-                Action::Tell
-            );
+            assert_eq!(decide("clone", [flag | 1 << 63, 0, 0, 0, 0, 0]), Action::Tell);
         }
         assert_eq!(decide("clone3", [0; 6]), ENOSYS);
         assert_eq!(decide("unshare", [0; 6]), Action::Tell);
@@ -768,16 +663,8 @@ mod tests {
         for mode in [0o4755, 0o2755, 0o6755, 0o4755 | 1 << 32] {
             assert_eq!(decide("open", [0, CREATE, mode, 0, 0, 0]), Action::Tell);
             assert_eq!(decide("openat", [0, 0, CREATE, mode, 0, 0]), Action::Tell);
-            assert_eq!(
-                decide("openat", [0, 0, 0x41_0002, mode, 0, 0]),
-                Action::Tell,
-                "O_TMPFILE"
-            );
-            assert_eq!(
-                decide("openat", [0, 0, 2, mode, 0, 0]),
-                Action::Allow,
-                "mode is garbage"
-            );
+            assert_eq!(decide("openat", [0, 0, 0x41_0002, mode, 0, 0]), Action::Tell, "O_TMPFILE");
+            assert_eq!(decide("openat", [0, 0, 2, mode, 0, 0]), Action::Allow, "mode is garbage");
             assert_eq!(decide("creat", [0, mode, 0, 0, 0, 0]), Action::Tell);
             assert_eq!(decide("chmod", [0, mode, 0, 0, 0, 0]), Action::Tell);
             assert_eq!(decide("fchmod", [0, mode, 0, 0, 0, 0]), Action::Tell);
@@ -785,16 +672,10 @@ mod tests {
             assert_eq!(decide("fchmodat2", [0, 0, mode, 0, 0, 0]), Action::Tell);
             for kind in [0, 0o10_0000, 0o01_0000] {
                 assert_eq!(decide("mknod", [0, kind | mode, 0, 0, 0, 0]), Action::Tell);
-                assert_eq!(
-                    decide("mknodat", [0, 0, kind | mode, 0, 0, 0]),
-                    Action::Tell
-                );
+                assert_eq!(decide("mknodat", [0, 0, kind | mode, 0, 0, 0]), Action::Tell);
             }
         }
-        assert_eq!(
-            decide("openat", [0, 0, CREATE, 0o1777, 0, 0]),
-            Action::Allow
-        );
+        assert_eq!(decide("openat", [0, 0, CREATE, 0o1777, 0, 0]), Action::Allow);
         assert_eq!(decide("openat2", [0; 6]), ENOSYS);
     }
 
@@ -802,54 +683,28 @@ mod tests {
     fn no_device_can_be_made() {
         for kind in [0o02_0000, 0o06_0000, 0o16_0000] {
             assert_eq!(decide("mknod", [0, kind | 0o644, 0, 0, 0, 0]), Action::Tell);
-            assert_eq!(
-                decide("mknodat", [0, 0, kind | 0o644, 0, 0, 0]),
-                Action::Tell
-            );
+            assert_eq!(decide("mknodat", [0, 0, kind | 0o644, 0, 0, 0]), Action::Tell);
         }
         for kind in [0, 0o10_0000, 0o01_0000, 0o14_0000] {
-            assert_eq!(
-                decide("mknod", [0, kind | 0o644, 0, 0, 0, 0]),
-                Action::Allow
-            );
+            assert_eq!(decide("mknod", [0, kind | 0o644, 0, 0, 0, 0]), Action::Allow);
         }
-        assert_eq!(
-            decide("renameat2", [0, 0, 0, 0, 4, 0]),
-            EPERM,
-            "a whiteout is a device"
-        );
+        assert_eq!(decide("renameat2", [0, 0, 0, 0, 4, 0]), EPERM, "a whiteout is a device");
         assert_eq!(decide("renameat2", [0, 0, 0, 0, 3, 0]), Action::Allow);
     }
 
     #[test]
     fn only_plain_sockets_are_made() {
         let socket = |family, kind, protocol| decide("socket", [family, kind, protocol, 0, 0, 0]);
-        for (family, kind, protocol) in [
-            (1, 1, 0),
-            (1, 2, 0),
-            (1, 5, 0),
-            (2, 1, 0),
-            (2, 1, 6),
-            (10, 2, 17),
-        ] {
+        for (family, kind, protocol) in [(1, 1, 0), (1, 2, 0), (1, 5, 0), (2, 1, 0), (2, 1, 6), (10, 2, 17)] {
             assert_eq!(socket(family, kind, protocol), Action::Allow);
             assert_eq!(socket(family, kind | 0x8_0800, protocol), Action::Allow);
-            assert_eq!(
-                socket(family | 1 << 32, kind | 1 << 40, protocol),
-                Action::Allow
-            );
+            assert_eq!(socket(family | 1 << 32, kind | 1 << 40, protocol), Action::Allow);
         }
         assert_eq!(socket(16, 3, 0), Action::Errno(Errno::Einval), "netlink is refused without a word");
         assert_eq!(socket(2, 1, 262), EPERM, "as is multipath TCP");
-        for (family, kind, protocol) in [
-            (2, 3, 1),
-            (2, 2, 1),
-            (10, 3, 58),
-            (17, 3, 0),
-            (40, 1, 0),
-            (38, 5, 0),
-            (44, 3, 0),
-        ] {
+        for (family, kind, protocol) in
+            [(2, 3, 1), (2, 2, 1), (10, 3, 58), (17, 3, 0), (40, 1, 0), (38, 5, 0), (44, 3, 0)]
+        {
             assert_eq!(socket(family, kind, protocol), Action::Tell);
         }
         assert_eq!(decide("socketpair", [2, 1, 0, 0, 0, 0]), Action::Tell);
@@ -857,24 +712,13 @@ mod tests {
 
     #[test]
     fn terminals_cannot_be_typed_into() {
-        for request in [
-            0x5412,
-            0x5412 | 1 << 32,
-            0x541c,
-            0x541d,
-            0x5423,
-            0x8914,
-            0x8946,
-        ] {
+        for request in [0x5412, 0x5412 | 1 << 32, 0x541c, 0x541d, 0x5423, 0x8914, 0x8946] {
             assert_eq!(decide("ioctl", [0, request, 0, 0, 0, 0]), EPERM);
         }
         for request in [0x5401, 0x5413, 0x5421, 0x541b, 0x8933] {
             assert_eq!(decide("ioctl", [0, request, 0, 0, 0, 0]), Action::Allow);
         }
-        assert_eq!(
-            decide("ioctl", [0, 0xdead_beef, 0, 0, 0, 0]),
-            Action::Errno(Errno::Enotty)
-        );
+        assert_eq!(decide("ioctl", [0, 0xdead_beef, 0, 0, 0, 0]), Action::Errno(Errno::Enotty));
     }
 
     #[test]
@@ -896,70 +740,40 @@ mod tests {
         }
         let aarch64 = Profile::builtin(Architecture::Aarch64);
         assert_eq!(aarch64.decide(0x4000_0000, &[0; 6]), ENOSYS);
-        assert_eq!(
-            aarch64.decide(220, &[0x1000_0000, 0, 0, 0, 0, 0]),
-            Action::Tell,
-            "clone"
-        );
+        assert_eq!(aarch64.decide(220, &[0x1000_0000, 0, 0, 0, 0, 0]), Action::Tell, "clone");
     }
 
     #[test]
     fn a_line_that_is_not_exactly_a_rule_is_named() {
-        assert_eq!(
-            problem("allow read"),
-            "system-call profile, line 1: no `; reason` at the end of the rule"
-        );
-        assert_eq!(
-            problem("\nallow read ; "),
-            "system-call profile, line 2: no `; reason` at the end of the rule"
-        );
+        assert_eq!(problem("allow read"), "system-call profile, line 1: no `; reason` at the end of the rule");
+        assert_eq!(problem("\nallow read ; "), "system-call profile, line 2: no `; reason` at the end of the rule");
         assert!(problem("permit read ; x").contains("`permit` is not an action"));
         assert!(problem("errno EBADF read ; x").contains("`EBADF` is not an action"));
         assert!(problem("allow re\u{1b}ad ; x").contains(r"`re\u{1b}ad` is not a system call"));
         assert!(problem("allow open ; x").contains("`on x86_64` must stand"));
         assert!(problem("allow read on x86_64 ; x").contains("`on x86_64` must stand"));
         assert!(problem("allow open on mips ; x").contains("`on x86_64` must stand"));
-        assert!(
-            problem("allow read when ; x")
-                .contains("`allow read when` has no tests as they should be")
-        );
-        for test in [
-            "",
-            "arg6 == 0",
-            "arg0 = 0",
-            "arg0 == -1",
-            "arg0 == +1",
-            "arg0 == 0x1ffffffff",
-            "arg0 in 3..=2",
-        ] {
+        assert!(problem("allow read when ; x").contains("`allow read when` has no tests as they should be"));
+        for test in ["", "arg6 == 0", "arg0 = 0", "arg0 == -1", "arg0 == +1", "arg0 == 0x1ffffffff", "arg0 in 3..=2"] {
             assert!(
                 problem(&format!("allow read if {test} ; x\nallow read ; x"))
                     .contains("has no tests as they should be"),
                 "{test}"
             );
         }
-        assert!(
-            problem("allow read if arg0 & 0x1 == 2 ; x").contains("has no tests as they should be"),
-            "never met"
-        );
-        assert!(
-            problem("allow read if arg0 == 1 and ; x").contains("has no tests as they should be")
-        );
+        assert!(problem("allow read if arg0 & 0x1 == 2 ; x").contains("has no tests as they should be"), "never met");
+        assert!(problem("allow read if arg0 == 1 and ; x").contains("has no tests as they should be"));
         let five = ["arg0 == 1"; 5].join(" and ");
         assert!(problem(&format!("allow read if {five} ; x")).contains("more than 4 tests"));
         assert!(problem("allow read if arg0 == 1 ; x").contains("line 1: the last rule of a call"));
-        assert!(
-            problem("allow read if arg0 == 1 ; x\nallow write ; x")
-                .contains("line 1: the last rule")
-        );
-        assert!(
-            problem("allow read ; x\ntell read ; x").contains("two unconditional rules for `read`")
-        );
+        assert!(problem("allow read if arg0 == 1 ; x\nallow write ; x").contains("line 1: the last rule"));
+        assert!(problem("allow read ; x\ntell read ; x").contains("two unconditional rules for `read`"));
     }
 
     #[test]
     fn the_first_line_that_holds_decides() {
-        let text = "tell read if arg1 in 2..=4 and arg5.high == 1 ; x\nrefuse read if arg1 & 6 == 2 ; y\nallow read ; z";
+        let text =
+            "tell read if arg1 in 2..=4 and arg5.high == 1 ; x\nrefuse read if arg1 & 6 == 2 ; y\nallow read ; z";
         let profile = Profile::parse(text, Architecture::X86_64).unwrap();
         assert_eq!(profile.decide(0, &[0, 3, 0, 0, 0, 1 << 32]), Action::Tell);
         assert_eq!(profile.decide(0, &[0, 3, 0, 0, 0, 1]), EPERM);

@@ -18,11 +18,8 @@ impl Numbered {
     /// The call of this name.
     pub(super) fn find(name: &str) -> Option<&'static Self> {
         let wanted = key(name);
-        let (_, from) =
-            NUMBERS.split_at_checked(NUMBERS.partition_point(|call| call.key < wanted))?;
-        from.iter()
-            .take_while(|call| call.key == wanted)
-            .find(|call| call.name == name)
+        let (_, from) = NUMBERS.split_at_checked(NUMBERS.partition_point(|call| call.key < wanted))?;
+        from.iter().take_while(|call| call.key == wanted).find(|call| call.name == name)
     }
 }
 
@@ -42,21 +39,11 @@ const fn key(name: &str) -> u64 {
 }
 
 const fn both(name: &'static str, x86_64: u32, aarch64: u32) -> Numbered {
-    Numbered {
-        name,
-        key: key(name),
-        x86_64: Some(x86_64),
-        aarch64: Some(aarch64),
-    }
+    Numbered { name, key: key(name), x86_64: Some(x86_64), aarch64: Some(aarch64) }
 }
 
 const fn x86_64(name: &'static str, number: u32) -> Numbered {
-    Numbered {
-        name,
-        key: key(name),
-        x86_64: Some(number),
-        aarch64: None,
-    }
+    Numbered { name, key: key(name), x86_64: Some(number), aarch64: None }
 }
 
 /// Sorted by name, so that a name is found by bisection.

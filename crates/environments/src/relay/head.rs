@@ -20,9 +20,7 @@ pub(super) fn read(client: &TcpStream) -> Result<(Vec<u8>, Vec<u8>), &'static st
         if left.is_zero() || client.set_read_timeout(Some(left)).is_err() {
             return Err("the request head took too long");
         }
-        let count = (&*client)
-            .read(&mut piece)
-            .map_err(|_| "the request head did not arrive")?;
+        let count = (&*client).read(&mut piece).map_err(|_| "the request head did not arrive")?;
         if count == 0 {
             return Err("the request head did not end");
         }
@@ -49,15 +47,9 @@ pub(super) fn target(head: &[u8]) -> Result<HostPort, (String, &'static str)> {
     let parsed = authority.rsplit_once(':').and_then(|(host, port)| {
         let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
         let port = digits.then(|| port.parse::<u16>().ok()).flatten()?;
-        is_host(host).then(|| HostPort {
-            host: host.to_ascii_lowercase(),
-            port,
-        })
+        is_host(host).then(|| HostPort { host: host.to_ascii_lowercase(), port })
     });
-    parsed.ok_or((
-        asked.clone(),
-        "the target is not a plain host name and port",
-    ))
+    parsed.ok_or((asked.clone(), "the target is not a plain host name and port"))
 }
 
 #[cfg(test)]
@@ -83,10 +75,7 @@ mod tests {
             "CONNECT  files.invalid:443 HTTP/1.1",
             "\u{0}",
         ] {
-            assert!(
-                target(format!("{line}\r\n\r\n").as_bytes()).is_err(),
-                "{line}"
-            );
+            assert!(target(format!("{line}\r\n\r\n").as_bytes()).is_err(), "{line}");
         }
     }
 }

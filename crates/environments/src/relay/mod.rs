@@ -45,9 +45,7 @@ pub struct Rules {
 
 impl std::fmt::Debug for Rules {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rules")
-            .field("allowed", &self.allowed)
-            .finish_non_exhaustive()
+        f.debug_struct("Rules").field("allowed", &self.allowed).finish_non_exhaustive()
     }
 }
 
@@ -55,16 +53,8 @@ impl Rules {
     /// Exactly these hosts, at public addresses.
     #[must_use]
     pub fn new(allowed: Vec<HostPort>) -> Self {
-        let resolve = |target: &HostPort| {
-            Ok((target.host.as_str(), target.port)
-                .to_socket_addrs()?
-                .collect())
-        };
-        Self {
-            allowed,
-            resolve: Box::new(resolve),
-            acceptable: address::is_public,
-        }
+        let resolve = |target: &HostPort| Ok((target.host.as_str(), target.port).to_socket_addrs()?.collect());
+        Self { allowed, resolve: Box::new(resolve), acceptable: address::is_public }
     }
 
     /// The address to dial, or why there is none.
@@ -75,8 +65,7 @@ impl Rules {
         if !self.allowed.contains(target) {
             return Err("the host is not one of the package index".to_owned());
         }
-        let addresses = (self.resolve)(target)
-            .map_err(|cause| format!("its name does not resolve: {cause}"))?;
+        let addresses = (self.resolve)(target).map_err(|cause| format!("its name does not resolve: {cause}"))?;
         // One bad answer spoils all: an honest index has none.
         if addresses.is_empty() || !addresses.iter().all(self.acceptable) {
             return Err("its name resolves to an address that is not public".to_owned());
@@ -113,11 +102,7 @@ pub fn serve(
                 }
                 open.fetch_sub(1, Ordering::Relaxed);
             };
-            if std::thread::Builder::new()
-                .stack_size(256 << 10)
-                .spawn_scoped(scope, job)
-                .is_err()
-            {
+            if std::thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, job).is_err() {
                 open.fetch_sub(1, Ordering::Relaxed);
             }
         }
@@ -127,10 +112,7 @@ pub fn serve(
 
 /// Whether a connection waits; looks again after a tick so that `stop` is seen.
 fn ready(listener: &OwnedFd) -> Result<bool, Error> {
-    let tick = Timespec {
-        tv_sec: 0,
-        tv_nsec: i64::from(TICK.subsec_nanos()),
-    };
+    let tick = Timespec { tv_sec: 0, tv_nsec: i64::from(TICK.subsec_nanos()) };
     let mut waiting = [PollFd::new(listener, PollFlags::IN)];
     match rustix::event::poll(&mut waiting, Some(&tick)) {
         Ok(count) => Ok(count > 0),
@@ -144,14 +126,7 @@ fn accept(listener: &OwnedFd) -> Result<Option<TcpStream>, Error> {
     use rustix::io::Errno;
     match rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC) {
         Ok(client) => Ok(Some(TcpStream::from(client))),
-        Err(
-            Errno::INTR
-            | Errno::CONNABORTED
-            | Errno::AGAIN
-            | Errno::MFILE
-            | Errno::NFILE
-            | Errno::NOMEM,
-        ) => Ok(None),
+        Err(Errno::INTR | Errno::CONNABORTED | Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Ok(None),
         Err(cause) => Err(broken("accept from", cause)),
     }
 }
@@ -166,22 +141,12 @@ fn broken(operation: &str, cause: rustix::io::Errno) -> Error {
 
 /// One client, from its first byte to its last.
 fn handle(client: &TcpStream, rules: &Rules, stop: &AtomicBool) -> Result<(), Refusal> {
-    let (head, early) =
-        head::read(client).map_err(|reason| refuse(client, "?", reason, "400 Bad Request"))?;
-    let target = head::target(&head)
-        .map_err(|(asked, reason)| refuse(client, &asked, reason, "403 Forbidden"))?;
+    let (head, early) = head::read(client).map_err(|reason| refuse(client, "?", reason, "400 Bad Request"))?;
+    let target = head::target(&head).map_err(|(asked, reason)| refuse(client, &asked, reason, "403 Forbidden"))?;
     let shown = format!("{}:{}", target.host, target.port);
-    let addresses = rules
-        .permit(&target)
-        .map_err(|reason| refuse(client, &shown, &reason, "403 Forbidden"))?;
-    let server = dial(&addresses).map_err(|cause| {
-        refuse(
-            client,
-            &shown,
-            &format!("it cannot be reached: {cause}"),
-            "502 Bad Gateway",
-        )
-    })?;
+    let addresses = rules.permit(&target).map_err(|reason| refuse(client, &shown, &reason, "403 Forbidden"))?;
+    let server = dial(&addresses)
+        .map_err(|cause| refuse(client, &shown, &format!("it cannot be reached: {cause}"), "502 Bad Gateway"))?;
     let greeted = (&*client).write_all(b"HTTP/1.1 200 Connection established\r\n\r\n");
     if greeted.is_ok() && (&server).write_all(&early).is_ok() {
         tunnel::run(client, &server, stop);
@@ -208,10 +173,7 @@ fn refuse(client: &TcpStream, target: &str, reason: &str, status: &str) -> Refus
         body.len()
     );
     drop((&*client).write_all(answer.as_bytes()));
-    Refusal {
-        target: crate::quote::quote(target).trim_matches('`').to_owned(),
-        reason: reason.to_owned(),
-    }
+    Refusal { target: crate::quote::quote(target).trim_matches('`').to_owned(), reason: reason.to_owned() }
 }
 
 #[cfg(test)]

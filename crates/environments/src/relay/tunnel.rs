@@ -10,16 +10,12 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 const IDLE: Duration = Duration::from_secs(120);
 const WRITE_TIME: Duration = Duration::from_secs(60);
-const TICK: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 200_000_000,
-};
+const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// Runs until the tunnel is over; an I/O failure on either side is its end.
 pub(super) fn run(client: &TcpStream, server: &TcpStream, stop: &AtomicBool) {
     for side in [client, server] {
-        if side.set_read_timeout(None).is_err() || side.set_write_timeout(Some(WRITE_TIME)).is_err()
-        {
+        if side.set_read_timeout(None).is_err() || side.set_write_timeout(Some(WRITE_TIME)).is_err() {
             return;
         }
     }
@@ -43,33 +39,21 @@ pub(super) fn run(client: &TcpStream, server: &TcpStream, stop: &AtomicBool) {
 /// Which open sides have bytes, or their end, to read; waits for a tick at most.
 fn readable(client: &TcpStream, server: &TcpStream, up: bool, down: bool) -> (bool, bool) {
     let wanted = |open: bool| {
-        if open {
-            PollFlags::IN
-        } else {
-            PollFlags::empty()
-        }
+        if open { PollFlags::IN } else { PollFlags::empty() }
     };
-    let mut sides = [
-        PollFd::new(client, wanted(up)),
-        PollFd::new(server, wanted(down)),
-    ];
+    let mut sides = [PollFd::new(client, wanted(up)), PollFd::new(server, wanted(down))];
     if rustix::event::poll(&mut sides, Some(&TICK)).is_err() {
         return (false, false);
     }
     let [client, server] = &sides;
-    (
-        up && !client.revents().is_empty(),
-        down && !server.revents().is_empty(),
-    )
+    (up && !client.revents().is_empty(), down && !server.revents().is_empty())
 }
 
 /// Moves one piece; false when this direction is over.
 fn carry(mut from: &TcpStream, mut to: &TcpStream, buffer: &mut [u8]) -> bool {
     let moved = match from.read(buffer) {
         Ok(0) | Err(_) => false,
-        Ok(count) => buffer
-            .get(..count)
-            .is_some_and(|bytes| to.write_all(bytes).is_ok()),
+        Ok(count) => buffer.get(..count).is_some_and(|bytes| to.write_all(bytes).is_ok()),
     };
     if !moved {
         drop(to.shutdown(Shutdown::Write));

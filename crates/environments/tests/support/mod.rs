@@ -12,9 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use stockade_environments::relay::{Rules, serve};
-use stockade_environments::{
-    Ended, Interpreter, Jail, JailFailure, JailOutcome, JailStep, Progress,
-};
+use stockade_environments::{Ended, Interpreter, Jail, JailFailure, JailOutcome, JailStep, Progress};
 
 const SHIM: &str = "
 import os, socket, sys
@@ -40,10 +38,7 @@ impl Python {
         let script = "import sys,platform,os
 v='%d.%d'%sys.version_info[:2]
 print(sys.base_prefix);print(platform.python_version());print('cp'+v.replace('.',''));print('linux_'+platform.machine());print(v)";
-        let output = Command::new("python3")
-            .args(["-I", "-c", script])
-            .output()
-            .unwrap();
+        let output = Command::new("python3").args(["-I", "-c", script]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         let prefix = PathBuf::from(lines[0]);
@@ -55,43 +50,15 @@ print(sys.base_prefix);print(platform.python_version());print('cp'+v.replace('.'
             abi: lines[2].into(),
             platform: lines[3].into(),
         };
-        Self {
-            interpreter,
-            prefix,
-        }
+        Self { interpreter, prefix }
     }
 
     /// The walls, without a program.
     pub(crate) fn walls(&self) -> Command {
         let mut command = Command::new("bwrap");
-        command.args([
-            "--unshare-all",
-            "--die-with-parent",
-            "--new-session",
-            "--clearenv",
-        ]);
-        command.args([
-            "--ro-bind",
-            "/usr",
-            "/usr",
-            "--symlink",
-            "usr/lib",
-            "/lib",
-            "--symlink",
-            "usr/lib64",
-            "/lib64",
-        ]);
-        command.args([
-            "--symlink",
-            "usr/bin",
-            "/bin",
-            "--proc",
-            "/proc",
-            "--dev",
-            "/dev",
-            "--tmpfs",
-            "/tmp",
-        ]);
+        command.args(["--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]);
+        command.args(["--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"]);
+        command.args(["--symlink", "usr/bin", "/bin", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]);
         if self.prefix != Path::new("/usr") {
             command.arg("--ro-bind").arg(&self.prefix).arg(&self.prefix);
         }
@@ -100,9 +67,7 @@ print(sys.base_prefix);print(platform.python_version());print('cp'+v.replace('.'
 }
 
 pub(crate) fn bwrap_is_here() -> bool {
-    let works = Command::new("bwrap")
-        .args(["--unshare-all", "--ro-bind", "/", "/", "true"])
-        .status();
+    let works = Command::new("bwrap").args(["--unshare-all", "--ro-bind", "/", "/", "true"]).status();
     works.is_ok_and(|status| status.success())
 }
 
@@ -119,33 +84,20 @@ impl Jail for BubblewrapJail<'_> {
         let job = scratch.path().join("job");
         std::fs::create_dir(&job).unwrap();
         let mut command = self.python.walls();
-        command
-            .arg("--bind")
-            .arg(&job)
-            .args(["/job", "--chdir", "/job"]);
+        command.arg("--bind").arg(&job).args(["/job", "--chdir", "/job"]);
         for shown in &step.shown {
-            command
-                .arg("--ro-bind")
-                .arg(&shown.outside)
-                .arg(&shown.inside);
+            command.arg("--ro-bind").arg(&shown.outside).arg(&shown.inside);
         }
         for (name, value) in &step.vars {
             command.args(["--setenv", name, value]);
         }
         let socket = scratch.path().join("relay.sock");
-        let listener = step
-            .relay
-            .as_ref()
-            .map(|_| UnixListener::bind(&socket).unwrap());
+        let listener = step.relay.as_ref().map(|_| UnixListener::bind(&socket).unwrap());
         if listener.is_some() {
             command.arg("--bind").arg(&socket).arg("/relay.sock");
             command.args([&self.python.interpreter.inside_executable, "-I", "-c", SHIM]);
         }
-        command
-            .args(&step.argv)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        command.args(&step.argv).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let hosts = step.relay.map(|relay| relay.hosts).unwrap_or_default();
         let started = std::time::Instant::now();
         let outcome = run(command, listener, Rules::new(hosts), step.on_line);
@@ -157,12 +109,7 @@ impl Jail for BubblewrapJail<'_> {
     }
 }
 
-fn run(
-    mut command: Command,
-    socket: Option<UnixListener>,
-    rules: Rules,
-    on_line: &mut dyn FnMut(&str),
-) -> JailOutcome {
+fn run(mut command: Command, socket: Option<UnixListener>, rules: Rules, on_line: &mut dyn FnMut(&str)) -> JailOutcome {
     let (stop, refused) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     let mut child = command.spawn().unwrap();
     let ended = std::thread::scope(|scope| {
@@ -170,10 +117,7 @@ fn run(
             let (stop, refused, rules) = (&stop, &refused, &rules);
             scope.spawn(move || {
                 let listener = receive(&socket);
-                serve(&listener, rules, stop, &|refusal| {
-                    refused.lock().unwrap().push(refusal)
-                })
-                .unwrap();
+                serve(&listener, rules, stop, &|refusal| refused.lock().unwrap().push(refusal)).unwrap();
             });
         }
         for line in BufReader::new(child.stderr.take().unwrap()).lines() {
@@ -181,14 +125,9 @@ fn run(
         }
         let status = child.wait().unwrap();
         stop.store(true, Ordering::Relaxed);
-        status
-            .code()
-            .map_or_else(|| Ended::Signalled(status.signal().unwrap()), Ended::Exited)
+        status.code().map_or_else(|| Ended::Signalled(status.signal().unwrap()), Ended::Exited)
     });
-    JailOutcome {
-        ended,
-        refused: refused.into_inner().unwrap(),
-    }
+    JailOutcome { ended, refused: refused.into_inner().unwrap() }
 }
 
 /// The listening socket that the shim made inside.
@@ -196,13 +135,7 @@ fn receive(socket: &UnixListener) -> OwnedFd {
     let (peer, _) = socket.accept().unwrap();
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    rustix::net::recvmsg(
-        &peer,
-        &mut [IoSliceMut::new(&mut [0; 1])],
-        &mut ancillary,
-        RecvFlags::CMSG_CLOEXEC,
-    )
-    .unwrap();
+    rustix::net::recvmsg(&peer, &mut [IoSliceMut::new(&mut [0; 1])], &mut ancillary, RecvFlags::CMSG_CLOEXEC).unwrap();
     let received = ancillary.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         RecvAncillaryMessage::ScmCredentials(_) | _ => None,
@@ -222,11 +155,7 @@ fn collect(from: &Path, to: &Path) -> Result<(), JailFailure> {
             std::fs::copy(&path, &place).unwrap();
         } else {
             let what = format!("{} is no regular file", path.display());
-            return Err(JailFailure {
-                what,
-                why: "refused".into(),
-                next: "-".into(),
-            });
+            return Err(JailFailure { what, why: "refused".into(), next: "-".into() });
         }
     }
     Ok(())

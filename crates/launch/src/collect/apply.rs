@@ -16,8 +16,7 @@ use super::beneath::{self, Facts, Kind};
 use super::names::{self, Guard};
 use super::place::{self, Permissions, Placer, Refused, Source};
 use super::{
-    Area, Collected, Existing, Failure, LeftOut, Output, Removed, RemovedKind, Stamp, State, Step,
-    Stopped, Why,
+    Area, Collected, Existing, Failure, LeftOut, Output, Removed, RemovedKind, Stamp, State, Step, Stopped, Why,
 };
 
 /// The folder that changes go back to.
@@ -65,19 +64,10 @@ pub fn apply(
     allow: &[String],
 ) -> Result<Applied, Stopped<Applied>> {
     place::sweep(project.folder);
-    let mut applying = Applying {
-        areas,
-        project,
-        allow,
-        placer: Placer::new(),
-        applied: Applied::default(),
-    };
+    let mut applying = Applying { areas, project, allow, placer: Placer::new(), applied: Applied::default() };
     match applying.all(collected) {
         Ok(()) => Ok(applying.applied),
-        Err(failure) => Err(Stopped {
-            failure,
-            done: Box::new(applying.applied),
-        }),
+        Err(failure) => Err(Stopped { failure, done: Box::new(applying.applied) }),
     }
 }
 
@@ -93,25 +83,19 @@ impl Applying<'_> {
     fn all(&mut self, collected: &Collected) -> Result<(), Failure> {
         for removed in &collected.removed {
             if let Some(relative) = self.relative(&removed.path) {
-                let done = self
-                    .remove(removed, relative)
-                    .map(|()| self.applied.removed.push(removed.path.clone()));
+                let done = self.remove(removed, relative).map(|()| self.applied.removed.push(removed.path.clone()));
                 self.settle(&removed.path, done)?;
             }
         }
         for folder in &collected.folders {
             if let Some(relative) = self.relative(folder) {
-                let done = self
-                    .new_folder(relative)
-                    .map(|_| self.applied.folders.push(folder.clone()));
+                let done = self.new_folder(relative).map(|_| self.applied.folders.push(folder.clone()));
                 self.settle(folder, done)?;
             }
         }
         for output in &collected.files {
             if let Some(relative) = self.relative(&output.path) {
-                let done = self
-                    .write(output, relative)
-                    .map(|file| self.applied.files.push(file));
+                let done = self.write(output, relative).map(|file| self.applied.files.push(file));
                 self.settle(&output.path, done)?;
             }
         }
@@ -121,21 +105,14 @@ impl Applying<'_> {
     /// A path below the project; `None` if it belongs to another area.
     fn relative<'b>(&self, path: &'b str) -> Option<&'b str> {
         let area = super::area_of(self.areas, path)?;
-        if area.prefix == self.project.prefix {
-            names::below(self.project.prefix, path)
-        } else {
-            None
-        }
+        if area.prefix == self.project.prefix { names::below(self.project.prefix, path) } else { None }
     }
 
     fn settle(&mut self, path: &str, done: Result<(), Refused>) -> Result<(), Failure> {
         match done {
             Ok(()) => {}
             Err(Refused::LeftOut(why)) => {
-                self.applied.left_out.push(LeftOut {
-                    name_shown: names::shown(path.as_bytes()),
-                    why,
-                });
+                self.applied.left_out.push(LeftOut { name_shown: names::shown(path.as_bytes()), why });
             }
             Err(Refused::Stopped(step, errno)) => return Err(Failure::new(step, path, errno)),
         }
@@ -143,11 +120,7 @@ impl Applying<'_> {
     }
 
     fn guard(&self, relative: &str) -> Result<(), Refused> {
-        if names::refuses(relative, Guard::KnownAndDotted, self.allow) {
-            Err(left_out(Why::Guarded))
-        } else {
-            Ok(())
-        }
+        if names::refuses(relative, Guard::KnownAndDotted, self.allow) { Err(left_out(Why::Guarded)) } else { Ok(()) }
     }
 
     fn remove(&self, removed: &Removed, relative: &str) -> Result<(), Refused> {
@@ -160,9 +133,7 @@ impl Applying<'_> {
         };
         let flags = match removed.kind {
             RemovedKind::Folder if now.kind == Kind::Folder => AtFlags::REMOVEDIR,
-            RemovedKind::File
-                if now.kind != Kind::Folder && self.is_what_the_run_saw(&now, removed) =>
-            {
+            RemovedKind::File if now.kind != Kind::Folder && self.is_what_the_run_saw(&now, removed) => {
                 AtFlags::empty()
             }
             RemovedKind::Folder | RemovedKind::File => return Err(left_out(Why::Conflict)),
@@ -212,45 +183,25 @@ impl Applying<'_> {
         };
         let name = last_name(relative)?;
         let before = self.before(folder.as_fd(), &name, output)?;
-        let source = Source {
-            file: file.as_fd(),
-            seen: &seen,
-        };
+        let source = Source { file: file.as_fd(), seen: &seen };
         let (existing, permissions) = match &before {
-            Some(before) => (
-                Existing::Overwrite,
-                Permissions::Exactly(mode_after(before, seen.executable())),
-            ),
-            None => (
-                Existing::Keep,
-                Permissions::Fresh {
-                    executable: seen.executable(),
-                },
-            ),
+            Some(before) => (Existing::Overwrite, Permissions::Exactly(mode_after(before, seen.executable()))),
+            None => (Existing::Keep, Permissions::Fresh { executable: seen.executable() }),
         };
-        self.placer
-            .place(folder.as_fd(), &name, source, existing, permissions)?;
+        self.placer.place(folder.as_fd(), &name, source, existing, permissions)?;
         Ok(AppliedFile {
             path: output.path.clone(),
             state: output.state,
-            newly_executable: seen.executable()
-                && !before.is_some_and(|before| before.executable()),
+            newly_executable: seen.executable() && !before.is_some_and(|before| before.executable()),
             run_by_tools: output.run_by_tools,
         })
     }
 
     /// What lies at the target, if it is still what the run saw there.
-    fn before(
-        &self,
-        folder: BorrowedFd<'_>,
-        name: &CStr,
-        output: &Output,
-    ) -> Result<Option<Facts>, Refused> {
+    fn before(&self, folder: BorrowedFd<'_>, name: &CStr, output: &Output) -> Result<Option<Facts>, Refused> {
         match (Facts::at(folder, name), &output.original) {
             (Err(Errno::NOENT), None) => Ok(None),
-            (Ok(now), Some(original))
-                if now.identity == *original && now.identity.changed < self.project.run_began =>
-            {
+            (Ok(now), Some(original)) if now.identity == *original && now.identity.changed < self.project.run_began => {
                 Ok(Some(now))
             }
             (Ok(now), None) if now.kind != Kind::File => Err(left_out(Why::InTheWay)),

@@ -8,10 +8,7 @@ use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, chmodat, fstat, openat2,
-    statat,
-};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, chmodat, fstat, openat2, statat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -23,11 +20,8 @@ const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_XDEV);
 /// The host's own folders may hold mounts; they were not made by the code.
 const RESOLVE_HOST: ResolveFlags = RESOLVE.difference(ResolveFlags::NO_XDEV);
-const READ: OFlags = OFlags::RDONLY
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY)
-    .union(OFlags::CLOEXEC);
+const READ: OFlags =
+    OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What kind of thing an inode is.
@@ -73,20 +67,11 @@ impl Facts {
                 device: stat.st_dev,
                 inode: stat.st_ino,
                 bytes,
-                modified: Stamp {
-                    seconds: stat.st_mtime,
-                    nanoseconds: stat.st_mtime_nsec,
-                },
-                changed: Stamp {
-                    seconds: stat.st_ctime,
-                    nanoseconds: stat.st_ctime_nsec,
-                },
+                modified: Stamp { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec },
+                changed: Stamp { seconds: stat.st_ctime, nanoseconds: stat.st_ctime_nsec },
             },
             mode: stat.st_mode,
-            sparse: u64::try_from(stat.st_blocks)
-                .unwrap_or(0)
-                .saturating_mul(512)
-                < bytes,
+            sparse: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) < bytes,
             owner: stat.st_uid,
         }
     }
@@ -149,23 +134,13 @@ pub(super) fn file(parent: BorrowedFd<'_>, name: &CStr, seen: &Facts) -> Result<
 /// `seen` came from looking without opening, so FIFOs and devices are never
 /// opened; holding an `O_PATH` descriptor meanwhile would prove no more, as it
 /// can be opened for reading only by its name again.
-fn open_as(
-    parent: BorrowedFd<'_>,
-    name: &CStr,
-    seen: &Facts,
-    kind: OFlags,
-    needed: u32,
-) -> Result<OwnedFd, Shut> {
+fn open_as(parent: BorrowedFd<'_>, name: &CStr, seen: &Facts, kind: OFlags, needed: u32) -> Result<OwnedFd, Shut> {
     if seen.closed_to_owner(needed) {
         open_up(parent, name, seen, needed);
     }
     let fd = openat2(parent, name, READ | kind, Mode::empty(), RESOLVE).map_err(Shut::Errno)?;
     let opened = Facts::of(fd.as_fd()).map_err(Shut::Errno)?;
-    if opened.same_inode(seen) {
-        Ok(fd)
-    } else {
-        Err(Shut::Restless)
-    }
+    if opened.same_inode(seen) { Ok(fd) } else { Err(Shut::Restless) }
 }
 
 /// Gives the owner of a file or folder on scratch the bits needed to read it,
@@ -201,13 +176,7 @@ pub(super) fn top(area: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 
 /// Opens a folder of the host's side for reading its entries.
 pub(super) fn host_folder(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
-    openat2(
-        parent,
-        name,
-        READ | OFlags::DIRECTORY,
-        Mode::empty(),
-        RESOLVE_HOST,
-    )
+    openat2(parent, name, READ | OFlags::DIRECTORY, Mode::empty(), RESOLVE_HOST)
 }
 
 /// Opens a regular file of the host's side, already seen to be one.
@@ -218,13 +187,7 @@ pub(super) fn host_file(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, 
 /// Opens a folder of the host's side only to name things in it.
 pub(super) fn host_folder_at(top: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
     let path = if path.is_empty() { "." } else { path };
-    openat2(
-        top,
-        path,
-        PATH_ONLY | OFlags::DIRECTORY,
-        Mode::empty(),
-        RESOLVE_HOST,
-    )
+    openat2(top, path, PATH_ONLY | OFlags::DIRECTORY, Mode::empty(), RESOLVE_HOST)
 }
 
 /// Whether anything, of whatever kind, lies at a path.
@@ -245,11 +208,7 @@ pub(super) enum Side {
 
 /// Opens the regular file at a path below a folder for reading.
 pub(super) fn file_at(top: BorrowedFd<'_>, path: &str, side: Side) -> Result<OwnedFd, Errno> {
-    let resolve = if side == Side::Run {
-        RESOLVE
-    } else {
-        RESOLVE_HOST
-    };
+    let resolve = if side == Side::Run { RESOLVE } else { RESOLVE_HOST };
     let held = openat2(top, path, PATH_ONLY, Mode::empty(), resolve)?;
     let seen = Facts::of(held.as_fd())?;
     if seen.kind != Kind::File {
@@ -259,11 +218,7 @@ pub(super) fn file_at(top: BorrowedFd<'_>, path: &str, side: Side) -> Result<Own
         open_up_held(held.as_fd(), &seen, 0o400);
     }
     let fd = openat2(top, path, READ, Mode::empty(), resolve)?;
-    if Facts::of(fd.as_fd())?.same_inode(&seen) {
-        Ok(fd)
-    } else {
-        Err(Errno::STALE)
-    }
+    if Facts::of(fd.as_fd())?.same_inode(&seen) { Ok(fd) } else { Err(Errno::STALE) }
 }
 
 /// The names in a folder, sorted, so that limits cut at the same place each time.
@@ -277,10 +232,7 @@ pub(super) struct Names {
 pub(super) fn names(folder: BorrowedFd<'_>, count_max: usize) -> Result<Names, Errno> {
     let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
     let mut entries = RawDir::new(folder, &mut buffer);
-    let mut names = Names {
-        sorted: Vec::new(),
-        more: false,
-    };
+    let mut names = Names { sorted: Vec::new(), more: false };
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name();
@@ -299,11 +251,9 @@ pub(super) fn names(folder: BorrowedFd<'_>, count_max: usize) -> Result<Names, E
 
 /// Whether an overlay's upper folder hides the lower one of the same name.
 pub(super) fn is_opaque(folder: BorrowedFd<'_>) -> bool {
-    [c"user.overlay.opaque", c"trusted.overlay.opaque"]
-        .into_iter()
-        .any(|attribute| {
-            let mut value = [0_u8; 4];
-            let read = rustix::fs::fgetxattr(folder, attribute, &mut value[..]);
-            read.is_ok_and(|length| value.get(..length) == Some(b"y"))
-        })
+    [c"user.overlay.opaque", c"trusted.overlay.opaque"].into_iter().any(|attribute| {
+        let mut value = [0_u8; 4];
+        let read = rustix::fs::fgetxattr(folder, attribute, &mut value[..]);
+        read.is_ok_and(|length| value.get(..length) == Some(b"y"))
+    })
 }

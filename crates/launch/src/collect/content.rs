@@ -28,10 +28,7 @@ pub(super) enum CopyFault {
 
 impl Content {
     pub(super) fn new() -> Self {
-        Self {
-            one: vec![0; CHUNK_BYTES],
-            other: Vec::new(),
-        }
+        Self { one: vec![0; CHUNK_BYTES], other: Vec::new() }
     }
 
     /// Copies `bytes` of a file into an empty one; holes stay holes.
@@ -53,13 +50,7 @@ impl Content {
         ftruncate(to, bytes).map_err(CopyFault::Write)
     }
 
-    fn copy_range(
-        &mut self,
-        from: BorrowedFd<'_>,
-        to: BorrowedFd<'_>,
-        start: u64,
-        end: u64,
-    ) -> Result<(), CopyFault> {
+    fn copy_range(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) -> Result<(), CopyFault> {
         let mut at = start;
         // For small files one read and one write are quicker.
         if end.saturating_sub(start) > bytes_of(CHUNK_BYTES) {
@@ -79,12 +70,7 @@ impl Content {
     }
 
     /// Whether two files hold the same `bytes`.
-    pub(super) fn same(
-        &mut self,
-        one: BorrowedFd<'_>,
-        other: BorrowedFd<'_>,
-        bytes: u64,
-    ) -> Result<bool, Errno> {
+    pub(super) fn same(&mut self, one: BorrowedFd<'_>, other: BorrowedFd<'_>, bytes: u64) -> Result<bool, Errno> {
         self.other.resize(CHUNK_BYTES, 0);
         let mut at = 0;
         while at < bytes {
@@ -125,17 +111,10 @@ fn data_after(file: BorrowedFd<'_>, at: u64, bytes: u64) -> Result<Option<(u64, 
 
 /// Copies as far as the kernel is willing; what is left is for the slow way,
 /// which also finds out which end failed.
-fn copy_in_kernel(
-    from: BorrowedFd<'_>,
-    to: BorrowedFd<'_>,
-    start: u64,
-    end: u64,
-) -> Result<u64, CopyFault> {
+fn copy_in_kernel(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) -> Result<u64, CopyFault> {
     let (mut read_at, mut write_at) = (start, start);
     while read_at < end {
-        let left = usize::try_from(end.saturating_sub(read_at))
-            .unwrap_or(usize::MAX)
-            .min(1 << 30);
+        let left = usize::try_from(end.saturating_sub(read_at)).unwrap_or(usize::MAX).min(1 << 30);
         match copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), left) {
             Ok(0) => break,
             Ok(_) | Err(Errno::INTR) => {}
@@ -149,9 +128,7 @@ fn copy_in_kernel(
 }
 
 fn chunk(buffer: &mut [u8], left: u64) -> &mut [u8] {
-    let length = usize::try_from(left)
-        .unwrap_or(usize::MAX)
-        .min(buffer.len());
+    let length = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
     buffer.get_mut(..length).unwrap_or_default()
 }
 

@@ -288,9 +288,7 @@ impl fmt::Display for Why {
             Self::Unreadable(errno) => write!(f, "cannot be read: {errno}"),
             Self::Restless => f.write_str("changed while it was read"),
             Self::Exists => f.write_str("a file of this name exists"),
-            Self::InTheWay => {
-                f.write_str("something that is no plain file or folder is in the way")
-            }
+            Self::InTheWay => f.write_str("something that is no plain file or folder is in the way"),
             Self::Guarded => f.write_str("tools act upon this name, and it was not allowed"),
             Self::NameRefused(errno) => write!(f, "the destination refuses the name: {errno}"),
             Self::Conflict => f.write_str("the original was changed outside since the run began"),
@@ -357,11 +355,7 @@ pub struct Failure {
 
 impl Failure {
     fn new(step: Step, path: &str, errno: Errno) -> Self {
-        Self {
-            step,
-            path_shown: shown(path.as_bytes()),
-            errno,
-        }
+        Self { step, path_shown: shown(path.as_bytes()), errno }
     }
 
     /// What was being done.
@@ -392,11 +386,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.path_shown.is_empty() {
-            "."
-        } else {
-            &self.path_shown
-        };
+        let place = if self.path_shown.is_empty() { "." } else { &self.path_shown };
         write!(f, "cannot {} `{place}`: {}", self.step.words(), self.errno)
     }
 }
@@ -416,51 +406,30 @@ pub struct Stopped<T> {
 ///
 /// Nothing of a run may still be alive. A file or folder that its mode closes
 /// to its own owner, the caller, is opened to it on scratch.
-pub fn collect(
-    leavings: &Leavings<'_>,
-    destination: &Destination<'_>,
-) -> Result<Collected, Stopped<Collected>> {
+pub fn collect(leavings: &Leavings<'_>, destination: &Destination<'_>) -> Result<Collected, Stopped<Collected>> {
     let mut walk = walk::Walk::new(leavings, destination);
     match walk.all() {
         Ok(()) => Ok(walk.done()),
-        Err(failure) => Err(Stopped {
-            failure,
-            done: Box::new(walk.done()),
-        }),
+        Err(failure) => Err(Stopped { failure, done: Box::new(walk.done()) }),
     }
 }
 
 /// The area that a path below `/job` lies in: the one with the longest prefix.
 pub fn area_of<'a, 'b>(areas: &'b [Area<'a>], path: &str) -> Option<&'b Area<'a>> {
-    areas
-        .iter()
-        .filter(|area| names::below(&area.prefix, path).is_some())
-        .max_by_key(|area| area.prefix.len())
+    areas.iter().filter(|area| names::below(&area.prefix, path).is_some()).max_by_key(|area| area.prefix.len())
 }
 
 /// Opens the content of one output again, read-only.
 pub fn open_output(areas: &[Area<'_>], path: &str) -> Result<OwnedFd, Failure> {
-    open_side(
-        area_of(areas, path).map(|area| (area, area.changed)),
-        path,
-        Side::Run,
-    )
+    open_side(area_of(areas, path).map(|area| (area, area.changed)), path, Side::Run)
 }
 
 /// Opens what an output of an overlay had been before the run, read-only.
 pub fn open_original(areas: &[Area<'_>], path: &str) -> Result<OwnedFd, Failure> {
-    open_side(
-        area_of(areas, path).and_then(|area| Some((area, area.original?))),
-        path,
-        Side::Host,
-    )
+    open_side(area_of(areas, path).and_then(|area| Some((area, area.original?))), path, Side::Host)
 }
 
-fn open_side(
-    found: Option<(&Area<'_>, BorrowedFd<'_>)>,
-    path: &str,
-    side: Side,
-) -> Result<OwnedFd, Failure> {
+fn open_side(found: Option<(&Area<'_>, BorrowedFd<'_>)>, path: &str, side: Side) -> Result<OwnedFd, Failure> {
     let opened = found
         .and_then(|(area, folder)| Some((folder, names::below(&area.prefix, path)?)))
         .ok_or(Errno::NOENT)

@@ -234,11 +234,7 @@ pub(super) fn parse(name: &CStr, bytes_max: usize) -> Result<&str, NameFault> {
     if text.is_empty() || text.contains('/') || text.chars().any(misleads) {
         return Err(NameFault::Control);
     }
-    if is_temporary(text) {
-        Err(NameFault::Reserved)
-    } else {
-        Ok(text)
-    }
+    if is_temporary(text) { Err(NameFault::Reserved) } else { Ok(text) }
 }
 
 /// Control characters, line and paragraph ends, and what reorders text.
@@ -285,11 +281,7 @@ pub fn shown(bytes: &[u8]) -> String {
 }
 
 fn piece(c: char) -> String {
-    if c == '\\' || misleads(c) {
-        c.escape_default().collect()
-    } else {
-        c.to_string()
-    }
+    if c == '\\' || misleads(c) { c.escape_default().collect() } else { c.to_string() }
 }
 
 /// The part of a path below a prefix; an empty prefix has all below it.
@@ -309,9 +301,7 @@ pub fn is_guarded(path: &str) -> bool {
 /// Whether build and test tools run or load a file of this name unasked.
 pub fn is_run_by_tools(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
-    RUN_BY_TOOLS.contains(&name.as_str())
-        || name.ends_with(".pth")
-        || path.ends_with("renv/activate.R")
+    RUN_BY_TOOLS.contains(&name.as_str()) || name.ends_with(".pth") || path.ends_with("renv/activate.R")
 }
 
 /// How many components of a path reach to the last guarded one.
@@ -335,9 +325,7 @@ fn guarded_depth(path: &str, guard: Guard) -> Option<usize> {
 /// `vendor` does not allow `vendor/.git/config`.
 pub(super) fn refuses(path: &str, guard: Guard, allow: &[String]) -> bool {
     guarded_depth(path, guard).is_some_and(|depth| {
-        !allow.iter().any(|named| {
-            (named == path || below(named, path).is_some()) && named.split('/').count() >= depth
-        })
+        !allow.iter().any(|named| (named == path || below(named, path).is_some()) && named.split('/').count() >= depth)
     })
 }
 
@@ -370,34 +358,16 @@ mod tests {
         }
         assert_eq!(parse(c"\xff", 255), Err(NameFault::NotUtf8));
         assert_eq!(parse(c"abcd", 3), Err(NameFault::TooLong));
-        assert_eq!(
-            parse(c".stockade-abcdefgh.part", 255),
-            Err(NameFault::Reserved)
-        );
-        assert_eq!(
-            parse(c"\xd0\xb4\xd0\xb0 \xd7\xa9.csv", 255).ok(),
-            Some("да ש.csv")
-        );
+        assert_eq!(parse(c".stockade-abcdefgh.part", 255), Err(NameFault::Reserved));
+        assert_eq!(parse(c"\xd0\xb4\xd0\xb0 \xd7\xa9.csv", 255).ok(), Some("да ש.csv"));
     }
 
     #[test]
     fn guarded_names_are_found_at_every_depth_and_in_every_case() {
-        for path in [
-            ".git/config",
-            "a/.GIT/x",
-            "x/hooks/pre-commit",
-            "Jenkinsfile",
-            ".vscode/tasks.json",
-        ] {
+        for path in [".git/config", "a/.GIT/x", "x/hooks/pre-commit", "Jenkinsfile", ".vscode/tasks.json"] {
             assert!(is_guarded(path), "{path}");
         }
-        for path in [
-            "src/hooks/use.ts",
-            "git",
-            "a.git",
-            ".hidden",
-            "results/plot.png",
-        ] {
+        for path in ["src/hooks/use.ts", "git", "a.git", ".hidden", "results/plot.png"] {
             assert!(!is_guarded(path), "{path}");
         }
         assert!(refuses(".hidden", Guard::KnownAndDotted, &[]));
@@ -410,11 +380,7 @@ mod tests {
         assert!(!refuses(".github/workflows/ci.yml", Guard::Known, &allow));
         assert!(refuses(".github/.git/config", Guard::Known, &allow));
         assert!(refuses(".githubx/.git", Guard::Known, &allow));
-        assert!(!refuses_folder(
-            ".vscode",
-            Guard::Known,
-            &[".vscode/tasks.json".to_owned()]
-        ));
+        assert!(!refuses_folder(".vscode", Guard::Known, &[".vscode/tasks.json".to_owned()]));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, RenameFlags, fchmod, flock, linkat, mkdirat, openat,
-    renameat, renameat_with, unlinkat,
+    AtFlags, FlockOperation, Mode, OFlags, RenameFlags, fchmod, flock, linkat, mkdirat, openat, renameat,
+    renameat_with, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -67,15 +67,8 @@ impl Placer {
         let mut seed = [0_u8; 8];
         // Unique is enough: a name that exists is refused, and another tried.
         let drawn = rustix::rand::getrandom(&mut seed[..], rustix::rand::GetRandomFlags::NONBLOCK);
-        let counter = if drawn.is_ok() {
-            u64::from_le_bytes(seed)
-        } else {
-            u64::from(std::process::id())
-        };
-        Self {
-            counter,
-            content: Content::new(),
-        }
+        let counter = if drawn.is_ok() { u64::from_le_bytes(seed) } else { u64::from(std::process::id()) };
+        Self { counter, content: Content::new() }
     }
 
     /// Copies a file to a name in a folder.
@@ -90,22 +83,15 @@ impl Placer {
         let existing = room_for(folder, name, existing)?;
         let temporary = self.temporary(folder, permissions)?;
         let (from, to) = (source.file, temporary.file.as_fd());
-        self.content
-            .copy(from, to, source.seen.identity.bytes, source.seen.sparse)
-            .map_err(Refused::from)?;
+        self.content.copy(from, to, source.seen.identity.bytes, source.seen.sparse).map_err(Refused::from)?;
         if let Permissions::Exactly(mode) = permissions {
             fchmod(to, mode).map_err(|errno| Refused::Stopped(Step::Write, errno))?;
         }
         temporary.name_it(name, existing)
     }
 
-    fn temporary<'a>(
-        &mut self,
-        folder: BorrowedFd<'a>,
-        permissions: Permissions,
-    ) -> Result<Temporary<'a>, Refused> {
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fn temporary<'a>(&mut self, folder: BorrowedFd<'a>, permissions: Permissions) -> Result<Temporary<'a>, Refused> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = match permissions {
             Permissions::Fresh { executable: false } => 0o644,
             Permissions::Fresh { executable: true } => 0o755,
@@ -118,12 +104,7 @@ impl Placer {
                     // Held until renamed, so that `sweep` knows it is alive; a
                     // file system without locks only loses the sweeping.
                     flock(&file, FlockOperation::NonBlockingLockExclusive).ok();
-                    return Ok(Temporary {
-                        folder,
-                        name,
-                        file,
-                        armed: true,
-                    });
+                    return Ok(Temporary { folder, name, file, armed: true });
                 }
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(Refused::Stopped(Step::Write, errno)),
@@ -169,9 +150,7 @@ fn room_for(folder: BorrowedFd<'_>, name: &CStr, existing: Existing) -> Result<E
 /// Some file systems refuse names that others take: that is no failure.
 fn refused_name(errno: Errno, step: Step) -> Refused {
     match errno {
-        Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => {
-            Refused::LeftOut(Why::NameRefused(errno))
-        }
+        Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => Refused::LeftOut(Why::NameRefused(errno)),
         _ => Refused::Stopped(step, errno),
     }
 }
@@ -246,10 +225,7 @@ fn is_stale(folder: BorrowedFd<'_>, name: &CStr) -> bool {
         return false;
     };
     let written = Duration::from_secs(u64::try_from(facts.identity.changed.seconds).unwrap_or(0));
-    let age = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|now| now.checked_sub(written));
+    let age = SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|now| now.checked_sub(written));
     facts.kind == Kind::File
         && age.is_some_and(|age| age > STALE)
         && beneath::file(folder, name, &facts)
@@ -279,17 +255,11 @@ pub(super) struct Shelf<'a> {
 
 impl<'a> Shelf<'a> {
     pub(super) fn new(top: BorrowedFd<'a>) -> Self {
-        Self {
-            top,
-            levels: Vec::new(),
-        }
+        Self { top, levels: Vec::new() }
     }
 
     pub(super) fn down(&mut self, name: CString) {
-        self.levels.push(Level {
-            name,
-            state: LevelState::Wanted,
-        });
+        self.levels.push(Level { name, state: LevelState::Wanted });
     }
 
     pub(super) fn up(&mut self) {

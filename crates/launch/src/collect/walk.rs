@@ -16,8 +16,8 @@ use super::beneath::{self, Facts, Kind, Side};
 use super::names::{self, Guard, NameFault};
 use super::place::{Permissions, Placer, Refused, Shelf, Source};
 use super::{
-    Area, Bounds, Collected, Destination, Existing, Failure, Identity, LEFT_OUT_LISTED_MAX,
-    Leavings, LeftOut, Output, Removed, RemovedKind, Staged, State, Step, Why,
+    Area, Bounds, Collected, Destination, Existing, Failure, Identity, LEFT_OUT_LISTED_MAX, Leavings, LeftOut, Output,
+    Removed, RemovedKind, Staged, State, Step, Why,
 };
 
 /// Bytes of a whole path below `/job`, so that it can be opened in one call.
@@ -67,29 +67,16 @@ impl<'a> Walk<'a> {
     pub(super) fn new(leavings: &'a Leavings<'a>, destination: &Destination<'a>) -> Self {
         let out = match *destination {
             Destination::List => None,
-            Destination::Folder {
-                folder,
-                existing,
-                allow,
-            } => {
+            Destination::Folder { folder, existing, allow } => {
                 super::place::sweep(folder);
-                Some(Out {
-                    shelf: Shelf::new(folder),
-                    top: folder,
-                    existing,
-                    allow,
-                })
+                Some(Out { shelf: Shelf::new(folder), top: folder, existing, allow })
             }
         };
         Self {
             leavings,
             depth_max: leavings.bounds.depth_max.min(Bounds::DEPTH_MAX),
             entries_left: leavings.bounds.entries_max,
-            staged: leavings
-                .staged
-                .iter()
-                .map(|staged| (staged.path.as_str(), staged))
-                .collect(),
+            staged: leavings.staged.iter().map(|staged| (staged.path.as_str(), staged)).collect(),
             folders_given: folders_given(leavings),
             placer: Placer::new(),
             out,
@@ -117,16 +104,11 @@ impl<'a> Walk<'a> {
         if let Some(out) = &mut self.out {
             out.shelf = Shelf::new(out.top);
             let parts = area.prefix.split('/').filter(|part| !part.is_empty());
-            parts
-                .filter_map(|part| CString::new(part).ok())
-                .for_each(|part| out.shelf.down(part));
+            parts.filter_map(|part| CString::new(part).ok()).for_each(|part| out.shelf.down(part));
         }
         let folder = beneath::top(area.changed).map_err(|errno| self.failure(Step::Open, errno))?;
         let original = match area.original {
-            Some(lower) => Some(
-                beneath::host_folder(lower, c".")
-                    .map_err(|errno| self.failure(Step::Open, errno))?,
-            ),
+            Some(lower) => Some(beneath::host_folder(lower, c".").map_err(|errno| self.failure(Step::Open, errno))?),
             None => None,
         };
         let opaque = self.overlay && beneath::is_opaque(folder.as_fd());
@@ -162,13 +144,7 @@ impl<'a> Walk<'a> {
         if let Some(original) = original.as_ref().filter(|_| opaque) {
             self.removed_beside(original.as_fd(), &names);
         }
-        Some(Frame {
-            folder,
-            names: names.into_iter(),
-            path_length: self.path.len(),
-            original,
-            opaque,
-        })
+        Some(Frame { folder, names: names.into_iter(), path_length: self.path.len(), original, opaque })
     }
 
     /// Reads a folder's names, as many as may still be looked at.
@@ -181,12 +157,7 @@ impl<'a> Walk<'a> {
         Ok(names.sorted)
     }
 
-    fn entry(
-        &mut self,
-        frame: &Frame,
-        depth: usize,
-        name: &CStr,
-    ) -> Result<Option<Frame>, Failure> {
+    fn entry(&mut self, frame: &Frame, depth: usize, name: &CStr) -> Result<Option<Frame>, Failure> {
         if let Err(fault) = self.step_into(name) {
             self.leave_out_name(name, Why::Name(fault));
             return Ok(None);
@@ -225,13 +196,7 @@ impl<'a> Walk<'a> {
         self.leavings.bounds.caches == super::Caches::Skip
     }
 
-    fn folder(
-        &mut self,
-        frame: &Frame,
-        depth: usize,
-        name: &CStr,
-        facts: &Facts,
-    ) -> Result<Option<Frame>, Failure> {
+    fn folder(&mut self, frame: &Frame, depth: usize, name: &CStr, facts: &Facts) -> Result<Option<Frame>, Failure> {
         if self.skips_caches() && name.to_str().is_ok_and(names::is_cache_folder) {
             self.collected.caches += 1;
             return Ok(None);
@@ -253,11 +218,7 @@ impl<'a> Walk<'a> {
         }
         let opaque = frame.opaque || (original.is_some() && beneath::is_opaque(folder.as_fd()));
         let wanted = original.is_some() || self.folder_made()?;
-        let deeper = if wanted {
-            self.frame(folder, original, opaque)
-        } else {
-            None
-        };
+        let deeper = if wanted { self.frame(folder, original, opaque) } else { None };
         if deeper.is_none() {
             self.shelf_up();
         }
@@ -280,12 +241,7 @@ impl<'a> Walk<'a> {
         let original = frame.original.as_ref()?.as_fd();
         match Facts::at(original, name).ok()?.kind {
             Kind::Folder => beneath::host_folder(original, name).ok(),
-            Kind::File
-            | Kind::Symlink
-            | Kind::Fifo
-            | Kind::Socket
-            | Kind::Device
-            | Kind::Whiteout => {
+            Kind::File | Kind::Symlink | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Whiteout => {
                 self.removed(original, name);
                 None
             }
@@ -369,13 +325,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn judge_staged(
-        &mut self,
-        frame: &Frame,
-        name: &CStr,
-        facts: &Facts,
-        staged: &Staged<'_>,
-    ) -> Judged {
+    fn judge_staged(&mut self, frame: &Frame, name: &CStr, facts: &Facts, staged: &Staged<'_>) -> Judged {
         if facts.identity == staged.identity {
             return Judged::Untouched;
         }
@@ -383,10 +333,7 @@ impl<'a> Walk<'a> {
             return Judged::Output(State::Changed, None);
         };
         let opened = beneath::file_at(original.folder, &original.path, Side::Host);
-        let before = opened
-            .as_ref()
-            .map_err(|errno| *errno)
-            .and_then(|file| Facts::of(file.as_fd()));
+        let before = opened.as_ref().map_err(|errno| *errno).and_then(|file| Facts::of(file.as_fd()));
         match before {
             Ok(before) => self.compare(frame, name, facts, &before, opened),
             Err(_) => Judged::Output(State::Changed, None),
@@ -406,11 +353,7 @@ impl<'a> Walk<'a> {
         if bytes == before.identity.bytes
             && let Ok(original) = original
             && let Ok(now) = beneath::file(frame.folder.as_fd(), name, facts)
-            && self
-                .placer
-                .content
-                .same(now.as_fd(), original.as_fd(), bytes)
-                .unwrap_or(false)
+            && self.placer.content.same(now.as_fd(), original.as_fd(), bytes).unwrap_or(false)
         {
             return Judged::Untouched;
         }
@@ -431,11 +374,7 @@ impl<'a> Walk<'a> {
     }
 
     fn full(&self) -> bool {
-        let count = self
-            .collected
-            .files
-            .len()
-            .saturating_add(self.collected.folders.len());
+        let count = self.collected.files.len().saturating_add(self.collected.folders.len());
         u64::try_from(count).unwrap_or(u64::MAX) >= self.leavings.bounds.files_max
     }
 
@@ -447,17 +386,10 @@ impl<'a> Walk<'a> {
         if names::refuses(&self.path, Guard::Known, out.allow) {
             return Err(Refused::LeftOut(Why::Guarded));
         }
-        let file = beneath::file(frame.folder.as_fd(), name, facts)
-            .map_err(|shut| Refused::LeftOut(shut.into()))?;
-        let source = Source {
-            file: file.as_fd(),
-            seen: facts,
-        };
-        let permissions = Permissions::Fresh {
-            executable: facts.executable(),
-        };
-        self.placer
-            .place(out.shelf.folder()?, name, source, out.existing, permissions)
+        let file = beneath::file(frame.folder.as_fd(), name, facts).map_err(|shut| Refused::LeftOut(shut.into()))?;
+        let source = Source { file: file.as_fd(), seen: facts };
+        let permissions = Permissions::Fresh { executable: facts.executable() };
+        self.placer.place(out.shelf.folder()?, name, source, out.existing, permissions)
     }
 
     /// A link that was only copied up and leads where it did is no change.
@@ -522,9 +454,7 @@ impl<'a> Walk<'a> {
             }
             let parent = frame.folder.as_fd();
             match Facts::at(parent, &name) {
-                Ok(facts) if facts.kind != Kind::Folder => {
-                    self.list_removed(RemovedKind::File, facts.identity)
-                }
+                Ok(facts) if facts.kind != Kind::Folder => self.list_removed(RemovedKind::File, facts.identity),
                 Ok(_) if depth > self.depth_max => self.leave_out(Why::Depth),
                 Ok(facts) => {
                     let deeper = self.removed_folder(parent, &name, facts.identity);
@@ -536,12 +466,7 @@ impl<'a> Walk<'a> {
         self.path.truncate(whole);
     }
 
-    fn removed_folder(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &CStr,
-        identity: Identity,
-    ) -> Option<(Frame, Identity)> {
+    fn removed_folder(&mut self, parent: BorrowedFd<'_>, name: &CStr, identity: Identity) -> Option<(Frame, Identity)> {
         let folder = match beneath::host_folder(parent, name) {
             Ok(folder) => folder,
             Err(errno) => {
@@ -549,16 +474,11 @@ impl<'a> Walk<'a> {
                 return None;
             }
         };
-        self.frame(folder, None, false)
-            .map(|frame| (frame, identity))
+        self.frame(folder, None, false).map(|frame| (frame, identity))
     }
 
     fn list_removed(&mut self, kind: RemovedKind, original: Identity) {
-        self.push_removed(Removed {
-            path: self.path.clone(),
-            kind,
-            original: Some(original),
-        });
+        self.push_removed(Removed { path: self.path.clone(), kind, original: Some(original) });
     }
 
     fn push_removed(&mut self, removed: Removed) {
@@ -585,11 +505,7 @@ impl<'a> Walk<'a> {
             let found = super::area_of(self.leavings.areas, &staged.path)
                 .and_then(|area| Some((area.changed, names::below(&area.prefix, &staged.path)?)));
             if found.is_some_and(|(top, path)| !beneath::exists(top, path)) {
-                self.push_removed(Removed {
-                    path: staged.path.clone(),
-                    kind: RemovedKind::File,
-                    original: None,
-                });
+                self.push_removed(Removed { path: staged.path.clone(), kind: RemovedKind::File, original: None });
             }
         }
     }
@@ -651,10 +567,7 @@ fn push(path: &mut String, name: &str) {
 fn folders_given<'a>(leavings: &'a Leavings<'a>) -> HashSet<&'a str> {
     let named = leavings.folders_given.iter().map(String::as_str);
     let areas = leavings.areas.iter().map(|area| area.prefix.as_str());
-    let parents = leavings
-        .staged
-        .iter()
-        .filter_map(|staged| Some(staged.path.rsplit_once('/')?.0));
+    let parents = leavings.staged.iter().filter_map(|staged| Some(staged.path.rsplit_once('/')?.0));
     let mut given = HashSet::new();
     for folder in named.chain(areas).chain(parents) {
         let mut rest = Some(folder);

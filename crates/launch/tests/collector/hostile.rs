@@ -20,27 +20,15 @@ use stockade_launch::collect::{Bounds, CACHE_FOLDERS, Collected, Existing, shown
 
 #[derive(Debug, Clone)]
 enum Node {
-    File {
-        bytes: usize,
-        mode: u32,
-    },
-    Sparse {
-        bytes: u64,
-    },
-    Folder {
-        children: Vec<(Vec<u8>, Node)>,
-        mode: u32,
-    },
-    Symlink {
-        target: &'static str,
-    },
+    File { bytes: usize, mode: u32 },
+    Sparse { bytes: u64 },
+    Folder { children: Vec<(Vec<u8>, Node)>, mode: u32 },
+    Symlink { target: &'static str },
     Fifo,
     Socket,
     Device,
     HardLink,
-    Chain {
-        levels: usize,
-    },
+    Chain { levels: usize },
 }
 
 fn name() -> impl Strategy<Value = Vec<u8>> {
@@ -77,9 +65,7 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
         1 => (1_usize..=255).prop_map(|length| vec![b'n'; length]),
     ]
     .prop_map(|mut name| {
-        name.iter_mut()
-            .filter(|byte| **byte == b'/')
-            .for_each(|byte| *byte = b'_');
+        name.iter_mut().filter(|byte| **byte == b'/').for_each(|byte| *byte = b'_');
         if name == b"." || name == b".." {
             name.push(b'x')
         }
@@ -107,27 +93,17 @@ fn node() -> impl Strategy<Value = Node> {
 }
 
 fn bounds() -> impl Strategy<Value = Bounds> {
-    (
-        0_u64..400_000,
-        0_u64..40,
-        0_usize..140,
-        0_u64..200_000,
-        1_usize..=300,
-        0_usize..200,
+    (0_u64..400_000, 0_u64..40, 0_usize..140, 0_u64..200_000, 1_usize..=300, 0_usize..200).prop_map(
+        |(bytes_max, files_max, depth_max, file_bytes_max, name_bytes_max, entries_max)| Bounds {
+            bytes_max,
+            files_max,
+            depth_max,
+            file_bytes_max,
+            name_bytes_max,
+            entries_max,
+            caches: stockade_launch::collect::Caches::Skip,
+        },
     )
-        .prop_map(
-            |(bytes_max, files_max, depth_max, file_bytes_max, name_bytes_max, entries_max)| {
-                Bounds {
-                    bytes_max,
-                    files_max,
-                    depth_max,
-                    file_bytes_max,
-                    name_bytes_max,
-                    entries_max,
-                    caches: stockade_launch::collect::Caches::Skip,
-                }
-            },
-        )
 }
 
 fn build(at: &Path, node: &Node, first: &Path) {
@@ -158,20 +134,9 @@ fn build(at: &Path, node: &Node, first: &Path) {
             let mut folder = open(at);
             for _ in 0..*levels {
                 rustix::fs::mkdirat(&folder, "c", Mode::from_raw_mode(0o755)).unwrap();
-                folder = rustix::fs::openat(
-                    &folder,
-                    "c",
-                    OFlags::RDONLY | OFlags::DIRECTORY,
-                    Mode::empty(),
-                )
-                .unwrap();
+                folder = rustix::fs::openat(&folder, "c", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
             }
-            let file = rustix::fs::openat(
-                &folder,
-                "end",
-                OFlags::CREATE | OFlags::WRONLY,
-                Mode::from_raw_mode(0o644),
-            );
+            let file = rustix::fs::openat(&folder, "end", OFlags::CREATE | OFlags::WRONLY, Mode::from_raw_mode(0o644));
             rustix::io::write(file.unwrap(), b"end").unwrap();
         }
     }
@@ -182,28 +147,17 @@ fn snapshot(top: &Path, skip: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     let mut folders = vec![top.to_owned()];
     while let Some(folder) = folders.pop() {
-        let mut entries: Vec<PathBuf> = fs::read_dir(&folder)
-            .into_iter()
-            .flatten()
-            .map(|entry| entry.unwrap().path())
-            .collect();
+        let mut entries: Vec<PathBuf> =
+            fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
         entries.sort();
         for path in entries.into_iter().filter(|path| path != skip) {
             let facts = path.symlink_metadata().unwrap();
             let small = facts.is_file() && facts.len() < 400_000;
-            let content = if small {
-                fs::read(&path).map_or(0, |content| digest(&content))
-            } else {
-                0
-            };
+            let content = if small { fs::read(&path).map_or(0, |content| digest(&content)) } else { 0 };
             let target = fs::read_link(&path).ok();
             // What was closed to its owner may have been opened up on scratch.
             let mode = facts.mode() & !0o7000 | 0o500;
-            lines.push(format!(
-                "{path:?} {mode:o} {} {} {target:?} {content}",
-                facts.len(),
-                facts.ino()
-            ));
+            lines.push(format!("{path:?} {mode:o} {} {} {target:?} {content}", facts.len(), facts.ino()));
             if facts.is_dir() {
                 folders.push(path);
             }
@@ -240,57 +194,33 @@ fn regular_files(top: &Path) -> Vec<PathBuf> {
 /// Whether a path, or a folder it lies in, is a cache or was reported.
 fn is_accounted_for(path: &Path, collected: &Collected) -> bool {
     let bytes = path.as_os_str().as_bytes();
-    let cache = path
-        .components()
-        .any(|part| CACHE_FOLDERS.iter().any(|cache| part.as_os_str() == *cache));
-    let reported: BTreeSet<&str> = collected
-        .left_out
-        .iter()
-        .map(|left| left.name_shown.as_str())
-        .collect();
-    let mut parents =
-        (0..=bytes.len()).filter(|&at| at == 0 || at == bytes.len() || bytes[at] == b'/');
-    cache
-        || bytes.ends_with(b".pyc")
-        || parents.any(|at| reported.contains(shown(&bytes[..at]).as_str()))
+    let cache = path.components().any(|part| CACHE_FOLDERS.iter().any(|cache| part.as_os_str() == *cache));
+    let reported: BTreeSet<&str> = collected.left_out.iter().map(|left| left.name_shown.as_str()).collect();
+    let mut parents = (0..=bytes.len()).filter(|&at| at == 0 || at == bytes.len() || bytes[at] == b'/');
+    cache || bytes.ends_with(b".pyc") || parents.any(|at| reported.contains(shown(&bytes[..at]).as_str()))
 }
 
 fn check(tree: &[(Vec<u8>, Node)], bounds: Bounds, existing: Existing) {
     let place = Place::new();
     let first = place.write("secret/file", "never to be seen");
     place.write("job/first", "first");
-    let planted: [(&str, &str); 3] = [
-        ("planted", "secret/file"),
-        ("planted-folder", "secret"),
-        ("a", "secret"),
-    ];
+    let planted: [(&str, &str); 3] = [("planted", "secret/file"), ("planted-folder", "secret"), ("a", "secret")];
     for (name, target) in planted {
         symlink(place.at(target), place.at("out").join(name)).unwrap();
     }
     for (name, node) in tree {
-        build(
-            &place.at("job").join(std::ffi::OsStr::from_bytes(name)),
-            node,
-            &place.at("job/first"),
-        );
+        build(&place.at("job").join(std::ffi::OsStr::from_bytes(name)), node, &place.at("job/first"));
     }
     let before = snapshot(place.dir.path(), &place.at("out"));
     let collected = place.collect_with(bounds, existing, &[]).unwrap();
     let after = snapshot(place.dir.path(), &place.at("out"));
-    let difference = before
-        .iter()
-        .zip(&after)
-        .find(|(before, after)| before != after);
+    let difference = before.iter().zip(&after).find(|(before, after)| before != after);
     assert_eq!(difference, None, "only the destination changes");
     assert_eq!(before.len(), after.len());
     assert!(first.exists());
 
     let out = regular_files(&place.at("out"));
-    let listed: BTreeSet<PathBuf> = collected
-        .files
-        .iter()
-        .map(|file| PathBuf::from(&file.path))
-        .collect();
+    let listed: BTreeSet<PathBuf> = collected.files.iter().map(|file| PathBuf::from(&file.path)).collect();
     assert_eq!(out.iter().cloned().collect::<BTreeSet<_>>(), listed);
     assert_eq!(listed.len(), collected.files.len());
     let mut bytes = 0;
@@ -302,10 +232,7 @@ fn check(tree: &[(Vec<u8>, Node)], bounds: Bounds, existing: Existing) {
         assert_eq!(facts.mode() & !0o111, 0o100_644, "{path:?}");
         assert_eq!(fs::read(from).unwrap(), fs::read(to).unwrap(), "{path:?}");
         assert!(path.components().count() <= bounds.depth_max + 1);
-        assert!(
-            path.components()
-                .all(|part| part.as_os_str().len() <= bounds.name_bytes_max)
-        );
+        assert!(path.components().all(|part| part.as_os_str().len() <= bounds.name_bytes_max));
         assert!(!path.to_str().unwrap().chars().any(char::is_control));
     }
     assert_eq!(bytes, collected.bytes);
@@ -313,20 +240,13 @@ fn check(tree: &[(Vec<u8>, Node)], bounds: Bounds, existing: Existing) {
     let count = u64::try_from(collected.files.len() + collected.folders.len()).unwrap();
     assert!(count <= bounds.files_max);
     for line in snapshot(&place.at("out"), Path::new("")) {
-        let is_planted = planted
-            .iter()
-            .any(|(name, _)| line.starts_with(&format!("{:?} ", place.at("out").join(name))));
-        assert!(
-            is_planted || line.contains(" 100") || line.contains(" 40755 "),
-            "{line}"
-        );
+        let is_planted =
+            planted.iter().any(|(name, _)| line.starts_with(&format!("{:?} ", place.at("out").join(name))));
+        assert!(is_planted || line.contains(" 100") || line.contains(" 40755 "), "{line}");
     }
     assert_eq!(collected.left_out_more, 0);
     for path in regular_files(&place.at("job")) {
-        assert!(
-            listed.contains(&path) || is_accounted_for(&path, &collected),
-            "{path:?} vanished: {collected:?}"
-        );
+        assert!(listed.contains(&path) || is_accounted_for(&path, &collected), "{path:?} vanished: {collected:?}");
     }
 }
 
@@ -368,35 +288,17 @@ fn a_name_that_turns_into_a_symlink_or_fifo_meanwhile_leads_nowhere() {
                 rustix::fs::renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).unwrap();
             };
             while !done.load(Ordering::Relaxed) {
-                for (inside, outside) in
-                    [("job/folder", "folder-link"), ("spare/file", "file-link")]
-                {
+                for (inside, outside) in [("job/folder", "folder-link"), ("spare/file", "file-link")] {
                     swap(inside, outside);
                     swap(inside, outside);
                 }
                 let folder = place.at("job/folder/file");
-                rustix::fs::renameat_with(
-                    CWD,
-                    place.at("fifo"),
-                    CWD,
-                    &folder,
-                    RenameFlags::EXCHANGE,
-                )
-                .ok();
-                rustix::fs::renameat_with(
-                    CWD,
-                    place.at("file-link"),
-                    CWD,
-                    &folder,
-                    RenameFlags::EXCHANGE,
-                )
-                .ok();
+                rustix::fs::renameat_with(CWD, place.at("fifo"), CWD, &folder, RenameFlags::EXCHANGE).ok();
+                rustix::fs::renameat_with(CWD, place.at("file-link"), CWD, &folder, RenameFlags::EXCHANGE).ok();
             }
         });
         for _ in 0..2_000 {
-            let collected = place
-                .collect_with(Bounds::default(), Existing::Overwrite, &[])
-                .unwrap();
+            let collected = place.collect_with(Bounds::default(), Existing::Overwrite, &[]).unwrap();
             for file in &collected.files {
                 assert_eq!(place.read(&format!("out/{}", file.path)), "inside");
             }

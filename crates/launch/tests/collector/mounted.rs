@@ -11,16 +11,12 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
-use stockade_launch::collect::{
-    Area, Bounds, Destination, Existing, Leavings, Project, Step, apply, collect,
-};
+use stockade_launch::collect::{Area, Bounds, Destination, Existing, Leavings, Project, Step, apply, collect};
 
 /// Runs one ignored test of this file where it may mount; false if it may not.
 fn inside_a_mount_namespace(mount: &str, test: &str) -> bool {
     let place = tempfile::tempdir().unwrap();
-    let script = format!(
-        "cd \"$PLACE\" && {mount} || exit 77; exec \"$0\" --exact --ignored {test} --nocapture"
-    );
+    let script = format!("cd \"$PLACE\" && {mount} || exit 77; exec \"$0\" --exact --ignored {test} --nocapture");
     let status = Command::new("unshare")
         .args(["-Urm", "sh", "-c", &script])
         .arg(std::env::current_exe().unwrap())
@@ -37,18 +33,13 @@ fn inside_a_mount_namespace(mount: &str, test: &str) -> bool {
 }
 
 fn can_mount() -> bool {
-    let tried = Command::new("unshare")
-        .args(["-Urm", "mount", "-t", "tmpfs", "none", "/tmp"])
-        .status();
+    let tried = Command::new("unshare").args(["-Urm", "mount", "-t", "tmpfs", "none", "/tmp"]).status();
     tried.is_ok_and(|status| status.success())
 }
 
 #[test]
 fn a_full_disk_stops_with_the_path_and_leaves_no_temporary_file() {
-    inside_a_mount_namespace(
-        "mkdir job out && mount -t tmpfs -o size=300k none out",
-        "mounted::inner_full_disk",
-    );
+    inside_a_mount_namespace("mkdir job out && mount -t tmpfs -o size=300k none out", "mounted::inner_full_disk");
 }
 
 #[test]
@@ -59,45 +50,15 @@ fn inner_full_disk() {
         fs::write(place.join("job").join(name), vec![1; length]).unwrap();
     }
     let (job, out) = (open(&place.join("job")), open(&place.join("out")));
-    let areas = [Area {
-        prefix: String::new(),
-        changed: job.as_fd(),
-        original: None,
-    }];
-    let leavings = Leavings {
-        areas: &areas,
-        staged: &[],
-        folders_given: &[],
-        bounds: Bounds::default(),
-    };
-    let destination = Destination::Folder {
-        folder: out.as_fd(),
-        existing: Existing::Keep,
-        allow: &[],
-    };
-    let Err(stopped) = collect(&leavings, &destination) else {
-        panic!("the disk should be full")
-    };
-    assert_eq!(
-        (stopped.failure.step(), stopped.failure.path_shown()),
-        (Step::Write, "b")
-    );
+    let areas = [Area { prefix: String::new(), changed: job.as_fd(), original: None }];
+    let leavings = Leavings { areas: &areas, staged: &[], folders_given: &[], bounds: Bounds::default() };
+    let destination = Destination::Folder { folder: out.as_fd(), existing: Existing::Keep, allow: &[] };
+    let Err(stopped) = collect(&leavings, &destination) else { panic!("the disk should be full") };
+    assert_eq!((stopped.failure.step(), stopped.failure.path_shown()), (Step::Write, "b"));
     assert_eq!(stopped.failure.errno(), rustix::io::Errno::NOSPC);
-    assert!(
-        stopped
-            .failure
-            .to_string()
-            .starts_with("cannot write `b`: No space left")
-    );
-    assert_eq!(
-        paths(&stopped.done),
-        ["a"],
-        "what was moved stays and is listed"
-    );
-    let left: Vec<_> = fs::read_dir(place.join("out"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    assert!(stopped.failure.to_string().starts_with("cannot write `b`: No space left"));
+    assert_eq!(paths(&stopped.done), ["a"], "what was moved stays and is listed");
+    let left: Vec<_> = fs::read_dir(place.join("out")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["a"]);
 }
 
@@ -116,41 +77,16 @@ fn a_real_overlay_is_read_as_the_kernel_writes_it() {
 #[ignore = "run by the test above, inside a mount namespace"]
 fn inner_real_overlay() {
     let place = PathBuf::from(std::env::var_os("PLACE").unwrap());
-    let (upper, lower) = (
-        open(&place.join("scratch/upper")),
-        open(&place.join("lower")),
-    );
+    let (upper, lower) = (open(&place.join("scratch/upper")), open(&place.join("lower")));
     let out = open(&place.join("out"));
-    let areas = [Area {
-        prefix: "data".to_owned(),
-        changed: upper.as_fd(),
-        original: Some(lower.as_fd()),
-    }];
-    let leavings = Leavings {
-        areas: &areas,
-        staged: &[],
-        folders_given: &[],
-        bounds: Bounds::default(),
-    };
-    let destination = Destination::Folder {
-        folder: out.as_fd(),
-        existing: Existing::Keep,
-        allow: &[],
-    };
+    let areas = [Area { prefix: "data".to_owned(), changed: upper.as_fd(), original: Some(lower.as_fd()) }];
+    let leavings = Leavings { areas: &areas, staged: &[], folders_given: &[], bounds: Bounds::default() };
+    let destination = Destination::Folder { folder: out.as_fd(), existing: Existing::Keep, allow: &[] };
     let collected = collect(&leavings, &destination).unwrap();
-    assert_eq!(
-        paths(&collected),
-        ["data/b", "data/folder/f", "data/opaque/sub/n"]
-    );
-    assert_eq!(
-        removed(&collected),
-        ["data/a", "data/folder/d", "data/folder/e", "data/opaque/c"]
-    );
+    assert_eq!(paths(&collected), ["data/b", "data/folder/f", "data/opaque/sub/n"]);
+    assert_eq!(removed(&collected), ["data/a", "data/folder/d", "data/folder/e", "data/opaque/c"]);
     assert_eq!(collected.folders, ["data/folder/e", "data/opaque/sub"]);
-    assert_eq!(
-        fs::read_to_string(place.join("out/data/b")).unwrap(),
-        "b\nx\n"
-    );
+    assert_eq!(fs::read_to_string(place.join("out/data/b")).unwrap(), "b\nx\n");
 }
 
 /// One step of code that works in an overlay.
@@ -180,10 +116,7 @@ impl Act {
                 drop(fs::remove_dir_all(top.join(path)));
             }
             Self::Rename(from, to) => drop(fs::rename(top.join(from), top.join(to))),
-            Self::Touch(path) => drop(fs::set_permissions(
-                top.join(path),
-                fs::Permissions::from_mode(0o755),
-            )),
+            Self::Touch(path) => drop(fs::set_permissions(top.join(path), fs::Permissions::from_mode(0o755))),
             Self::Empty(path) => {
                 drop(fs::remove_dir_all(top.join(path)));
                 drop(fs::create_dir_all(top.join(path)));
@@ -194,8 +127,7 @@ impl Act {
 
 fn act() -> impl Strategy<Value = Act> {
     let path = || {
-        prop::collection::vec(prop::sample::select(&["a", "b", "c", "d"][..]), 1..4)
-            .prop_map(|parts| parts.join("/"))
+        prop::collection::vec(prop::sample::select(&["a", "b", "c", "d"][..]), 1..4).prop_map(|parts| parts.join("/"))
     };
     let text = || prop::sample::select(&["", "x", "y", "longer"][..]).prop_map(str::to_owned);
     prop_oneof![
@@ -248,62 +180,26 @@ fn inner_any_project() {
         for name in ["lower", "upper", "work", "view"] {
             fs::create_dir_all(case.join(name)).unwrap();
         }
-        before
-            .iter()
-            .for_each(|act| act.perform(&case.join("lower")));
+        before.iter().for_each(|act| act.perform(&case.join("lower")));
         std::thread::sleep(Duration::from_millis(12));
         let run_began = now();
-        let mount =
-            "mount -t overlay -o userxattr,lowerdir=lower,upperdir=upper,workdir=work none view";
-        let mounted = Command::new("sh")
-            .args(["-c", mount])
-            .current_dir(&case)
-            .status()
-            .unwrap();
+        let mount = "mount -t overlay -o userxattr,lowerdir=lower,upperdir=upper,workdir=work none view";
+        let mounted = Command::new("sh").args(["-c", mount]).current_dir(&case).status().unwrap();
         assert!(mounted.success());
-        during
-            .iter()
-            .for_each(|act| act.perform(&case.join("view")));
+        during.iter().for_each(|act| act.perform(&case.join("view")));
         let seen = tree(&case.join("view"));
-        assert!(
-            Command::new("umount")
-                .arg(case.join("view"))
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("umount").arg(case.join("view")).status().unwrap().success());
 
         let (upper, lower) = (open(&case.join("upper")), open(&case.join("lower")));
-        let areas = [Area {
-            prefix: "p".to_owned(),
-            changed: upper.as_fd(),
-            original: Some(lower.as_fd()),
-        }];
-        let leavings = Leavings {
-            areas: &areas,
-            staged: &[],
-            folders_given: &[],
-            bounds: Bounds::default(),
-        };
+        let areas = [Area { prefix: "p".to_owned(), changed: upper.as_fd(), original: Some(lower.as_fd()) }];
+        let leavings = Leavings { areas: &areas, staged: &[], folders_given: &[], bounds: Bounds::default() };
         let collected = collect(&leavings, &Destination::List).unwrap();
-        let project = Project {
-            prefix: "p",
-            folder: lower.as_fd(),
-            run_began,
-        };
+        let project = Project { prefix: "p", folder: lower.as_fd(), run_began };
         let applied = apply(&collected, &areas, &project, &[]).unwrap();
-        prop_assert!(
-            applied.left_out.is_empty() && collected.left_out.is_empty(),
-            "{:?}",
-            applied
-        );
+        prop_assert!(applied.left_out.is_empty() && collected.left_out.is_empty(), "{:?}", applied);
         prop_assert_eq!(tree(&case.join("lower")), seen);
         let again = collect(&leavings, &Destination::List).unwrap();
-        prop_assert!(
-            again.files.is_empty() && again.removed.is_empty() && again.folders.is_empty(),
-            "{:?}",
-            again
-        );
+        prop_assert!(again.files.is_empty() && again.removed.is_empty() && again.folders.is_empty(), "{:?}", again);
         Ok(())
     });
     run.unwrap();

@@ -18,25 +18,20 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::SystemTime;
 use stockade_launch::collect::{
-    Area, Bounds, Destination, Existing, Identity, Leavings, NameFault, Original, RemovedKind,
-    Staged, State, Why, collect, open_original, open_output,
+    Area, Bounds, Destination, Existing, Identity, Leavings, NameFault, Original, RemovedKind, Staged, State, Why,
+    collect, open_original, open_output,
 };
 
 #[test]
 fn files_and_folders_come_out_byte_for_byte() {
     let place = Place::new();
-    let large: Vec<u8> = (0..700_001_u32)
-        .map(|n| u8::try_from(n % 251).unwrap())
-        .collect();
+    let large: Vec<u8> = (0..700_001_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
     place.write("job/report.csv", "a,b\n1,2\n");
     place.write("job/deep/er/large.bin", &large);
     place.write("job/empty", "");
     fs::create_dir(place.at("job/hollow")).unwrap();
     let collected = place.collect(Bounds::default());
-    assert_eq!(
-        paths(&collected),
-        ["deep/er/large.bin", "empty", "report.csv"]
-    );
+    assert_eq!(paths(&collected), ["deep/er/large.bin", "empty", "report.csv"]);
     assert_eq!(collected.folders, ["deep", "deep/er", "hollow"]);
     assert_eq!(collected.bytes, 700_001 + 8);
     assert!(collected.left_out.is_empty() && collected.removed.is_empty());
@@ -60,78 +55,41 @@ fn links_fifos_sockets_and_devices_stay_behind_and_are_named() {
     assert_eq!(why(&collected, "up"), Some(Why::Symlink));
     assert_eq!(why(&collected, "fifo"), Some(Why::Fifo));
     assert_eq!(why(&collected, "socket"), Some(Why::Socket));
-    assert_eq!(
-        why(&collected, "zero"),
-        Some(Why::Device),
-        "0:0 in a plain folder is no removal"
-    );
+    assert_eq!(why(&collected, "zero"), Some(Why::Device), "0:0 in a plain folder is no removal");
     assert_eq!(fs::read_dir(place.at("out")).unwrap().count(), 0);
 }
 
 #[test]
 fn a_name_that_could_steer_a_terminal_is_left_out_and_shown_escaped() {
     let place = Place::new();
-    for name in [
-        &b"a\nb"[..],
-        b"\x1b]0;title\x07",
-        b"\xff\xfe",
-        "x\u{202e}gpj.exe".as_bytes(),
-    ] {
+    for name in [&b"a\nb"[..], b"\x1b]0;title\x07", b"\xff\xfe", "x\u{202e}gpj.exe".as_bytes()] {
         fs::write(place.at("job").join(std::ffi::OsStr::from_bytes(name)), "x").unwrap();
     }
     let collected = place.collect(Bounds::default());
-    assert_eq!(
-        why(&collected, "a\\nb"),
-        Some(Why::Name(NameFault::Control))
-    );
-    assert_eq!(
-        why(&collected, "\\u{1b}]0;title\\u{7}"),
-        Some(Why::Name(NameFault::Control))
-    );
-    assert_eq!(
-        why(&collected, "\\xff\\xfe"),
-        Some(Why::Name(NameFault::NotUtf8))
-    );
-    assert_eq!(
-        why(&collected, "x\\u{202e}gpj.exe"),
-        Some(Why::Name(NameFault::Control))
-    );
+    assert_eq!(why(&collected, "a\\nb"), Some(Why::Name(NameFault::Control)));
+    assert_eq!(why(&collected, "\\u{1b}]0;title\\u{7}"), Some(Why::Name(NameFault::Control)));
+    assert_eq!(why(&collected, "\\xff\\xfe"), Some(Why::Name(NameFault::NotUtf8)));
+    assert_eq!(why(&collected, "x\\u{202e}gpj.exe"), Some(Why::Name(NameFault::Control)));
     assert!(collected.files.is_empty());
 }
 
 #[test]
 fn special_mode_bits_and_attributes_never_survive_and_the_execute_bit_does() {
     let place = Place::new();
-    for (name, mode) in [
-        ("plain", 0o6644),
-        ("tool", 0o7777),
-        ("private", 0o600),
-        ("others", 0o611),
-    ] {
+    for (name, mode) in [("plain", 0o6644), ("tool", 0o7777), ("private", 0o600), ("others", 0o611)] {
         set_mode(&place.write(&format!("job/{name}"), name), mode);
     }
     fs::create_dir(place.at("job/sticky")).unwrap();
     set_mode(&place.at("job/sticky"), 0o7777);
-    let tagged =
-        rustix::fs::setxattr(place.at("job/plain"), "user.tag", b"x", XattrFlags::empty()).is_ok();
+    let tagged = rustix::fs::setxattr(place.at("job/plain"), "user.tag", b"x", XattrFlags::empty()).is_ok();
     let collected = place.collect(Bounds::default());
     let mode = |path: &str| place.at(path).metadata().unwrap().mode() & 0o7777;
     assert_eq!((mode("out/plain"), mode("out/tool")), (0o644, 0o755));
-    assert_eq!(
-        (mode("out/private"), mode("out/others"), mode("out/sticky")),
-        (0o644, 0o644, 0o755)
-    );
-    let executable: Vec<_> = collected
-        .files
-        .iter()
-        .filter(|file| file.executable)
-        .map(|file| &file.path)
-        .collect();
+    assert_eq!((mode("out/private"), mode("out/others"), mode("out/sticky")), (0o644, 0o644, 0o755));
+    let executable: Vec<_> = collected.files.iter().filter(|file| file.executable).map(|file| &file.path).collect();
     assert_eq!(executable, ["tool"]);
     let mut value = [0_u8; 8];
-    assert!(
-        !tagged || rustix::fs::getxattr(place.at("out/plain"), "user.tag", &mut value[..]).is_err()
-    );
+    assert!(!tagged || rustix::fs::getxattr(place.at("out/plain"), "user.tag", &mut value[..]).is_err());
 }
 
 #[test]
@@ -141,14 +99,8 @@ fn holes_stay_holes_and_a_sparse_bomb_is_refused_by_its_apparent_size() {
     file.write_all_at(b"begin", 0).unwrap();
     file.write_all_at(&[7; 300_000], 9 << 20).unwrap();
     file.set_len(64 << 20).unwrap();
-    fs::File::create(place.at("job/all-hole"))
-        .unwrap()
-        .set_len(8 << 20)
-        .unwrap();
-    fs::File::create(place.at("job/bomb"))
-        .unwrap()
-        .set_len(1 << 40)
-        .unwrap();
+    fs::File::create(place.at("job/all-hole")).unwrap().set_len(8 << 20).unwrap();
+    fs::File::create(place.at("job/bomb")).unwrap().set_len(1 << 40).unwrap();
     let collected = place.collect(Bounds::default());
     assert_eq!(paths(&collected), ["all-hole", "sparse"]);
     assert_eq!(why(&collected, "bomb"), Some(Why::FileTooLarge));
@@ -168,73 +120,13 @@ fn each_limit_leaves_out_what_is_over_it_and_says_which() {
     place.write("job/z/y/x/file", "x");
     let standard = Bounds::default();
     let one = |bounds, name: &str| why(&place.collect(bounds), name);
-    assert_eq!(
-        one(
-            Bounds {
-                file_bytes_max: 99,
-                ..standard
-            },
-            "a"
-        ),
-        Some(Why::FileTooLarge)
-    );
-    assert_eq!(
-        one(
-            Bounds {
-                bytes_max: 0,
-                ..standard
-            },
-            "a"
-        ),
-        Some(Why::TotalBytes)
-    );
-    assert_eq!(
-        one(
-            Bounds {
-                files_max: 0,
-                ..standard
-            },
-            "a"
-        ),
-        Some(Why::Count)
-    );
-    assert_eq!(
-        one(
-            Bounds {
-                name_bytes_max: 0,
-                ..standard
-            },
-            "a"
-        ),
-        Some(Why::Name(NameFault::TooLong))
-    );
-    assert_eq!(
-        one(
-            Bounds {
-                depth_max: 0,
-                files_max: 0,
-                ..standard
-            },
-            "z"
-        ),
-        Some(Why::Depth)
-    );
-    assert_eq!(
-        one(
-            Bounds {
-                entries_max: 0,
-                ..standard
-            },
-            ""
-        ),
-        Some(Why::Entries)
-    );
-    let collected = place.collect(Bounds {
-        bytes_max: 250,
-        files_max: 5,
-        depth_max: 2,
-        ..standard
-    });
+    assert_eq!(one(Bounds { file_bytes_max: 99, ..standard }, "a"), Some(Why::FileTooLarge));
+    assert_eq!(one(Bounds { bytes_max: 0, ..standard }, "a"), Some(Why::TotalBytes));
+    assert_eq!(one(Bounds { files_max: 0, ..standard }, "a"), Some(Why::Count));
+    assert_eq!(one(Bounds { name_bytes_max: 0, ..standard }, "a"), Some(Why::Name(NameFault::TooLong)));
+    assert_eq!(one(Bounds { depth_max: 0, files_max: 0, ..standard }, "z"), Some(Why::Depth));
+    assert_eq!(one(Bounds { entries_max: 0, ..standard }, ""), Some(Why::Entries));
+    let collected = place.collect(Bounds { bytes_max: 250, files_max: 5, depth_max: 2, ..standard });
     assert_eq!(paths(&collected), ["a", "b"]);
     assert_eq!(why(&collected, "c"), Some(Why::TotalBytes));
     assert_eq!(why(&collected, "z/y/x"), Some(Why::Depth));
@@ -248,10 +140,7 @@ fn a_list_of_things_left_out_is_bounded_and_the_rest_is_counted() {
         symlink("x", place.at(&format!("job/{number}"))).unwrap();
     }
     let collected = place.collect(Bounds::default());
-    assert_eq!(
-        (collected.left_out.len(), collected.left_out_more),
-        (1_000, 500)
-    );
+    assert_eq!((collected.left_out.len(), collected.left_out_more), (1_000, 500));
 }
 
 #[test]
@@ -260,34 +149,19 @@ fn ten_thousand_levels_cost_neither_stack_nor_descriptors_and_are_reported_once(
     let mut at = open(&place.at("job"));
     for _ in 0..10_000 {
         rustix::fs::mkdirat(&at, "d", Mode::from_raw_mode(0o755)).unwrap();
-        at = rustix::fs::openat(&at, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
-            .unwrap();
+        at = rustix::fs::openat(&at, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
     }
-    let bounds = Bounds {
-        depth_max: usize::MAX,
-        ..Bounds::default()
-    };
+    let bounds = Bounds { depth_max: usize::MAX, ..Bounds::default() };
     let collected = std::thread::scope(|scope| {
         let small = std::thread::Builder::new().stack_size(256 * 1024);
-        small
-            .spawn_scoped(scope, || place.collect(bounds))
-            .unwrap()
-            .join()
-            .unwrap()
+        small.spawn_scoped(scope, || place.collect(bounds)).unwrap().join().unwrap()
     });
     assert_eq!(collected.folders.len(), Bounds::DEPTH_MAX);
     assert_eq!(collected.left_out.len(), 1);
     assert_eq!(collected.left_out[0].why, Why::Depth);
     assert!(collected.left_out[0].name_shown.chars().count() <= 200);
     // `rm` copes with the depth; the destructor of the folder would not.
-    assert!(
-        Command::new("rm")
-            .arg("-rf")
-            .arg(place.at("job"))
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("rm").arg("-rf").arg(place.at("job")).status().unwrap().success());
 }
 
 #[test]
@@ -296,10 +170,7 @@ fn hard_links_come_out_as_copies_of_their_own_and_count_each_time() {
     place.write("job/one", [5; 100]);
     fs::hard_link(place.at("job/one"), place.at("job/two")).unwrap();
     fs::hard_link(place.at("job/one"), place.at("job/zzz")).unwrap();
-    let collected = place.collect(Bounds {
-        bytes_max: 200,
-        ..Bounds::default()
-    });
+    let collected = place.collect(Bounds { bytes_max: 200, ..Bounds::default() });
     assert_eq!(paths(&collected), ["one", "two"]);
     assert_eq!(why(&collected, "zzz"), Some(Why::TotalBytes));
     let inode = |path: &str| place.at(path).metadata().unwrap().ino();
@@ -341,28 +212,13 @@ fn files_and_folders_closed_to_their_owner_are_opened_up_on_scratch_and_collecte
         set_mode(&place.write("job/file", "file"), 0o200);
         let (job, out) = (open(&place.at("job")), open(&place.at("out")));
         set_mode(&place.at("job"), 0o000);
-        let areas = [Area {
-            prefix: String::new(),
-            changed: job.as_fd(),
-            original: None,
-        }];
-        let leavings = Leavings {
-            areas: &areas,
-            staged: &[],
-            folders_given: &[],
-            bounds: Bounds::default(),
-        };
+        let areas = [Area { prefix: String::new(), changed: job.as_fd(), original: None }];
+        let leavings = Leavings { areas: &areas, staged: &[], folders_given: &[], bounds: Bounds::default() };
         let listed = collect(&leavings, &Destination::List).unwrap();
         let mut content = String::new();
-        fs::File::from(open_output(&areas, "folder/inner").unwrap())
-            .read_to_string(&mut content)
-            .unwrap();
+        fs::File::from(open_output(&areas, "folder/inner").unwrap()).read_to_string(&mut content).unwrap();
         assert_eq!(content, "inner");
-        let destination = Destination::Folder {
-            folder: out.as_fd(),
-            existing: Existing::Keep,
-            allow: &[],
-        };
+        let destination = Destination::Folder { folder: out.as_fd(), existing: Existing::Keep, allow: &[] };
         let collected = collect(&leavings, &destination).unwrap();
         assert_eq!(listed, collected);
         assert_eq!(paths(&collected), ["file", "folder/inner"]);
@@ -379,9 +235,7 @@ fn a_symlink_planted_at_the_destination_is_never_followed() {
     place.write("victim", "old");
     symlink(place.at("elsewhere"), place.at("out/folder")).unwrap();
     symlink(place.at("victim"), place.at("out/name")).unwrap();
-    let collected = place
-        .collect_with(Bounds::default(), Existing::Overwrite, &[])
-        .unwrap();
+    let collected = place.collect_with(Bounds::default(), Existing::Overwrite, &[]).unwrap();
     assert_eq!(why(&collected, "folder"), Some(Why::InTheWay));
     assert_eq!(why(&collected, "name"), Some(Why::InTheWay));
     assert_eq!(place.read("victim"), "old");
@@ -402,16 +256,10 @@ fn an_existing_file_stays_unless_overwriting_was_asked_and_a_folder_always_stays
     assert_eq!(why(&kept, "file"), Some(Why::Exists));
     assert_eq!(place.read("out/file"), "old");
     fs::hard_link(place.at("out/file"), place.at("linked")).unwrap();
-    let replaced = place
-        .collect_with(Bounds::default(), Existing::Overwrite, &[])
-        .unwrap();
+    let replaced = place.collect_with(Bounds::default(), Existing::Overwrite, &[]).unwrap();
     assert_eq!(paths(&replaced), ["file"]);
     assert_eq!(place.read("out/file"), "new");
-    assert_eq!(
-        place.read("linked"),
-        "old",
-        "replaced by name, not written through"
-    );
+    assert_eq!(place.read("linked"), "old", "replaced by name, not written through");
     for collected in [kept, replaced] {
         assert_eq!(why(&collected, "thing"), Some(Why::InTheWay));
         assert_eq!(why(&collected, "nested"), Some(Why::InTheWay));
@@ -422,14 +270,7 @@ fn an_existing_file_stays_unless_overwriting_was_asked_and_a_folder_always_stays
 #[test]
 fn names_that_tools_obey_are_not_written_unless_they_were_named() {
     let place = Place::new();
-    for path in [
-        ".git/config",
-        ".github/workflows/ci.yml",
-        "sub/.bashrc",
-        "hooks/pre-commit",
-        "conftest.py",
-        ".ok",
-    ] {
+    for path in [".git/config", ".github/workflows/ci.yml", "sub/.bashrc", "hooks/pre-commit", "conftest.py", ".ok"] {
         place.write(&format!("job/{path}"), "x");
     }
     let collected = place.collect(Bounds::default());
@@ -439,13 +280,8 @@ fn names_that_tools_obey_are_not_written_unless_they_were_named() {
         assert_eq!(why(&collected, name), Some(Why::Guarded), "{name}");
     }
     let allow = [".github/workflows/ci.yml".to_owned(), "sub".to_owned()];
-    let collected = place
-        .collect_with(Bounds::default(), Existing::Overwrite, &allow)
-        .unwrap();
-    assert_eq!(
-        paths(&collected),
-        [".github/workflows/ci.yml", ".ok", "conftest.py"]
-    );
+    let collected = place.collect_with(Bounds::default(), Existing::Overwrite, &allow).unwrap();
+    assert_eq!(paths(&collected), [".github/workflows/ci.yml", ".ok", "conftest.py"]);
     assert_eq!(why(&collected, "sub/.bashrc"), Some(Why::Guarded));
 }
 
@@ -453,27 +289,17 @@ fn names_that_tools_obey_are_not_written_unless_they_were_named() {
 fn what_a_killed_run_left_is_swept_and_what_a_live_one_writes_is_not() {
     let place = Place::new();
     let old = SystemTime::now() - Duration::from_secs(3_600);
-    for name in [
-        "out/.stockade-00000000.part",
-        "out/.stockade-11111111.part",
-        "out/.stockade-notours.part2",
-    ] {
+    for name in ["out/.stockade-00000000.part", "out/.stockade-11111111.part", "out/.stockade-notours.part2"] {
         place.write(name, "x");
     }
     // Age is judged by the change time, which no one can set: the test waits
     // for nothing and checks that young files stay, whatever their other times.
-    let young = fs::File::options()
-        .write(true)
-        .open(place.at("out/.stockade-00000000.part"))
-        .unwrap();
+    let young = fs::File::options().write(true).open(place.at("out/.stockade-00000000.part")).unwrap();
     young.set_modified(old).unwrap();
     place.write("job/a", "x");
     place.write("job/.stockade-22222222.part", "x");
     let collected = place.collect(Bounds::default());
-    assert_eq!(
-        why(&collected, ".stockade-22222222.part"),
-        Some(Why::Name(NameFault::Reserved))
-    );
+    assert_eq!(why(&collected, ".stockade-22222222.part"), Some(Why::Name(NameFault::Reserved)));
     assert_eq!(fs::read_dir(place.at("out")).unwrap().count(), 4);
 }
 
@@ -497,10 +323,7 @@ fn an_overlay_yields_only_what_differs_from_the_original() {
         make_node(&place.at("job").join(name), FileType::CharacterDevice);
     }
     let collected = place.list_overlay();
-    assert_eq!(
-        paths(&collected),
-        ["data/edited", "data/longer", "data/new"]
-    );
+    assert_eq!(paths(&collected), ["data/edited", "data/longer", "data/new"]);
     let states: Vec<State> = collected.files.iter().map(|file| file.state).collect();
     assert_eq!(states, [State::Changed, State::Changed, State::Created]);
     let gone = [
@@ -512,10 +335,7 @@ fn an_overlay_yields_only_what_differs_from_the_original() {
     ];
     assert_eq!(removed(&collected), gone);
     assert_eq!(collected.removed[4].kind, RemovedKind::Folder);
-    assert!(
-        collected.left_out.is_empty() && collected.folders.is_empty(),
-        "{collected:?}"
-    );
+    assert!(collected.left_out.is_empty() && collected.folders.is_empty(), "{collected:?}");
 }
 
 #[test]
@@ -527,10 +347,7 @@ fn a_thing_of_another_kind_in_its_place_counts_as_a_removal() {
     place.write("job/was-folder", "x");
     let collected = place.list_overlay();
     assert_eq!(paths(&collected), ["data/was-file/now", "data/was-folder"]);
-    assert_eq!(
-        removed(&collected),
-        ["data/was-file", "data/was-folder/inner", "data/was-folder"]
-    );
+    assert_eq!(removed(&collected), ["data/was-file", "data/was-folder/inner", "data/was-folder"]);
     assert_eq!(collected.folders, ["data/was-file"]);
 }
 
@@ -548,12 +365,7 @@ fn in_an_opaque_folder_originals_without_a_successor_were_removed() {
     }
     let collected = place.list_overlay();
     assert_eq!(paths(&collected), ["data/folder/sub/kept"]);
-    let gone = [
-        "data/folder/__pycache__/m.pyc",
-        "data/folder/__pycache__",
-        "data/folder/gone",
-        "data/folder/sub/gone",
-    ];
+    let gone = ["data/folder/__pycache__/m.pyc", "data/folder/__pycache__", "data/folder/gone", "data/folder/sub/gone"];
     assert_eq!(removed(&collected), gone);
     // The same attribute in a plain folder is only the code's own claim.
     make_opaque(&place.at("job"));
@@ -563,34 +375,16 @@ fn in_an_opaque_folder_originals_without_a_successor_were_removed() {
 #[test]
 fn a_staged_copy_counts_only_when_its_content_changed() {
     let place = Place::new();
-    for name in [
-        "untouched",
-        "untouched-alone",
-        "touched",
-        "edited",
-        "gone",
-        "replaced",
-    ] {
+    for name in ["untouched", "untouched-alone", "touched", "edited", "gone", "replaced"] {
         place.write(&format!("lower/{name}"), "content");
         place.write(&format!("job/in/{name}"), "content");
     }
     let lower = open(&place.at("lower"));
-    let staged = [
-        "untouched",
-        "untouched-alone",
-        "touched",
-        "edited",
-        "gone",
-        "replaced",
-    ]
-    .map(|name| Staged {
+    let staged = ["untouched", "untouched-alone", "touched", "edited", "gone", "replaced"].map(|name| Staged {
         path: format!("in/{name}"),
         identity: Identity::of(fs::File::open(place.at("job/in").join(name)).unwrap()).unwrap(),
         // Without an original its identity alone has to tell.
-        original: (name != "untouched-alone").then(|| Original {
-            folder: lower.as_fd(),
-            path: name.to_owned(),
-        }),
+        original: (name != "untouched-alone").then(|| Original { folder: lower.as_fd(), path: name.to_owned() }),
     });
     std::thread::sleep(Duration::from_millis(20));
     place.write("job/in/touched", "content");
@@ -600,26 +394,14 @@ fn a_staged_copy_counts_only_when_its_content_changed() {
     symlink("/etc/passwd", place.at("job/in/replaced")).unwrap();
     fs::create_dir(place.at("job/mount")).unwrap();
     let (job, given) = (open(&place.at("job")), ["mount".to_owned()]);
-    let areas = [Area {
-        prefix: String::new(),
-        changed: job.as_fd(),
-        original: None,
-    }];
-    let leavings = Leavings {
-        areas: &areas,
-        staged: &staged,
-        folders_given: &given,
-        bounds: Bounds::default(),
-    };
+    let areas = [Area { prefix: String::new(), changed: job.as_fd(), original: None }];
+    let leavings = Leavings { areas: &areas, staged: &staged, folders_given: &given, bounds: Bounds::default() };
     let collected = collect(&leavings, &Destination::List).unwrap();
     assert_eq!(paths(&collected), ["in/edited"]);
     assert_eq!(collected.files[0].state, State::Changed);
     assert_eq!(removed(&collected), ["in/gone"]);
     assert_eq!(why(&collected, "in/replaced"), Some(Why::Symlink));
-    assert!(
-        collected.folders.is_empty(),
-        "staged folders and mount points are no outputs"
-    );
+    assert!(collected.folders.is_empty(), "staged folders and mount points are no outputs");
 }
 
 #[test]
@@ -632,11 +414,7 @@ fn an_output_is_opened_again_only_if_it_is_still_a_plain_file_inside() {
     symlink(".", place.at("job/alias")).unwrap();
     make_node(&place.at("job/fifo"), FileType::Fifo);
     let (job, lower) = (open(&place.at("job")), open(&place.at("lower")));
-    let areas = [Area {
-        prefix: "data".to_owned(),
-        changed: job.as_fd(),
-        original: Some(lower.as_fd()),
-    }];
+    let areas = [Area { prefix: "data".to_owned(), changed: job.as_fd(), original: Some(lower.as_fd()) }];
     let read = |fd: OwnedFd| std::io::read_to_string(fs::File::from(fd)).unwrap();
     assert_eq!(read(open_output(&areas, "data/file").unwrap()), "inside");
     assert_eq!(read(open_original(&areas, "data/file").unwrap()), "before");
@@ -657,10 +435,7 @@ fn an_output_is_opened_again_only_if_it_is_still_a_plain_file_inside() {
 #[test]
 fn the_umask_of_the_caller_is_respected() {
     let test = Command::new("sh")
-        .args([
-            "-c",
-            "umask 027; exec \"$0\" --exact --ignored outputs::inner_umask",
-        ])
+        .args(["-c", "umask 027; exec \"$0\" --exact --ignored outputs::inner_umask"])
         .arg(std::env::current_exe().unwrap())
         .output();
     assert!(test.unwrap().status.success());
@@ -674,12 +449,5 @@ fn inner_umask() {
     set_mode(&place.write("job/tool", "x"), 0o777);
     place.collect(Bounds::default());
     let mode = |path: &str| place.at(path).metadata().unwrap().mode() & 0o7777;
-    assert_eq!(
-        (
-            mode("out/folder"),
-            mode("out/folder/file"),
-            mode("out/tool")
-        ),
-        (0o750, 0o640, 0o750)
-    );
+    assert_eq!((mode("out/folder"), mode("out/folder/file"), mode("out/tool")), (0o750, 0o640, 0o750));
 }

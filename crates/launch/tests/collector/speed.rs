@@ -19,31 +19,15 @@ fn speed_of_ten_thousand_small_files() {
                 fs::write(job.join(format!("{folder}/{file}")), [3; 1_000]).unwrap();
             }
         }
-        let bounds = Bounds {
-            files_max: 20_000,
-            ..Bounds::default()
-        };
+        let bounds = Bounds { files_max: 20_000, ..Bounds::default() };
         let job = open(&job);
-        let areas = [Area {
-            prefix: String::new(),
-            changed: job.as_fd(),
-            original: None,
-        }];
-        let leavings = Leavings {
-            areas: &areas,
-            staged: &[],
-            folders_given: &[],
-            bounds,
-        };
+        let areas = [Area { prefix: String::new(), changed: job.as_fd(), original: None }];
+        let leavings = Leavings { areas: &areas, staged: &[], folders_given: &[], bounds };
         for round in 0..3 {
             let out = dir.path().join(format!("out{round}"));
             fs::create_dir(&out).unwrap();
             let out = open(&out);
-            let destination = Destination::Folder {
-                folder: out.as_fd(),
-                existing: Existing::Keep,
-                allow: &[],
-            };
+            let destination = Destination::Folder { folder: out.as_fd(), existing: Existing::Keep, allow: &[] };
             let started = Instant::now();
             let collected = collect(&leavings, &destination).unwrap();
             let copied = started.elapsed();
@@ -51,11 +35,7 @@ fn speed_of_ten_thousand_small_files() {
             let listed = collect(&leavings, &Destination::List).unwrap();
             let list = started.elapsed();
             assert_eq!((collected.files.len(), &listed), (10_000, &collected));
-            eprintln!(
-                "{base}: {:.1} µs a file copied, {:.1} listed",
-                per(copied),
-                per(list)
-            );
+            eprintln!("{base}: {:.1} µs a file copied, {:.1} listed", per(copied), per(list));
         }
     }
 }

@@ -56,52 +56,22 @@ impl Place {
         allow: &[String],
     ) -> Result<Collected, Stopped<Collected>> {
         let (job, out) = (open(&self.at("job")), open(&self.at("out")));
-        let areas = [Area {
-            prefix: String::new(),
-            changed: job.as_fd(),
-            original: None,
-        }];
-        let leavings = Leavings {
-            areas: &areas,
-            staged: &[],
-            folders_given: &[],
-            bounds,
-        };
-        collect(
-            &leavings,
-            &Destination::Folder {
-                folder: out.as_fd(),
-                existing,
-                allow,
-            },
-        )
+        let areas = [Area { prefix: String::new(), changed: job.as_fd(), original: None }];
+        let leavings = Leavings { areas: &areas, staged: &[], folders_given: &[], bounds };
+        collect(&leavings, &Destination::Folder { folder: out.as_fd(), existing, allow })
     }
 
     /// Lists `job` as the upper of an overlay over `lower`, mounted at `data`.
     pub(crate) fn list_overlay(&self) -> Collected {
         let (job, lower) = (open(&self.at("job")), open(&self.at("lower")));
-        let areas = [Area {
-            prefix: "data".to_owned(),
-            changed: job.as_fd(),
-            original: Some(lower.as_fd()),
-        }];
-        let leavings = Leavings {
-            areas: &areas,
-            staged: &[],
-            folders_given: &[],
-            bounds: Bounds::default(),
-        };
+        let areas = [Area { prefix: "data".to_owned(), changed: job.as_fd(), original: Some(lower.as_fd()) }];
+        let leavings = Leavings { areas: &areas, staged: &[], folders_given: &[], bounds: Bounds::default() };
         collect(&leavings, &Destination::List).unwrap()
     }
 }
 
 pub(crate) fn open(path: &Path) -> OwnedFd {
-    rustix::fs::open(
-        path,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .unwrap()
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()
 }
 
 pub(crate) fn make_node(path: &Path, kind: FileType) {
@@ -111,11 +81,7 @@ pub(crate) fn make_node(path: &Path, kind: FileType) {
 /// What a test's own tree may be closed to: root is not stopped by modes, and an
 /// ordinary user could not look at the tree before the collector does.
 pub(crate) fn readable(mode: u32) -> u32 {
-    if rustix::process::geteuid().is_root() {
-        mode
-    } else {
-        mode | 0o700
-    }
+    if rustix::process::geteuid().is_root() { mode } else { mode | 0o700 }
 }
 
 pub(crate) fn set_mode(path: &Path, mode: u32) {
@@ -127,19 +93,11 @@ pub(crate) fn make_opaque(path: &Path) -> bool {
 }
 
 pub(crate) fn paths(collected: &Collected) -> Vec<&str> {
-    collected
-        .files
-        .iter()
-        .map(|file| file.path.as_str())
-        .collect()
+    collected.files.iter().map(|file| file.path.as_str()).collect()
 }
 
 pub(crate) fn removed(collected: &Collected) -> Vec<&str> {
-    collected
-        .removed
-        .iter()
-        .map(|removed| removed.path.as_str())
-        .collect()
+    collected.removed.iter().map(|removed| removed.path.as_str()).collect()
 }
 
 pub(crate) fn why(collected: &Collected, name: &str) -> Option<Why> {
@@ -147,16 +105,10 @@ pub(crate) fn why(collected: &Collected, name: &str) -> Option<Why> {
 }
 
 pub(crate) fn why_in(left_out: &[LeftOut], name: &str) -> Option<Why> {
-    left_out
-        .iter()
-        .find(|left| left.name_shown == name)
-        .map(|left| left.why)
+    left_out.iter().find(|left| left.name_shown == name).map(|left| left.why)
 }
 
 pub(crate) fn now() -> Stamp {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    Stamp {
-        seconds: i64::try_from(now.as_secs()).unwrap(),
-        nanoseconds: now.subsec_nanos().into(),
-    }
+    Stamp { seconds: i64::try_from(now.as_secs()).unwrap(), nanoseconds: now.subsec_nanos().into() }
 }

@@ -90,7 +90,7 @@ pub(crate) fn open_destination(run: &Run) -> Result<Option<OwnedFd>, Problem> {
     let failed =
         |error: &std::io::Error| Problem::path("write outputs to", out, error, "name a folder you may write to");
     if out.exists() && !out.is_dir() {
-        return Err(failed(&std::io::ErrorKind::NotADirectory.into()));
+        return Err(failed(&rustix::io::Errno::NOTDIR.into()));
     }
     std::fs::create_dir_all(out).map_err(|error| failed(&error))?;
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;

@@ -162,25 +162,27 @@ impl<'a> Outward<'a> {
     }
 
     /// After the code's end: everything it still wrote, at most `most` bytes in all; waits for a slow
-    /// reader until `interrupt` has something.
-    pub(crate) fn drain(&mut self, buffer: &mut [u8], most: u64, interrupt: BorrowedFd<'_>) {
+    /// reader until `interrupt` has something, and not at all without it.
+    pub(crate) fn drain(&mut self, buffer: &mut [u8], most: u64, interrupt: Option<BorrowedFd<'_>>) {
         while self.advance(buffer, most.saturating_sub(self.bytes)) || self.has_pending() {
             if self.bytes > most && !self.has_pending() {
                 break;
             }
-            if let Output::Descriptor { to, .. } = &self.to
-                && self.has_pending()
-            {
-                let mut ready =
-                    [PollFd::from_borrowed_fd(*to, PollFlags::OUT), PollFd::from_borrowed_fd(interrupt, PollFlags::IN)];
-                let waited = rustix::event::poll(&mut ready, None);
-                let [_, interrupted] = ready;
-                if waited.is_err() || !interrupted.revents().is_empty() {
-                    return;
-                }
+            if self.has_pending() && !self.reader_has_room(interrupt) {
+                return;
             }
         }
         self.restore_colours();
+    }
+
+    /// Waits until the caller's end takes more; `false` when something else happened.
+    fn reader_has_room(&self, interrupt: Option<BorrowedFd<'_>>) -> bool {
+        let (Output::Descriptor { to, .. }, Some(interrupt)) = (&self.to, interrupt) else { return false };
+        let mut ready =
+            [PollFd::from_borrowed_fd(*to, PollFlags::OUT), PollFd::from_borrowed_fd(interrupt, PollFlags::IN)];
+        let waited = rustix::event::poll(&mut ready, None);
+        let [_, interrupted] = ready;
+        waited.is_ok() && interrupted.revents().is_empty()
     }
 
     /// Colours the code left on would hide what comes after.

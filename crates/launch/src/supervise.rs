@@ -82,6 +82,7 @@ struct Supervisor<'r, 'a> {
     next_tick: Instant,
     kill_by: Option<Instant>,
     interrupts: u32,
+    asked_to_end: bool,
     stop: Option<Cause>,
     exec_failed: Option<Cause>,
     status: Option<i32>,
@@ -140,6 +141,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             next_tick: running.started + TICK,
             kill_by: None,
             interrupts: 0,
+            asked_to_end: false,
             stop: None,
             exec_failed: None,
             status: None,
@@ -158,8 +160,10 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             self.look_at_the_clock()?;
         }
         let most = self.plan.limits.stream_bytes;
-        self.output.drain(&mut buffer, most.saturating_sub(self.error.bytes), self.signals.as_fd());
-        self.error.drain(&mut buffer, most.saturating_sub(self.output.bytes), self.signals.as_fd());
+        // Whoever asked for the end already does not wait for a slow reader.
+        let interrupt = (!self.asked_to_end).then_some(self.signals.as_fd());
+        self.output.drain(&mut buffer, most.saturating_sub(self.error.bytes), interrupt);
+        self.error.drain(&mut buffer, most.saturating_sub(self.output.bytes), interrupt);
         self.hear_result(&mut buffer);
         Ok(())
     }
@@ -303,6 +307,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
 
     fn take_signals(&mut self) -> Result<(), Failure> {
         while let Some(signal) = sys::next_signal(self.signals.as_fd()) {
+            self.asked_to_end |= signal != libc::SIGWINCH;
             match signal {
                 libc::SIGWINCH => {
                     if let Some((master, raw)) = &self.terminal {

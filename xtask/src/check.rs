@@ -35,8 +35,6 @@ pub(crate) fn check() -> Done {
     test(&[
         "--package",
         "stockade",
-        "--package",
-        "stockade-launch",
         "--features",
         "dangerous-test-hooks",
         "--test",

@@ -123,18 +123,18 @@ fn without_a_pid_namespace_nothing_starts_or_nobody_else_is_reached() {
 
 /// The guard of `ipc` is `cross_run.rs::shared_memory_and_queues_of_another_run_are_not_seen`.
 #[test]
-fn without_the_ipc_namespace_the_attack_on_shared_memory_notices() {
+fn without_the_ipc_namespace_the_attack_on_semaphores_notices() {
     let key = 0x5354_0000 + i64::from(std::process::id() % 65_536);
-    let make = format!("import ctypes\nl = ctypes.CDLL(None)\nprint(l.shmget({key}, 4096, 0o1666))");
+    let make = format!("import ctypes\nl = ctypes.CDLL(None)\nprint(l.semget({key}, 1, 0o1666))");
     let made = std::process::Command::new("python3").args(["-c", &make]).output().unwrap();
     let segment: i64 = String::from_utf8(made.stdout).unwrap().trim().parse().unwrap();
     assert!(segment >= 0);
-    let look = format!("attempt('segment', lambda: raw(194 if ARM else 29, {key}, 4096, 0) >= 0)");
+    let look = format!("attempt('segment', lambda: raw(190 if ARM else 64, {key}, 1, 0) >= 0)");
     let seen: Vec<(String, String)> = users()
         .into_iter()
         .map(|user| (without(user, "ipc", &[], &look).run().stdout, without(user, "none", &[], &look).run().stdout))
         .collect();
-    let remove = format!("import ctypes\nctypes.CDLL(None).shmctl({segment}, 0, None)");
+    let remove = format!("import ctypes\nctypes.CDLL(None).semctl({segment}, 0, 0)");
     assert!(std::process::Command::new("python3").args(["-c", &remove]).status().unwrap().success());
     for (open, closed) in seen {
         assert_eq!((open.as_str(), closed.as_str()), ("segment: done True\n", "segment: ENOENT\n"));

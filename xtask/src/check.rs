@@ -42,7 +42,7 @@ pub(crate) fn check() -> Done {
         "--test",
         "faults",
     ])?;
-    run(&["python3", "-m", "unittest", "discover", "--quiet", "--start-directory", "crates/engines/assets/tests"])
+    run(&["python3", "-m", "unittest", "discover", "--verbose", "--start-directory", "crates/engines/assets/tests"])
 }
 
 fn test(arguments: &[&str]) -> Done {

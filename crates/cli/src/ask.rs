@@ -78,6 +78,7 @@ fn inputs(run: &Run, code: &Code, remarks: &mut Vec<String>) -> Result<Vec<Input
     for input in &run.inputs {
         inputs.push(staging::input(input)?);
     }
+    remarks.extend(inputs.iter().filter_map(staging::files_of_others));
     // A script that is named as an input too is staged once.
     if let Some(script) = &code.staged {
         let same = |input: &&Input| input.target == script.target && input.source == script.source;

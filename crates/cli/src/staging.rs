@@ -1,5 +1,6 @@
 //! What the caller gives to the code: `--in`, `--project`, `--share`, parsed and looked at.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use stockade_core::facts::{Source, SourceKind};
@@ -55,6 +56,37 @@ pub(crate) fn input(text: &str) -> Result<Input, Problem> {
         None => own_name(&path, &source)?,
     };
     Ok(Input { target: in_job(name.trim_end_matches('/'))?, source, hidden: Vec::new() })
+}
+
+/// What the caller should know of an input folder: files of other owners cannot be changed inside,
+/// not even in the copy-on-write layer (their owner means nothing there). Looks at the first few
+/// thousand entries only, so that a large folder stays cheap to give.
+pub(crate) fn files_of_others(input: &Input) -> Option<String> {
+    const LOOKED_AT: usize = 2_000;
+    if input.source.kind != SourceKind::Folder {
+        return None;
+    }
+    let mut folders = vec![input.source.path.clone()];
+    let mut found = Vec::new();
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten().take(LOOKED_AT.saturating_sub(seen)) {
+            seen += 1;
+            let Ok(status) = entry.metadata() else { continue };
+            if status.is_dir() {
+                folders.push(entry.path());
+            }
+            if status.uid() != input.source.uid {
+                found.push(text::shown(&entry.file_name().to_string_lossy(), 60));
+            }
+        }
+    }
+    let first = found.first()?;
+    let count = found.len();
+    let folder = text::shown(&input.source.path.to_string_lossy(), 200);
+    Some(format!(
+        "stockade: in `{folder}`, {count} of the files and folders looked at belong to another owner, such as {first}: the code cannot change them"
+    ))
 }
 
 /// The name an input has when none is given: the one it was called by, not the one a link leads to.

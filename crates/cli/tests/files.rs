@@ -714,7 +714,6 @@ fn standard_input_from_a_file_cannot_change_the_file() {
 }
 
 #[test]
-#[ignore = "fails today: a share is mounted over the inputs below it (core, plan::check_inputs)"]
 fn an_input_below_a_share_is_seen_or_refused() {
     for user in users() {
         let scene = Scene::new();
@@ -730,7 +729,6 @@ fn an_input_below_a_share_is_seen_or_refused() {
 }
 
 #[test]
-#[ignore = "fails today: nothing says that a file of another owner cannot be changed by the code (cli, staging)"]
 fn files_of_others_that_the_code_cannot_change_are_reported() {
     if !rustix::process::geteuid().is_root() {
         skipped("files of several owners", "only root can make them");

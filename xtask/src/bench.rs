@@ -14,10 +14,20 @@ struct Case {
     words: Vec<String>,
 }
 
+/// Whose clock counts.
+#[derive(Clone, Copy)]
+enum Clock {
+    /// From the start of the command to its end.
+    Whole,
+    /// What the code prints of itself, in seconds: without the start.
+    Own,
+}
+
 /// What a group of cases shows: the first is the base of the ratios.
 struct Group {
     title: &'static str,
     rounds: usize,
+    clock: Clock,
     cases: Vec<Case>,
 }
 
@@ -71,10 +81,11 @@ fn groups(stockade: &Path, python: &str, work: &Path) -> Vec<Group> {
             .push(Case { name: "crun, cgroup", words: plain(&["crun", "run", "--bundle", &bundle, "stockade-bench"]) });
     }
     vec![
-        Group { title: "cold start of /bin/true", rounds: 100, cases: start },
+        Group { title: "cold start of /bin/true", rounds: 100, clock: Clock::Whole, cases: start },
         Group {
             title: "cold start of python -c 'print(1)'",
             rounds: 40,
+            clock: Clock::Whole,
             cases: vec![
                 Case { name: "plain python", words: plain(&[python, "-c", "print(1)"]) },
                 Case { name: "stockade, no cgroup", words: walls(&["--cgroup", "off"], &["-c", "print(1)"]) },
@@ -112,6 +123,7 @@ fn groups(stockade: &Path, python: &str, work: &Path) -> Vec<Group> {
         Group {
             title: "collecting 10,000 outputs",
             rounds: 5,
+            clock: Clock::Whole,
             cases: vec![
                 Case { name: "writing them", words: walls(&[], &["-c", WRITE_FILES]) },
                 Case {
@@ -127,9 +139,11 @@ const WRITE_FILES: &str = "import os\nfor i in range(10000):\n with open(f'f{i}'
 
 /// The same Python code inside and outside.
 fn pair(title: &'static str, rounds: usize, python: &str, walls: Walls<'_>, code: &str) -> Group {
+    let code = &format!("import time\n_began = time.perf_counter()\n{code}\nprint(time.perf_counter() - _began)");
     Group {
         title,
         rounds,
+        clock: Clock::Own,
         cases: vec![
             Case { name: "plain python", words: vec![python.to_owned(), "-c".to_owned(), code.to_owned()] },
             Case { name: "stockade, no cgroup", words: walls(&["--cgroup", "off"], &["-c", code]) },
@@ -193,7 +207,7 @@ fn measure(group: &Group) -> Done {
     let mut broken = vec![false; group.cases.len()];
     for round in 0..=group.rounds {
         for ((case, times), broken) in group.cases.iter().zip(&mut times).zip(&mut broken) {
-            let time = time(&case.words)?;
+            let time = time(&case.words, group.clock)?;
             // The first round warms caches up.
             match time {
                 Some(time) if round > 0 => times.push(time),
@@ -203,34 +217,45 @@ fn measure(group: &Group) -> Done {
         }
     }
     say(&format!("\n{} ({} rounds in turn)", group.title, group.rounds));
-    let base = times.first().map_or(Duration::ZERO, |times| median(times));
+    say(&format!("  {:<28} {:>12} {:>10} {:>12} {:>10}", "", "median", "ratio", "least", "ratio"));
+    let base = times.first().map_or((Duration::ZERO, Duration::ZERO), |times| (median(times), least(times)));
     for ((case, times), broken) in group.cases.iter().zip(&times).zip(broken) {
         if broken {
             say(&format!("  {:<28} does not run here", case.name));
             continue;
         }
-        let middle = median(times);
-        let ratio = middle.as_secs_f64() / base.as_secs_f64().max(1e-9);
-        let more = middle.as_secs_f64() - base.as_secs_f64();
+        let (middle, least) = (median(times).as_secs_f64(), least(times).as_secs_f64());
+        let ratio = middle / base.0.as_secs_f64().max(1e-9);
+        let least_ratio = least / base.1.as_secs_f64().max(1e-9);
         say(&format!(
-            "  {:<28} {:>9.2} ms   {ratio:>6.2} ×   {:>+8.2} ms",
+            "  {:<28} {:>9.2} ms {ratio:>8.2} × {:>9.2} ms {least_ratio:>8.2} ×",
             case.name,
-            middle.as_secs_f64() * 1e3,
-            more * 1e3
+            middle * 1e3,
+            least * 1e3
         ));
     }
     Ok(())
 }
 
 /// `None` when the command failed.
-fn time(words: &[String]) -> Result<Option<Duration>, String> {
+fn time(words: &[String], clock: Clock) -> Result<Option<Duration>, String> {
     let (program, arguments) = words.split_first().ok_or("nothing to time")?;
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
     let before = Instant::now();
-    let status = command.status().map_err(|error| format!("{program}: {error}"))?;
+    let output = command.output().map_err(|error| format!("{program}: {error}"))?;
     let took = before.elapsed();
-    Ok(status.success().then_some(took))
+    let own = || String::from_utf8_lossy(&output.stdout).trim().parse().ok().map(Duration::from_secs_f64);
+    let took = match clock {
+        Clock::Whole => Some(took),
+        Clock::Own => own(),
+    };
+    Ok(took.filter(|_| output.status.success()))
+}
+
+/// The round that was disturbed least.
+fn least(times: &[Duration]) -> Duration {
+    times.iter().min().copied().unwrap_or_default()
 }
 
 fn median(times: &[Duration]) -> Duration {

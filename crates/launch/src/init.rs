@@ -39,6 +39,8 @@ fn watch_over(code: Pid, control: BorrowedFd<'_>, filter: &[Instruction]) -> Res
     sys::drop_capabilities()?;
     sys::load_filter(filter, false)?;
     let mut guard = Guard { code: code.as_raw_nonzero().get(), ended: None };
+    // The code may have ended before there was a descriptor to tell of it.
+    guard.look_after_children(control)?;
     loop {
         let mut waited = [PollFd::from_borrowed_fd(control, PollFlags::IN), PollFd::new(&children, PollFlags::IN)];
         match rustix::event::poll(&mut waited, None) {
@@ -48,12 +50,7 @@ fn watch_over(code: Pid, control: BorrowedFd<'_>, filter: &[Instruction]) -> Res
         let [from_control, from_children] = waited.map(|one| !one.revents().is_empty());
         if from_children {
             while sys::next_signal(children.as_fd()).is_some() {}
-            guard.reap_ended()?;
-            if let Some(status) = guard.ended.take() {
-                wire::tell(control, Event::Exited(status), None)?;
-                let killed = kill_the_rest()?;
-                wire::tell(control, Event::Drained(killed), None)?;
-            }
+            guard.look_after_children(control)?;
         }
         if from_control {
             match wire::next_order(control)? {
@@ -72,6 +69,15 @@ struct Guard {
 }
 
 impl Guard {
+    /// Reaps; when the code is among the dead, tells so, kills the rest and tells that.
+    fn look_after_children(&mut self, control: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.reap_ended()?;
+        let Some(status) = self.ended.take() else { return Ok(()) };
+        wire::tell(control, Event::Exited(status), None)?;
+        let killed = kill_the_rest()?;
+        wire::tell(control, Event::Drained(killed), None)
+    }
+
     fn reap_ended(&mut self) -> Result<(), Errno> {
         loop {
             match sys::reap(-1, false) {

@@ -729,6 +729,22 @@ mod tests {
         assert_eq!(decide("prlimit64", [1, 7, 0xdead << 32, 0, 0, 0]), EPERM);
     }
 
+    /// A guard that no attack inside stands for: what a watchdog cannot see is refused.
+    #[test]
+    fn without_a_cgroup_no_memory_is_had_that_no_process_owns() {
+        let decide = |profile: &Profile, name: &str, arguments| profile.decide(number(name), &arguments);
+        let (full, watched) = (builtin(), builtin().watched());
+        for name in ["shmget", "msgget"] {
+            assert_eq!(decide(&full, name, [0; 6]), Action::Allow);
+            assert_eq!(decide(&watched, name, [0; 6]), Action::Errno(Errno::Enosys));
+        }
+        for buffer in [7, 8, 32, 33] {
+            assert_eq!(decide(&full, "setsockopt", [3, 1, buffer, 0, 4, 0]), Action::Allow);
+            assert_eq!(decide(&watched, "setsockopt", [3, 1, buffer, 0, 4, 0]), EPERM);
+        }
+        assert_eq!(decide(&watched, "setsockopt", [3, 1, 2, 0, 4, 0]), Action::Allow);
+    }
+
     #[test]
     fn unknown_numbers_answer_as_an_older_kernel_and_x32_ends_the_process() {
         let profile = builtin();

@@ -1,0 +1,185 @@
+//! How much of the network a run may use.
+//!
+//! [`Budget`] is a plain value; `Spent` counts against it. Every excess is a refusal that names its budget.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::name::Name;
+
+/// The bounds of one run; the default suits a package installation or a data fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budget {
+    /// Connections of the run to the gate at one time.
+    pub connections_at_once: u64,
+    /// Connections in all.
+    pub connections: u64,
+    /// Bytes from the run to servers.
+    pub bytes_up: u64,
+    /// Bytes from servers to the run.
+    pub bytes_down: u64,
+    /// Different names below one wildcard: each name is a message to whoever owns the domain.
+    pub names_per_wildcard: u64,
+    /// Octets of one name, for the same reason.
+    pub name_bytes: u64,
+    /// How long one connection may last.
+    pub connection_ms: u64,
+    /// How long a connection may stay silent.
+    pub idle_ms: u64,
+    /// How long a request or greeting may take to arrive.
+    pub head_ms: u64,
+    /// How large the head of a request may be.
+    pub head_bytes: u64,
+    /// How many refusals are recorded one by one; more are counted.
+    pub refusals_told: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            connections_at_once: 256,
+            connections: 100_000,
+            bytes_up: 1 << 30,
+            bytes_down: 100 << 30,
+            names_per_wildcard: 64,
+            name_bytes: 128,
+            connection_ms: 24 * 3_600_000,
+            idle_ms: 300_000,
+            head_ms: 30_000,
+            head_bytes: 32 << 10,
+            refusals_told: 1_000,
+        }
+    }
+}
+
+/// A budget that is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Excess {
+    /// See [`Budget::connections_at_once`].
+    #[error("the run has too many connections at once")]
+    ConnectionsAtOnce,
+    /// See [`Budget::connections`].
+    #[error("the run has made too many connections")]
+    Connections,
+    /// See [`Budget::bytes_up`].
+    #[error("the run has sent too many bytes")]
+    BytesUp,
+    /// See [`Budget::bytes_down`].
+    #[error("the run has received too many bytes")]
+    BytesDown,
+    /// See [`Budget::names_per_wildcard`].
+    #[error("the run has asked for too many names below one wildcard")]
+    NamesPerWildcard,
+    /// See [`Budget::name_bytes`].
+    #[error("the name is too long")]
+    NameBytes,
+    /// See [`Budget::connection_ms`].
+    #[error("the connection has lasted too long")]
+    ConnectionTime,
+    /// See [`Budget::idle_ms`].
+    #[error("the connection was silent for too long")]
+    Idle,
+}
+
+impl Excess {
+    /// The key of the budget.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::ConnectionsAtOnce => "connections_at_once",
+            Self::Connections => "connections",
+            Self::BytesUp => "bytes_up",
+            Self::BytesDown => "bytes_down",
+            Self::NamesPerWildcard => "names_per_wildcard",
+            Self::NameBytes => "name_bytes",
+            Self::ConnectionTime => "connection_ms",
+            Self::Idle => "idle_ms",
+        }
+    }
+}
+
+/// What a run has used so far.
+#[derive(Debug, Default)]
+pub(crate) struct Spent {
+    pub(crate) at_once: AtomicU64,
+    pub(crate) connections: AtomicU64,
+    pub(crate) bytes_up: AtomicU64,
+    pub(crate) bytes_down: AtomicU64,
+    names: Mutex<HashMap<Name, HashSet<Name>>>,
+}
+
+impl Spent {
+    /// Counts a connection; the caller takes it back with [`Spent::leave`].
+    pub(crate) fn enter(&self, budget: &Budget) -> Result<(), Excess> {
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= budget.connections {
+            return Err(Excess::Connections);
+        }
+        if self.at_once.fetch_add(1, Ordering::Relaxed) >= budget.connections_at_once {
+            self.leave();
+            return Err(Excess::ConnectionsAtOnce);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn leave(&self) {
+        self.at_once.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts a name that only a wildcard permits, before it is resolved.
+    pub(crate) fn name(&self, budget: &Budget, parent: &Name, name: &Name) -> Result<(), Excess> {
+        if u64::try_from(name.as_str().len()).unwrap_or(u64::MAX) > budget.name_bytes {
+            return Err(Excess::NameBytes);
+        }
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let below = names.entry(parent.clone()).or_default();
+        if below.contains(name) {
+            return Ok(());
+        }
+        if u64::try_from(below.len()).unwrap_or(u64::MAX) >= budget.names_per_wildcard {
+            return Err(Excess::NamesPerWildcard);
+        }
+        below.insert(name.clone());
+        Ok(())
+    }
+
+    /// How many bytes may still go up and down.
+    pub(crate) fn left(&self, budget: &Budget) -> (u64, u64) {
+        let left = |most: u64, spent: &AtomicU64| most.saturating_sub(spent.load(Ordering::Relaxed));
+        (left(budget.bytes_up, &self.bytes_up), left(budget.bytes_down, &self.bytes_down))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_counted_and_taken_back() {
+        let budget = Budget { connections_at_once: 1, connections: 3, ..Budget::default() };
+        let spent = Spent::default();
+        assert_eq!(spent.enter(&budget), Ok(()));
+        assert_eq!(spent.enter(&budget), Err(Excess::ConnectionsAtOnce));
+        spent.leave();
+        assert_eq!(spent.enter(&budget), Ok(()));
+        spent.leave();
+        assert_eq!(spent.enter(&budget), Err(Excess::Connections));
+    }
+
+    #[test]
+    fn new_names_below_a_wildcard_run_out_and_known_ones_do_not() {
+        let budget = Budget { names_per_wildcard: 2, name_bytes: 20, ..Budget::default() };
+        let (spent, parent) = (Spent::default(), "example.com".parse().unwrap());
+        let ask = |name: &str| spent.name(&budget, &parent, &name.parse().unwrap());
+        assert_eq!(ask("a.example.com"), Ok(()));
+        assert_eq!(ask("b.example.com"), Ok(()));
+        assert_eq!(ask("c.example.com"), Err(Excess::NamesPerWildcard));
+        assert_eq!(ask("a.example.com"), Ok(()));
+        assert_eq!(ask("secret-in-a-label.example.com"), Err(Excess::NameBytes));
+    }
+}

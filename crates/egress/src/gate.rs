@@ -1,0 +1,250 @@
+//! One process that serves many runs: each with its own listeners, rules, budgets and secrets.
+//!
+//! The listener identifies the run, and nothing else does. When a run is removed, every connection of it is cut,
+//! whoever inside still holds an end.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::net::AddressFamily;
+use rustls::pki_types::CertificateDer;
+use thiserror::Error;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::budget::Budget;
+use crate::dial::Resolve;
+use crate::event::{Sink, Totals, What};
+use crate::flow::Want;
+use crate::front::{self, Arrival};
+use crate::inside::{Inside, Stream};
+use crate::inspect::{Authority, Secret, Secrets, Trust};
+use crate::rules::Rules;
+use crate::run::{Run, Shared};
+
+/// Streams of a user-mode TCP stack that wait to be taken.
+const FLOWS_WAITING_MAX: usize = 64;
+/// How long accepting pauses when the process is out of descriptors.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The gate.
+#[derive(Debug)]
+pub struct Gate {
+    shared: Arc<Shared>,
+    runs: Mutex<HashMap<String, Served>>,
+}
+
+/// A run to be served.
+#[derive(Debug)]
+pub struct NewRun {
+    /// Its name in events.
+    pub id: String,
+    /// Listening sockets whose other side is inside; TCP or Unix, speaking HTTP proxy and SOCKS5.
+    pub proxies: Vec<OwnedFd>,
+    /// What it may reach.
+    pub rules: Rules,
+    /// How much of it.
+    pub budget: Budget,
+    /// What it may use without having it.
+    pub secrets: Vec<Secret>,
+}
+
+/// The way into a run that is served.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    flows: mpsc::Sender<Arrival>,
+    authority_pem: Option<String>,
+}
+
+impl Handle {
+    /// The certificate that the sandbox must trust, if anything is inspected.
+    #[must_use]
+    pub fn authority_pem(&self) -> Option<&str> {
+        self.authority_pem.as_deref()
+    }
+
+    /// Hands over a stream that says where it wants to go; it meets the same checks as every other.
+    ///
+    /// # Errors
+    /// [`GateFailure::Gone`] when the run is not served any more.
+    pub async fn flow(&self, want: Want, stream: impl Stream) -> Result<(), GateFailure> {
+        let arrival = Arrival::Flow(want, Inside::new(stream));
+        self.flows.send(arrival).await.map_err(|_| GateFailure::Gone)
+    }
+}
+
+/// Why the gate cannot do what it was told.
+#[derive(Debug, Error)]
+pub enum GateFailure {
+    /// A descriptor is not a listening socket that can be served.
+    #[error("the run's listener cannot be served: {0}")]
+    Listener(#[source] io::Error),
+    /// The keys of the run's authority could not be made.
+    #[error("the run's certificate authority cannot be made: {0}")]
+    Authority(#[source] io::Error),
+    /// A run of this name is served already.
+    #[error("a run of this name is served already")]
+    Known,
+    /// No run of this name is served.
+    #[error("the run is not served")]
+    Gone,
+}
+
+impl GateFailure {
+    /// What to do about it.
+    #[must_use]
+    pub const fn next(&self) -> &'static str {
+        match self {
+            Self::Listener(_) => "pass a TCP or Unix socket that listens",
+            Self::Authority(_) => "try again; if it stays, look at the machine's source of random numbers",
+            Self::Known => "remove it first, or give the new run another name",
+            Self::Gone => "add it first",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Served {
+    run: Arc<Run>,
+    accepting: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    fn new(socket: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let listens = rustix::net::sockopt::socket_acceptconn(socket.as_fd())?;
+        match rustix::net::sockopt::socket_domain(socket.as_fd())? {
+            _ if !listens => Err(io::Error::from(io::ErrorKind::InvalidInput)),
+            AddressFamily::INET | AddressFamily::INET6 => Ok(Self::Tcp(TcpListener::from_std(socket.into())?)),
+            AddressFamily::UNIX => Ok(Self::Unix(UnixListener::from_std(socket.into())?)),
+            _ => Err(io::Error::from(io::ErrorKind::InvalidInput)),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Inside> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // Costs time only if it is refused.
+                drop(stream.set_nodelay(true));
+                Ok(Inside::from(stream))
+            }
+            Self::Unix(listener) => Ok(Inside::new(listener.accept().await?.0)),
+        }
+    }
+}
+
+impl Gate {
+    /// A gate that serves nobody yet; servers are verified against the roots of this machine.
+    #[must_use]
+    pub fn new(resolver: Arc<dyn Resolve>, sink: Arc<dyn Sink>) -> Self {
+        Self::trusting(resolver, sink, Vec::new())
+    }
+
+    /// As [`Gate::new`], with authorities that inspected servers may have their certificates from as well.
+    #[must_use]
+    pub fn trusting(resolver: Arc<dyn Resolve>, sink: Arc<dyn Sink>, extra: Vec<CertificateDer<'static>>) -> Self {
+        let shared = Shared {
+            resolver,
+            sink,
+            own: Default::default(),
+            trust: Trust::new(extra),
+            counters: Default::default(),
+            numbers: Default::default(),
+            buffers: Default::default(),
+            pipes: Default::default(),
+        };
+        Self { shared: Arc::new(shared), runs: Mutex::default() }
+    }
+
+    /// Begins to serve a run. Must be called within the runtime.
+    ///
+    /// # Errors
+    /// [`GateFailure`]; then nothing of the run is served.
+    pub fn add(&self, new: NewRun) -> Result<Handle, GateFailure> {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if runs.contains_key(&new.id) {
+            return Err(GateFailure::Known);
+        }
+        let listeners: Vec<Listener> =
+            new.proxies.into_iter().map(Listener::new).collect::<Result<_, _>>().map_err(GateFailure::Listener)?;
+        let secrets = Secrets::new(new.secrets);
+        let authority = if secrets.is_empty() && !new.rules.need_authority() {
+            None
+        } else {
+            Some(Authority::new().map_err(GateFailure::Authority)?)
+        };
+        let authority_pem = authority.as_ref().map(|authority| authority.pem().to_owned());
+        let run = Run::new(new.id.clone(), new.rules, new.budget, secrets, authority, Arc::clone(&self.shared));
+        let run = Arc::new(run);
+        let (flows, waiting) = mpsc::channel(FLOWS_WAITING_MAX);
+        let accepting = tokio::spawn(serve(Arc::clone(&run), listeners, waiting));
+        runs.insert(new.id, Served { run, accepting });
+        Ok(Handle { flows, authority_pem })
+    }
+
+    /// Ends a run: closes its listeners, cuts its connections, and tells what it did.
+    ///
+    /// # Errors
+    /// [`GateFailure::Gone`].
+    pub async fn remove(&self, id: &str) -> Result<Totals, GateFailure> {
+        let served = self.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(id).ok_or(GateFailure::Gone)?;
+        served.accepting.abort();
+        // Cancelled, as it was told to be.
+        drop(served.accepting.await);
+        served.run.all_closed().await;
+        let totals = served.run.totals();
+        served.run.tell(What::Ended { totals: totals.clone() });
+        Ok(totals)
+    }
+
+    /// Sums over all runs, past ones too.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.shared.counters.totals()
+    }
+}
+
+/// Takes what comes from inside until the task is aborted; then everything it serves goes with it.
+async fn serve(run: Arc<Run>, listeners: Vec<Listener>, mut flows: mpsc::Receiver<Arrival>) {
+    let mut served = JoinSet::new();
+    let (sender, mut accepted) = mpsc::channel(1);
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        accepting.spawn(accept(listener, sender.clone()));
+    }
+    drop(sender);
+    loop {
+        let arrival = tokio::select! {
+            Some(arrival) = accepted.recv() => arrival,
+            Some(arrival) = flows.recv() => arrival,
+            Some(_) = served.join_next() => continue,
+            else => return,
+        };
+        served.spawn(front::serve(Arc::clone(&run), arrival));
+    }
+}
+
+async fn accept(listener: Listener, arrivals: mpsc::Sender<Arrival>) {
+    loop {
+        match listener.accept().await {
+            Ok(inside) => {
+                if arrivals.send(Arrival::Proxy(inside)).await.is_err() {
+                    return;
+                }
+            }
+            // Out of descriptors or memory, or a client that left: what waits in the queue is not lost.
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The egress gate: a run reaches what it was granted, and nothing else.
+//!
+//! Outside, unprivileged, a process of its own. A sandbox has no route and no resolver; what it has is a
+//! listener whose accepting side is here. Everything that arrives is hostile. Pure decisions ([`name`],
+//! [`grant`], [`rules`], [`address`], [`budget`]) come first; then one line leads every stream to its server:
+//!
+//! ```text
+//! listener → front → http or socks → Want → flow::admit → Passage → hello → dial → Upstream → tunnel
+//!                                           rules, budget, resolve,   TLS's       recorded,
+//!                                           check every address       name        counted
+//! ```
+//!
+//! It must never resolve before the rules have said yes, dial an address that was not checked, or let a byte
+//! pass that is not recorded.
+
+pub mod address;
+pub mod budget;
+pub mod dial;
+pub mod event;
+mod flow;
+mod front;
+pub mod gate;
+pub mod grant;
+mod hello;
+mod http;
+mod inside;
+mod inspect;
+pub mod name;
+mod postgres;
+pub mod refusal;
+mod retry;
+pub mod rules;
+mod run;
+mod socks;
+mod tunnel;
+mod upstream;
+
+pub use budget::Budget;
+pub use dial::{Resolve, SystemResolver};
+pub use event::{Event, JsonLines, Sink};
+pub use flow::{Want, Way};
+pub use gate::{Gate, Handle, NewRun};
+pub use grant::Grant;
+pub use inside::Stream;
+pub use inspect::{BadSecret, Secret};
+pub use name::{Host, Name};
+pub use rules::Rules;

@@ -1,0 +1,125 @@
+//! One run as the gate knows it: its rules, budgets, secrets, and what it has done.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::address::OwnAddresses;
+use crate::budget::{Budget, Spent};
+use crate::dial::Resolve;
+use crate::event::{Counters, Event, Sink, Totals, What, now_ms};
+use crate::inspect::{Authority, Secrets, Trust};
+use crate::refusal::Refusal;
+use crate::rules::Rules;
+use crate::tunnel::{Buffers, Pipes};
+
+/// What all runs of a gate share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) resolver: Arc<dyn Resolve>,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) own: OwnAddresses,
+    pub(crate) trust: Trust,
+    pub(crate) counters: Counters,
+    pub(crate) numbers: AtomicU64,
+    pub(crate) buffers: Buffers,
+    pub(crate) pipes: Pipes,
+}
+
+/// One run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) id: String,
+    pub(crate) rules: Rules,
+    pub(crate) budget: Budget,
+    pub(crate) secrets: Secrets,
+    /// Only where something is inspected.
+    pub(crate) authority: Option<Authority>,
+    pub(crate) shared: Arc<Shared>,
+    spent: Spent,
+    counters: Counters,
+    closed: Notify,
+}
+
+impl Run {
+    pub(crate) fn new(
+        id: String,
+        rules: Rules,
+        budget: Budget,
+        secrets: Secrets,
+        authority: Option<Authority>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let (spent, counters, closed) = (Spent::default(), Counters::default(), Notify::new());
+        Self { id, rules, budget, secrets, authority, shared, spent, counters, closed }
+    }
+
+    pub(crate) const fn spent(&self) -> &Spent {
+        &self.spent
+    }
+
+    /// Bytes that may still go up and down.
+    pub(crate) fn left(&self) -> (u64, u64) {
+        self.spent.left(&self.budget)
+    }
+
+    /// The run's own counters and those of the gate.
+    pub(crate) fn each_counter(&self, count: impl Fn(&Counters)) {
+        count(&self.counters);
+        count(&self.shared.counters);
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.counters.totals()
+    }
+
+    /// Writes an event that must be kept before what it speaks of may happen.
+    pub(crate) fn record(&self, what: What) -> io::Result<()> {
+        self.shared.sink.take(&Event { time_ms: now_ms(), run: self.id.clone(), what })
+    }
+
+    /// Writes an event about what has happened already. If it is lost, the next connection is refused, because
+    /// its own record fails.
+    pub(crate) fn tell(&self, what: What) {
+        drop(self.record(what));
+    }
+
+    /// Counts a refusal, and tells it unless the run has filled its share of the records.
+    pub(crate) fn refused(&self, refusal: &Refusal) {
+        let code = refusal.reason.code();
+        let before = self.counters.refused(code);
+        self.shared.counters.refused(code);
+        if before < self.budget.refusals_told {
+            self.tell(What::Refused {
+                way: refusal.way,
+                asked: refusal.asked.clone(),
+                reason: code.to_owned(),
+                why: refusal.reason.to_string(),
+                next: refusal.next(),
+            });
+        }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.shared.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn one_closed(&self) {
+        self.closed.notify_waiters();
+    }
+
+    /// Waits until no connection of the run is left.
+    pub(crate) async fn all_closed(&self) {
+        loop {
+            let closed = self.closed.notified();
+            tokio::pin!(closed);
+            closed.as_mut().enable();
+            if self.counters.open() == 0 {
+                return;
+            }
+            closed.await;
+        }
+    }
+}

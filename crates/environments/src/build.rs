@@ -24,9 +24,10 @@ use crate::layout;
 use crate::lock::{Built, Lock, Wheel};
 use crate::machine::Machine;
 use crate::progress::Progress;
-use crate::publish::{Building, lock_request};
+use crate::publish::{Building, take_turn};
 use crate::request::Request;
 use crate::resolve::resolve;
+use crate::room::Room;
 use crate::source_build::{self, Source};
 use crate::source_files::{Wanted, newest};
 use crate::step::Bench;
@@ -34,24 +35,22 @@ use crate::store::Store;
 use crate::tools;
 use crate::wheels;
 
-/// Bounds on one step of a build.
+/// Bounds on a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest a step may take.
+    /// The longest a step may take: 20 minutes.
     pub time_ms_max: u64,
-    /// The most that installing may write.
+    /// The most that the files of a step may take: 8 GiB, and never more than three quarters of the
+    /// machine's free memory, since steps write to memory. Many packages are fetched and installed
+    /// by several steps, so this bounds the largest one, unpacked and compiled.
     pub scratch_bytes_max: u64,
-}
-
-impl Limits {
-    fn pair(self) -> (u64, u64) {
-        (self.time_ms_max, self.scratch_bytes_max)
-    }
+    /// The most that the files of an environment may take together, unpacked and compiled: 32 GiB.
+    pub environment_bytes_max: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { time_ms_max: 20 * 60 * 1000, scratch_bytes_max: 8 << 30 }
+        Self { time_ms_max: 20 * 60 * 1000, scratch_bytes_max: 8 << 30, environment_bytes_max: 32 << 30 }
     }
 }
 
@@ -63,7 +62,7 @@ pub struct Builder<'a> {
     pub interpreter: &'a Interpreter,
     /// The machine's configuration.
     pub machine: &'a Machine,
-    /// Bounds on each step.
+    /// Bounds on the build.
     pub limits: Limits,
     /// Runs the steps.
     pub jail: &'a mut dyn Jail,
@@ -118,7 +117,7 @@ impl Builder<'_> {
             return Err(nothing_asked());
         }
         self.store.prepare()?;
-        let _turn = lock_request(self.store, &key)?;
+        let _turn = take_turn(self.store, &key)?;
         // Another process may have built it while this one waited for its turn.
         if let Some(environment) = found(self.store, &key) {
             return Ok(environment);
@@ -127,13 +126,15 @@ impl Builder<'_> {
     }
 
     fn build(&mut self, request: &Request, choice: &Choice, key: &str) -> Result<Environment, Error> {
-        let (store, limits) = (self.store, self.limits);
+        let store = self.store;
         let building = Building::begin(store)?;
         let mut bench = Bench {
             interpreter: self.interpreter,
             folder: building.folder().to_path_buf(),
             steps_run: 0,
             certificates: certificates::find(self.machine)?,
+            limits: self.limits,
+            room: Room::of(&self.limits, self.machine),
             jail: &mut *self.jail,
             progress: &mut *self.progress,
         };
@@ -145,13 +146,13 @@ impl Builder<'_> {
         };
         let names: Vec<&str> = request.names().collect();
         let index = index::hosts(&mut bench, store, url, &names)?;
-        let sources = Sources { store, machine: self.machine, limits, uv: &uv, index: &index };
+        let sources = Sources { store, machine: self.machine, uv: &uv, index: &index };
         let built = sources.build(&mut bench, request)?;
         let lock = resolve_with(&mut bench, request, &sources, &built)?;
         let files: Vec<&Wheel> = lock.wheels().collect();
-        wheels::fetch(&mut bench, store, &files, &index.hosts, limits.time_ms_max)?;
+        wheels::fetch(&mut bench, store, &files, &index.hosts)?;
         let folder = wheels::gather(&bench, store, "wheels", &files)?;
-        let prefix = install(&mut bench, &lock, &folder, &uv, limits.pair())?;
+        let prefix = install(&mut bench, &lock, &folder, &uv)?;
         bench.progress.step("checking and publishing the environment");
         let (tree, digest) = layout::assemble(&prefix, &lock, self.interpreter)?;
         building.publish(store, &tree, &digest)?;
@@ -169,15 +170,13 @@ fn resolve_with(
 ) -> Result<Lock, Error> {
     let files: Vec<&Wheel> = built.iter().map(|built| &built.wheel).collect();
     let folder = wheels::gather(bench, sources.store, "built", &files)?;
-    let time_ms_max = sources.limits.time_ms_max;
-    resolve(bench, request, sources.index, sources.uv, (built, &folder), time_ms_max)
+    resolve(bench, request, sources.index, sources.uv, (built, &folder))
 }
 
 /// What building the allowed source distributions of a request needs.
 struct Sources<'a> {
     store: &'a Store,
     machine: &'a Machine,
-    limits: Limits,
     uv: &'a Path,
     index: &'a Index,
 }
@@ -190,11 +189,12 @@ impl Sources<'_> {
     fn build_one(&self, bench: &mut Bench<'_>, request: &Request, name: &str) -> Result<Built, Error> {
         let (listed, hosts) = index::files_of(bench, &self.index.url, name)?;
         let specifiers = request.specifiers_of(name);
-        let wanted = Wanted { name, specifiers: &specifiers, python: &bench.interpreter.version };
+        let python = &bench.interpreter.version;
+        let wanted = Wanted { name, specifiers: &specifiers, hashes: request.hashes_of(name), python };
         let Some((version, file)) = newest(&listed, &wanted) else {
             return Err(source_build::none_fits(name));
         };
-        wheels::fetch(bench, self.store, &[&file], &hosts, self.limits.time_ms_max)?;
+        wheels::fetch(bench, self.store, &[&file], &hosts)?;
         let source = Source { name, version, file };
         let tools = source_build::tools(bench, self.store, &source)?;
         // INVARIANT: this request allows no builds, so it does not come back here.
@@ -202,12 +202,12 @@ impl Sources<'_> {
             store: self.store,
             interpreter: bench.interpreter,
             machine: self.machine,
-            limits: self.limits,
+            limits: bench.limits,
             jail: &mut *bench.jail,
             progress: &mut *bench.progress,
         }
         .find_or_build(&tools)?;
-        source_build::build(bench, self.store, source, &tools, self.uv, self.limits.pair())
+        source_build::build(bench, self.store, source, &tools, self.uv)
     }
 }
 

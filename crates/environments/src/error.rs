@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use crate::jail::JailFailure;
-use crate::quote::quote_path;
+use crate::quote::{neutral, quote_path};
 
 /// What failed on the way from a request to an environment.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum Error {
     /// A package file could not be fetched, or is not the one that was locked.
     #[error("{0}")]
     Wheel(Detail),
+    /// A package, or all of them together, take more room than there is for a build.
+    #[error("{0}")]
+    Size(Detail),
     /// The verified package files could not be installed.
     #[error("{0}")]
     Install(Detail),
@@ -68,6 +71,7 @@ impl Error {
             | Self::Resolve(d)
             | Self::Lock(d)
             | Self::Wheel(d)
+            | Self::Size(d)
             | Self::Install(d)
             | Self::Tree(d)
             | Self::Store(d)
@@ -88,6 +92,7 @@ impl Error {
             | Self::Resolve(d)
             | Self::Lock(d)
             | Self::Wheel(d)
+            | Self::Size(d)
             | Self::Install(d)
             | Self::Tree(d)
             | Self::Store(d)
@@ -98,7 +103,10 @@ impl Error {
     /// Whether the request itself is at fault, so that trying again cannot help.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Requirement(_) | Self::Script(_) | Self::Python(_) | Self::Lock(_) | Self::Tree(_))
+        matches!(
+            self,
+            Self::Requirement(_) | Self::Script(_) | Self::Python(_) | Self::Lock(_) | Self::Size(_) | Self::Tree(_)
+        )
     }
 }
 
@@ -126,7 +134,32 @@ impl Display for Detail {
 pub(crate) fn store(operation: &str, path: &Path, cause: &io::Error) -> Error {
     Error::Store(Detail::new(
         format!("cannot {operation} {}", quote_path(path)),
-        cause.to_string(),
+        said(cause),
         "check that the environment store is writable and has free space, then run again",
     ))
+}
+
+/// What the system said, to stand within a sentence: in lower case, without the number of the error.
+pub(crate) fn said(cause: &io::Error) -> String {
+    let text = cause.to_string();
+    let text = text.split(" (os error ").next().unwrap_or(&text);
+    neutral(&text.to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_said_fits_into_a_sentence() {
+        let missing = io::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error());
+        assert_eq!(said(&missing), "no such file or directory");
+        // tempfile names the path behind the number; the message has it already.
+        let folder = tempfile::tempdir().unwrap().path().join("missing");
+        assert_eq!(said(&tempfile::NamedTempFile::new_in(folder).unwrap_err()), "no such file or directory");
+        assert_eq!(said(&io::ErrorKind::TimedOut.into()), "timed out");
+        let message = store("open the lock", Path::new("/x"), &missing);
+        assert_eq!(message.to_string(), "cannot open the lock `/x`");
+        assert_eq!(message.why(), "no such file or directory");
+    }
 }

@@ -3,9 +3,10 @@
 //! Further indexes (`extra-index-url`) are not used: they invite one package to pose as another.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Detail, Error};
+use crate::error::{self, Detail, Error};
 use crate::machine::Machine;
 use crate::quote::quote_path;
 use crate::url::HttpsUrl;
@@ -31,13 +32,7 @@ impl Choice {
 
 /// The first index that is configured, uv's before pip's, variables before files.
 pub(crate) fn choose(machine: &Machine) -> Result<Choice, Error> {
-    let variable = |name: &str| machine.var(name).map(|url| (url.to_owned(), format!("the variable {name}")));
-    let found = variable("UV_DEFAULT_INDEX")
-        .or_else(|| variable("UV_INDEX_URL"))
-        .or_else(|| uv_files(machine).into_iter().find_map(|path| from_file(&path, of_uv_toml)))
-        .or_else(|| variable("PIP_INDEX_URL"))
-        .or_else(|| pip_files(machine).into_iter().find_map(|path| from_file(&path, of_pip_conf)));
-    let Some((url, origin)) = found else {
+    let Some((url, origin)) = configured(machine)? else {
         return Ok(Choice::Default);
     };
     HttpsUrl::parse(url.trim()).map(Choice::Named).map_err(|why| {
@@ -50,9 +45,48 @@ pub(crate) fn choose(machine: &Machine) -> Result<Choice, Error> {
     })
 }
 
-fn from_file(path: &Path, read: fn(&str) -> Option<String>) -> Option<(String, String)> {
-    let url = read(&fs::read_to_string(path).ok()?)?;
-    Some((url, quote_path(path)))
+/// The URL that is configured, and where.
+fn configured(machine: &Machine) -> Result<Option<(String, String)>, Error> {
+    let variable = |name: &str| machine.var(name).map(|url| (url.to_owned(), format!("the variable {name}")));
+    if let Some(found) = variable("UV_DEFAULT_INDEX").or_else(|| variable("UV_INDEX_URL")) {
+        return Ok(Some(found));
+    }
+    if let Some(found) = from_files(uv_files(machine), of_uv_toml)? {
+        return Ok(Some(found));
+    }
+    match variable("PIP_INDEX_URL") {
+        Some(found) => Ok(Some(found)),
+        None => from_files(pip_files(machine), |text| Ok(of_pip_conf(text))),
+    }
+}
+
+/// The first URL that one of the files names.
+///
+/// A file that is there and cannot be used is not passed over: it may name a private index, and
+/// packages of the same names from the default one would be somebody else's.
+fn from_files(
+    paths: Vec<PathBuf>,
+    read: fn(&str) -> Result<Option<String>, &'static str>,
+) -> Result<Option<(String, String)>, Error> {
+    for path in paths {
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
+            Err(cause) => return Err(unusable(&path, &error::said(&cause))),
+        };
+        if let Some(url) = read(&text).map_err(|why| unusable(&path, why))? {
+            return Ok(Some((url, quote_path(&path))));
+        }
+    }
+    Ok(None)
+}
+
+fn unusable(path: &Path, why: &str) -> Error {
+    Error::Index(Detail::new(
+        format!("the configuration file {} cannot be used", quote_path(path)),
+        why,
+        "repair it, or name a package index with UV_DEFAULT_INDEX",
+    ))
 }
 
 fn uv_files(machine: &Machine) -> Vec<PathBuf> {
@@ -68,19 +102,19 @@ fn pip_files(machine: &Machine) -> Vec<PathBuf> {
     named.into_iter().chain(user).chain(old).chain([machine.root.join("etc/pip.conf")]).collect()
 }
 
-/// The default index of a `uv.toml`.
-fn of_uv_toml(text: &str) -> Option<String> {
-    let table: toml::Table = toml::from_str(text).ok()?;
+/// The default index of a `uv.toml`, if it names one.
+fn of_uv_toml(text: &str) -> Result<Option<String>, &'static str> {
+    let table: toml::Table = toml::from_str(text).map_err(|_| "it is not TOML")?;
     let is_default = |index: &&toml::Value| index.get("default").and_then(toml::Value::as_bool) == Some(true);
     let indexes = table.get("index").and_then(toml::Value::as_array);
-    indexes
+    let url = indexes
         .and_then(|list| list.iter().find(is_default))
         .and_then(|index| index.get("url"))
         .or_else(|| table.get("default-index"))
         .or_else(|| table.get("index-url"))
         .or_else(|| table.get("pip").and_then(|pip| pip.get("index-url")))
-        .and_then(toml::Value::as_str)
-        .map(str::to_owned)
+        .and_then(toml::Value::as_str);
+    Ok(url.map(str::to_owned))
 }
 
 /// `index-url` of the sections of a `pip.conf` that hold for installing.
@@ -141,6 +175,24 @@ mod tests {
             "https://a.invalid"
         );
         assert_eq!(chosen(&[("etc/uv/uv.toml", "[pip]\nindex-url = 'https://c.invalid'")], &[]), "https://c.invalid");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_never_taken_for_none() {
+        for (file, text) in [
+            ("home/.config/uv/uv.toml", &b"[[index]\nurl = 'https://private.invalid'"[..]),
+            ("etc/uv/uv.toml", b"\xff"),
+            ("etc/pip.conf", b"[global]\nindex-url = \xff"),
+        ] {
+            let (root, machine) = machine(&[(file, "")], &[]);
+            fs::write(root.path().join(file), text).unwrap();
+            let error = choose(&machine).unwrap_err();
+            assert!(error.to_string().ends_with("cannot be used"), "{error}");
+            assert!(error.to_string().contains(file) && !error.why().contains("private"), "{error}: {}", error.why());
+        }
+        let (root, machine) = machine(&[], &[]);
+        fs::create_dir_all(root.path().join("etc/pip.conf")).unwrap();
+        assert_eq!(choose(&machine).unwrap_err().why(), "is a directory");
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub const PROXY: &str = "http://127.0.0.1:3128";
 pub(crate) const JOB: &str = "/job";
 pub(crate) const UV: &str = "/opt/stockade/tools/uv";
 pub(crate) const UV_CACHE: &str = "/tmp/uv-cache";
+/// What uv unpacks wheels into, beside the prefix: hard links do not cross mounts.
+pub(crate) const UNPACKED: &str = "/job/unpacked";
 pub(crate) const WHEELS: &str = "/opt/stockade/wheels";
 /// Wheels that were built from source distributions.
 pub(crate) const BUILT: &str = "/opt/stockade/built";
@@ -24,5 +26,6 @@ pub(crate) const FILE_HOSTS_SCRIPT: &str = include_str!("jail_scripts/file_hosts
 pub(crate) const FETCH_SCRIPT: &str = include_str!("jail_scripts/fetch.py");
 pub(crate) const EXTRACT_UV_SCRIPT: &str = include_str!("jail_scripts/extract_uv.py");
 pub(crate) const BUILD_SYSTEM_SCRIPT: &str = include_str!("jail_scripts/build_system.py");
+pub(crate) const SIZES_SCRIPT: &str = include_str!("jail_scripts/sizes.py");
 pub(crate) const INSTALL_SCRIPT: &str = include_str!("jail_scripts/install.py");
 pub(crate) const UV_VERSION_SCRIPT: &str = include_str!("jail_scripts/uv_version.py");

@@ -1,34 +1,57 @@
 //! Installs the verified files in a jail without any network, and compiles them to bytecode.
+//!
+//! A jail writes to memory. So each file is there once (uv unpacks wheels beside the prefix, links
+//! them into it, and what it unpacked goes), and large environments are installed in pieces.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::inside;
-use crate::lock::Lock;
+use crate::lock::{Lock, Locked};
+use crate::progress::counted;
+use crate::quote::quote;
+use crate::room::Load;
+use crate::sizes;
 use crate::step::{self, Bench, Step};
+use crate::tree;
 
 /// Compiling stops after this long; what is left is compiled by nobody, and works.
 const COMPILE_SECONDS: &str = "120";
 
 /// The folder with the installed prefix: `lib`, `bin` and what else packages bring.
-pub(crate) fn install(
+pub(crate) fn install(bench: &mut Bench<'_>, lock: &Lock, wheels: &Path, uv: &Path) -> Result<PathBuf, Error> {
+    let sizes = sizes::of(bench, wheels)?;
+    let loads = lock.locked().map(|package| {
+        // Of several wheels one is installed.
+        let bytes = package.wheels.iter().filter_map(|wheel| sizes.get(&wheel.file)).max();
+        let name = format!("the package {}", quote(&package.name));
+        Load { item: package, name, bytes: bytes.copied().unwrap_or(0) }
+    });
+    let prefix = bench.folder.join("prefix");
+    tree::make_folder(&prefix)?;
+    for (scratch_bytes_max, packages) in bench.room.pieces(loads)? {
+        let part = install_piece(bench, &packages, (wheels, uv), scratch_bytes_max)?;
+        tree::merge(&part, &prefix)?;
+    }
+    Ok(prefix)
+}
+
+fn install_piece(
     bench: &mut Bench<'_>,
-    lock: &Lock,
-    wheels: &Path,
-    uv: &Path,
-    limits: (u64, u64),
+    packages: &[&Locked],
+    (wheels, uv): (&Path, &Path),
+    scratch_bytes_max: u64,
 ) -> Result<PathBuf, Error> {
-    let (time_ms_max, scratch_bytes_max) = limits;
-    bench.progress.step(&format!("installing {} packages", lock.packages().count()));
+    bench.progress.step(&format!("installing {}", counted(packages.len(), "package")));
     let prefix = format!("{}/prefix", inside::JOB);
     let command = command(&bench.interpreter.inside_executable, &prefix);
-    let fixed = [COMPILE_SECONDS, prefix.as_str(), inside::ENVIRONMENT];
+    let fixed = [COMPILE_SECONDS, prefix.as_str(), inside::ENVIRONMENT, inside::UNPACKED];
     let arguments: Vec<&str> = fixed.into_iter().chain(command.iter().map(String::as_str)).collect();
-    let script = ("install.py", inside::INSTALL_SCRIPT);
+    let (script, requirements) = (("install.py", inside::INSTALL_SCRIPT), packages.iter().map(|p| p.requirement()));
     let outputs = bench.run(Step {
-        inputs: vec![("install.py", script.1.to_owned()), ("requirements.txt", lock.requirements())],
+        inputs: vec![("install.py", script.1.to_owned()), ("requirements.txt", requirements.collect())],
         shown: vec![step::shown(uv, inside::UV), step::shown(wheels, inside::WHEELS)],
-        time_ms_max,
+        time_ms_max: bench.limits.time_ms_max,
         scratch_bytes_max,
         failed: (
             Error::Install,
@@ -60,9 +83,9 @@ fn command(executable: &str, prefix: &str) -> Vec<String> {
         "--no-config",
         "--no-python-downloads",
         "--link-mode",
-        "copy",
+        "hardlink",
         "--cache-dir",
-        inside::UV_CACHE,
+        inside::UNPACKED,
         "--python",
         executable,
         "--prefix",

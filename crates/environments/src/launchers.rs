@@ -8,6 +8,8 @@ use crate::error::{self, Error};
 use crate::inside;
 use crate::tree::{self, Entry, Kind};
 
+/// Larger than any launcher; what packages bring is not read into memory whole.
+const LAUNCHER_BYTES_MAX: u64 = 1 << 20;
 /// Lines in which a launcher can name its interpreter: `#!…`, or `#!/bin/sh` and `'''exec' …`.
 const HEAD_LINES: usize = 3;
 
@@ -20,6 +22,10 @@ pub(crate) fn rewrite(root: &Path, entries: &[Entry], executable: &str) -> Resul
             continue;
         }
         let path = root.join(&entry.path);
+        let about = fs::symlink_metadata(&path).map_err(|e| error::store("look at", &path, &e))?;
+        if about.len() > LAUNCHER_BYTES_MAX {
+            continue;
+        }
         let bytes = fs::read(&path).map_err(|e| error::store("read", &path, &e))?;
         // Programs in machine code are left as they are.
         let Some(text) = String::from_utf8(bytes).ok().filter(|text| text.starts_with("#!")) else {
@@ -45,7 +51,18 @@ fn relaunched(text: &str, executable: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::relaunched;
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn a_huge_program_is_not_read_whole() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("bin")).unwrap();
+        // Larger than any memory, and nearly all hole.
+        File::create(root.path().join("bin/huge")).unwrap().set_len(8 << 40).unwrap();
+        let entries = tree::walk(root.path()).unwrap();
+        assert_eq!(rewrite(root.path(), &entries, "/p/x").unwrap(), [""; 0]);
+    }
 
     #[test]
     fn launchers_start_the_interpreter_of_the_environment() {

@@ -15,7 +15,7 @@ use crate::startup;
 use crate::tree::{self, Entry, Kind};
 
 /// What uv notes for itself: it holds times and paths of the build.
-const NOTE_OF_UV: &str = "uv_cache.json";
+const NOTE_OF_UV: &str = ".dist-info/uv_cache.json";
 
 /// Turns the installed `prefix` into an environment; its folder and its digest.
 pub(crate) fn assemble(prefix: &Path, lock: &Lock, interpreter: &Interpreter) -> Result<(PathBuf, String), Error> {
@@ -48,12 +48,20 @@ pub(crate) fn assemble(prefix: &Path, lock: &Lock, interpreter: &Interpreter) ->
 /// Whether only we may write this path of an environment.
 fn is_reserved(path: &str) -> bool {
     let ours = ["pyvenv.cfg", "pylock.toml", "files.txt", ".lock", manifest::FILE, COMPLETE];
-    let interpreter = path.strip_prefix("bin/").is_some_and(|name| {
-        let rest = name.strip_prefix("python").unwrap_or("no");
-        rest.bytes().all(|b| b.is_ascii_digit() || b == b'.')
-    });
+    let beside = path.strip_prefix("bin/").is_some_and(|name| is_interpreter(name) || steers_interpreter(name));
     // `lib64/python3.X/site-packages` is real on some systems; `bin` as a file is not.
-    ours.contains(&path) || interpreter || path.rsplit('/').next() == Some(NOTE_OF_UV)
+    ours.contains(&path) || beside || path.ends_with(NOTE_OF_UV)
+}
+
+/// `python`, `python3`, `python3.11`.
+fn is_interpreter(name: &str) -> bool {
+    name.strip_prefix("python").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit() || b == b'.'))
+}
+
+/// Whether Python looks for this file beside its executable, and before our `pyvenv.cfg`, to learn
+/// where its library is: with it a package would choose what runs before any code is asked for.
+fn steers_interpreter(name: &str) -> bool {
+    matches!(name, "pyvenv.cfg" | "pybuilddir.txt") || name.ends_with("._pth")
 }
 
 fn remove_reserved(prefix: &Path, entries: &[Entry]) -> Result<(), Error> {
@@ -67,7 +75,7 @@ fn remove_reserved(prefix: &Path, entries: &[Entry]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Cleans every `site-packages` folder that Python will look into at start-up.
+/// Cleans every folder that some Python looks into at start-up.
 fn clean_startup(prefix: &Path, entries: &[Entry]) -> Result<Vec<String>, Error> {
     let mut dropped = Vec::new();
     for folder in entries.iter().filter(|entry| is_site(&entry.path)) {
@@ -82,17 +90,17 @@ fn clean_startup(prefix: &Path, entries: &[Entry]) -> Result<Vec<String>, Error>
     Ok(dropped)
 }
 
+/// By the last name only: where distributions put them differs, Debian has three `dist-packages`.
 fn is_site(path: &str) -> bool {
-    let parts: Vec<&str> = path.split('/').collect();
-    matches!(parts.as_slice(), ["lib" | "lib64", python, "site-packages"] if python.starts_with("python"))
+    matches!(path.rsplit('/').next(), Some("site-packages" | "dist-packages"))
 }
 
-/// One line a file: mode, sha256, path. Left out is what the tools make anew each time: bytecode,
-/// launchers, and the `RECORD` that names them.
+/// One line a file: mode, sha256, path. Left out is what the tools make anew each time: cached
+/// bytecode, launchers, and the `RECORD` that names them.
 fn list(prefix: &Path, entries: &[Entry], launchers: &[String]) -> Result<String, Error> {
     let counted = |entry: &&Entry| {
         entry.kind != Kind::Folder
-            && !entry.path.ends_with(".pyc")
+            && !is_cached_bytecode(&entry.path)
             && !entry.path.ends_with(".dist-info/RECORD")
             && !launchers.contains(&entry.path)
     };
@@ -104,6 +112,11 @@ fn list(prefix: &Path, entries: &[Entry], launchers: &[String]) -> Result<String
         text.push_str(&format!("{mode} {sha256} {}\n", entry.path));
     }
     Ok(text)
+}
+
+/// Bytecode elsewhere is a module of its own, which needs no source.
+fn is_cached_bytecode(path: &str) -> bool {
+    path.ends_with(".pyc") && path.rsplit('/').nth(1) == Some("__pycache__")
 }
 
 /// The parts of a virtual environment that make Python use this folder.
@@ -178,6 +191,34 @@ mod tests {
     }
 
     #[test]
+    fn nothing_that_packages_bring_steers_the_interpreter() {
+        let root = installed("a", "x");
+        let prefix = root.path().join("prefix");
+        let hostile = ["bin/pyvenv.cfg", "bin/python._pth", "bin/python3.11._pth", "bin/pybuilddir.txt"];
+        for file in hostile.iter().chain(&["bin/python-argcomplete", "bin/pythonic"]) {
+            fs::write(prefix.join(file), "home = /evil\n").unwrap();
+        }
+        let (folder, _) = build(&root, "files.invalid");
+        assert_eq!(hostile.map(|file| folder.join(file).exists()), [false; 4]);
+        assert!(folder.join("bin/python-argcomplete").exists() && folder.join("bin/pythonic").exists());
+    }
+
+    #[test]
+    fn start_up_code_goes_wherever_some_python_looks() {
+        let root = installed("a", "x");
+        // The last three are those of Debian's Python, in a virtual environment too.
+        let folders =
+            [SITE, "lib/python3/dist-packages", "lib/python3.11/dist-packages", "local/lib/python3.11/dist-packages"];
+        for folder in folders {
+            let folder = root.path().join("prefix").join(folder);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("more.pth"), "import os\n").unwrap();
+        }
+        let (folder, _) = build(&root, "files.invalid");
+        assert_eq!(folders.map(|site| folder.join(site).join("more.pth").exists()), [false; 4]);
+    }
+
+    #[test]
     fn the_digest_covers_files_and_lock_and_nothing_that_changes_by_itself() {
         let launcher = "#!/opt/stockade/python/bin/python3.11\n";
         let (_, digest) = build(&installed("a", launcher), "files.invalid");
@@ -189,6 +230,10 @@ mod tests {
         let executable = installed("a", launcher);
         tree::set_mode(&executable.path().join("prefix").join(SITE).join("six.py"), 0o755).unwrap();
         assert_ne!(build(&executable, "files.invalid").1, digest);
+        // Bytecode that can be imported without a source is no cache of ours.
+        let sourceless = installed("a", launcher);
+        fs::write(sourceless.path().join("prefix").join(SITE).join("six_too.pyc"), "x").unwrap();
+        assert_ne!(build(&sourceless, "files.invalid").1, digest);
     }
 
     #[test]

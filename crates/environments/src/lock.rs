@@ -113,10 +113,16 @@ impl Lock {
         Ok(Self { packages: packages.into_values().collect() })
     }
 
-    /// Refuses a lock whose files are not among the hashes the request insists on.
+    /// Refuses a lock whose files are not among the hashes the request insists on. When every
+    /// requirement has hashes, as in a file that was compiled, nothing comes without: an index
+    /// that is not trusted with files is not trusted with the list of dependencies either.
     pub(crate) fn check_hashes(&self, request: &Request) -> Result<(), Error> {
+        let all_named = request.names().all(|name| request.hashes_of(name).is_some());
         for package in &self.packages {
             let Some(allowed) = request.hashes_of(&package.name) else {
+                if all_named {
+                    return Err(unnamed(&package.name));
+                }
                 continue;
             };
             if !package.origins().iter().all(|wheel| allowed.contains(&wheel.sha256)) {
@@ -132,6 +138,11 @@ impl Lock {
         self.packages.iter().map(|p| Package { name: p.name.clone(), version: p.version.clone() })
     }
 
+    /// The packages with their files, sorted by name.
+    pub(crate) fn locked(&self) -> impl Iterator<Item = &Locked> {
+        self.packages.iter()
+    }
+
     /// Every file of the lock.
     pub(crate) fn wheels(&self) -> impl Iterator<Item = &Wheel> {
         self.packages.iter().flat_map(|package| &package.wheels)
@@ -144,19 +155,6 @@ impl Lock {
             for file in package.origins() {
                 text.push_str(&format!("{} {} {} {}\n", package.name, package.version, file.file, file.sha256));
             }
-        }
-        text
-    }
-
-    /// Requirement lines with hashes, for an installer that has only the verified files.
-    pub(crate) fn requirements(&self) -> String {
-        let mut text = String::new();
-        for package in &self.packages {
-            text.push_str(&format!("{}=={}", package.name, package.version));
-            for wheel in &package.wheels {
-                text.push_str(&format!(" --hash=sha256:{}", wheel.sha256));
-            }
-            text.push('\n');
         }
         text
     }
@@ -178,6 +176,12 @@ impl Lock {
 }
 
 impl Locked {
+    /// A requirement line with hashes, for an installer that has only the verified files.
+    pub(crate) fn requirement(&self) -> String {
+        let hashes = self.wheels.iter().map(|wheel| format!(" --hash=sha256:{}", wheel.sha256));
+        format!("{}=={}{}\n", self.name, self.version, hashes.collect::<String>())
+    }
+
     /// The files as the index has them: the source distribution of a wheel that was built here.
     fn origins(&self) -> &[Wheel] {
         self.source.as_ref().map_or(self.wheels.as_slice(), std::slice::from_ref)
@@ -218,7 +222,12 @@ fn accept(package: wire::Package, hosts: &BTreeSet<String>, built: &[Built]) -> 
         None => {
             let files = package.wheels.into_iter();
             let files = files.map(|wheel| accept_wheel(wheel, &name, &version, hosts));
-            (files.collect::<Result<Vec<_>, _>>()?, None)
+            let files = files.collect::<Result<Vec<_>, _>>()?;
+            let names: BTreeSet<&str> = files.iter().map(|wheel| wheel.file.as_str()).collect();
+            if names.len() < files.len() {
+                return Err(no("one of its files is named twice"));
+            }
+            (files, None)
         }
     };
     Ok(Locked { name: name_text, version: version_text, wheels, source })
@@ -260,6 +269,14 @@ fn accept_wheel(
     Ok(Wheel { url: url.as_str().to_owned(), file, sha256, size: wheel.size })
 }
 
+fn unnamed(package: &str) -> Error {
+    Error::Lock(Detail::new(
+        format!("the resolution is refused at {}", quote(package)),
+        "every requirement has hashes, and this package is needed too but has none",
+        "add it to the requirement file with its hashes, as `uv pip compile --generate-hashes` does",
+    ))
+}
+
 fn refused(subject: &str, why: &str) -> Error {
     Error::Lock(Detail::new(
         format!("the resolution is refused at {}", quote(subject)),
@@ -298,7 +315,8 @@ pub(crate) mod tests {
     fn what_was_accepted_reads_back_the_same() {
         let lock = lock_of_six("files.invalid");
         assert_eq!(Lock::parse(&lock.to_pylock(), &hosts(), &[]).unwrap(), lock);
-        assert_eq!(lock.requirements(), format!("six==1.17.0 --hash=sha256:{HASH}\n"));
+        let lines: String = lock.locked().map(Locked::requirement).collect();
+        assert_eq!(lines, format!("six==1.17.0 --hash=sha256:{HASH}\n"));
     }
 
     #[test]
@@ -345,6 +363,10 @@ pub(crate) mod tests {
                 "not a wheel of this package",
             ),
             (format!("{six}\nwheels = [{{ url = \"{url}\", size = 99999999999, {hashes} }}]"), "4 GiB"),
+            (
+                format!("{six}\nwheels = [{{ url = \"{url}\", {hashes} }}, {{ url = \"{url}\", {hashes} }}]"),
+                "named twice",
+            ),
             (format!("{six}\n{good}\n[[packages]]\nname = \"Six\"\nversion = \"1.17.0\"\n{good}"), "twice"),
         ] {
             let error = Lock::parse(&text(&package), &hosts(), &[]).unwrap_err();
@@ -375,9 +397,25 @@ pub(crate) mod tests {
         let accepted = lock(place, HASH).unwrap();
         assert!(accepted.identity().contains("six-1.17.0.tar.gz aaaa"));
         assert!(accepted.to_pylock().contains("sdist = { name = \"six-1.17.0.tar.gz\""));
-        assert!(accepted.requirements().contains(HASH));
+        assert!(accepted.locked().all(|package| package.requirement().contains(HASH)));
         assert!(lock("/etc/six-1.17.0-py3-none-any.whl", HASH).is_err());
         assert!(lock(place, &"b".repeat(64)).is_err());
+    }
+
+    #[test]
+    fn a_dependency_without_hashes_is_refused_where_all_requirements_have_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.txt");
+        std::fs::write(&path, format!("six --hash=sha256:{HASH}")).unwrap();
+        let mut request = Request::new();
+        request.requirements_file(&path).unwrap();
+        let mut lock = lock_of_six("files.invalid");
+        let surprise = Locked { name: "surprise".into(), ..lock.packages[0].clone() };
+        lock.packages.push(surprise);
+        assert!(lock.check_hashes(&request).unwrap_err().to_string().contains("`surprise`"));
+        // Who adds a package without hashes gets what it needs.
+        request.with("other").unwrap();
+        assert!(lock.check_hashes(&request).is_ok());
     }
 
     #[test]

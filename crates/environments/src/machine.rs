@@ -28,6 +28,13 @@ impl Machine {
         self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// How much memory could be taken now without anybody noticing, if the kernel says.
+    pub(crate) fn memory_bytes_free(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(self.root.join("proc/meminfo")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+    }
+
     /// The user's configuration folder.
     pub(crate) fn user_config(&self) -> Option<PathBuf> {
         self.var("XDG_CONFIG_HOME")

@@ -16,3 +16,21 @@ impl Progress for Silent {
     fn step(&mut self, _what: &str) {}
     fn bytes(&mut self, _done: u64, _total: u64) {}
 }
+
+/// `1 package`, `2 packages`.
+pub(crate) fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counted;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(
+            [0, 1, 2].map(|count| counted(count, "package file")),
+            ["0 package files", "1 package file", "2 package files"]
+        );
+    }
+}

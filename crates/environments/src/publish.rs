@@ -30,11 +30,17 @@ impl Building {
             let named = made.map_err(|e| error::store("make a file in", &all, &e))?;
             let (lock, lock_path) = named.keep().map_err(|e| error::store("keep a file in", &all, &e.error))?;
             // Between making and locking, a sweep may have taken the file for an abandoned one.
-            let ours = lock.try_lock().is_ok() && lock.metadata().is_ok_and(|about| about.nlink() > 0);
-            if ours {
-                let folder = lock_path.with_extension("");
-                tree::make_folder(&folder)?;
-                return Ok(Self { folder, lock_path, _lock: lock });
+            match lock.try_lock() {
+                Ok(()) if lock.metadata().is_ok_and(|about| about.nlink() > 0) => {
+                    let folder = lock_path.with_extension("");
+                    tree::make_folder(&folder)?;
+                    return Ok(Self { folder, lock_path, _lock: lock });
+                }
+                Ok(()) | Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(cause)) => {
+                    drop(fs::remove_file(&lock_path));
+                    return Err(error::store("lock", &lock_path, &cause));
+                }
             }
         }
     }
@@ -46,6 +52,11 @@ impl Building {
 
     /// Makes `tree` the environment `digest`; if there is one already, that one stays.
     pub(crate) fn publish(&self, store: &Store, tree: &Path, digest: &str) -> Result<(), Error> {
+        // Another request with the same lock may be here too; a damaged place is cleared once.
+        let _turn = take_turn(store, digest)?;
+        if Environment::load(&store.environments(), digest).is_some() {
+            return Ok(());
+        }
         tree::make_read_only(tree)?;
         let folder = File::open(tree).map_err(|e| error::store("open", tree, &e))?;
         // A power cut must not leave a name without its bytes.
@@ -54,18 +65,11 @@ impl Building {
         tree::write(&marker, digest)?;
         tree::set_mode(&marker, 0o444)?;
         let place = store.environments().join(digest);
-        if Environment::load(&store.environments(), digest).is_some() {
-            return Ok(());
-        }
-        if fs::rename(tree, &place).is_err() {
-            // Another request with the same lock may have been faster; else the place is damaged.
-            if Environment::load(&store.environments(), digest).is_some() {
-                return Ok(());
-            }
+        if fs::symlink_metadata(&place).is_ok() {
             tree::set_mode(&place, 0o755)?;
             tree::rename(&place, &self.folder.join("damaged"))?;
-            tree::rename(tree, &place)?;
         }
+        tree::rename(tree, &place)?;
         tree::set_mode(&place, 0o555)
     }
 }
@@ -100,8 +104,8 @@ fn sweep(all: &Path) {
     }
 }
 
-/// Waits until no other process builds the same request; the lock goes with the file.
-pub(crate) fn lock_request(store: &Store, key: &str) -> Result<File, Error> {
+/// Waits until no other process works at the same request or digest; the lock goes with the file.
+pub(crate) fn take_turn(store: &Store, key: &str) -> Result<File, Error> {
     let path = store.lock(key);
     let file = File::options()
         .create(true)
@@ -202,13 +206,34 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_environment_is_replaced_once_however_many_come() {
+        for _ in 0..20 {
+            let (_root, store) = store();
+            let digest = "d".repeat(64);
+            fs::create_dir_all(store.environments().join(&digest).join("half")).unwrap();
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        let building = Building::begin(&store).unwrap();
+                        building.publish(&store, &finished(&building, &digest), &digest).unwrap();
+                        // Whoever is told that it is there can use it from now on.
+                        for _ in 0..20 {
+                            assert!(Environment::load(&store.environments(), &digest).is_some());
+                        }
+                    });
+                }
+            });
+        }
+    }
+
+    #[test]
     fn builders_of_one_request_take_turns() {
         let (_root, store) = store();
         let inside = std::sync::atomic::AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let _turn = lock_request(&store, "key").unwrap();
+                    let _turn = take_turn(&store, "key").unwrap();
                     assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
                     std::thread::sleep(std::time::Duration::from_millis(5));
                     inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);

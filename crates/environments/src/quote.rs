@@ -51,7 +51,7 @@ fn push_safe(shown: &mut String, c: char) {
 
 /// Characters that reorder or hide what stands around them.
 fn turns_text(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -61,6 +61,7 @@ mod tests {
     #[test]
     fn escape_codes_become_text() {
         assert_eq!(quote("a\x1b[31mb\u{202e}"), "`a\\u{1b}[31mb\\u{202e}`");
+        assert_eq!(quote("\u{61c}a\u{2060}"), "`\\u{61c}a\\u{2060}`");
     }
 
     #[test]

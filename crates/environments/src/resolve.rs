@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::index::Index;
 use crate::inside;
 use crate::lock::{Built, LOCK_BYTES_MAX, Lock};
+use crate::progress::counted;
 use crate::request::Request;
 use crate::step::{self, Bench, Step};
 use crate::tree;
@@ -17,16 +18,15 @@ pub(crate) fn resolve(
     index: &Index,
     uv: &Path,
     built: (&[Built], &Path),
-    time_ms_max: u64,
 ) -> Result<Lock, Error> {
-    bench.progress.step(&format!("resolving {} requirements", request.len()));
+    bench.progress.step(&format!("resolving {}", counted(request.len(), "requirement")));
     let outputs = bench.run(Step {
         name: "resolve",
         argv: command(&bench.interpreter.inside_executable, index.url.as_str()),
         inputs: vec![("requirements.in", request.text())],
         shown: vec![step::shown(uv, inside::UV), step::shown(built.1, inside::BUILT)],
         hosts: index.hosts.clone(),
-        time_ms_max,
+        time_ms_max: bench.limits.time_ms_max,
         scratch_bytes_max: 2 << 30,
         failed: (
             Error::Resolve,

@@ -10,6 +10,7 @@ use pep508_rs::pep440_rs::Version;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
+use crate::build::Limits;
 use crate::digest;
 use crate::environment::Environment;
 use crate::error::{self, Detail, Error};
@@ -23,7 +24,7 @@ use crate::tree;
 use crate::wheel_name::is_wheel_of;
 use crate::wheels;
 
-/// What projects without a `pyproject.toml` are built with.
+/// What projects that name no tools are built with.
 const DEFAULT_TOOLS: &str = "setuptools,wheel";
 
 /// A source distribution that is in the store, and what it claims to be.
@@ -49,17 +50,20 @@ pub(crate) fn tools(bench: &mut Bench<'_>, store: &Store, source: &Source<'_>) -
         failed: (Error::Install, "the source distribution cannot be read", NEXT),
         ..Step::of_script("build-system", script, &[&shown, &output], bench.interpreter)
     })?;
-    let text = tree::read_bounded(&outputs.join("pyproject.toml"), 1 << 20)?;
-    let table: toml::Table = toml::from_str(&text).map_err(|_| failed(source, "its `pyproject.toml` is not TOML"))?;
+    tools_of(&tree::read_bounded(&outputs.join("pyproject.toml"), 1 << 20)?, source)
+}
+
+/// The tools that the text of a `pyproject.toml` asks for.
+fn tools_of(text: &str, source: &Source<'_>) -> Result<Request, Error> {
+    let table: toml::Table = toml::from_str(text).map_err(|_| failed(source, "its `pyproject.toml` is not TOML"))?;
     let requires = table.get("build-system").and_then(|system| system.get("requires"));
     let mut request = Request::new();
-    match requires.and_then(toml::Value::as_array) {
-        None => request.with(DEFAULT_TOOLS)?,
-        Some(list) => {
-            for text in list.iter().filter_map(toml::Value::as_str) {
-                request.build_tool(text, source.name)?;
-            }
-        }
+    for text in requires.and_then(toml::Value::as_array).into_iter().flatten().filter_map(toml::Value::as_str) {
+        request.build_tool(text, source.name)?;
+    }
+    // One that builds itself and needs nothing is no worse off with them.
+    if request.is_empty() {
+        request.with(DEFAULT_TOOLS)?;
     }
     Ok(request)
 }
@@ -71,7 +75,6 @@ pub(crate) fn build(
     source: Source<'_>,
     tools: &Environment,
     uv: &Path,
-    limits: (u64, u64),
 ) -> Result<Built, Error> {
     let interpreter = bench.interpreter;
     let key = digest::of_text(&format!(
@@ -87,7 +90,7 @@ pub(crate) fn build(
         return Ok(Built { wheel, source: source.file });
     }
     bench.progress.step(&format!("building {} {} from source", source.name, source.version));
-    let outputs = bench.run(build_step(store, &source, tools, uv, limits))?;
+    let outputs = bench.run(build_step(store, &source, tools, uv, bench.limits))?;
     let wheel = keep_wheel(store, &source, &outputs.join("wheels"))?;
     let known = Remembered { file: wheel.file.clone(), sha256: wheel.sha256.clone() };
     let text = serde_json::to_string(&known).unwrap_or_default();
@@ -95,13 +98,7 @@ pub(crate) fn build(
     Ok(Built { wheel, source: source.file })
 }
 
-fn build_step(
-    store: &Store,
-    source: &Source<'_>,
-    tools: &Environment,
-    uv: &Path,
-    (time_ms_max, scratch_bytes_max): (u64, u64),
-) -> Step {
+fn build_step(store: &Store, source: &Source<'_>, tools: &Environment, uv: &Path, limits: Limits) -> Step {
     let python = format!("{}/bin/python", inside::ENVIRONMENT);
     let (input, output) = (inside::input(&source.file.file), format!("{}/wheels", inside::JOB));
     let argv = [
@@ -130,8 +127,8 @@ fn build_step(
             step::shown(&tools.folder, inside::ENVIRONMENT),
         ],
         hosts: std::collections::BTreeSet::new(),
-        time_ms_max,
-        scratch_bytes_max,
+        time_ms_max: limits.time_ms_max,
+        scratch_bytes_max: limits.scratch_bytes_max,
         failed: (Error::Install, "the source distribution could not be built", NEXT),
     }
 }
@@ -184,4 +181,22 @@ pub(crate) fn none_fits(name: &str) -> Error {
         "the package index lists no source distribution with a hash that fits the request and this Python",
         "take `--allow-build` away, or ask for another version",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_that_names_no_tools_gets_the_usual_ones() {
+        let file = Wheel { url: String::new(), file: "six-1.0.tar.gz".into(), sha256: "a".repeat(64), size: None };
+        let source = Source { name: "six", version: Version::from_str("1.0").unwrap(), file };
+        for text in ["", "[build-system]", "[build-system]\nrequires = []\nbuild-backend = 'own'\nbackend-path = ['.']"]
+        {
+            assert_eq!(tools_of(text, &source).unwrap().text(), "setuptools\nwheel\n", "{text}");
+        }
+        assert_eq!(tools_of("[build-system]\nrequires = ['Flit_core>=3']", &source).unwrap().text(), "flit-core>=3\n");
+        assert!(tools_of("[build-system]\nrequires = ['x @ file:///etc']", &source).is_err());
+        assert!(tools_of("[", &source).is_err());
+    }
 }

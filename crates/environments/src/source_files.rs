@@ -2,6 +2,7 @@
 //! fits what the request says of it. This is the one choice of a version that is not uv's, since
 //! uv would have to run the build to learn what the package needs.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use pep508_rs::PackageName;
@@ -14,6 +15,8 @@ use crate::lock::Wheel;
 pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a str,
     pub(crate) specifiers: &'a [VersionSpecifiers],
+    /// The only hashes it may have, if the request says so.
+    pub(crate) hashes: Option<&'a BTreeSet<String>>,
     pub(crate) python: &'a str,
 }
 
@@ -24,8 +27,13 @@ pub(crate) fn newest(listed: &[Listed], wanted: &Wanted<'_>) -> Option<(Version,
         .filter_map(|file| {
             let name = file.url.file_name()?;
             let version = version_of(&name, wanted.name)?;
-            let source =
-                Wheel { url: file.url.as_str().to_owned(), file: name, sha256: file.sha256.clone()?, size: file.size };
+            let allowed = |sha256: &String| wanted.hashes.is_none_or(|allowed| allowed.contains(sha256));
+            let source = Wheel {
+                url: file.url.as_str().to_owned(),
+                file: name,
+                sha256: file.sha256.clone().filter(allowed)?,
+                size: file.size,
+            };
             Some((version, source))
         })
         .filter(|(version, _)| fits(version, wanted.specifiers))
@@ -85,12 +93,23 @@ mod tests {
         files.push(Listed { sha256: None, ..listed("my_pkg-1.13.tar.gz", None, false) });
         let pick = |text: &str| {
             let specifiers: Vec<_> = VersionSpecifiers::from_str(text).into_iter().collect();
-            let wanted = Wanted { name: "my-pkg", specifiers: &specifiers, python: "3.11.7" };
+            let wanted = Wanted { name: "my-pkg", specifiers: &specifiers, hashes: None, python: "3.11.7" };
             newest(&files, &wanted).map(|(version, source)| (version.to_string(), source.file))
         };
         assert_eq!(pick("").unwrap(), ("1.10".into(), "my_pkg-1.10.tar.gz".into()));
         assert_eq!(pick("<1.5").unwrap().0, "1.2");
         assert_eq!(pick(">=2.0rc1").unwrap().0, "2.0rc1");
         assert_eq!(pick(">3"), None);
+    }
+
+    #[test]
+    fn a_source_with_another_hash_than_the_requirement_names_is_not_picked() {
+        let mut files = vec![listed("my_pkg-1.0.tar.gz", None, false), listed("my_pkg-1.2.tar.gz", None, false)];
+        files[0].sha256 = Some("b".repeat(64));
+        let allowed = BTreeSet::from(["b".repeat(64)]);
+        let wanted = Wanted { name: "my-pkg", specifiers: &[], hashes: Some(&allowed), python: "3.11.7" };
+        assert_eq!(newest(&files, &wanted).map(|(_, source)| source.file).as_deref(), Some("my_pkg-1.0.tar.gz"));
+        let none = BTreeSet::new();
+        assert!(newest(&files, &Wanted { hashes: Some(&none), ..wanted }).is_none());
     }
 }

@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
+use crate::build::Limits;
 use crate::error::{Detail, Error};
 use crate::inside;
 use crate::interpreter::Interpreter;
 use crate::jail::{Ended, HostPort, Jail, JailOutcome, JailStep, Relay, Shown};
-use crate::progress::Progress;
+use crate::progress::{Progress, counted};
 use crate::quote::quote;
+use crate::room::Room;
 use crate::tree;
 
 const LINES_KEPT: usize = 12;
@@ -21,6 +23,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) folder: PathBuf,
     pub(crate) steps_run: u32,
     pub(crate) certificates: PathBuf,
+    pub(crate) limits: Limits,
+    pub(crate) room: Room,
     pub(crate) jail: &'a mut dyn Jail,
     pub(crate) progress: &'a mut dyn Progress,
 }
@@ -67,6 +71,12 @@ impl Step {
 impl Bench<'_> {
     /// Runs a step; the folder of its outputs.
     pub(crate) fn run(&mut self, step: Step) -> Result<PathBuf, Error> {
+        let (outputs, failed) = self.attempt(step)?;
+        failed.map_or(Ok(outputs), Err)
+    }
+
+    /// Runs a step that may leave something of use when it fails: its outputs, and its failure.
+    pub(crate) fn attempt(&mut self, step: Step) -> Result<(PathBuf, Option<Error>), Error> {
         self.steps_run += 1;
         let folder = self.folder.join(format!("{}-{}", self.steps_run, step.name));
         let (inputs, outputs) = (folder.join("in"), folder.join("out"));
@@ -93,15 +103,13 @@ impl Bench<'_> {
             outputs: outputs.clone(),
             relay: relay_to(&step.hosts),
             time_ms_max: step.time_ms_max,
-            scratch_bytes_max: step.scratch_bytes_max,
+            scratch_bytes_max: self.room.at_most(step.scratch_bytes_max),
             on_line: &mut on_line,
         });
         let outcome = outcome.map_err(Error::Jail)?;
-        if outcome.ended == Ended::Exited(0) {
-            return Ok(outputs);
-        }
         let (kind, what, next) = step.failed;
-        Err(kind(Detail::new(what, reason(&outcome, &tail), next)))
+        let failed = outcome.ended != Ended::Exited(0);
+        Ok((outputs, failed.then(|| kind(Detail::new(what, reason(&outcome, &tail), next)))))
     }
 }
 
@@ -148,7 +156,8 @@ fn hear(line: &str, tail: &mut VecDeque<String>, progress: &mut dyn Progress) {
     match (word, number(), number()) {
         (Some("bytes"), Some(done), Some(total)) => return progress.bytes(done, total),
         (Some("compiling"), Some(count), None) => {
-            return progress.step(&format!("compiling {count} modules"));
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            return progress.step(&format!("compiling {}", counted(count, "module")));
         }
         (_, _, _) => {}
     }

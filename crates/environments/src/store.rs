@@ -7,7 +7,7 @@
 //! built/<key>.json            the wheel that a source distribution was built into
 //! tools/uv-<version>/uv       the pinned uv, when the machine has none
 //! index/<sha256>.json         what is known of an index, for a day
-//! locks/<key>                 one builder a request
+//! locks/<key or digest>       one builder a request, one publisher a digest
 //! building/<random>(.lock)    builds under way, or abandoned
 //! ```
 

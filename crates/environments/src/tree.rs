@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{self, Detail, Error};
-use crate::quote::{quote, quote_path};
+use crate::quote::quote;
 
 const ENTRIES_MAX: usize = 500_000;
 const DEPTH_MAX: usize = 64;
@@ -74,9 +74,9 @@ fn inspect(path: &Path, prefix: &str) -> Result<Entry, Error> {
 
 fn refused(path: &str, why: &str) -> Error {
     Error::Tree(Detail::new(
-        format!("the installed file {} is refused", quote(path)),
+        format!("the file {} that a build step left is refused", quote(path)),
         why,
-        "leave out the package that holds it, or choose another version",
+        "leave out the package that it belongs to, or choose another version",
     ))
 }
 
@@ -153,10 +153,10 @@ pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, Error>
     use std::io::Read;
     let about = fs::symlink_metadata(path).map_err(|e| error::store("look at", path, &e))?;
     if !about.is_file() {
-        return Err(refused(&quote_path(path), "it is not a regular file"));
+        return Err(refused(&path.to_string_lossy(), "it is not a regular file"));
     }
     if about.len() > bytes_max {
-        return Err(refused(&quote_path(path), "it is larger than a build step may hand over"));
+        return Err(refused(&path.to_string_lossy(), "it is larger than a build step may hand over"));
     }
     let mut text = String::new();
     fs::File::open(path)
@@ -173,6 +173,28 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
 /// Moves a file or folder within the store.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     fs::rename(from, to).map_err(|e| error::store("put into place", to, &e))
+}
+
+/// Moves everything of the tree `from` into the tree `into`; a file that both have is then that of
+/// `from`, as when packages are installed one after the other.
+pub(crate) fn merge(from: &Path, into: &Path) -> Result<(), Error> {
+    // Links are refused before one is followed.
+    walk(from)?;
+    merge_plain(from, into)
+}
+
+fn merge_plain(from: &Path, into: &Path) -> Result<(), Error> {
+    if !into.exists() || (from.is_file() && into.is_file()) {
+        return rename(from, into);
+    }
+    if from.is_file() || into.is_file() {
+        return Err(refused(&into.to_string_lossy(), "of two packages, one has a file and one a folder there"));
+    }
+    for item in fs::read_dir(from).map_err(|e| error::store("read the folder", from, &e))? {
+        let item = item.map_err(|e| error::store("read the folder", from, &e))?;
+        merge_plain(&item.path(), &into.join(item.file_name()))?;
+    }
+    Ok(())
 }
 
 /// Makes a folder and its parents.
@@ -201,8 +223,33 @@ mod tests {
         set_mode(&root.path().join("a/b"), 0o4755).unwrap();
         assert!(walk(root.path()).unwrap_err().why().contains("set-uid"));
         fs::remove_file(root.path().join("a/b")).unwrap();
+        let error = read_bounded(&root.path().join("a"), 1).unwrap_err().to_string();
+        assert_eq!(error, format!("the file `{}/a` that a build step left is refused", root.path().display()));
         fs::write(root.path().join("a/new\nline"), "").unwrap();
         assert!(walk(root.path()).unwrap_err().why().contains("plain text"));
+    }
+
+    #[test]
+    fn trees_are_merged_as_if_one_were_installed_after_the_other() {
+        let root = tempfile::tempdir().unwrap();
+        let (one, two) = (root.path().join("one"), root.path().join("two"));
+        for (tree, file) in
+            [(&one, "lib/a/x"), (&one, "lib/n/1"), (&two, "lib/b/y"), (&two, "lib/n/2"), (&two, "lib/a/x")]
+        {
+            let path = tree.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, tree.file_name().unwrap().as_encoded_bytes()).unwrap();
+        }
+        let into = root.path().join("all");
+        merge(&one, &into).unwrap();
+        merge(&two, &into).unwrap();
+        let files: Vec<String> = walk(&into).unwrap().into_iter().map(|entry| entry.path).collect();
+        assert_eq!(files, ["lib", "lib/a", "lib/a/x", "lib/b", "lib/b/y", "lib/n", "lib/n/1", "lib/n/2"]);
+        assert_eq!(fs::read_to_string(into.join("lib/a/x")).unwrap(), "two");
+        fs::create_dir_all(one.join("lib/a/x")).unwrap();
+        assert!(merge(&one, &into).unwrap_err().why().contains("one a folder"));
+        std::os::unix::fs::symlink("/etc", one.join("link")).unwrap();
+        assert!(merge(&one, &into).unwrap_err().why().contains("neither"));
     }
 
     #[test]

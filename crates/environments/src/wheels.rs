@@ -8,15 +8,15 @@ use crate::digest;
 use crate::error::{self, Detail, Error};
 use crate::inside;
 use crate::lock::Wheel;
+use crate::progress::counted;
 use crate::quote::quote;
+use crate::room::Load;
 use crate::step::{Bench, Step};
 use crate::store::Store;
 use crate::tree;
 
-/// Room beside the files themselves.
-const SLACK_BYTES: u64 = 64 << 20;
-/// What a file may take when the lock does not say its size.
-const UNSTATED_BYTES: u64 = 1 << 30;
+/// What all files of a piece whose sizes the lock does not say may take together.
+const UNSTATED_BYTES: u64 = 4 << 30;
 
 /// Fetches what the store does not have, from `hosts` only; afterwards it has every file.
 pub(crate) fn fetch(
@@ -24,21 +24,34 @@ pub(crate) fn fetch(
     store: &Store,
     wheels: &[&Wheel],
     hosts: &BTreeSet<String>,
-    time_ms_max: u64,
 ) -> Result<(), Error> {
-    let missing: Vec<&Wheel> = wheels.iter().copied().filter(|wheel| !is_stored(store, wheel)).collect();
-    if missing.is_empty() {
-        return Ok(());
+    let missing = wheels.iter().copied().filter(|wheel| !is_stored(store, wheel));
+    let loads = missing.map(|wheel| {
+        let name = format!("the package file {}", quote(&wheel.file));
+        Load { item: wheel, name, bytes: wheel.size.unwrap_or(0) }
+    });
+    for (bytes, piece) in bench.room.pieces(loads)? {
+        fetch_piece(bench, store, &piece, hosts, bytes)?;
     }
-    bench.progress.step(&format!("fetching {} package files", missing.len()));
+    Ok(())
+}
+
+fn fetch_piece(
+    bench: &mut Bench<'_>,
+    store: &Store,
+    piece: &[&Wheel],
+    hosts: &BTreeSet<String>,
+    bytes: u64,
+) -> Result<(), Error> {
+    bench.progress.step(&format!("fetching {}", counted(piece.len(), "package file")));
     let script = ("fetch.py", inside::FETCH_SCRIPT);
     let arguments = [&inside::input("wheels.json"), inside::PROXY, inside::CERTIFICATES];
-    let size = |wheel: &&Wheel| wheel.size.unwrap_or(UNSTATED_BYTES);
-    let outputs = bench.run(Step {
-        inputs: vec![("fetch.py", script.1.to_owned()), ("wheels.json", listed(&missing))],
+    let unstated = if piece.iter().any(|wheel| wheel.size.is_none()) { UNSTATED_BYTES } else { 0 };
+    let (outputs, failed) = bench.attempt(Step {
+        inputs: vec![("fetch.py", script.1.to_owned()), ("wheels.json", listed(piece))],
         hosts: hosts.clone(),
-        time_ms_max,
-        scratch_bytes_max: missing.iter().map(size).fold(SLACK_BYTES, u64::saturating_add),
+        time_ms_max: bench.limits.time_ms_max,
+        scratch_bytes_max: bytes.saturating_add(unstated),
         failed: (
             Error::Wheel,
             "a package file could not be fetched",
@@ -47,7 +60,8 @@ pub(crate) fn fetch(
         ..Step::of_script("fetch", script, &arguments, bench.interpreter)
     })?;
     // All that arrived whole is kept, before the first bad one ends the build.
-    let taken: Vec<_> = missing.iter().map(|wheel| take(store, wheel, &outputs)).collect();
+    let taken: Vec<_> = piece.iter().map(|wheel| take(store, wheel, &outputs)).collect();
+    failed.map_or(Ok(()), Err)?;
     taken.into_iter().collect()
 }
 

@@ -3,6 +3,7 @@
 usage: file_hosts.py OUTPUT INDEX_URL PROXY CERTIFICATES NAME...
 Asks for one NAME after the other until the index has one. When only one is given, its files are
 written too, as JSON beside OUTPUT: [{"url", "sha256", "size", "requires_python", "yanked"}].
+Other links of a page, such as those to a project's own site, are no files: they open no host.
 """
 import html.parser
 import json
@@ -14,6 +15,7 @@ import urllib.request
 
 output, index, proxy, certificates, *names = sys.argv[1:]
 LISTING_BYTES_MAX = 64 << 20
+FILES = (".whl", ".tar.gz", ".zip")
 opener = urllib.request.build_opener(
     urllib.request.ProxyHandler({"https": proxy, "http": proxy}),
     urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=certificates)),
@@ -54,11 +56,17 @@ def listing(name):
             links = Links()
             links.feed(body.decode("utf-8", "replace"))
             files = links.files
-    return [described(file, base) for file in files]
+    return [about for about in (described(file, base) for file in files) if about]
 
 
 def described(file, base):
-    url, _, fragment = urllib.parse.urljoin(base, file["url"]).partition("#")
+    try:
+        url, _, fragment = urllib.parse.urljoin(base, file["url"]).partition("#")
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return None
+    if parts.scheme != "https" or not parts.path.endswith(FILES):
+        return None
     named = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else None
     return {
         "url": url,
@@ -77,7 +85,7 @@ for name in names:
         if error.code != 404:
             raise SystemExit(f"the package index answered {error.code}")
         continue
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SystemExit(f"the package index did not answer as expected: {error}")
     found = {urllib.parse.urlsplit(file["url"]).hostname for file in files} - {None}
     break

@@ -1,27 +1,35 @@
 """Inside a jail without network: install the verified wheels, then compile them to bytecode.
 
-usage: install.py COMPILE_SECONDS PREFIX INSIDE_PREFIX UV_COMMAND...
-Bytecode carries no times (unchecked hashes) and names the path it will be mounted at. Folders
-named `tests` are left out: they are half of the files and nobody imports them. Compiling is a
-gift: when its time is over or a file does not compile, Python does it at import.
+usage: install.py COMPILE_SECONDS PREFIX INSIDE_PREFIX UNPACKED UV_COMMAND...
+What uv unpacked goes before anything else is written: it is linked into the prefix, and counts
+once. Bytecode that packages brought goes too: Python would believe it, whatever the source says.
+Ours carries no times (unchecked hashes) and names the path it will be mounted at. Folders named
+`tests` are left out: they are half of the files and nobody imports them. Compiling is a gift:
+when its time is over or a file does not compile, Python does it at import.
 """
 import os
 import py_compile
+import shutil
 import subprocess
 import sys
 import time
 import warnings
 
 deadline = time.monotonic() + float(sys.argv[1])
-prefix, inside_prefix, command = sys.argv[2], sys.argv[3], sys.argv[4:]
+prefix, inside_prefix, unpacked, command = sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5:]
 
 code = subprocess.call(command)
+shutil.rmtree(unpacked, ignore_errors=code != 0)
 if code:
     sys.exit(code)
+for folder, folders, files in os.walk(prefix):
+    if "__pycache__" in folders:
+        folders.remove("__pycache__")
+        shutil.rmtree(os.path.join(folder, "__pycache__"))
 
 sources = []
-for folder, folders, files in os.walk(os.path.join(prefix)):
-    folders[:] = sorted(set(folders) - {"tests", "__pycache__", "bin"})
+for folder, folders, files in os.walk(prefix):
+    folders[:] = sorted(set(folders) - {"tests", "bin"})
     sources += [os.path.join(folder, file) for file in files if file.endswith(".py")]
 sources.sort(key=lambda path: (-os.path.getsize(path), path))
 

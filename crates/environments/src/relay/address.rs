@@ -29,15 +29,15 @@ fn is_public_v4(v4: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(v6: Ipv6Addr) -> bool {
-    let [a, b, c, _, _, _, g, h] = v6.segments();
+    let [a, b, c, d, e, f, g, h] = v6.segments();
     if let Some(v4) = v6.to_ipv4() {
         return is_public_v4(v4);
     }
     // Addresses that carry an IPv4 one reach that one: NAT64 and 6to4.
-    let carried = match (a, b) {
-        (0x64, 0xff9b) => Some((g, h)),
-        (0x2002, _) => Some((b, c)),
-        (_, _) => None,
+    let carried = match (a, b, c, d, e, f) {
+        (0x64, 0xff9b, 0, 0, 0, 0) => Some((g, h)),
+        (0x2002, ..) => Some((b, c)),
+        (..) => None,
     };
     if let Some((high, low)) = carried {
         let ([p, q], [r, s]) = (high.to_be_bytes(), low.to_be_bytes());
@@ -73,6 +73,8 @@ mod tests {
             ("::ffff:8.8.8.8", true),
             ("::127.0.0.1", false),
             ("64:ff9b::a00:1", false),
+            ("64:ff9b::808:808", true),
+            ("64:ff9b:1:7f00:0:100:808:808", false),
             ("2002:7f00:1::", false),
             ("fe80::1", false),
             ("fd00:ec2::254", false),

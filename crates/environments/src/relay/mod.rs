@@ -18,7 +18,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Detail, Error};
+use crate::error::{self, Detail, Error};
 use crate::jail::HostPort;
 
 const CONNECTIONS_MAX: usize = 64;
@@ -65,7 +65,8 @@ impl Rules {
         if !self.allowed.contains(target) {
             return Err("the host is not one of the package index".to_owned());
         }
-        let addresses = (self.resolve)(target).map_err(|cause| format!("its name does not resolve: {cause}"))?;
+        let addresses =
+            (self.resolve)(target).map_err(|cause| format!("its name does not resolve: {}", error::said(&cause)))?;
         // One bad answer spoils all: an honest index has none.
         if addresses.is_empty() || !addresses.iter().all(self.acceptable) {
             return Err("its name resolves to an address that is not public".to_owned());
@@ -134,7 +135,7 @@ fn accept(listener: &OwnedFd) -> Result<Option<TcpStream>, Error> {
 fn broken(operation: &str, cause: rustix::io::Errno) -> Error {
     Error::Relay(Detail::new(
         format!("the package relay cannot {operation} its listener"),
-        io::Error::from(cause).to_string(),
+        error::said(&cause.into()),
         "run again; if it stays, run `stockade doctor`",
     ))
 }
@@ -145,8 +146,10 @@ fn handle(client: &TcpStream, rules: &Rules, stop: &AtomicBool) -> Result<(), Re
     let target = head::target(&head).map_err(|(asked, reason)| refuse(client, &asked, reason, "403 Forbidden"))?;
     let shown = format!("{}:{}", target.host, target.port);
     let addresses = rules.permit(&target).map_err(|reason| refuse(client, &shown, &reason, "403 Forbidden"))?;
-    let server = dial(&addresses)
-        .map_err(|cause| refuse(client, &shown, &format!("it cannot be reached: {cause}"), "502 Bad Gateway"))?;
+    let server = dial(&addresses).map_err(|cause| {
+        let reason = format!("it cannot be reached: {}", error::said(&cause));
+        refuse(client, &shown, &reason, "502 Bad Gateway")
+    })?;
     let greeted = (&*client).write_all(b"HTTP/1.1 200 Connection established\r\n\r\n");
     if greeted.is_ok() && (&server).write_all(&early).is_ok() {
         tunnel::run(client, &server, stop);

@@ -14,17 +14,21 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use stockade_environments::relay::{Rules, serve};
 use stockade_environments::{Ended, Interpreter, Jail, JailFailure, JailOutcome, JailStep, Progress};
 
+/// Runs a step on scratch in memory, and hands out what it left.
 const SHIM: &str = "
-import os, socket, sys
-listener = socket.socket()
-listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-listener.bind(('127.0.0.1', 3128))
-listener.listen(64)
-out = socket.socket(socket.AF_UNIX)
-out.connect('/relay.sock')
-socket.send_fds(out, [b'x'], [listener.fileno()])
-listener.close(); out.close()
-os.execv(sys.argv[1], sys.argv[1:])
+import os, shutil, socket, subprocess, sys
+if os.path.exists('/relay.sock'):
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(('127.0.0.1', 3128))
+    listener.listen(64)
+    out = socket.socket(socket.AF_UNIX)
+    out.connect('/relay.sock')
+    socket.send_fds(out, [b'x'], [listener.fileno()])
+    listener.close(); out.close()
+code = subprocess.call(sys.argv[1:])
+shutil.copytree('/job', '/out', symlinks=True, dirs_exist_ok=True)
+sys.exit(code)
 ";
 
 /// An interpreter of this machine.
@@ -84,7 +88,10 @@ impl Jail for BubblewrapJail<'_> {
         let job = scratch.path().join("job");
         std::fs::create_dir(&job).unwrap();
         let mut command = self.python.walls();
-        command.arg("--bind").arg(&job).args(["/job", "--chdir", "/job"]);
+        // One limit for each, where the launcher has one for both.
+        let bytes = step.scratch_bytes_max.to_string();
+        command.args(["--size", &bytes, "--tmpfs", "/job", "--size", &bytes, "--tmpfs", "/tmp", "--chdir", "/job"]);
+        command.arg("--bind").arg(&job).arg("/out");
         for shown in &step.shown {
             command.arg("--ro-bind").arg(&shown.outside).arg(&shown.inside);
         }
@@ -95,8 +102,8 @@ impl Jail for BubblewrapJail<'_> {
         let listener = step.relay.as_ref().map(|_| UnixListener::bind(&socket).unwrap());
         if listener.is_some() {
             command.arg("--bind").arg(&socket).arg("/relay.sock");
-            command.args([&self.python.interpreter.inside_executable, "-I", "-c", SHIM]);
         }
+        command.args([&self.python.interpreter.inside_executable, "-I", "-c", SHIM]);
         command.args(&step.argv).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let hosts = step.relay.map(|relay| relay.hosts).unwrap_or_default();
         let started = std::time::Instant::now();

@@ -1,0 +1,167 @@
+//! With wheels that no honest index has.
+
+use std::path::Path;
+
+use stockade_environments::{Ended, Environment, Error};
+
+use crate::place::{Place, place_without_index, request};
+use crate::shelf::{Member, Shelf, text};
+
+const MIB: u64 = 1 << 20;
+
+/// Builds an environment of one wheel.
+fn build(place: &Place, name: &str, members: &[Member<'_>]) -> Result<Environment, Error> {
+    let mut shelf = Shelf::new(place);
+    shelf.put(name, members);
+    place.build_in(&mut shelf, &request(name)).map(|(environment, _)| environment)
+}
+
+fn python(place: &Place, environment: &Environment, code: &str) -> String {
+    place.run(environment, &["/opt/stockade/env/bin/python", "-I", "-c", code])
+}
+
+/// Every path below a folder that is not a link of ours in `bin`.
+fn listed(environment: &Environment) -> String {
+    let find = std::process::Command::new("find").arg(&environment.folder).args(["-printf", "%y %P\n"]).output();
+    String::from_utf8(find.unwrap().stdout).unwrap()
+}
+
+#[test]
+fn what_a_step_cannot_hold_at_once_is_installed_piece_by_piece() {
+    let Some(mut place) = place_without_index() else { return };
+    // With what a step may write beyond it, not enough for twice 80 MiB: uv must not copy.
+    place.limits.scratch_bytes_max = 88 * MIB;
+    let mut shelf = Shelf::new(&place);
+    for name in ["one", "two"] {
+        let (module, data) = (format!("both/{name}.py"), format!("both/{name}.bin"));
+        shelf.put(name, &[text(&module, "x = 1\n"), (&data, "zeros", (80 * MIB).into())]);
+    }
+    let (environment, seen) = place.build_in(&mut shelf, &request("one,two")).unwrap();
+    assert_eq!(shelf.inner.steps, ["index", "resolve", "fetch", "sizes", "install", "install"]);
+    assert_eq!(seen.steps.iter().filter(|(_, what)| what == "installing 1 package").count(), 2);
+    let code = "import both.one, both.two, os; print(os.stat(both.two.__file__[:-2] + 'bin').st_size)";
+    assert_eq!(python(&place, &environment, code), format!("{}\n", 80 * MIB));
+    assert!(!listed(&environment).contains("unpacked"));
+}
+
+#[test]
+fn what_no_step_can_hold_is_refused_with_its_size() {
+    let Some(mut place) = place_without_index() else { return };
+    place.limits.scratch_bytes_max = 50 * MIB;
+    let mut shelf = Shelf::new(&place);
+    shelf.put("small", &[text("small.py", "")]);
+    shelf.put("large", &[("large.bin", "zeros", (60 * MIB).into())]);
+    let error = place.build_in(&mut shelf, &request("small,large")).unwrap_err();
+    assert_eq!(error.to_string(), "the package `large` is too large for a build");
+    assert_eq!(error.why(), "it takes 61 MiB; a build step may write 50 MiB");
+    assert!(error.next().contains("--venv"));
+    assert_eq!(shelf.inner.steps, ["index", "resolve", "fetch", "sizes"]);
+    assert_eq!(std::fs::read_dir(place.store.root().join("building")).unwrap().count(), 0);
+}
+
+#[test]
+fn no_code_of_a_wheel_runs_before_the_code_that_was_asked_for() {
+    let Some(place) = place_without_index() else { return };
+    let evil = "print('evil')\n";
+    let environment = build(
+        &place,
+        "evil",
+        &[
+            text("evil.pth", "import sys; print('evil')\n"),
+            text("path.pth", "more\npacked.zip\n"),
+            text("more/sitecustomize.py", evil),
+            text("more/usercustomize.py", evil),
+            text("sitecustomize/__init__.py", evil),
+            text(
+                "evil-1.0.data/scripts/pyvenv.cfg",
+                "home = /opt/stockade/env/bin\ninclude-system-site-packages = true\n",
+            ),
+            text("evil-1.0.data/scripts/python._pth", "/opt/stockade/env/more\n"),
+            text("evil-1.0.data/data/pyvenv.cfg", "home = /evil\n"),
+            text("evil-1.0.data/data/lib/python3/dist-packages/evil.pth", "import sys; print('evil')\n"),
+        ],
+    )
+    .unwrap();
+    let code = "import sys; print(sys.prefix, sys.flags.no_site, any('dist-packages' in p for p in sys.path))";
+    assert_eq!(python(&place, &environment, code), "/opt/stockade/env 0 False\n");
+    assert_eq!(
+        environment.dropped_pth,
+        ["evil.pth", "more/sitecustomize.py", "more/usercustomize.py", "sitecustomize", "evil.pth"]
+    );
+}
+
+#[test]
+fn bytecode_that_a_wheel_brings_is_not_believed() {
+    let Some(place) = place_without_index() else { return };
+    let members = ["evil", "evil/tests"].map(|folder| {
+        ["__init__.py", "__pycache__/__init__.cpython-311.pyc", "__pycache__/__init__.cpython-312.pyc"]
+            .map(|file| format!("{folder}/{file}"))
+    });
+    let members: Vec<Member<'_>> = members.iter().flatten().map(|path| text(path, "x = 1\n")).collect();
+    let environment = build(&place, "evil", &members).unwrap();
+    let tree = listed(&environment);
+    let cached: Vec<&str> = tree.lines().filter(|line| line.ends_with(".pyc")).collect();
+    assert_eq!(cached.len(), 1, "{tree}");
+    assert!(cached[0].ends_with("/evil/__pycache__/__init__.cpython-311.pyc"), "{tree}");
+    assert_eq!(python(&place, &environment, "import evil, evil.tests; print(evil.x)"), "1\n");
+}
+
+#[test]
+fn members_and_scripts_that_lead_outside_come_to_nothing() {
+    let Some(place) = place_without_index() else { return };
+    let outside = ["../../../../../outside", "/outside", "evil-1.0.data/data/../../../outside"];
+    let entry = "[console_scripts]\n../../../outside = evil:main\n../lib/python3.11/site-packages/sitecustomize.py = evil:main\n";
+    let wheels: Vec<(&str, Vec<Member<'_>>)> = vec![
+        ("linked", vec![("linked.txt", "link", "/etc/passwd".into()), ("folder", "link", "/etc".into())]),
+        ("climbing", vec![text(outside[0], "x")]),
+        ("rooted", vec![text(outside[1], "x")]),
+        ("dataful", vec![text("dataful-1.0.data/data/../../../outside", "x")]),
+        ("entering", vec![text("evil.py", "main = print\n"), text("entering-1.0.dist-info/entry_points.txt", entry)]),
+    ];
+    for (name, members) in wheels {
+        std::fs::remove_dir_all(place.root.path().join("shelf")).ok();
+        match build(&place, name, &members) {
+            Ok(environment) => {
+                let tree = listed(&environment);
+                println!("{name}: built");
+                assert!(!tree.contains("outside") && !tree.contains("sitecustomize"), "{name}: {tree}");
+                let links = tree.lines().filter(|line| line.starts_with('l'));
+                assert!(links.clone().all(|line| line.starts_with("l bin/python")), "{name}: {tree}");
+            }
+            Err(error) => println!("{name}: {error}: {}", error.why()),
+        }
+        assert!(!Path::new("/outside").exists());
+    }
+}
+
+#[test]
+fn a_file_that_is_not_the_one_that_was_locked_is_refused_and_the_others_are_kept() {
+    let Some(place) = place_without_index() else { return };
+    let kept = || {
+        let folders = std::fs::read_dir(place.store.root().join("wheels")).unwrap().flatten();
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).unwrap().flatten());
+        files.map(|file| file.file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    let mut shelf = Shelf::new(&place);
+    shelf.put("bad", &[text("bad.py", "")]);
+    shelf.put("good", &[text("good.py", "")]);
+    shelf.tamper = |name, path| {
+        if name.starts_with("bad") {
+            std::fs::write(path, "other").unwrap();
+        }
+    };
+    let error = place.build_in(&mut shelf, &request("bad,good")).unwrap_err();
+    assert_eq!(error.to_string(), "the package file `bad-1.0-py3-none-any.whl` is not the one that was locked");
+    assert_eq!(kept(), ["good-1.0-py3-none-any.whl"]);
+
+    std::fs::remove_dir_all(place.store.root().join("wheels")).unwrap();
+    shelf.tamper = |name, path| {
+        if name.starts_with("bad") {
+            std::fs::remove_file(path).unwrap();
+        }
+    };
+    shelf.fetched = Ended::Exited(1);
+    let error = place.build_in(&mut shelf, &request("bad,good")).unwrap_err();
+    assert_eq!(error.to_string(), "a package file could not be fetched");
+    assert_eq!(kept(), ["good-1.0-py3-none-any.whl"]);
+}

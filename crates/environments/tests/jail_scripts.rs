@@ -1,0 +1,68 @@
+//! Scripts of the build jail that read what strangers wrote, with a server of hostile pages.
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::path::Path;
+    use std::process::{Command, Output};
+
+    const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+    /// What `file_hosts.py` makes of one page of an index: its output, and the files it wrote.
+    fn hosts_of(page: &'static str, kind: &'static str) -> Option<(Output, String, String)> {
+        if !Path::new(CERTIFICATES).exists() {
+            println!("SKIPPED: no certificate bundle at {CERTIFICATES}");
+            return None;
+        }
+        // The script asks its proxy for plain `http`, so a proxy that answers itself is an index.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let mut head = [0; 4096];
+                let _read = client.read(&mut head).unwrap();
+                let length = page.len();
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                );
+                client.write_all(format!("{head}{page}").as_bytes()).unwrap();
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("hosts");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/jail_scripts/file_hosts.py");
+        let mut command = Command::new("python3");
+        command.args(["-I", "-B", script]).arg(&output).args([
+            "http://index.invalid/simple",
+            &proxy,
+            CERTIFICATES,
+            "six",
+        ]);
+        let ended = command.output().unwrap();
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+        Some((ended, read("hosts"), read("hosts.json")))
+    }
+
+    #[test]
+    fn only_links_to_package_files_open_hosts() {
+        let page = "<a href='https://files.invalid/six-1.0-py3-none-any.whl#sha256=aa'>six</a>
+            <a href='../../six-1.0.tar.gz'>six</a> <a href='https://files.invalid/six-1.0.zip'>six</a>
+            <a rel='homepage' href='https://evil.invalid/'>home</a>
+            <a href='http://plain.invalid/six-1.1-py3-none-any.whl'>six</a>
+            <a href='ftp://evil.invalid/six-1.1.zip'>six</a> <a href='https://[bad/six-1.1.zip'>six</a>";
+        let Some((ended, hosts, files)) = hosts_of(page, "text/html") else { return };
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        assert_eq!(hosts, "files.invalid\n");
+        assert!(files.contains("six-1.0.zip") && !files.contains("evil") && !files.contains("1.1"), "{files}");
+    }
+
+    #[test]
+    fn a_page_that_is_no_listing_is_said_to_be_none() {
+        for page in ["[]", "{\"files\": [1]}", "{\"files\": 1}", "{\"files\": [{\"url\": 1}]}", "{", "null"] {
+            let Some((ended, ..)) = hosts_of(page, "application/vnd.pypi.simple.v1+json") else { return };
+            let said = String::from_utf8_lossy(&ended.stderr);
+            assert!(said.starts_with("the package index did not answer as expected: "), "{page}: {said}");
+        }
+    }
+}

@@ -36,7 +36,7 @@ type Walls<'a> = &'a dyn Fn(&[&str], &[&str]) -> Vec<String>;
 
 pub(crate) fn bench() -> Done {
     tools::run(&["cargo", "build", "--release", "--package", "stockade"])?;
-    let stockade = tools::target().join("release/stockade");
+    let stockade = tools::built("release/stockade");
     let python = resolved_python()?;
     let work = std::env::temp_dir().join(format!("stockade-bench-{}", std::process::id()));
     std::fs::create_dir_all(&work).map_err(|error| error.to_string())?;

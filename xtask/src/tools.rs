@@ -23,6 +23,11 @@ pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| top().join("target"), PathBuf::from)
 }
 
+/// A file that cargo built for this machine: `.cargo/config.toml` names the target, so cargo does in its paths.
+pub(crate) fn built(path: &str) -> PathBuf {
+    target().join(format!("{}-unknown-linux-gnu", std::env::consts::ARCH)).join(path)
+}
+
 /// Runs a program in the checkout and shows what it prints.
 pub(crate) fn run(words: &[&str]) -> Done {
     say(&format!("$ {}", words.join(" ")));

@@ -17,8 +17,6 @@ pub struct HostFacts {
     pub system: Vec<SystemEntry>,
     /// Files and folders of `/etc` that programs need and that exist here.
     pub etc: Vec<SystemEntry>,
-    /// CPUs the supervisor may use.
-    pub cpus: u32,
 }
 
 /// One entry of the host's system folders.
@@ -106,7 +104,6 @@ impl HostFacts {
                 entry("/etc/ld.so.cache", SystemKind::File),
                 entry("/etc/localtime", SystemKind::Link("/usr/share/zoneinfo/Etc/UTC".to_owned())),
             ],
-            cpus: 2,
         }
     }
 }

@@ -890,7 +890,7 @@ impl Step {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.to_string_lossy();
-        write!(f, "cannot {} `{}`: {}", self.step.words(), path.escape_debug(), self.errno)
+        write!(f, "cannot {} `{}`", self.step.words(), path.escape_debug())
     }
 }
 
@@ -1004,9 +1004,9 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_what_where_and_why_without_control_characters() {
+    fn a_failure_says_what_and_where_without_control_characters() {
         let failure = Failure { step: Step::Make, path: "/a\x1b[2J".into(), errno: Errno::ACCESS };
         let text = failure.to_string();
-        assert!(text.starts_with("cannot make the control group `/a\\u{1b}[2J`: "), "{text}");
+        assert_eq!(text, "cannot make the control group `/a\\u{1b}[2J`");
     }
 }

@@ -39,7 +39,6 @@ pub fn gather() -> HostFacts {
         supervisor_pid: rustix::process::getpid().as_raw_nonzero().get().unsigned_abs(),
         system: SYSTEM.into_iter().filter_map(entry).collect(),
         etc: ETC.into_iter().filter_map(entry).collect(),
-        cpus: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
     }
 }
 

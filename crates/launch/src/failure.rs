@@ -5,6 +5,8 @@ use stockade_core::layer::Layers;
 use stockade_core::text;
 use thiserror::Error;
 
+use crate::cgroup;
+
 /// The step that a machine without user namespaces refuses.
 pub(crate) const MAKE_NAMESPACES: &str = "make the namespaces of";
 
@@ -31,6 +33,9 @@ pub enum Failure {
         /// The system's answer.
         errno: Errno,
     },
+    /// A step with the run's cgroup failed.
+    #[error("{0}")]
+    Cgroup(cgroup::Failure),
     /// The machine cannot give layers that the plan requires.
     #[error("this machine cannot give what the run requires: {missing}")]
     Missing {
@@ -73,6 +78,7 @@ impl Failure {
                 "this machine refuses user namespaces to this user".to_owned()
             }
             Self::Outside { errno, .. } | Self::Inside { errno, .. } => errno_text(*errno),
+            Self::Cgroup(why) => errno_text(why.errno()),
             Self::Missing { .. } => "each is required by the policy or by --require".to_owned(),
             Self::Changed { .. } => "its device or inode is another one than before".to_owned(),
             Self::UnsafeShare { .. } => "code could speak to the host through it".to_owned(),
@@ -101,6 +107,7 @@ impl Failure {
                 "make it readable to you, or give less".to_owned()
             }
             Self::UnsafeShare { .. } => "remove it, or share read-only".to_owned(),
+            Self::Cgroup(why) => why.next().to_owned(),
             Self::Changed { .. } => "run it again".to_owned(),
             Self::Missing { .. } | Self::Inside { .. } | Self::Outside { .. } | Self::Lost | Self::Threads => {
                 "run `stockade doctor`".to_owned()
@@ -109,12 +116,12 @@ impl Failure {
     }
 }
 
-/// An errno as people read it: its text and its name's number.
+/// An errno as it stands in a sentence: "no such file or directory".
 #[must_use]
 pub fn errno_text(errno: Errno) -> String {
     let text = std::io::Error::from_raw_os_error(errno.raw_os_error()).to_string();
-    // The standard library appends "(os error N)".
-    text.to_lowercase()
+    // The standard library appends "(os error N)" and begins with a capital.
+    text.split(" (os error ").next().unwrap_or(&text).to_lowercase()
 }
 
 macro_rules! steps {

@@ -9,9 +9,10 @@ use stockade_core::outcome::Outcome;
 use stockade_core::paths;
 use stockade_core::plan::{Mount, Plan};
 
+use crate::cgroup::Group;
 use crate::collect::{self, Bounds, Caches, Leavings};
 use crate::failure::Failure;
-use crate::outside::{failed, scratch_part};
+use crate::outside::{Init, failed, scratch_part};
 use crate::stage::Staged;
 
 /// A run that ended: what was measured, and its scratch.
@@ -30,6 +31,10 @@ pub struct Finished {
     pub(crate) scratch: OwnedFd,
     pub(crate) staged: Vec<Staged>,
     pub(crate) copied_mounts: Vec<u32>,
+    // What the kernel still takes down meanwhile is waited for at the very end, in this order. A
+    // cgroup that cannot be removed then is the next run's to sweep.
+    pub(crate) _init: Init,
+    pub(crate) _group: Option<Group>,
 }
 
 /// One folder that the code wrote to, held open.

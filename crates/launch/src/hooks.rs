@@ -13,7 +13,7 @@ pub(crate) enum Side {
     Outside,
     /// The sandbox, from its birth to the execution of the code.
     Inside,
-    /// The sandbox's init, after it has forked the code.
+    /// The sandbox's init, from the moment it has forked the code's process.
     Init,
 }
 
@@ -30,6 +30,12 @@ mod doors {
     }
 
     pub(crate) const fn enter(_: Side) {}
+
+    pub(crate) const fn told() -> u8 {
+        0
+    }
+
+    pub(crate) const fn pass_on(_: u8) {}
 }
 
 #[cfg(feature = "dangerous-test-hooks")]
@@ -51,6 +57,18 @@ mod doors {
             // A test that misses the line fails by itself.
             drop(log.map(|file| file.and_then(|mut file| writeln!(file, "{here} {call}"))));
         } else {
+            pass_on(1);
+        }
+    }
+
+    /// Whether a call of this process, or of one that said so before, was failed.
+    pub(crate) fn told() -> u8 {
+        u8::from(rustix::process::getpriority_process(None).is_ok_and(|niceness| niceness > 0))
+    }
+
+    /// Tells it on: to what this process becomes.
+    pub(crate) fn pass_on(told: u8) {
+        if told > 0 {
             rustix::process::nice(1).ok();
         }
     }
@@ -93,4 +111,4 @@ mod doors {
     }
 }
 
-pub(crate) use doors::{enter, fault, removed};
+pub(crate) use doors::{enter, fault, pass_on, removed, told};

@@ -1,47 +1,103 @@
 //! Inside, pid 1 of the sandbox: ours, never the code.
 //!
-//! Reaps, forwards signals, dies with the supervisor (parent-death signal and the control socket as
+//! Builds the root while the code's process waits. Then reaps, forwards signals, dies with the supervisor (parent-death signal and the control socket as
 //! a lifeline), and when the code has ended kills whatever is left. It is not dumpable, has no
 //! capability and hardly a system call, so the code finds nothing in it to take over.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
+use stockade_core::layer::{Layer, Layers};
+use stockade_core::plan::Mount;
 
+use crate::failure::Step;
+use crate::handover::{Handover, Word};
 use crate::hooks::{self, Side};
+use crate::inside::{self, At, Carried, Failed};
 use crate::seccomp::Instruction;
-use crate::sys;
-use crate::wire::{self, Event, Order, Received};
+use crate::wire::{self, Drained, Event, Order, Received};
+use crate::{root, sources, sys};
 
-/// Watches over the code until the supervisor lets go.
-pub(crate) fn guard(code: Pid, control: BorrowedFd<'_>, filter: &[Instruction]) -> ! {
+/// The process that will be the code, as its init knows it.
+#[derive(Debug)]
+pub(crate) struct Code {
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) handover: Handover,
+}
+
+/// Builds the root, hands it over, and watches over the code until the supervisor lets go.
+pub(crate) fn run(mut carried: Carried<'_>, code: &Code) -> ! {
     hooks::enter(Side::Init);
+    if let Err(failed) = build_and_hand_over(&mut carried, code) {
+        inside::tell_failure(carried.control, failed);
+        sys::exit_now(1)
+    }
     // An init that cannot be guarded ends, and with it, by the kernel, everything inside.
-    let status = match watch_over(code, control, filter) {
+    let status = match watch_over(code, carried.control, &carried.kit.init_filter) {
         Ok(()) => 0,
         Err(_) => 3,
     };
     sys::exit_now(status)
 }
 
-fn watch_over(code: Pid, control: BorrowedFd<'_>, filter: &[Instruction]) -> Result<(), Errno> {
+fn build_and_hand_over(carried: &mut Carried<'_>, code: &Code) -> Result<(), Failed> {
+    // Unreadable before anything else could look.
+    sys::set_dumpable(false).at(Step::ParentDeath)?;
+    let (root, built) = build_root(carried, &code.handover)?;
+    code.handover.wait_for(Word::NetworkStands).at(Step::Supervisor)?;
+    if !hooks::removed(Layer::Network) {
+        sys::enter_network_of(code.pidfd.as_fd()).at(Step::Namespaces)?;
+    }
+    code.handover.say(Word::RootStands(built)).at(Step::Supervisor)?;
+    // The kernel takes its time to let go of the host; the code's process seals itself meanwhile.
+    root.finish()
+}
+
+/// The root, complete but for the host that still lies in it, and which layers that gave.
+fn build_root(carried: &mut Carried<'_>, handover: &Handover) -> Result<(root::Root, Layers), Failed> {
+    let plan = carried.plan;
+    let mut built = Layers::of(&[Layer::Scratch, Layer::Root]);
+    let sources = sources::open_all(plan, std::mem::take(&mut carried.kit.sources))?;
+    let mut root = root::Root::begin(plan)?;
+    carried.tell(Event::Scratch, Some(root.scratch()))?;
+    if plan.mounts.iter().any(|mount| matches!(mount, Mount::Copied { .. })) {
+        carried.wait_to_proceed()?;
+    }
+    handover.wait_for(Word::MountsLocked).at(Step::Supervisor)?;
+    if root.enter()? {
+        built = built.with(Layer::Proc);
+    }
+    for (number, (mount, source)) in (0..).zip(plan.mounts.iter().zip(&sources)) {
+        let mounted = root.mount(number, mount, source.as_ref().map(AsFd::as_fd));
+        match mounted.map_err(|failed| Failed { mount: number, ..failed })? {
+            root::Mounted::Done => {}
+            root::Mounted::OverlayRefused => {
+                carried.tell(Event::OverlayRefused(number), None)?;
+                carried.wait_to_proceed()?;
+                root.mount_copy(number, mount)?;
+            }
+        }
+    }
+    Ok((root, built))
+}
+
+fn watch_over(code: &Code, control: BorrowedFd<'_>, filter: &[Instruction]) -> Result<(), Errno> {
     let children = sys::signal_descriptor(&[libc::SIGCHLD])?;
-    let kept = {
-        use std::os::fd::AsRawFd;
-        let mut kept = [control.as_raw_fd(), children.as_raw_fd()];
-        kept.sort_unstable();
-        kept
-    };
+    let mut kept = [control.as_raw_fd(), children.as_raw_fd(), code.handover.as_raw_fd()];
+    kept.sort_unstable();
     sys::close_all_but(&kept)?;
     sys::close_streams();
     sys::drop_capabilities()?;
+    sys::set_no_new_privileges()?;
     sys::load_filter(filter, false)?;
-    let mut guard = Guard { code: code.as_raw_nonzero().get(), ended: None };
+    // Only now does the code run on; it may have failed already, which it then told by itself.
+    code.handover.say(Word::Guarded).or_else(|errno| if errno == Errno::PIPE { Ok(()) } else { Err(errno) })?;
+    let mut guard = Guard { code: code.pid, ended: None };
     // The code may have ended before there was a descriptor to tell of it.
-    guard.look_after_children(control)?;
-    loop {
+    while !guard.look_after_children(control)? {
         let mut waited = [PollFd::from_borrowed_fd(control, PollFlags::IN), PollFd::new(&children, PollFlags::IN)];
         match rustix::event::poll(&mut waited, None) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -50,7 +106,6 @@ fn watch_over(code: Pid, control: BorrowedFd<'_>, filter: &[Instruction]) -> Res
         let [from_control, from_children] = waited.map(|one| !one.revents().is_empty());
         if from_children {
             while sys::next_signal(children.as_fd()).is_some() {}
-            guard.look_after_children(control)?;
         }
         if from_control {
             match wire::next_order(control)? {
@@ -61,36 +116,41 @@ fn watch_over(code: Pid, control: BorrowedFd<'_>, filter: &[Instruction]) -> Res
             }
         }
     }
+    // The supervisor goes on while the kernel takes the namespaces down.
+    Ok(())
 }
 
 struct Guard {
-    code: i32,
+    code: Pid,
     ended: Option<i32>,
 }
 
 impl Guard {
-    /// Reaps; when the code is among the dead, tells so, kills the rest and tells that.
-    fn look_after_children(&mut self, control: BorrowedFd<'_>) -> Result<(), Errno> {
+    /// Reaps; when the code is among the dead, tells so, kills the rest, tells that, and says so.
+    fn look_after_children(&mut self, control: BorrowedFd<'_>) -> Result<bool, Errno> {
         self.reap_ended()?;
-        let Some(status) = self.ended.take() else { return Ok(()) };
+        let Some(status) = self.ended.take() else { return Ok(false) };
         wire::tell(control, Event::Exited(status), None)?;
         let killed = kill_the_rest()?;
-        wire::tell(control, Event::Drained(killed), None)
+        let used = sys::used_by_children()?;
+        wire::tell(control, Event::Drained(Drained { killed, used }), None)?;
+        Ok(true)
     }
 
     fn reap_ended(&mut self) -> Result<(), Errno> {
         loop {
-            match sys::reap(-1, false) {
+            match sys::reap(None, false) {
                 Ok(Some(ended)) if ended.pid == self.code => self.ended = Some(ended.status),
                 Ok(Some(_)) => {}
-                Ok(None) | Err(Errno::CHILD) => return Ok(()),
+                Ok(None) => return Ok(()),
+                Err(Errno::CHILD) if self.ended.is_some() => return Ok(()),
                 Err(errno) => return Err(errno),
             }
         }
     }
 
     fn forward(&self, signal: i32) -> Result<(), Errno> {
-        sys::signal_group(self.code, signal).or_else(none_left)
+        sys::signal_group(self.code.as_raw_nonzero().get(), signal).or_else(none_left)
     }
 }
 
@@ -103,7 +163,7 @@ fn kill_the_rest() -> Result<u32, Errno> {
     let mut killed = 0;
     loop {
         sys::kill_all().or_else(none_left)?;
-        match sys::reap(-1, true) {
+        match sys::reap(None, true) {
             Ok(Some(_)) => killed += 1,
             Err(Errno::CHILD) => return Ok(killed),
             Ok(None) | Err(Errno::INTR) => {}

@@ -1,7 +1,10 @@
 //! Child, inside, trusts nothing: from its birth to the execution of the code.
 //!
 //! Set-up order is the security property, so each phase is a type and each step consumes the one
-//! before: [`Born`] → [`Isolated`] → [`Rooted`] → [`Lowered`] → [`Sealed`]; only `Sealed` executes.
+//! before: [`Born`] → [`Isolated`] → [`Apart`] → [`Lowered`] → [`Rooted`] → [`Sealed`]; only `Sealed`
+//! executes. Where `Isolated` becomes `Apart`, the process splits: one half builds the root and stays
+//! as the init ([`crate::init`]), the other makes the network namespace, which takes the kernel as
+//! long as everything else, gives up its rights, and becomes the code.
 //! Nothing here formats text: a failure is a step, a mount of the plan and an errno.
 
 use std::convert::Infallible;
@@ -13,22 +16,24 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use rustix::process::Resource;
-use stockade_core::facts::Source;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::paths;
-use stockade_core::plan::{Groups, INSIDE_ID, Mount, Permits, Plan};
+use stockade_core::plan::{Groups, INSIDE_ID, Plan};
 use stockade_core::request::{Network, RELAY_PORT, Streams};
 
 use crate::failure::Step;
+use crate::handover::{self, Handover, Word};
 use crate::hooks::{self, Side};
 use crate::seccomp::Instruction;
+use crate::sources::Given;
 use crate::sys::{self, Forked};
 use crate::wire::{self, Event, Order, Received};
-use crate::{cgroup, init, root};
+use crate::{cgroup, confine, init};
 
 const NEW_TIME: u64 = 0x80;
 const NEW_CGROUP: u64 = 0x0200_0000;
 const NEW_USER: u64 = 0x1000_0000;
+const NEW_NETWORK: u64 = 0x4000_0000;
 
 /// What went wrong inside: sent up as a fixed frame.
 #[derive(Clone, Copy, Debug)]
@@ -83,17 +88,6 @@ pub(crate) struct Rest {
     pub(crate) uptime_seconds: u64,
 }
 
-/// What the sandbox is given of one mount's source.
-#[derive(Debug)]
-pub(crate) enum Given {
-    /// Nothing yet: it is opened in here.
-    Nothing,
-    /// The mount, opened outside.
-    Opened(OwnedFd),
-    /// The kernel refuses to map its owner (NFS, FUSE): a copy takes its place.
-    ToBeCopied,
-}
-
 /// Runs the child's side to its end; tells a failure and ends the process.
 pub(crate) fn run(plan: &Plan, kit: Kit) -> ! {
     hooks::enter(Side::Inside);
@@ -107,35 +101,35 @@ pub(crate) fn run(plan: &Plan, kit: Kit) -> ! {
 }
 
 /// Best effort: if the supervisor cannot be told, it sees the socket close.
-fn tell_failure(control: BorrowedFd<'_>, failed: Failed) {
+pub(crate) fn tell_failure(control: BorrowedFd<'_>, failed: Failed) {
     if wire::tell(control, Event::Failed(failed.step as u8, failed.mount, failed.errno.raw_os_error()), None).is_err() {
         sys::exit_now(2);
     }
 }
 
 fn set_up(plan: &Plan, kit: Rest, control: BorrowedFd<'static>) -> Result<Infallible, Failed> {
-    Born::new(plan, kit, control)?.isolate()?.build_root()?.fork()?.seal()?.execute()
+    Born::new(plan, kit, control)?.isolate()?.split()?.lower()?.enter_root()?.seal()?.execute()
 }
 
 /// What every phase carries on.
-struct Carried<'p> {
-    plan: &'p Plan,
+pub(crate) struct Carried<'p> {
+    pub(crate) plan: &'p Plan,
     // Never dropped: its descriptors are closed by number, and a failure must still be told after.
-    kit: ManuallyDrop<Rest>,
-    control: BorrowedFd<'static>,
+    pub(crate) kit: ManuallyDrop<Rest>,
+    pub(crate) control: BorrowedFd<'static>,
     enforced: Layers,
 }
 
 impl Carried<'_> {
-    fn enforce(&mut self, layer: Layer) {
+    pub(crate) fn enforce(&mut self, layer: Layer) {
         self.enforced = self.enforced.with(layer);
     }
 
-    fn tell(&self, event: Event, attached: Option<BorrowedFd<'_>>) -> Result<(), Failed> {
+    pub(crate) fn tell(&self, event: Event, attached: Option<BorrowedFd<'_>>) -> Result<(), Failed> {
         wire::tell(self.control, event, attached).at(Step::Supervisor)
     }
 
-    fn wait_to_proceed(&self) -> Result<(), Failed> {
+    pub(crate) fn wait_to_proceed(&self) -> Result<(), Failed> {
         match wire::next_order(self.control).at(Step::Supervisor)? {
             Received::Frame(Order::Proceed) => Ok(()),
             Received::Frame(Order::Signal(_) | Order::Kill) | Received::Closed => {
@@ -178,9 +172,8 @@ impl<'p> Born<'p> {
         let Self(mut carried) = self;
         sys::set_host_name(b"sandbox").at(Step::HostName)?;
         sys::make_mounts_private().at(Step::Mount)?;
-        if carried.enforced.has(Layer::Network) {
-            open_listeners(&carried)?;
-        }
+        // So that the change of root moves both halves, wherever the caller was.
+        rustix::process::chdir("/").at(Step::WorkingFolder)?;
         // The id maps are written outside meanwhile; without them there is nobody to become.
         carried.wait_to_proceed()?;
         sys::keep_capabilities().at(Step::User)?;
@@ -195,148 +188,29 @@ impl<'p> Born<'p> {
     }
 }
 
-/// The run's own loopback: a resolver that always answers no, and a relay when one is granted.
-/// Both are served outside; this side keeps neither.
-fn open_listeners(carried: &Carried<'_>) -> Result<(), Failed> {
-    sys::bring_loopback_up().at(Step::Loopback)?;
-    let resolver = sys::bind_loopback(53, rustix::net::SocketType::DGRAM).at(Step::Resolver)?;
-    carried.tell(Event::Resolver, Some(resolver.as_fd()))?;
-    if carried.plan.network == Network::Relay {
-        let relay = sys::bind_loopback(RELAY_PORT, rustix::net::SocketType::STREAM).at(Step::Relay)?;
-        carried.tell(Event::Relay, Some(relay.as_fd()))?;
-    }
-    Ok(())
-}
-
 /// In namespaces of its own.
 struct Isolated<'p>(Carried<'p>);
 
 impl<'p> Isolated<'p> {
-    fn build_root(self) -> Result<Rooted<'p>, Failed> {
+    /// Splits: this process builds the root, becomes the init and never returns; its child goes on
+    /// to the code.
+    fn split(self) -> Result<Apart<'p>, Failed> {
         let Self(mut carried) = self;
-        let plan = carried.plan;
-        let sources = open_sources(plan, std::mem::take(&mut carried.kit.sources))?;
-        let mut root = root::Root::begin(plan)?;
-        carried.tell(Event::Scratch, Some(root.scratch()))?;
-        carried.enforce(Layer::Scratch);
-        if plan.mounts.iter().any(|mount| matches!(mount, Mount::Copied { .. })) {
-            carried.wait_to_proceed()?;
-        }
-        if root.enter()? {
-            carried.enforce(Layer::Proc);
-        }
-        for (number, (mount, source)) in (0..).zip(plan.mounts.iter().zip(&sources)) {
-            let mounted = root.mount(number, mount, source.as_ref().map(AsFd::as_fd));
-            match mounted.map_err(|failed| Failed { mount: number, ..failed })? {
-                root::Mounted::Done => {}
-                root::Mounted::OverlayRefused => {
-                    carried.tell(Event::OverlayRefused(number), None)?;
-                    carried.wait_to_proceed()?;
-                    root.mount_copy(number, mount)?;
-                }
-            }
-        }
-        let terminal = match plan.streams {
-            Streams::Pipes => None,
-            Streams::Terminal => Some(open_terminal(&carried)?),
-        };
-        root.finish()?;
-        carried.enforce(Layer::Root);
-        Ok(Rooted { carried, terminal })
-    }
-}
-
-/// Opens what the plan mounts, before the host is gone. What root could not be trusted to see the
-/// same from in here was opened outside.
-fn open_sources(plan: &Plan, given: Vec<Given>) -> Result<Vec<Option<OwnedFd>>, Failed> {
-    let given = given.into_iter().chain(std::iter::repeat_with(|| Given::Nothing));
-    (0..)
-        .zip(plan.mounts.iter().zip(given))
-        .map(|(number, (mount, given))| match given {
-            Given::Opened(source) => Ok(Some(source)),
-            Given::ToBeCopied => Ok(None),
-            Given::Nothing => open_source(mount).map_err(|failed| Failed { mount: number, ..failed }),
-        })
-        .collect()
-}
-
-pub(crate) fn open_source(mount: &Mount) -> Result<Option<OwnedFd>, Failed> {
-    match mount {
-        Mount::System { path, .. } if path.below("/etc").is_none() => {
-            let path = root::c_path(path.as_str())?;
-            sys::open_tree(rustix::fs::CWD, &path, true).map(Some).at(Step::OpenSource)
-        }
-        Mount::Layered { source, .. } | Mount::CopyOnWrite { source, .. } | Mount::Shared { source, .. } => {
-            open_given(source).map(Some)
-        }
-        // Single entries of `/etc` and `/dev` are bound from clones of those folders.
-        Mount::System { .. } | Mount::Device { .. } => Ok(None),
-        Mount::Copied { .. }
-        | Mount::Link { .. }
-        | Mount::File { .. }
-        | Mount::Scratch { .. }
-        | Mount::Terminals
-        | Mount::Proc => Ok(None),
-    }
-}
-
-/// Opens a caller's tree, compares it with what was decided about, and clones its mount.
-fn open_given(source: &Source) -> Result<OwnedFd, Failed> {
-    let path =
-        CString::new(source.path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::INVAL).at(Step::OpenSource)?;
-    let folder = sys::open_without_links(&path, OFlags::PATH | OFlags::DIRECTORY).at(Step::OpenSource)?;
-    let status = rustix::fs::fstat(&folder).at(Step::OpenSource)?;
-    if (status.st_dev, status.st_ino) != (source.device, source.inode) {
-        return Err(Errno::STALE).at(Step::SourceChanged);
-    }
-    sys::open_tree(folder.as_fd(), c"", true).at(Step::OpenSource)
-}
-
-/// The terminal of the code: its master side goes outside.
-fn open_terminal(carried: &Carried<'_>) -> Result<OwnedFd, Failed> {
-    use rustix::pty::OpenptFlags;
-    let master =
-        rustix::fs::open("/dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
-            .at(Step::Terminal)?;
-    rustix::pty::unlockpt(&master).at(Step::Terminal)?;
-    let terminal =
-        rustix::pty::ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
-            .at(Step::Terminal)?;
-    carried.tell(Event::Terminal, Some(master.as_fd()))?;
-    Ok(terminal)
-}
-
-/// The new root is mounted, the old one gone.
-struct Rooted<'p> {
-    carried: Carried<'p>,
-    terminal: Option<OwnedFd>,
-}
-
-impl<'p> Rooted<'p> {
-    /// Splits: this process becomes the init and never returns; its child goes on to the code.
-    fn fork(self) -> Result<Lowered<'p>, Failed> {
-        let Self { mut carried, terminal } = self;
         if sys::unshare(NEW_CGROUP).is_ok() {
             carried.enforce(Layer::CgroupNamespace);
         }
         if begin_clocks_at_zero(&carried).is_ok() {
             carried.enforce(Layer::TimeNamespace);
         }
-        sys::set_no_new_privileges().at(Step::NoNewPrivileges)?;
-        // Before the fork, so that the init is unreadable before anything else lives beside it.
-        sys::set_dumpable(false).at(Step::ParentDeath)?;
+        let (inits, codes) = handover::pair().at(Step::Fork)?;
         match sys::clone_into(0, None).at(Step::Fork)? {
-            Forked::Child => {}
-            Forked::Parent { pid, .. } => init::guard(pid, carried.control, &carried.kit.init_filter),
+            Forked::Child => drop(inits),
+            Forked::Parent { pid, pidfd } => {
+                drop(codes);
+                init::run(carried, &init::Code { pid, pidfd, handover: inits })
+            }
         }
-        // Its own `/proc` files belong to it again: the id maps below are written there.
-        sys::set_dumpable(true).at(Step::ParentDeath)?;
-        sys::die_with_parent().at(Step::ParentDeath)?;
-        lock_mounts(&mut carried)?;
-        sys::start_session().at(Step::Session)?;
-        connect_streams(&carried, terminal.as_ref())?;
-        set_rlimits(&mut carried)?;
-        Ok(Lowered(carried))
+        Ok(Apart { carried, handover: codes })
     }
 }
 
@@ -361,6 +235,58 @@ fn begin_clocks_at_zero(carried: &Carried<'_>) -> Result<(), Errno> {
     )
 }
 
+/// The code's own process; the root is being built meanwhile.
+struct Apart<'p> {
+    carried: Carried<'p>,
+    handover: Handover,
+}
+
+impl<'p> Apart<'p> {
+    fn lower(self) -> Result<Lowered<'p>, Failed> {
+        let Self { mut carried, handover } = self;
+        lock_mounts(&mut carried)?;
+        handover.say(Word::MountsLocked).at(Step::Supervisor)?;
+        sys::die_with_parent().at(Step::ParentDeath)?;
+        make_network(&mut carried)?;
+        handover.say(Word::NetworkStands).at(Step::Supervisor)?;
+        sys::start_session().at(Step::Session)?;
+        set_rlimits(&mut carried)?;
+        if !hooks::removed(Layer::NoCapabilities) {
+            sys::drop_capabilities_for_good().at(Step::Capabilities)?;
+            carried.enforce(Layer::NoCapabilities);
+        }
+        if !hooks::removed(Layer::NoNewPrivileges) {
+            sys::set_no_new_privileges().at(Step::NoNewPrivileges)?;
+            carried.enforce(Layer::NoNewPrivileges);
+        }
+        Ok(Lowered { carried, handover })
+    }
+}
+
+/// A network namespace of its own, of which the init becomes part when the root stands.
+fn make_network(carried: &mut Carried<'_>) -> Result<(), Failed> {
+    if hooks::removed(Layer::Network) {
+        return Ok(());
+    }
+    sys::unshare(NEW_NETWORK).at(Step::Namespaces)?;
+    open_listeners(carried)?;
+    carried.enforce(Layer::Network);
+    Ok(())
+}
+
+/// The run's own loopback: a resolver that always answers no, and a relay when one is granted.
+/// Both are served outside; this side keeps neither.
+fn open_listeners(carried: &Carried<'_>) -> Result<(), Failed> {
+    sys::bring_loopback_up().at(Step::Loopback)?;
+    let resolver = sys::bind_loopback(53, rustix::net::SocketType::DGRAM).at(Step::Resolver)?;
+    carried.tell(Event::Resolver, Some(resolver.as_fd()))?;
+    if carried.plan.network == Network::Relay {
+        let relay = sys::bind_loopback(RELAY_PORT, rustix::net::SocketType::STREAM).at(Step::Relay)?;
+        carried.tell(Event::Relay, Some(relay.as_fd()))?;
+    }
+    Ok(())
+}
+
 /// A second user namespace: the mounts belong to the first, so whatever the code may become in its
 /// own, it has no right over them; and a mount namespace made there would find them locked
 /// (mount_namespaces(7)). One of its own here would only cost its copy and its end.
@@ -381,6 +307,20 @@ fn lock_mounts(carried: &mut Carried<'_>) -> Result<(), Failed> {
     sys::write_kernel_file(proc, c"self/gid_map", b"1000 1000 1").at(Step::LockMounts)?;
     carried.enforce(Layer::LockedMounts);
     Ok(())
+}
+
+/// The terminal of the code: its master side goes outside.
+fn open_terminal(carried: &Carried<'_>) -> Result<OwnedFd, Failed> {
+    use rustix::pty::OpenptFlags;
+    let master =
+        rustix::fs::open("/dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+            .at(Step::Terminal)?;
+    rustix::pty::unlockpt(&master).at(Step::Terminal)?;
+    let terminal =
+        rustix::pty::ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+            .at(Step::Terminal)?;
+    carried.tell(Event::Terminal, Some(master.as_fd()))?;
+    Ok(terminal)
 }
 
 fn connect_streams(carried: &Carried<'_>, terminal: Option<&OwnedFd>) -> Result<(), Failed> {
@@ -430,35 +370,50 @@ fn set_rlimits(carried: &mut Carried<'_>) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The code's own process, not yet sealed.
-struct Lowered<'p>(Carried<'p>);
+/// Without rights over anything.
+struct Lowered<'p> {
+    carried: Carried<'p>,
+    handover: Handover,
+}
 
 impl<'p> Lowered<'p> {
-    fn seal(self) -> Result<Sealed<'p>, Failed> {
-        let Self(mut carried) = self;
-        if !hooks::removed(Layer::NoCapabilities) {
-            sys::drop_capabilities_for_good().at(Step::Capabilities)?;
-            carried.enforce(Layer::NoCapabilities);
-        }
-        if !hooks::removed(Layer::NoNewPrivileges) {
-            sys::set_no_new_privileges().at(Step::NoNewPrivileges)?;
-            carried.enforce(Layer::NoNewPrivileges);
-        }
-        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    /// Waits until the root stands; the init's change of root was this process's too.
+    fn enter_root(self) -> Result<Rooted<'p>, Failed> {
+        let Self { mut carried, handover } = self;
+        carried.enforced = carried.enforced.and(handover.wait_for_root().at(Step::Supervisor)?);
         rustix::process::chdir(paths::JOB).at(Step::WorkingFolder)?;
-        sys::reset_signals().at(Step::Streams)?;
-        seal_files(&mut carried)?;
-        let kept = if carried.kit.result.is_some() {
-            vec![3, carried.control.as_raw_fd()]
-        } else {
-            vec![carried.control.as_raw_fd()]
+        let terminal = match carried.plan.streams {
+            Streams::Pipes => None,
+            Streams::Terminal => Some(open_terminal(&carried)?),
         };
+        connect_streams(&carried, terminal.as_ref())?;
+        Ok(Rooted { carried, handover })
+    }
+}
+
+/// Below the new root; the old one is being let go of.
+struct Rooted<'p> {
+    carried: Carried<'p>,
+    handover: Handover,
+}
+
+impl<'p> Rooted<'p> {
+    fn seal(self) -> Result<Sealed<'p>, Failed> {
+        let Self { mut carried, handover } = self;
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        sys::reset_signals().at(Step::Streams)?;
+        confine::to_plan(&mut carried)?;
+        let mut kept = vec![carried.control.as_raw_fd(), handover.as_raw_fd()];
+        kept.extend(carried.kit.result.as_ref().map(|_| 3));
+        kept.sort_unstable();
         sys::close_all_but(&kept).at(Step::Descriptors)?;
         let listener = seal_calls(&mut carried)?;
         let missing = carried.plan.required.missing_from(carried.enforced.with(Layer::Cgroup));
         if !missing.is_empty() {
             return Err(Failed { step: Step::Missing, mount: missing.bits(), errno: Errno::NOTSUP });
         }
+        // No line of the code runs while the host is in sight, or beside an init that could be taken over.
+        handover.wait_for(Word::Guarded).at(Step::Supervisor)?;
         carried.tell(Event::Sealed(carried.enforced.bits()), listener.as_ref().map(AsFd::as_fd))?;
         drop(listener);
         Ok(Sealed(carried))
@@ -472,57 +427,6 @@ fn seal_calls(carried: &mut Carried<'_>) -> Result<Option<OwnedFd>, Failed> {
     let listener = sys::load_filter(&carried.kit.filter, true).at(Step::Seccomp)?;
     carried.enforce(Layer::Seccomp);
     Ok(listener)
-}
-
-/// Landlock: what the kernel's ABI knows, all of it handled, and only the plan's paths permitted.
-fn seal_files(carried: &mut Carried<'_>) -> Result<(), Failed> {
-    use landlock::{
-        ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
-        RulesetCreatedAttr, Scope,
-    };
-    let known = sys::landlock_abi();
-    if hooks::removed(Layer::Landlock) || known == 0 {
-        return Ok(());
-    }
-    hooks::fault("landlock").at(Step::Landlock)?;
-    let abi = ABI::V7;
-    let refused = |_| Errno::OPNOTSUPP;
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(abi))
-        .map_err(refused)
-        .at(Step::Landlock)?;
-    if !hooks::removed(Layer::Scopes) {
-        ruleset = ruleset.scope(Scope::from_all(abi)).map_err(refused).at(Step::Landlock)?;
-    }
-    let mut created = ruleset.create().map_err(refused).at(Step::Landlock)?;
-    let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let write = AccessFs::from_all(abi) & !BitFlags::from(AccessFs::MakeChar) & !BitFlags::from(AccessFs::MakeBlock);
-    for rule in &carried.plan.landlock {
-        let access = match rule.permits {
-            Permits::List => AccessFs::ReadDir.into(),
-            Permits::Read => read,
-            Permits::Execute => read | AccessFs::Execute,
-            Permits::Write => write,
-            Permits::Devices => read | AccessFs::WriteFile | AccessFs::IoctlDev | AccessFs::Truncate,
-        };
-        let path = root::c_path(rule.path.as_str())?;
-        let folder = match rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty()) {
-            // `/opt` exists only when something is mounted there.
-            Err(Errno::NOENT) => continue,
-            other => other.at(Step::Landlock)?,
-        };
-        created = created.add_rule(PathBeneath::new(folder, access)).map_err(refused).at(Step::Landlock)?;
-    }
-    let status = created.restrict_self().map_err(refused).at(Step::Landlock)?;
-    if status.ruleset != landlock::RulesetStatus::NotEnforced {
-        carried.enforce(Layer::Landlock);
-        // Scopes exist from ABI 6 on (Linux 6.12).
-        if known >= 6 && !hooks::removed(Layer::Scopes) {
-            carried.enforce(Layer::Scopes);
-        }
-    }
-    Ok(())
 }
 
 /// Descriptors closed, Landlock and seccomp on.

@@ -5,9 +5,11 @@
 
 pub mod cgroup;
 pub mod collect;
+mod confine;
 pub mod facts;
 mod failure;
 mod finished;
+mod handover;
 mod hooks;
 mod init;
 mod inside;
@@ -16,6 +18,7 @@ mod outside;
 mod resolver;
 mod root;
 mod seccomp;
+mod sources;
 mod stage;
 mod streams;
 mod supervise;

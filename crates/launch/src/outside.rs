@@ -15,21 +15,23 @@ use stockade_core::request::{CgroupMode, ResultDescriptor};
 use stockade_core::syscalls::Profile;
 
 use crate::cgroup::{self, Group};
-use crate::failure::{Failure, MAKE_NAMESPACES, Step};
+use crate::failure::{Failure, MAKE_NAMESPACES, Step, errno_text};
 use crate::finished::Finished;
 use crate::hooks::{self, Side};
-use crate::inside::{self, Given, Kit, Rest};
+use crate::inside::{self, Kit, Rest};
 use crate::seccomp::{self, Telling};
+use crate::sources::{self, Given};
 use crate::stage::{self, Staged};
 use crate::streams::Streams;
 use crate::sys::{self, Forked};
 use crate::wire::{self, Event, Order, Received};
 
-const NAMESPACES: [(u64, Layer); 6] = [
+/// What clone3 makes new. The network namespace is made later, beside other work: alone it takes the
+/// kernel as long as all the rest.
+const NAMESPACES: [(u64, Layer); 5] = [
     (0x1000_0000, Layer::UserNamespace),
     (0x0002_0000, Layer::MountNamespace),
     (0x2000_0000, Layer::PidNamespace),
-    (0x4000_0000, Layer::Network),
     (0x0800_0000, Layer::IpcNamespace),
     (0x0400_0000, Layer::UtsNamespace),
 ];
@@ -52,19 +54,36 @@ pub(crate) fn failed(step: &'static str, object: impl Into<String>) -> impl FnOn
     move |errno| Failure::Outside { step, object, errno }
 }
 
+/// The sandbox's init, seen from outside. Dropping it kills it, and with it, by the kernel,
+/// everything inside, and waits until all is gone.
+#[derive(Debug)]
+pub(crate) struct Init {
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
+}
+
+impl Drop for Init {
+    fn drop(&mut self) {
+        // It may be gone already; the wait below is what counts.
+        rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL).ok();
+        // Nobody else waits for it, so it is there to be waited for.
+        sys::reap(Some(self.pid), true).ok();
+    }
+}
+
 /// A sandbox whose code runs. Dropping it kills everything inside.
 #[derive(Debug)]
 pub struct Running {
     pub(crate) plan: Plan,
     pub(crate) control: OwnedFd,
-    pub(crate) init: Pid,
-    pub(crate) init_pidfd: OwnedFd,
     pub(crate) ends: Ends,
     pub(crate) scratch: Option<OwnedFd>,
     pub(crate) resolver: Option<OwnedFd>,
     pub(crate) relay: Option<OwnedFd>,
     pub(crate) terminal: Option<OwnedFd>,
     pub(crate) refusals: Option<OwnedFd>,
+    // Before the group: fields are dropped in this order, and a group with a process stays.
+    pub(crate) init: Init,
     pub(crate) group: Option<Group>,
     pub(crate) enforced: Layers,
     pub(crate) staged: Vec<Staged>,
@@ -72,7 +91,6 @@ pub struct Running {
     pub(crate) notes: Vec<String>,
     pub(crate) started: Instant,
     pub(crate) began: (i64, u64),
-    reaped: bool,
 }
 
 /// The supervisor's ends of the run's pipes.
@@ -107,7 +125,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         sources,
         host_proc,
         has_cgroup: group.is_some(),
-        doors: group.as_ref().map_or_else(|| Ok(Vec::new()), Group::doors).map_err(|bad| cgroup_failure(&bad))?,
+        doors: group.as_ref().map_or_else(|| Ok(Vec::new()), Group::doors).map_err(Failure::Cgroup)?,
         namespaces: namespaces_wanted(),
         filter: seccomp::compile(&code_profile(&plan, group.is_some()), Telling::Listener)
             .map_err(|_| failed("compile", "profiles/seccomp.txt")(Errno::TOOBIG))?,
@@ -119,25 +137,24 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
     let kit = Kit { control: control_inside, rest };
     let forked = sys::clone_into(flags, group.as_ref().and_then(Group::fd))
         .map_err(failed(MAKE_NAMESPACES, plan.run.clone()))?;
-    let (init, init_pidfd) = match forked {
+    let init = match forked {
         Forked::Child => {
             drop((ends, control));
             inside::run(&plan, kit)
         }
-        Forked::Parent { pid, pidfd } => (pid, pidfd),
+        Forked::Parent { pid, pidfd } => Init { pid, pidfd },
     };
     drop(kit);
     let mut running = Running {
         plan,
         control,
-        init,
-        init_pidfd,
         ends,
         scratch: None,
         resolver: None,
         relay: None,
         terminal: None,
         refusals: None,
+        init,
         enforced: Layers::of(&[if group.is_some() { Layer::Cgroup } else { Layer::Watchdog }]),
         group,
         staged: Vec::new(),
@@ -145,7 +162,6 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         notes,
         started: Instant::now(),
         began: wall_clock(),
-        reaped: false,
     };
     running.bring_up()?;
     Ok(running)
@@ -189,16 +205,13 @@ fn make_group(plan: &Plan, notes: &mut Vec<String>) -> Result<Option<Group>, Fai
     let _swept = cgroup::sweep(&available);
     match Group::create(&available, &plan.run, &tree_limits(plan)) {
         Ok(group) => Ok(Some(group)),
-        Err(why) if plan.required.has(Layer::Cgroup) => Err(cgroup_failure(&why)),
+        Err(why) if plan.required.has(Layer::Cgroup) => Err(Failure::Cgroup(why)),
         Err(why) => {
-            notes.push(format!("no cgroup: {why}; memory and CPU are watched, which is approximate"));
+            let errno = errno_text(why.errno());
+            notes.push(format!("no cgroup: {why}: {errno}; memory and CPU are watched, which is approximate"));
             Ok(None)
         }
     }
-}
-
-fn cgroup_failure(why: &cgroup::Failure) -> Failure {
-    Failure::Outside { step: "make the cgroup of", object: why.to_string(), errno: why.errno() }
 }
 
 /// The limits on the tree, as cgroups and the watchdog take them; two processes are ours.
@@ -227,7 +240,7 @@ fn open_as_root(plan: &Plan, mount: &Mount) -> Result<Given, Failure> {
     // Most trees that are only read are open to all, and a map costs as much as a namespace.
     let must_map = !(matches!(mount, Mount::Layered { .. }) && source.is_open_to_all());
     let shown = source.path.to_string_lossy().into_owned();
-    let Some(tree) = inside::open_source(mount).map_err(|bad| open_failure(&shown, bad))? else {
+    let Some(tree) = sources::open_one(mount).map_err(|bad| open_failure(&shown, bad))? else {
         return Ok(Given::Nothing);
     };
     match must_map.then(|| stage::map_owner(tree.as_fd(), source, plan.identity)) {
@@ -290,7 +303,7 @@ impl Running {
 
     /// From a cloned child to sealed code: maps, staging, descriptors.
     fn bring_up(&mut self) -> Result<(), Failure> {
-        write_id_maps(self.init, self.plan.identity)?;
+        write_id_maps(self.init.pid, self.plan.identity)?;
         self.proceed()?;
         loop {
             let (event, attached) = match wire::next_event(self.control.as_fd()) {
@@ -360,25 +373,6 @@ impl Running {
         }
         let object = usize::try_from(mount).ok().and_then(|index| self.plan.mounts.get(index)).map(ToString::to_string);
         Failure::Inside { step, object, errno: Errno::from_raw_os_error(errno) }
-    }
-
-    /// Waits for the init's end and takes what it and everything it waited for used.
-    pub(crate) fn reap_init(&mut self) -> Option<sys::Ended> {
-        let ended = sys::reap(self.init.as_raw_nonzero().get(), true).ok().flatten();
-        self.reaped = true;
-        ended
-    }
-}
-
-impl Drop for Running {
-    /// Kills the init, and with it, by the kernel, everything inside; waits until it is gone.
-    fn drop(&mut self) {
-        if self.reaped {
-            return;
-        }
-        // It may be gone already; the wait below is what counts.
-        rustix::process::pidfd_send_signal(&self.init_pidfd, rustix::process::Signal::KILL).ok();
-        let _ended = self.reap_init();
     }
 }
 

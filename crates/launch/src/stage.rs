@@ -280,6 +280,6 @@ pub(crate) fn map_owner(tree: BorrowedFd<'_>, source: &Source, user: User) -> Re
         sys::mount_setattr(tree, false, rustix::mount::MountAttrFlags::empty(), Some(namespace.as_fd()))
     })();
     drop(hold);
-    sys::reap(pid.as_raw_nonzero().get(), true)?;
+    sys::reap(Some(pid), true)?;
     mapped
 }

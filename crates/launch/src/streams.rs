@@ -8,8 +8,8 @@ use rustix::io::Errno;
 
 use crate::neutralise::Neutraliser;
 
-/// Most bytes moved at once: a pipe's worth.
-const CHUNK_BYTES: usize = 1 << 16;
+/// Most bytes moved at once: two pipes' worth, for the reason told at [`buffer`].
+const CHUNK_BYTES: usize = 1 << 17;
 
 /// Where the code's standard input comes from.
 #[derive(Clone, Copy, Debug)]
@@ -267,6 +267,8 @@ impl<'a> Inward<'a> {
 }
 
 /// The buffer that one supervisor shares among its streams.
+///
+/// Large enough to come from the kernel as zero pages, of which only those in use are ever made.
 pub(crate) fn buffer() -> Vec<u8> {
     vec![0; CHUNK_BYTES]
 }

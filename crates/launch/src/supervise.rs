@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::Pid;
 use stockade_core::limits::Limit;
 use stockade_core::outcome::{Accounting, Cause, Denial, Outcome, Usage};
 use stockade_core::plan::Plan;
@@ -21,7 +23,7 @@ use crate::resolver::Resolver;
 use crate::streams::{self, Input, Inward, Outward, RawTerminal, Streams};
 use crate::sys;
 use crate::watch::{Verdict, Watch};
-use crate::wire::{self, Event, Order, Received};
+use crate::wire::{self, Drained, Event, Order, Received};
 
 /// How often limits are looked at while a watchdog stands in for a cgroup.
 const TICK: Duration = Duration::from_millis(50);
@@ -33,6 +35,8 @@ const DYING: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(10);
 /// How many refused calls are told; then the listener is closed and the kernel answers by itself.
 const REFUSALS_MAX: u64 = 1_000;
+/// The counters of a network namespace come in one page.
+const COUNTERS_BYTES: usize = 4096;
 /// How much an engine may say on its result descriptor.
 const RESULT_BYTES_MAX: usize = 1 << 20;
 
@@ -40,11 +44,12 @@ const RESULT_BYTES_MAX: usize = 1 << 20;
 pub(crate) fn wait(mut running: Running, streams: Streams<'_>) -> Result<Finished, Failure> {
     let signals = sys::signal_descriptor(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH])
         .map_err(failed("watch for", "signals"))?;
+    // Opened while the init lives; an open file keeps the namespace it tells of.
+    let routes = RouteCounters::open(running.init.pid);
     let mut supervisor = Supervisor::new(&mut running, streams, signals)?;
     supervisor.follow()?;
     let ended = supervisor.finish();
-    let refused_network = packets_without_route(&running);
-    conclude(running, ended, refused_network)
+    conclude(running, ended, routes.packets_without_route())
 }
 
 /// What the loop knows when everything inside is dead.
@@ -53,7 +58,7 @@ struct Ended {
     wall_ms: u64,
     memory_peak_bytes: u64,
     stream_bytes: u64,
-    killed: u32,
+    drained: Drained,
     names: Vec<String>,
     refused: BTreeMap<i32, u64>,
     scratch_was_full: Option<Limit>,
@@ -77,7 +82,9 @@ struct Supervisor<'r, 'a> {
     refusals: Option<OwnedFd>,
     refused: BTreeMap<i32, u64>,
     signals: OwnedFd,
-    watch: Watch,
+    /// Stands in for a cgroup, from the first tick on.
+    watch: Option<Watch>,
+    init: Pid,
     started: Instant,
     next_tick: Instant,
     kill_by: Option<Instant>,
@@ -86,7 +93,7 @@ struct Supervisor<'r, 'a> {
     stop: Option<Cause>,
     exec_failed: Option<Cause>,
     status: Option<i32>,
-    killed: Option<u32>,
+    drained: Option<Drained>,
     memory_peak_bytes: u64,
     scratch_was_full: Option<Limit>,
 }
@@ -118,12 +125,11 @@ impl<'r, 'a> Supervisor<'r, 'a> {
         // The originals are given up, so that the code reads end of file when the caller's input ends.
         let (_, null) = rustix::pipe::pipe().map_err(failed("make", "a pipe"))?;
         drop(std::mem::replace(&mut running.ends.input, null));
-        let watch = Watch::new(running.init, &tree_limits(&running.plan)).map_err(failed("watch", "the sandbox"))?;
         let scratch = running.scratch.as_ref().ok_or(Failure::Lost)?;
         Ok(Self {
             plan: &running.plan,
             control: &running.control,
-            pidfd: &running.init_pidfd,
+            pidfd: &running.init.pidfd,
             scratch,
             group: running.group.as_ref(),
             terminal,
@@ -136,7 +142,8 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             refusals: running.refusals.take(),
             refused: BTreeMap::new(),
             signals,
-            watch,
+            watch: None,
+            init: running.init.pid,
             started: running.started,
             next_tick: running.started + TICK,
             kill_by: None,
@@ -145,7 +152,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             stop: None,
             exec_failed: None,
             status: None,
-            killed: None,
+            drained: None,
             memory_peak_bytes: 0,
             scratch_was_full: None,
         })
@@ -154,7 +161,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
     /// Until everything inside is dead.
     fn follow(&mut self) -> Result<(), Failure> {
         let mut buffer = streams::buffer();
-        while self.killed.is_none() {
+        while self.drained.is_none() {
             let ready = self.wait_for_something()?;
             self.serve(ready, &mut buffer)?;
             self.look_at_the_clock()?;
@@ -246,7 +253,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
                     self.status = Some(status);
                     self.kill_by = Some(Instant::now() + DYING);
                 }
-                Event::Drained(killed) => self.killed = Some(killed),
+                Event::Drained(drained) => self.drained = Some(drained),
                 Event::Failed(step, _, errno) => self.exec_failed = Some(cause_of_failed_execution(step, errno)?),
                 Event::Scratch
                 | Event::OverlayRefused(_)
@@ -261,7 +268,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
                     return Err(Failure::Lost);
                 }
                 self.stop.get_or_insert(Cause::Limit { limit: Limit::Memory });
-                self.killed = Some(0);
+                self.drained = Some(Drained::default());
             }
             Err(errno) => return Err(failed("hear from", "the sandbox")(errno)),
         }
@@ -386,12 +393,21 @@ impl<'r, 'a> Supervisor<'r, 'a> {
         Ok(())
     }
 
+    fn watch(&mut self) -> Result<&mut Watch, Failure> {
+        let watch = match self.watch.take() {
+            Some(watch) => watch,
+            None => Watch::new(self.init, &tree_limits(self.plan)).map_err(failed("watch", "the sandbox"))?,
+        };
+        Ok(self.watch.insert(watch))
+    }
+
     fn tick(&mut self) -> Result<(), Failure> {
         self.look_at_scratch();
+        let scratch = self.scratch.as_fd();
         let (cpu_usec, memory_over) = match self.group {
             Some(group) => (group.usage().cpu_usec.unwrap_or(0), group.oom_kills().unwrap_or(0) > 0),
             None => {
-                let sample = self.watch.tick(Some(self.scratch.as_fd()));
+                let sample = self.watch()?.tick(Some(scratch));
                 self.memory_peak_bytes = self.memory_peak_bytes.max(sample.memory_bytes);
                 (sample.cpu_usec, sample.verdict == Verdict::Over)
             }
@@ -433,7 +449,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             wall_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             memory_peak_bytes: self.memory_peak_bytes,
             stream_bytes: self.output.bytes.saturating_add(self.error.bytes),
-            killed: self.killed.unwrap_or(0),
+            drained: self.drained.unwrap_or_default(),
             names: self.resolver.iter().flat_map(Resolver::names).cloned().collect(),
             refused: self.refused,
             scratch_was_full: self.scratch_was_full,
@@ -473,20 +489,33 @@ fn cause_of_status(status: i32, plan: &Plan) -> Cause {
     }
 }
 
-/// Packets that found no route in the run's network namespace, counted by the kernel.
-///
-/// Read through the init, which still holds the namespace.
-fn packets_without_route(running: &Running) -> u64 {
-    let init = running.init.as_raw_nonzero();
-    let count = |file: &str, pick: fn(&str) -> Option<u64>| {
-        std::fs::read_to_string(format!("/proc/{init}/net/{file}")).ok().and_then(|text| pick(&text)).unwrap_or(0)
-    };
-    count("snmp", ipv4_without_route)
-        + count("snmp6", |text| {
-            text.lines()
-                .find_map(|line| line.strip_prefix("Ip6OutNoRoutes"))
-                .and_then(|count| count.trim().parse().ok())
-        })
+/// The kernel's counts of packets that found no route in the run's network namespace.
+struct RouteCounters {
+    ipv4: Option<OwnedFd>,
+    ipv6: Option<OwnedFd>,
+}
+
+impl RouteCounters {
+    fn open(init: Pid) -> Self {
+        let open = |name: &str| {
+            let path = format!("/proc/{}/net/{name}", init.as_raw_nonzero());
+            rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+        };
+        Self { ipv4: open("snmp"), ipv6: open("snmp6") }
+    }
+
+    fn packets_without_route(&self) -> u64 {
+        let mut buffer = [0; COUNTERS_BYTES];
+        let mut count = |file: &Option<OwnedFd>, pick: fn(&str) -> Option<u64>| {
+            let length = file.as_ref().and_then(|file| rustix::io::read(file, &mut buffer).ok()).unwrap_or(0);
+            buffer.get(..length).and_then(|text| std::str::from_utf8(text).ok()).and_then(pick).unwrap_or(0)
+        };
+        count(&self.ipv4, ipv4_without_route) + count(&self.ipv6, ipv6_without_route)
+    }
+}
+
+fn ipv6_without_route(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("Ip6OutNoRoutes"))?.trim().parse().ok()
 }
 
 /// `/proc/net/snmp` has a line of names and a line of values for each protocol.
@@ -500,18 +529,19 @@ fn ipv4_without_route(text: &str) -> Option<u64> {
         .and_then(|(_, value)| value.parse().ok())
 }
 
-fn conclude(mut running: Running, ended: Ended, refused_network: u64) -> Result<Finished, Failure> {
-    // The init ends when the lifeline closes.
-    drop(std::mem::replace(&mut running.control, rustix::pipe::pipe().map_err(failed("make", "a pipe"))?.0));
-    let used = running.reap_init();
+fn conclude(running: Running, ended: Ended, refused_network: u64) -> Result<Finished, Failure> {
+    let used = ended.drained.used;
     let counted = running.group.as_ref().map(Group::usage);
     let usage = Usage {
         wall_ms: ended.wall_ms,
-        cpu_ms: used.map_or(0, |used| used.cpu_ms),
+        cpu_ms: counted
+            .as_ref()
+            .and_then(|counted| counted.cpu_usec)
+            .map_or(u64::from(used.cpu_ms), |cpu_usec| cpu_usec / 1_000),
         memory_peak_bytes: counted
             .as_ref()
             .and_then(|counted| counted.memory_peak_bytes)
-            .unwrap_or_else(|| ended.memory_peak_bytes.max(used.map_or(0, |used| used.resident_peak_bytes))),
+            .unwrap_or_else(|| ended.memory_peak_bytes.max(u64::from(used.resident_peak_kib) << 10)),
         bytes_in: running.staged.iter().map(|staged| staged.identity.bytes).sum(),
         bytes_out: 0,
         stream_bytes: ended.stream_bytes,
@@ -534,29 +564,26 @@ fn conclude(mut running: Running, ended: Ended, refused_network: u64) -> Result<
         Version::V1 => Accounting::CgroupV1,
         Version::V2 => Accounting::CgroupV2,
     });
-    let mut notes = std::mem::take(&mut running.notes);
-    if let Some(Err(why)) = running.group.take().map(Group::remove) {
-        notes.push(format!("the run's cgroup is left for the next run to remove: {why}"));
-    }
     let outcome = Outcome {
         cause: ended.cause,
         usage,
         enforced: running.enforced,
         accounting,
         denials,
-        processes_left: u64::from(ended.killed),
-        notes,
+        processes_left: u64::from(ended.drained.killed),
+        notes: running.notes,
     };
-    let scratch = running.scratch.take().ok_or(Failure::Lost)?;
     Ok(Finished {
-        plan: running.plan.clone(),
+        plan: running.plan,
         outcome,
         said: ended.said,
         error_ends_open: ended.error_ends_open,
         began: running.began,
-        scratch,
-        staged: std::mem::take(&mut running.staged),
-        copied_mounts: std::mem::take(&mut running.copied_mounts),
+        scratch: running.scratch.ok_or(Failure::Lost)?,
+        staged: running.staged,
+        copied_mounts: running.copied_mounts,
+        _init: running.init,
+        _group: running.group,
     })
 }
 
@@ -576,5 +603,6 @@ mod tests {
         let text = "Ip: Forwarding DefaultTTL OutNoRoutes\nIp: 1 64 7\nIcmp: x\n";
         assert_eq!(ipv4_without_route(text), Some(7));
         assert_eq!(ipv4_without_route("Ip: a\n"), None);
+        assert_eq!(ipv6_without_route("Ip6InNoRoutes\t1\nIp6OutNoRoutes   \t3\n"), Some(3));
     }
 }

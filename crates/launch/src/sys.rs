@@ -302,6 +302,12 @@ pub(crate) fn unshare(namespaces: u64) -> Sys<()> {
     })
 }
 
+/// Moves this process into the network namespace of another, given by pidfd (setns(2), Linux 5.8).
+pub(crate) fn enter_network_of(process: BorrowedFd<'_>) -> Sys<()> {
+    use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+    call("setns", || move_into_thread_name_spaces(process, ThreadNameSpaceType::NETWORK))
+}
+
 /// Sets the host name of this UTS namespace.
 pub(crate) fn set_host_name(name: &[u8]) -> Sys<()> {
     call("sethostname", || rustix::system::sethostname(name))
@@ -610,36 +616,48 @@ pub(crate) fn next_signal(descriptor: BorrowedFd<'_>) -> Option<i32> {
     i32::try_from(u32::from_ne_bytes(*number)).ok()
 }
 
-/// One child that ended: process id, raw wait status, CPU time of it and what it waited for.
+/// One child that ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ended {
     /// The process.
-    pub(crate) pid: i32,
+    pub(crate) pid: Pid,
     /// As wait(2) encodes it.
     pub(crate) status: i32,
-    /// User and system time, milliseconds.
-    pub(crate) cpu_ms: u64,
-    /// Largest resident set of one process, bytes.
-    pub(crate) resident_peak_bytes: u64,
 }
 
-/// Reaps one child (any when `pid` is -1); `None` when none has ended yet.
-pub(crate) fn reap(pid: i32, block: bool) -> Sys<Option<Ended>> {
-    let mut status = 0;
+/// Reaps one child (any without `pid`); `None` when none has ended yet.
+pub(crate) fn reap(pid: Option<Pid>, block: bool) -> Sys<Option<Ended>> {
+    use rustix::process::WaitOptions;
+    let options = if block { WaitOptions::empty() } else { WaitOptions::NOHANG };
+    // `waitpid(None)` would wait for this process group only.
+    let ended = match pid {
+        Some(pid) => rustix::process::waitpid(Some(pid), options)?,
+        None => rustix::process::wait(options)?,
+    };
+    Ok(ended.map(|(pid, status)| Ended { pid, status: status.as_raw() }))
+}
+
+/// What the children this process has waited for, and theirs, have used: getrusage(2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Used {
+    /// User and system time, milliseconds.
+    pub(crate) cpu_ms: u32,
+    /// Largest resident set of one process, KiB.
+    pub(crate) resident_peak_kib: u32,
+}
+
+/// Takes that account.
+pub(crate) fn used_by_children() -> Sys<Used> {
     // SAFETY: rusage is plain data, for which zeroes are valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    let options = if block { 0 } else { libc::WNOHANG };
-    // SAFETY: both pointers are to live values of the right type.
-    let returned = check(libc::c_long::from(unsafe { libc::wait4(pid, &raw mut status, options, &raw mut usage) }))?;
-    let pid = i32::try_from(returned).map_err(|_| Errno::INVAL)?;
-    let milliseconds = |time: libc::timeval| u64::try_from(time.tv_sec * 1_000 + time.tv_usec / 1_000).unwrap_or(0);
-    let resident_peak_bytes = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
-    Ok((pid != 0).then_some(Ended {
-        pid,
-        status,
-        cpu_ms: milliseconds(usage.ru_utime) + milliseconds(usage.ru_stime),
-        resident_peak_bytes,
-    }))
+    // SAFETY: the pointer is to a live value of the right type.
+    check(libc::c_long::from(unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) }))?;
+    let microseconds = |time: libc::timeval| time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_usec);
+    let cpu_usec = microseconds(usage.ru_utime).saturating_add(microseconds(usage.ru_stime));
+    Ok(Used {
+        cpu_ms: u32::try_from(cpu_usec / 1_000).unwrap_or(u32::MAX),
+        resident_peak_kib: u32::try_from(usage.ru_maxrss).unwrap_or(u32::MAX),
+    })
 }
 
 /// Sends a signal to every process this one may signal, itself excepted: in a pid namespace's init,

@@ -12,6 +12,8 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
 
+use crate::sys::Used;
+
 /// Bytes of every frame.
 const FRAME_BYTES: usize = 16;
 
@@ -34,8 +36,17 @@ pub(crate) enum Event {
     Failed(u8, u32, i32),
     /// The code ended with this raw wait status.
     Exited(i32),
-    /// Every other process is gone; this many had to be killed.
-    Drained(u32),
+    /// Every other process is gone.
+    Drained(Drained),
+}
+
+/// What the init knows of processes when none but itself is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Drained {
+    /// How many had to be killed.
+    pub(crate) killed: u32,
+    /// What they all used.
+    pub(crate) used: Used,
 }
 
 /// From outside to inside.
@@ -49,46 +60,54 @@ pub(crate) enum Order {
     Kill,
 }
 
-fn frame(kind: u8, small: u8, one: u32, two: i32) -> [u8; FRAME_BYTES] {
+/// A frame's fields: its kind, a small number, and three words.
+type Fields = (u8, u8, u32, i32, u32);
+
+fn frame((kind, small, one, two, three): Fields) -> [u8; FRAME_BYTES] {
     let mut bytes = [0; FRAME_BYTES];
-    let fields = [kind, small, 0, 0].into_iter().chain(one.to_le_bytes()).chain(two.to_le_bytes());
-    for (to, from) in bytes.iter_mut().zip(fields) {
+    let words = one.to_le_bytes().into_iter().chain(two.to_le_bytes()).chain(three.to_le_bytes());
+    for (to, from) in bytes.iter_mut().zip([kind, small, 0, 0].into_iter().chain(words)) {
         *to = from;
     }
     bytes
 }
 
-fn unframe(bytes: [u8; FRAME_BYTES]) -> (u8, u8, u32, i32) {
-    let [kind, small, _, _, a, b, c, d, e, f, g, h, ..] = bytes;
-    (kind, small, u32::from_le_bytes([a, b, c, d]), i32::from_le_bytes([e, f, g, h]))
+fn unframe(bytes: [u8; FRAME_BYTES]) -> Fields {
+    let [kind, small, _, _, a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
+    let (one, three) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([i, j, k, l]));
+    (kind, small, one, i32::from_le_bytes([e, f, g, h]), three)
 }
 
 impl Event {
     fn encode(self) -> [u8; FRAME_BYTES] {
         match self {
-            Self::Scratch => frame(1, 0, 0, 0),
-            Self::OverlayRefused(mount) => frame(2, 0, mount, 0),
-            Self::Resolver => frame(3, 0, 0, 0),
-            Self::Relay => frame(4, 0, 0, 0),
-            Self::Terminal => frame(5, 0, 0, 0),
-            Self::Sealed(layers) => frame(6, 0, layers, 0),
-            Self::Failed(step, mount, errno) => frame(7, step, mount, errno),
-            Self::Exited(status) => frame(8, 0, 0, status),
-            Self::Drained(killed) => frame(9, 0, killed, 0),
+            Self::Scratch => frame((1, 0, 0, 0, 0)),
+            Self::OverlayRefused(mount) => frame((2, 0, mount, 0, 0)),
+            Self::Resolver => frame((3, 0, 0, 0, 0)),
+            Self::Relay => frame((4, 0, 0, 0, 0)),
+            Self::Terminal => frame((5, 0, 0, 0, 0)),
+            Self::Sealed(layers) => frame((6, 0, layers, 0, 0)),
+            Self::Failed(step, mount, errno) => frame((7, step, mount, errno, 0)),
+            Self::Exited(status) => frame((8, 0, 0, status, 0)),
+            Self::Drained(Drained { killed, used: Used { cpu_ms, resident_peak_kib } }) => {
+                frame((9, 0, killed, cpu_ms.cast_signed(), resident_peak_kib))
+            }
         }
     }
 
     fn parse(bytes: [u8; FRAME_BYTES]) -> Option<Self> {
         let event = match unframe(bytes) {
             (1, ..) => Self::Scratch,
-            (2, _, mount, _) => Self::OverlayRefused(mount),
+            (2, _, mount, ..) => Self::OverlayRefused(mount),
             (3, ..) => Self::Resolver,
             (4, ..) => Self::Relay,
             (5, ..) => Self::Terminal,
-            (6, _, layers, _) => Self::Sealed(layers),
-            (7, step, mount, errno) => Self::Failed(step, mount, errno),
-            (8, _, _, status) => Self::Exited(status),
-            (9, _, killed, _) => Self::Drained(killed),
+            (6, _, layers, ..) => Self::Sealed(layers),
+            (7, step, mount, errno, _) => Self::Failed(step, mount, errno),
+            (8, _, _, status, _) => Self::Exited(status),
+            (9, _, killed, cpu_ms, resident_peak_kib) => {
+                Self::Drained(Drained { killed, used: Used { cpu_ms: cpu_ms.cast_unsigned(), resident_peak_kib } })
+            }
             _ => return None,
         };
         (event.encode() == bytes).then_some(event)
@@ -98,16 +117,16 @@ impl Event {
 impl Order {
     fn encode(self) -> [u8; FRAME_BYTES] {
         match self {
-            Self::Proceed => frame(1, 0, 0, 0),
-            Self::Signal(signal) => frame(2, 0, 0, signal),
-            Self::Kill => frame(3, 0, 0, 0),
+            Self::Proceed => frame((1, 0, 0, 0, 0)),
+            Self::Signal(signal) => frame((2, 0, 0, signal, 0)),
+            Self::Kill => frame((3, 0, 0, 0, 0)),
         }
     }
 
     fn parse(bytes: [u8; FRAME_BYTES]) -> Option<Self> {
         let order = match unframe(bytes) {
             (1, ..) => Self::Proceed,
-            (2, _, _, signal) => Self::Signal(signal),
+            (2, _, _, signal, _) => Self::Signal(signal),
             (3, ..) => Self::Kill,
             _ => return None,
         };
@@ -195,7 +214,7 @@ mod tests {
             Event::Sealed(0x1f),
             Event::Failed(3, 9, -1),
             Event::Exited(256),
-            Event::Drained(2),
+            Event::Drained(Drained { killed: 2, used: Used { cpu_ms: u32::MAX, resident_peak_kib: 7 } }),
         ] {
             assert_eq!(Event::parse(event.encode()), Some(event));
         }

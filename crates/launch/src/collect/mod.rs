@@ -19,6 +19,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
+use crate::failure::errno_text;
 pub use apply::{Applied, AppliedFile, Project, apply};
 use beneath::Side;
 pub use names::{CACHE_ENDINGS, CACHE_FOLDERS, NameFault, is_guarded, is_run_by_tools, shown};
@@ -285,12 +286,12 @@ impl fmt::Display for Why {
             Self::Count => f.write_str("over the limit of files"),
             Self::Depth => f.write_str("over the limit of depth"),
             Self::Entries => f.write_str("holds more entries than are looked at"),
-            Self::Unreadable(errno) => write!(f, "cannot be read: {errno}"),
+            Self::Unreadable(errno) => write!(f, "cannot be read: {}", errno_text(*errno)),
             Self::Restless => f.write_str("changed while it was read"),
             Self::Exists => f.write_str("a file of this name exists"),
             Self::InTheWay => f.write_str("something that is no plain file or folder is in the way"),
             Self::Guarded => f.write_str("tools act upon this name, and it was not allowed"),
-            Self::NameRefused(errno) => write!(f, "the destination refuses the name: {errno}"),
+            Self::NameRefused(errno) => write!(f, "the destination refuses the name: {}", errno_text(*errno)),
             Self::Conflict => f.write_str("the original was changed outside since the run began"),
             Self::NotEmpty => f.write_str("the folder is not empty"),
         }
@@ -387,7 +388,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = if self.path_shown.is_empty() { "." } else { &self.path_shown };
-        write!(f, "cannot {} `{place}`: {}", self.step.words(), self.errno)
+        write!(f, "cannot {} `{place}`", self.step.words())
     }
 }
 

@@ -8,7 +8,8 @@ use std::ffi::CStr;
 use std::fmt;
 
 /// Folders that are caches wherever they lie; they are no outputs.
-pub const CACHE_FOLDERS: &[&str] = &["__pycache__", ".ipynb_checkpoints"];
+pub const CACHE_FOLDERS: &[&str] =
+    &["__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache", ".ruff_cache"];
 
 /// Endings of files that are caches.
 pub const CACHE_ENDINGS: &[&str] = &[".pyc"];

@@ -56,7 +56,7 @@ fn inner_full_disk() {
     let Err(stopped) = collect(&leavings, &destination) else { panic!("the disk should be full") };
     assert_eq!((stopped.failure.step(), stopped.failure.path_shown()), (Step::Write, "b"));
     assert_eq!(stopped.failure.errno(), rustix::io::Errno::NOSPC);
-    assert!(stopped.failure.to_string().starts_with("cannot write `b`: No space left"));
+    assert_eq!(stopped.failure.to_string(), "cannot write `b`");
     assert_eq!(paths(&stopped.done), ["a"], "what was moved stays and is listed");
     let left: Vec<_> = fs::read_dir(place.join("out")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["a"]);

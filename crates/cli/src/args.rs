@@ -1,9 +1,9 @@
 //! Every flag and its help, in one place.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 /// Run Python, R and SQL that nobody has audited, inside walls.
 #[derive(Debug, Parser)]
@@ -22,13 +22,15 @@ const fn version() -> &'static str {
     }
 }
 
+// Deferred: the options of a command are made only when it is the one.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Run a script, a notebook, a query or a program inside walls
-    #[command(after_help = RUN_EXAMPLES)]
+    #[command(override_usage = RUN_USAGE, after_help = RUN_EXAMPLES)]
     Run(Box<Run>),
     /// Print what `run` would do, and run nothing
-    #[command(after_help = "Takes the same options as `stockade run`.")]
+    #[command(override_usage = PLAN_USAGE, after_help = "Takes the same options as `stockade run`.")]
     Plan(Box<Run>),
     /// Try to break each layer on this machine, and say what is missing
     #[command(
@@ -83,11 +85,21 @@ pub(crate) struct Probe {
     pub(crate) namespaces: Vec<String>,
 }
 
+const RUN_USAGE: &str = "\
+stockade run [OPTIONS] SCRIPT [ARGUMENT]...
+       stockade run [OPTIONS] -c CODE [ARGUMENT]...
+       stockade run [OPTIONS] -- PROGRAM [ARGUMENT]...";
+
+const PLAN_USAGE: &str = "\
+stockade plan [OPTIONS] SCRIPT [ARGUMENT]...
+       stockade plan [OPTIONS] -c CODE [ARGUMENT]...
+       stockade plan [OPTIONS] -- PROGRAM [ARGUMENT]...";
+
 const RUN_EXAMPLES: &str = "\
 Examples:
   stockade run analysis.py
-  stockade run --with pandas,matplotlib --in sales.csv --out results/ report.py --year 2026
-  stockade run --project . --out results/ src/main.py
+  stockade run --with pandas --in sales.csv --out results report.py --year 2026
+  stockade run --project . --out results src/main.py
   stockade run --in sales.parquet query.sql
   stockade run -c 'print(1)'
   stockade run -- ./any-program --flag
@@ -97,12 +109,10 @@ Options of Stockade come before the script; what comes after it is the script's.
 /// Whether the tree is bounded by a cgroup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Cgroup {
-    /// When it can be had
+    // No help of their own: it would make the whole help page the long, airy one.
     #[default]
     Auto,
-    /// Or refuse to run
     Require,
-    /// Never: sample instead
     Off,
 }
 
@@ -125,8 +135,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DIR", help_heading = "Files")]
     pub(crate) project: Option<PathBuf>,
 
-    /// With --project: take what looks like a secret too
-    #[arg(long, requires = "project", help_heading = "Files")]
+    /// With --project, take what looks like a secret too
+    #[arg(long, help_heading = "Files")]
     pub(crate) all: bool,
 
     /// Share a folder live, without staging; writable only with `:rw`
@@ -138,7 +148,7 @@ pub(crate) struct Run {
     pub(crate) out: Option<PathBuf>,
 
     /// Let collected outputs replace files that exist
-    #[arg(long, requires = "out", help_heading = "Files")]
+    #[arg(long, help_heading = "Files")]
     pub(crate) overwrite: bool,
 
     /// Show what would be collected, and write nothing
@@ -150,14 +160,14 @@ pub(crate) struct Run {
     pub(crate) diff: bool,
 
     /// Write changes back onto the project folder, after showing them
-    #[arg(long, requires = "project", help_heading = "Files")]
+    #[arg(long, help_heading = "Files")]
     pub(crate) apply: bool,
 
-    /// With --apply: permit a path that is otherwise never written (.git, hooks, dotfiles, CI files)
-    #[arg(long, value_name = "PATH", requires = "apply", help_heading = "Files")]
+    /// With --apply, permit a path that is otherwise never written (.git, hooks, dotfiles, CI files)
+    #[arg(long, value_name = "PATH", help_heading = "Files")]
     pub(crate) apply_also: Vec<String>,
 
-    /// Packages for this run, from the package index
+    /// Packages for this run from the package index, separated by commas
     #[arg(long, value_name = "PACKAGES", help_heading = "Packages")]
     pub(crate) with: Vec<String>,
 
@@ -170,7 +180,7 @@ pub(crate) struct Run {
     pub(crate) allow_build: Vec<String>,
 
     /// An existing virtual environment, read-only
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["with", "requirements"], help_heading = "Packages")]
+    #[arg(long, value_name = "DIR", help_heading = "Packages")]
     pub(crate) venv: Option<PathBuf>,
 
     /// The interpreter to use
@@ -186,8 +196,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "LAYER,...", value_delimiter = ',', help_heading = "Walls")]
     pub(crate) require: Vec<String>,
 
-    /// Whether the tree is bounded by a cgroup
-    #[arg(long, value_enum, default_value_t, help_heading = "Walls")]
+    /// Bound all processes by a cgroup: if it can be had, or refuse to run, or sample instead
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, help_heading = "Walls")]
     pub(crate) cgroup: Cgroup,
 
     /// Give the code a variable: with a value, or the caller's
@@ -203,7 +213,7 @@ pub(crate) struct Run {
     pub(crate) json: bool,
 
     /// Print no report unless something was refused or went wrong
-    #[arg(short, long, conflicts_with = "json", help_heading = "Report")]
+    #[arg(short, long, help_heading = "Report")]
     pub(crate) quiet: bool,
 
     /// Write a commented proposal of what the code asked for
@@ -223,5 +233,32 @@ impl Run {
         let line: Vec<OsString> = std::env::args_os().collect();
         let before = line.len().checked_sub(self.words.len() + 1);
         !self.words.is_empty() && before.and_then(|index| line.get(index)).is_some_and(|word| word == "--")
+    }
+
+    /// An option that does not exist: the parser takes it for the script, and what follows for its arguments.
+    pub(crate) fn unknown_option(&self) -> Option<&OsStr> {
+        let first = self.words.first().filter(|_| self.code.is_none() && !self.is_program())?;
+        (first.as_encoded_bytes().starts_with(b"-") && first != "-").then_some(first)
+    }
+
+    /// Whether a refusal is to be a document, too.
+    pub(crate) fn wants_document(&self) -> bool {
+        self.json || (self.unknown_option().is_some() && Typed::now().json)
+    }
+}
+
+/// What can be known of a command line that could not be parsed.
+#[derive(Debug)]
+pub(crate) struct Typed {
+    pub(crate) command: Option<String>,
+    pub(crate) json: bool,
+}
+
+impl Typed {
+    pub(crate) fn now() -> Self {
+        let words: Vec<OsString> = std::env::args_os().skip(1).take_while(|word| word != "--").collect();
+        let first = words.first().and_then(|word| word.to_str());
+        let command = first.filter(|name| Arguments::command().find_subcommand(name).is_some());
+        Self { command: command.map(ToOwned::to_owned), json: words.iter().any(|word| word == "--json") }
     }
 }

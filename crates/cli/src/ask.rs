@@ -65,11 +65,11 @@ fn inputs(run: &Run, code: &Code, remarks: &mut Vec<String>) -> Result<Vec<Input
     if let Some(project) = &run.project {
         let project = staging::project(project, run.all)?;
         if !project.hidden.is_empty() {
-            let names: Vec<String> = project.hidden.iter().take(20).map(|name| text::shown(name, 100)).collect();
+            let names: Vec<String> = project.hidden.iter().take(20).map(|name| text::quoted(name, 100)).collect();
             let more = project.hidden.len().saturating_sub(names.len());
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             remarks.push(format!(
-                "stockade: left out of the project, for they look like secrets: {}{more} (--all takes them)",
+                "left out of the project, for they look like secrets: {}{more} (--all takes them)",
                 names.join(" ")
             ));
         }

@@ -55,16 +55,16 @@ impl Engine {
 
 /// Reads the code of a command line.
 pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
+    if let Some(option) = run.unknown_option() {
+        return Err(Problem::new(
+            format!("there is no option `{}`", text::shown(&option.to_string_lossy(), 100)),
+            "what stands before the script is for Stockade",
+            "see `stockade run --help`; a script of such a name is `./-NAME`",
+        ));
+    }
     let mut words = words(run)?;
     if let Some(inline) = &run.code {
-        return Ok(Code {
-            engine: Engine::Inline(inline.clone()),
-            label: "-c".to_owned(),
-            arguments: words,
-            bytes: inline.clone().into_bytes(),
-            file: None,
-            staged: None,
-        });
+        return Ok(without_file(Engine::Inline(inline.clone()), "-c", words, inline.clone().into_bytes()));
     }
     if words.is_empty() {
         return Err(Problem::new(
@@ -78,23 +78,13 @@ pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
         return program(first, words, run.project.as_deref());
     }
     if first == "-" {
-        return Ok(Code {
-            engine: Engine::Stdin,
-            label: "-".to_owned(),
-            arguments: words,
-            bytes: b"-".to_vec(),
-            file: None,
-            staged: None,
-        });
-    }
-    if first.starts_with('-') {
-        return Err(Problem::new(
-            format!("there is no option `{}`", text::shown(&first, 100)),
-            "what stands before the script is for Stockade",
-            "see `stockade run --help`; a script of such a name is `./-NAME`",
-        ));
+        return Ok(without_file(Engine::Stdin, "-", words, b"-".to_vec()));
     }
     script(&first, words, run.project.as_deref())
+}
+
+fn without_file(engine: Engine, label: &str, arguments: Vec<String>, bytes: Vec<u8>) -> Code {
+    Code { engine, label: label.to_owned(), arguments, bytes, file: None, staged: None }
 }
 
 fn words(run: &Run) -> Result<Vec<String>, Problem> {
@@ -123,14 +113,11 @@ fn script(path: &str, arguments: Vec<String>, project: Option<&Path>) -> Result<
         "sql" => Engine::Sql(name),
         _ if is_python(&bytes) => Engine::Script(name),
         _ => {
+            let here = if path.contains('/') { "" } else { "./" };
             return Err(Problem::new(
                 format!("cannot tell what runs `{}`", text::shown(path, 200)),
                 "its name ends in none of .py, .ipynb, .R and .sql",
-                format!(
-                    "stockade run -- {}{} to run it as a program",
-                    if path.contains('/') { "" } else { "./" },
-                    text::shown(path, 200)
-                ),
+                format!("stockade run -- {here}{} to run it as a program", text::quoted(path, 200)),
             ));
         }
     };
@@ -144,9 +131,12 @@ fn is_python(bytes: &[u8]) -> bool {
 }
 
 fn read(path: &Path, shown: &str) -> Result<Vec<u8>, Problem> {
-    let next = "look at the spelling; relative paths start at the current folder";
     let failed = |error: &std::io::Error| {
-        let status = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+        let (status, next) = if error.kind() == std::io::ErrorKind::NotFound {
+            (127, "look at the spelling; relative paths start at the current folder")
+        } else {
+            (126, "make it readable to you")
+        };
         Problem::path("read the script", path, error, next).with_status(status)
     };
     let status = std::fs::metadata(path).map_err(|error| failed(&error))?;
@@ -194,14 +184,7 @@ fn program(word: String, arguments: Vec<String>, project: Option<&Path>) -> Resu
     let of_the_machine =
         !word.contains('/') || ["/usr", "/bin", "/sbin", "/lib"].iter().any(|folder| path.starts_with(folder));
     if of_the_machine || !path.exists() {
-        return Ok(Code {
-            engine: Engine::Program(word.clone()),
-            label: word,
-            arguments,
-            bytes,
-            file: None,
-            staged: None,
-        });
+        return Ok(without_file(Engine::Program(word.clone()), &word, arguments, bytes));
     }
     if path.is_dir() {
         return Err(Problem::new(
@@ -214,10 +197,10 @@ fn program(word: String, arguments: Vec<String>, project: Option<&Path>) -> Resu
     let (name, staged) = place(path, project)?;
     Ok(Code {
         engine: Engine::Program(format!("./{name}")),
-        label: word.clone(),
+        file: Some(PathBuf::from(&word)),
+        label: word,
         arguments,
         bytes,
-        file: Some(PathBuf::from(&word)),
         staged,
     })
 }

@@ -74,7 +74,7 @@ pub(crate) fn doctor(arguments: &Doctor) -> Result<ExitCode, Problem> {
 fn cannot_start(arguments: &Doctor, problem: &Problem) -> ExitCode {
     let next = why_no_namespaces();
     if arguments.json {
-        let document = serde_json::json!({ "passed": false, "layers": [], "error": problem.to_string(), "next": next });
+        let document = serde_json::json!({ "passed": false, "layers": [], "error": problem.document(), "next": next });
         printer::page(&format!("{document}\n"));
     } else {
         printer::page(&format!("No sandbox can be made on this machine.\n{problem}\n"));
@@ -116,12 +116,10 @@ fn examine() -> Result<Vec<Finding>, Problem> {
     let tries = parse(&said);
     let mut findings: Vec<Finding> = Layer::ALL
         .into_iter()
-        .filter(|layer| *layer != Layer::Watchdog)
+        .filter(|layer| !matches!(layer, Layer::Cgroup | Layer::Watchdog))
         .map(|layer| finding(layer, &outcome, &tries))
         .collect();
-    let memory = memory_finding()?;
-    findings.retain(|finding| finding.layer != Layer::Cgroup.name());
-    findings.push(memory);
+    findings.push(memory_finding()?);
     Ok(findings)
 }
 
@@ -212,15 +210,10 @@ fn memory_finding() -> Result<Finding, Problem> {
 fn probe(command: &str, limits: &[(Limit, u64)]) -> Result<(Outcome, String), Problem> {
     let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
     let (port, _listener) = listener.map_err(|error| {
-        Problem::new(
-            "cannot listen on the loopback",
-            error.to_string().to_lowercase(),
-            "bring up the loopback interface",
-        )
+        Problem::new("cannot listen on the loopback", error.to_string(), "bring up the loopback interface")
     })?;
-    let this = std::env::current_exe().map_err(|error| {
-        Problem::new("cannot find this program", error.to_string().to_lowercase(), "run it by its path")
-    })?;
+    let this = std::env::current_exe()
+        .map_err(|error| Problem::new("cannot find this program", error.to_string(), "run it by its path"))?;
     let program = Input { source: staging::look(&this)?, target: staging::in_job("stockade")?, hidden: Vec::new() };
     let mut argv = vec!["./stockade".to_owned(), command.to_owned(), std::process::id().to_string(), port.to_string()];
     argv.extend(["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"].iter().filter_map(|name| {
@@ -258,7 +251,8 @@ fn probe(command: &str, limits: &[(Limit, u64)]) -> Result<(Outcome, String), Pr
 fn table(findings: &[Finding]) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
-    table.set_width(printer::width());
+    let columns = printer::columns(std::io::stdout()).and_then(|columns| u16::try_from(columns).ok());
+    table.set_width(columns.unwrap_or(100));
     table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
     table.set_header(["layer", "", "tried, and the answer"]);
     for finding in findings {
@@ -272,5 +266,5 @@ fn table(findings: &[Finding]) -> String {
         let next = finding.next.map_or_else(String::new, |next| format!("\nnext: {next}"));
         table.add_row([finding.layer.to_owned(), state.to_owned(), format!("{}{next}", finding.detail)]);
     }
-    format!("{table}\n")
+    table.trim_fmt() + "\n"
 }

@@ -76,17 +76,15 @@ struct Shown {
 impl Shown {
     fn new(quiet: bool) -> Self {
         use std::io::IsTerminal;
-        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
-            // No ticking thread: a process with two threads makes no sandbox.
-            let bar = indicatif::ProgressBar::new(0);
-            if let Ok(style) =
-                indicatif::ProgressStyle::with_template("{spinner} {msg} {wide_bar} {bytes}/{total_bytes}")
-            {
-                bar.set_style(style);
-            }
-            bar
-        });
+        // No ticking thread: a process with two threads makes no sandbox.
+        let bar = (!quiet && std::io::stderr().is_terminal()).then(indicatif::ProgressBar::no_length);
         Self { bar, quiet }
+    }
+
+    fn style(&self, template: &str) {
+        if let (Some(bar), Ok(style)) = (&self.bar, indicatif::ProgressStyle::with_template(template)) {
+            bar.set_style(style);
+        }
     }
 
     fn finish(&self) {
@@ -99,14 +97,19 @@ impl Shown {
 impl Progress for Shown {
     fn step(&mut self, what: &str) {
         let what = stockade_core::text::shown(what, 200);
+        self.style("{spinner} {msg}");
         match &self.bar {
-            Some(bar) => bar.set_message(what),
+            Some(bar) => {
+                bar.set_position(0);
+                bar.set_message(what);
+            }
             None if !self.quiet => crate::printer::remark(&format!("stockade: {what}")),
             None => {}
         }
     }
 
     fn bytes(&mut self, done: u64, total: u64) {
+        self.style("{spinner} {msg} {wide_bar} {bytes}/{total_bytes}");
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             bar.set_position(done);

@@ -28,20 +28,15 @@ fn missing_module(module: &str, beside: &Path) -> Option<String> {
         .split('.')
         .next()
         .filter(|top| !top.is_empty() && top.chars().all(|c| c.is_alphanumeric() || c == '_'))?;
-    let file = format!("{top}.py");
-    if beside.join(&file).is_file() {
-        return Some(format!(
-            "no module named {top}: {file} lies beside the script but was not given\n    next: --project {} or --in {}",
-            shown(beside),
-            shown(&beside.join(&file))
-        ));
-    }
-    if beside.join(top).is_dir() {
-        return Some(format!(
-            "no module named {top}: a folder {top} lies beside the script but was not given\n    next: --project {} or --in {}",
-            shown(beside),
-            shown(&beside.join(top))
-        ));
+    for (name, what) in [(format!("{top}.py"), ""), (top.to_owned(), "a folder ")] {
+        let path = beside.join(&name);
+        if path.exists() {
+            return Some(format!(
+                "no module named {top}: {what}{name} lies beside the script but was not given\n    next: --project {} or --in {}",
+                typed(beside),
+                typed(&path)
+            ));
+        }
     }
     Some(format!("no module named {top}\n    next: --with PACKAGE (often named as the module: --with {top})"))
 }
@@ -53,17 +48,18 @@ fn missing_file(path: &str, beside: &Path) -> Option<String> {
     let how = if outside.is_absolute() {
         format!(
             "--in {} and read it by its name, `{}`",
-            shown(&found),
+            typed(&found),
             text::shown(&found.file_name()?.to_string_lossy(), 100)
         )
     } else if outside.components().count() > 1 {
-        format!("--in {}={}", shown(&found), text::shown(path, 200))
+        format!("--in {}={}", typed(&found), text::quoted(path, 200))
     } else {
-        format!("--in {}", shown(&found))
+        format!("--in {}", typed(&found))
     };
     Some(format!("no such file inside: `{}` exists here but was not given\n    next: {how}", text::shown(path, 200)))
 }
 
-fn shown(path: &Path) -> String {
-    if path.as_os_str().is_empty() { ".".to_owned() } else { text::shown(&path.to_string_lossy(), 200) }
+/// A path as it can be typed.
+fn typed(path: &Path) -> String {
+    if path.as_os_str().is_empty() { ".".to_owned() } else { text::quoted(path, 200) }
 }

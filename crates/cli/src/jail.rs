@@ -111,14 +111,9 @@ fn bring_out(finished: &Finished, outputs: &Path) -> Result<(), Problem> {
     let failed = |error: &std::io::Error| Problem::path("write to", outputs, error, "make it writable");
     let folder: OwnedFd = std::fs::File::open(outputs).map_err(|error| failed(&error))?.into();
     let destination = Destination::Folder { folder: folder.as_fd(), existing: Existing::Keep, allow: &[] };
-    let collected =
-        finished.leavings(Caches::Keep, |leavings| collect::collect(leavings, &destination))?.map_err(|stopped| {
-            Problem::new(
-                stopped.failure.to_string(),
-                "the build's files could not be brought out",
-                stopped.failure.next(),
-            )
-        })?;
+    let collected = finished
+        .leavings(Caches::Keep, |leavings| collect::collect(leavings, &destination))?
+        .map_err(|stopped| Problem::midway(&stopped.failure, "the build's files could not be brought out"))?;
     match collected.left_out.first() {
         None => Ok(()),
         Some(left_out) => Err(Problem::new(
@@ -136,7 +131,7 @@ struct ServedRelay(Child);
 fn serve_relay(running: &mut Running, relay: Option<&Relay>) -> Result<Option<ServedRelay>, Problem> {
     let (Some(listener), Some(relay)) = (running.take_relay(), relay) else { return Ok(None) };
     let failed = |error: std::io::Error| {
-        Problem::new("cannot start the relay to the package index", error.to_string().to_lowercase(), "run it again")
+        Problem::new("cannot start the relay to the package index", error.to_string(), "run it again")
     };
     // Not by its path, which may hold another version by now, or none.
     let child = Command::new("/proc/self/exe")

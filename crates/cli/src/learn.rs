@@ -6,8 +6,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use stockade_core::outcome::{Denial, Outcome};
+use stockade_core::text;
 
 use crate::problem::Problem;
+
+const NEXT: &str = "name a file you may write";
 
 /// The file of the proposal, opened before the code runs: a link it plants meanwhile leads nowhere.
 #[derive(Debug)]
@@ -19,9 +22,18 @@ pub(crate) struct Proposal<'a> {
 impl<'a> Proposal<'a> {
     /// Opens the file; what it holds stays until the proposal is written.
     pub(crate) fn open(path: &'a Path) -> Result<Self, Problem> {
-        let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+        // Not through a link, and not waiting for the reader of a FIFO.
+        let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
         let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).custom_flags(flags).open(path);
-        file.map(|file| Self { path, file }).map_err(|error| failed(path, &error))
+        let file = file.map_err(|error| failed(path, &error))?;
+        if file.metadata().is_ok_and(|status| status.is_file()) {
+            return Ok(Self { path, file });
+        }
+        Err(Problem::new(
+            format!("cannot write the proposal to `{}`", text::shown(&path.to_string_lossy(), 400)),
+            "it is not a regular file",
+            NEXT,
+        ))
     }
 
     /// Writes the proposal.
@@ -35,7 +47,7 @@ impl<'a> Proposal<'a> {
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Problem {
-    Problem::path("write the proposal to", path, error, "name a file you may write")
+    Problem::path("write the proposal to", path, error, NEXT)
 }
 
 fn proposal(outcome: &Outcome) -> String {

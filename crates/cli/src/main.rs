@@ -6,6 +6,7 @@ mod code;
 mod doctor;
 mod environment;
 mod files;
+mod flags;
 mod hints;
 mod jail;
 mod learn;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(refused) => return printer::usage(&refused),
     };
+    let json = matches!(&arguments.command, Command::Run(run) | Command::Plan(run) if run.wants_document());
     let done = match arguments.command {
         Command::Run(run) => run::run(&run),
         Command::Plan(run) => run::plan(&run),
@@ -50,6 +52,6 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(status) => status,
-        Err(problem) => printer::problem(&problem),
+        Err(problem) => printer::problem(&problem, json),
     }
 }

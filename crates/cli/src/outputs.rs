@@ -19,16 +19,23 @@ const DIFF_BYTES_MAX: u64 = 1 << 20;
 pub(crate) struct Outputs {
     /// Where they are, when they were collected.
     pub(crate) folder: Option<String>,
+    /// The same in words, whatever became of them.
+    #[serde(skip)]
+    pub(crate) place: String,
     /// Each file: path below the working folder, bytes, and whether it is new.
     pub(crate) files: Vec<OutputFile>,
     /// What the code removed.
     pub(crate) removed: Vec<String>,
+    /// How much more was removed than is listed.
+    pub(crate) removed_more: u64,
     /// What was found and not taken, and why.
     pub(crate) left_out: Vec<LeftOut>,
     /// How much more was left out than is listed.
     pub(crate) left_out_more: u64,
-    /// Files written back onto the project.
-    pub(crate) applied: Vec<String>,
+    /// Caches of tools, which are never taken; a folder counts once.
+    pub(crate) caches: u64,
+    /// What was written back onto the project.
+    pub(crate) applied: Vec<Applied>,
     /// Bytes of all files.
     pub(crate) bytes: u64,
 }
@@ -39,6 +46,16 @@ pub(crate) struct OutputFile {
     pub(crate) path: String,
     pub(crate) bytes: u64,
     pub(crate) state: &'static str,
+}
+
+/// One change of the project.
+#[derive(Debug, Serialize)]
+pub(crate) struct Applied {
+    pub(crate) path: String,
+    /// `created`, `changed` or `removed`.
+    pub(crate) state: &'static str,
+    /// It can be executed and could not before.
+    pub(crate) newly_executable: bool,
 }
 
 /// One thing that was not taken.
@@ -65,12 +82,8 @@ fn take_from(
         None => Destination::List,
     };
     let collected = collect::collect(leavings, &destination).map_err(|stopped| {
-        let kept = stopped.done.files.len();
-        Problem::new(
-            stopped.failure.to_string(),
-            format!("{kept} outputs were collected before it"),
-            stopped.failure.next(),
-        )
+        let done = text::count(stopped.done.files.len(), "output", "outputs");
+        Problem::midway(&stopped.failure, &format!("{done} collected before it"))
     })?;
     if run.diff || run.apply {
         crate::printer::page(&diff(leavings, &collected));
@@ -80,7 +93,19 @@ fn take_from(
     if run.apply && !run.dry_run {
         apply(run, finished, leavings, &collected, &mut outputs)?;
     }
+    outputs.place = place(run, &outputs);
     Ok(outputs)
+}
+
+/// Where the files went, in words.
+fn place(run: &Run, outputs: &Outputs) -> String {
+    let applied = || outputs.applied.iter().filter(|applied| applied.state != REMOVED).count();
+    match &outputs.folder {
+        _ if run.dry_run => "not written (--dry-run)".to_owned(),
+        Some(folder) => format!("in {}", text::quoted(folder, 200)),
+        None if run.apply => format!("{} applied to the project", applied()),
+        None => "not kept (--out DIR keeps them)".to_owned(),
+    }
 }
 
 /// Makes and opens the folder for outputs, before the code runs: its work is not to be lost, and a
@@ -100,28 +125,35 @@ pub(crate) fn open_destination(run: &Run) -> Result<Option<OwnedFd>, Problem> {
     Ok(Some(folder.into()))
 }
 
-fn summary(collected: &Collected) -> Outputs {
-    let state = |state: State| match state {
+/// The state of what was removed.
+pub(crate) const REMOVED: &str = "removed";
+
+const fn state(state: State) -> &'static str {
+    match state {
         State::Created => "created",
         State::Changed => "changed",
-    };
+    }
+}
+
+fn summary(collected: &Collected) -> Outputs {
     Outputs {
-        folder: None,
         files: collected
             .files
             .iter()
             .map(|file| OutputFile { path: file.path.clone(), bytes: file.bytes, state: state(file.state) })
             .collect(),
         removed: collected.removed.iter().map(|removed| removed.path.clone()).collect(),
-        left_out: collected
-            .left_out
-            .iter()
-            .map(|left| LeftOut { name: left.name_shown.clone(), why: left.why.to_string() })
-            .collect(),
+        removed_more: collected.removed_more,
+        left_out: left_out(&collected.left_out),
         left_out_more: collected.left_out_more,
-        applied: Vec::new(),
+        caches: collected.caches,
         bytes: collected.bytes,
+        ..Outputs::default()
     }
+}
+
+fn left_out(all: &[collect::LeftOut]) -> Vec<LeftOut> {
+    all.iter().map(|left| LeftOut { name: left.name_shown.clone(), why: left.why.to_string() }).collect()
 }
 
 /// A unified diff of every changed text file; control characters are neutralised.
@@ -133,20 +165,18 @@ fn diff(leavings: &Leavings<'_>, collected: &Collected) -> String {
             State::Created => Some(String::new()),
             State::Changed => text_of(collect::open_original(leavings.areas, &file.path).ok()),
         };
+        let name = text::shown(&file.path, 400);
         match (before, after) {
-            (Some(before), Some(after)) => {
-                let name = text::shown(&file.path, 400);
+            (Some(before), Some(after)) if before != after => {
                 let patch = similar::TextDiff::from_lines(&before, &after)
                     .unified_diff()
                     .header(&format!("a/{name}"), &format!("b/{name}"))
                     .to_string();
-                page.extend(patch.split('\n').map(|line| text::shown(&line.replace('\t', "    "), 2000) + "\n"));
+                let lines = patch.split_terminator('\n').map(|line| line.replace('\t', "    "));
+                page.extend(lines.map(|line| text::shown(&line, 2000) + "\n"));
             }
-            _ => page.push_str(&format!(
-                "{}: {} (not shown: binary or large)\n",
-                text::shown(&file.path, 400),
-                text::bytes(file.bytes)
-            )),
+            (Some(_), Some(_)) => page.push_str(&format!("{name}: an empty file\n")),
+            _ => page.push_str(&format!("{name}: {} (not shown: binary or large)\n", text::bytes(file.bytes))),
         }
     }
     for removed in &collected.removed {
@@ -155,13 +185,12 @@ fn diff(leavings: &Leavings<'_>, collected: &Collected) -> String {
     page
 }
 
+/// The content of a file that is text: not too large, UTF-8, and without the bytes that only binary files have.
 fn text_of(file: Option<OwnedFd>) -> Option<String> {
     let mut bytes = Vec::new();
     std::fs::File::from(file?).take(DIFF_BYTES_MAX + 1).read_to_end(&mut bytes).ok()?;
-    if u64::try_from(bytes.len()).ok()? > DIFF_BYTES_MAX {
-        return None;
-    }
-    String::from_utf8(bytes).ok()
+    let is_text = u64::try_from(bytes.len()).ok()? <= DIFF_BYTES_MAX && !bytes.contains(&0);
+    String::from_utf8(bytes).ok().filter(|_| is_text)
 }
 
 fn apply(
@@ -182,21 +211,16 @@ fn apply(
     let began = Stamp { seconds: finished.began.0, nanoseconds: finished.began.1 };
     let project = Project { prefix: "", folder, run_began: began };
     let applied = collect::apply(collected, leavings.areas, &project, &run.apply_also).map_err(|stopped| {
-        Problem::new(
-            stopped.failure.to_string(),
-            format!("{} files were written before it", stopped.done.files.len()),
-            stopped.failure.next(),
-        )
+        let done = text::count(stopped.done.files.len(), "file", "files");
+        Problem::midway(&stopped.failure, &format!("{done} written before it"))
     })?;
-    outputs.applied.extend(
-        applied
-            .files
-            .into_iter()
-            .map(|file| if file.newly_executable { format!("{} (now executable)", file.path) } else { file.path }),
-    );
-    outputs.applied.extend(applied.removed.into_iter().map(|path| format!("{path} (removed)")));
-    outputs
-        .left_out
-        .extend(applied.left_out.into_iter().map(|left| LeftOut { name: left.name_shown, why: left.why.to_string() }));
+    let files = applied.files.into_iter().map(|file| Applied {
+        path: file.path,
+        state: state(file.state),
+        newly_executable: file.newly_executable,
+    });
+    let removed = applied.removed.into_iter().map(|path| Applied { path, state: REMOVED, newly_executable: false });
+    outputs.applied.extend(files.chain(removed));
+    outputs.left_out.extend(left_out(&applied.left_out));
     Ok(())
 }

@@ -1,8 +1,10 @@
-//! The one place that writes to the terminal.
-#![expect(clippy::print_stderr, reason = "this is the one printer")]
+//! The one place that writes to the terminal. A reader that went away is no error: `stockade plan … | head`.
 
+use std::io::Write;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
+use crate::args::Typed;
 use crate::problem::Problem;
 
 /// The exit status of a command line that is refused (run.md).
@@ -10,21 +12,24 @@ const REFUSED: u8 = 125;
 
 /// A document the user asked for, on standard output.
 pub(crate) fn page(text: &str) {
-    use std::io::Write;
     let mut out = std::io::stdout().lock();
-    // A reader that went away is no error: `stockade plan … | head`.
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
 
 /// A remark beside the code's own output, on standard error.
 pub(crate) fn remark(text: &str) {
-    eprintln!("{text}");
+    drop(std::io::stderr().lock().write_all(format!("{text}\n").as_bytes()));
 }
 
-/// A refusal or failure, on standard error.
-pub(crate) fn problem(problem: &Problem) -> ExitCode {
-    eprintln!("{problem}");
+/// A refusal or failure, on standard error: for people, or as a document for programs.
+pub(crate) fn problem(problem: &Problem, json: bool) -> ExitCode {
+    remark(&if json { document(&problem.document()) } else { problem.to_string() });
     ExitCode::from(problem.status())
+}
+
+/// As JSON on one line.
+pub(crate) fn document(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
 }
 
 /// What clap says: help and version succeed, the rest is a refusal, said as every other one.
@@ -38,21 +43,19 @@ pub(crate) fn usage(refused: &clap::Error) -> ExitCode {
         text.split("\n\n").filter(|part| !part.starts_with("Usage:") && !part.starts_with("For more information"));
     let why: Vec<&str> = said.flat_map(str::split_whitespace).collect();
     let why = stockade_core::text::shown(why.join(" ").trim_start_matches("error: "), 600);
-    problem(&Problem::new("the command line is refused", why, "see `stockade run --help`"))
+    let typed = Typed::now();
+    let next = format!("see `stockade {}--help`", typed.command.map_or_else(String::new, |name| name + " "));
+    problem(&Problem::new("the command line is refused", why, next), typed.json)
 }
 
-/// Columns of the terminal; 100 where there is none.
-pub(crate) fn width() -> u16 {
-    rustix::termios::tcgetwinsize(std::io::stdout())
-        .ok()
-        .map(|size| size.ws_col)
-        .filter(|columns| *columns > 40)
-        .unwrap_or(100)
+/// Columns of the terminal that a stream is, if it is one.
+pub(crate) fn columns(stream: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 40)
 }
 
 /// The system-call filter of this architecture, as bytes; nothing where there is none.
 pub(crate) fn filter() -> ExitCode {
-    use std::io::Write;
     let profile = stockade_core::syscalls::Architecture::native().map(stockade_core::syscalls::Profile::builtin);
     let bytes = profile.map_or_else(Vec::new, |profile| stockade_launch::filter_bytes(&profile));
     if std::io::stdout().lock().write_all(&bytes).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

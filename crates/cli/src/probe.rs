@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use stockade_core::layer::Layer;
 
+use crate::problem::plain;
+
 /// What the doctor tells the probe of the outside.
 #[derive(Debug)]
 pub(crate) struct Outside {
@@ -74,7 +76,7 @@ type Tried = (Layer, &'static str, std::result::Result<String, String>);
 fn refused<T>(result: Result<T>) -> std::result::Result<String, String> {
     match result {
         Ok(_) => Err("it could".to_owned()),
-        Err(error) => Ok(error.to_string().to_lowercase()),
+        Err(error) => Ok(plain(&error.to_string())),
     }
 }
 
@@ -119,7 +121,7 @@ fn is_empty(path: &str) -> std::result::Result<String, String> {
     match std::fs::read(path) {
         Ok(bytes) if bytes.is_empty() => Ok("it is empty".to_owned()),
         Ok(_) => Err("it could".to_owned()),
-        Err(error) => Ok(error.to_string().to_lowercase()),
+        Err(error) => Ok(plain(&error.to_string())),
     }
 }
 

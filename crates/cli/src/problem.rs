@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use stockade_core::audit::NotRecorded;
 use stockade_core::plan::Unplannable;
 use stockade_core::policy::Reason;
 use stockade_core::text;
-use stockade_launch::Failure;
+use stockade_launch::{Failure, collect};
 
 /// A refusal or failure of Stockade itself.
 #[derive(Debug)]
@@ -21,17 +22,19 @@ pub(crate) struct Problem {
 const REFUSED: u8 = 125;
 
 impl Problem {
-    pub(crate) fn new(what: impl Into<String>, why: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { what: what.into(), why: why.into(), next: next.into(), status: REFUSED }
+    pub(crate) fn new(what: impl Into<String>, why: impl AsRef<str>, next: impl Into<String>) -> Self {
+        Self { what: what.into(), why: plain(why.as_ref()), next: next.into(), status: REFUSED }
     }
 
     /// Something about a path of the caller.
     pub(crate) fn path(what: &str, path: &std::path::Path, error: &std::io::Error, next: impl Into<String>) -> Self {
-        Self::new(
-            format!("cannot {what} `{}`", text::shown(&path.to_string_lossy(), 400)),
-            error.to_string().to_lowercase(),
-            next,
-        )
+        Self::new(format!("cannot {what} `{}`", text::shown(&path.to_string_lossy(), 400)), error.to_string(), next)
+    }
+
+    /// Collecting or applying that stopped midway, with what was done before.
+    pub(crate) fn midway(failure: &collect::Failure, done: &str) -> Self {
+        let why = format!("{}; {done}", stockade_launch::errno_text(failure.errno()));
+        Self::new(failure.to_string(), why, failure.next())
     }
 
     /// With another exit status: 126 not executable, 127 not found.
@@ -49,6 +52,37 @@ impl Problem {
     pub(crate) fn what(&self) -> &str {
         &self.what
     }
+
+    /// The same for programs. Like a report it has a `cause`, which decides.
+    pub(crate) fn document(&self) -> Document<'_> {
+        let cause = Cause::Refused { status: self.status };
+        Document { cause, what: &self.what, why: &self.why, next: &self.next }
+    }
+}
+
+/// A refusal or failure as one JSON document.
+#[derive(Debug, Serialize)]
+pub(crate) struct Document<'a> {
+    cause: Cause,
+    what: &'a str,
+    why: &'a str,
+    next: &'a str,
+}
+
+/// The cause that no run has: there was none, or nothing can be said of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+enum Cause {
+    Refused { status: u8 },
+}
+
+/// A reason as it stands in a sentence: what the system says begins with a capital and ends with a number.
+pub(crate) fn plain(why: &str) -> String {
+    let Some((said, _)) = why.strip_suffix(')').and_then(|why| why.rsplit_once(" (os error ")) else {
+        return why.to_owned();
+    };
+    let mut rest = said.chars();
+    rest.next().map_or_else(String::new, |first| first.to_lowercase().chain(rest).collect())
 }
 
 impl fmt::Display for Problem {
@@ -79,7 +113,7 @@ impl From<NotRecorded> for Problem {
     fn from(refused: NotRecorded) -> Self {
         Self::new(
             refused.to_string(),
-            format!("{}; a run without a record is not made", refused.why),
+            format!("{}; a run without a record is not made", plain(&refused.why)),
             "free space or make it writable, or set STOCKADE_STATE_DIR to another folder",
         )
     }
@@ -101,5 +135,22 @@ impl Problem {
     /// The same, as a build jail tells it to the builder.
     pub(crate) fn into_jail_failure(self) -> stockade_environments::JailFailure {
         stockade_environments::JailFailure { what: self.what, why: self.why, next: self.next }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_stands_in_a_sentence() {
+        for (said, why) in [
+            ("No space left on device (os error 28)", "no space left on device"),
+            ("not a directory (os error 20)", "not a directory"),
+            ("Python 3.9 is too old (see above)", "Python 3.9 is too old (see above)"),
+            ("", ""),
+        ] {
+            assert_eq!(plain(said), why);
+        }
     }
 }

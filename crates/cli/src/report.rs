@@ -1,14 +1,16 @@
 //! The report after a run: a few lines for people, one document for programs.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::outcome::{Accounting, Cause, Outcome};
 use stockade_core::text;
 
-use crate::outputs::Outputs;
+use crate::outputs::{Outputs, REMOVED};
 
-/// Outputs that are listed by name for people.
-const OUTPUTS_SHOWN: usize = 20;
+/// Lines of one kind that are shown to people.
+const SHOWN: usize = 20;
 
 /// Everything there is to say about a run that has ended.
 #[derive(Debug, Serialize)]
@@ -20,6 +22,8 @@ pub(crate) struct Report<'a> {
     pub(crate) outcome: &'a Outcome,
     /// Digest of the environment, or `none`.
     pub(crate) environment: &'a str,
+    /// What the caller should know of what was given; people were told before the run.
+    pub(crate) remarks: &'a [String],
     /// What became of the outputs.
     pub(crate) outputs: &'a Outputs,
     /// What may help.
@@ -27,42 +31,23 @@ pub(crate) struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// As one JSON document.
-    pub(crate) fn json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
-    }
-
-    /// For people.
-    pub(crate) fn lines(&self) -> String {
+    /// For people, in so many columns if they sit at a terminal.
+    pub(crate) fn lines(&self, columns: Option<usize>) -> String {
         let outcome = self.outcome;
-        let mut lines = vec![self.headline()];
-        lines.push(format!("  layers: {}", outcome.enforced));
+        let mut lines = vec![self.headline(), wrapped(&format!("  layers: {}", outcome.enforced), columns)];
         let missing = expected().missing_from(outcome.enforced);
         if !missing.is_empty() {
             lines.push(format!("  missing: {missing}\n    next: `stockade doctor` says why"));
         }
         if outcome.processes_left > 0 {
-            lines.push(format!("  ended with the code: {} still running", processes(outcome.processes_left)));
+            let processes = text::count(outcome.processes_left, "process", "processes");
+            lines.push(format!("  ended with the code: {processes} still running"));
         }
         lines.extend(self.output_lines());
-        for denial in &outcome.denials {
-            lines.push(format!("  denied: {}\n    next: {}", denial.what(), denial.next()));
-        }
+        lines.extend(self.denial_lines());
         lines.extend(self.hints.iter().map(|hint| format!("  hint: {hint}")));
         lines.extend(outcome.notes.iter().map(|note| format!("  note: {}", text::shown(note, 1000))));
-        if let Cause::Limit { limit } = outcome.cause {
-            lines.push(format!("  next: --limit {limit}=MORE"));
-        }
-        match outcome.cause {
-            Cause::NotFound => lines.push(
-                "  next: name a program of the machine or of an environment, or a file of yours by a path with a slash"
-                    .to_owned(),
-            ),
-            Cause::NotExecutable => {
-                lines.push("  next: make it executable, or name what runs it: -- PROGRAM FILE".to_owned())
-            }
-            Cause::Exited { .. } | Cause::Signalled { .. } | Cause::Limit { .. } | Cause::Cancelled => {}
-        }
+        lines.extend(next(outcome.cause).map(|next| format!("  next: {next}")));
         lines.join("\n")
     }
 
@@ -82,51 +67,117 @@ impl Report<'_> {
         let outputs = self.outputs;
         let mut lines = Vec::new();
         if !outputs.files.is_empty() {
-            let place = outputs.folder.as_ref().map_or_else(
-                || "not kept (--out DIR keeps them)".to_owned(),
-                |folder| format!("in {}", text::shown(folder, 200)),
-            );
-            lines.push(format!("  outputs: {}, {}, {place}", files(outputs.files.len()), text::bytes(outputs.bytes)));
-            lines.extend(outputs.files.iter().take(OUTPUTS_SHOWN).map(|file| {
-                format!("    {} {} ({})", file.state, text::shown(&file.path, 200), text::bytes(file.bytes))
-            }));
-            if outputs.files.len() > OUTPUTS_SHOWN {
-                lines.push(format!("    and {} more (--json lists all)", outputs.files.len() - OUTPUTS_SHOWN));
-            }
+            let files = text::count(outputs.files.len(), "file", "files");
+            lines.push(format!("  outputs: {files}, {}, {}", text::bytes(outputs.bytes), outputs.place));
         }
-        lines.extend(
-            outputs
-                .removed
-                .iter()
-                .take(OUTPUTS_SHOWN)
-                .map(|path| format!("    removed {} (the original is untouched)", text::shown(path, 200))),
-        );
-        lines.extend(
-            outputs
-                .left_out
-                .iter()
-                .take(OUTPUTS_SHOWN)
-                .map(|left| format!("  left out: {} ({})", text::shown(&left.name, 200), left.why)),
-        );
-        let more =
-            outputs.left_out.len().saturating_sub(OUTPUTS_SHOWN) + usize::try_from(outputs.left_out_more).unwrap_or(0);
-        if more > 0 {
-            lines.push(format!("  left out: {more} more"));
+        lines.extend(listed(&outputs.files, 0, "    ", |file| {
+            format!("{} {} ({})", file.state, text::quoted(&file.path, 200), text::bytes(file.bytes))
+        }));
+        let applied: BTreeSet<&str> = outputs.applied.iter().map(|applied| applied.path.as_str()).collect();
+        let untouched: Vec<&String> = outputs.removed.iter().filter(|path| !applied.contains(path.as_str())).collect();
+        lines.extend(listed(&untouched, outputs.removed_more, "  removed: ", |path| {
+            format!("{} (the original is untouched)", text::quoted(path, 200))
+        }));
+        lines.extend(listed(&outputs.left_out, outputs.left_out_more, "  left out: ", |left| {
+            format!("{} ({})", text::shown(&left.name, 200), left.why)
+        }));
+        if outputs.caches > 0 {
+            lines.push(format!("  left out: {} of tools", text::count(outputs.caches, "cache", "caches")));
         }
-        lines.extend(outputs.applied.iter().map(|path| format!("  applied: {}", text::shown(path, 200))));
+        lines.extend(listed(&outputs.applied, 0, "  applied: ", |applied| {
+            let what = match (applied.state, applied.newly_executable) {
+                (REMOVED, _) => " (removed)",
+                (_, true) => " (now executable)",
+                (_, false) => "",
+            };
+            text::quoted(&applied.path, 200) + what
+        }));
         lines
+    }
+
+    /// Each denial, and once for those of a kind what to do.
+    fn denial_lines(&self) -> Vec<String> {
+        let denials: Vec<(String, String)> =
+            self.outcome.denials.iter().map(|denial| (denial.what(), denial.next())).collect();
+        denials
+            .chunk_by(|(_, one), (_, other)| one == other)
+            .flat_map(|alike| {
+                let mut lines = listed(alike, 0, "  denied: ", |(what, _)| what.clone());
+                lines.extend(alike.first().map(|(_, next)| format!("    next: {next}")));
+                lines
+            })
+            .collect()
     }
 }
 
-fn files(count: usize) -> String {
-    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+/// A line for each of the first things, and one for how many more there are.
+fn listed<T>(all: &[T], beyond: u64, before: &str, line: impl Fn(&T) -> String) -> Vec<String> {
+    let mut lines: Vec<String> = all.iter().take(SHOWN).map(|one| format!("{before}{}", line(one))).collect();
+    let more = u64::try_from(all.len().saturating_sub(SHOWN)).unwrap_or(u64::MAX).saturating_add(beyond);
+    if more > 0 {
+        let rest = if beyond > 0 { "" } else { " (--json lists them)" };
+        lines.push(format!("{before}{more} more{rest}"));
+    }
+    lines
 }
 
-fn processes(count: u64) -> String {
-    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
+/// What to do about the end of a run.
+fn next(cause: Cause) -> Option<String> {
+    match cause {
+        Cause::Limit { limit } => Some(format!("--limit {limit}=MORE")),
+        Cause::NotFound => {
+            Some("name a program of the machine or of an environment, or a file of yours by a path with a slash".into())
+        }
+        Cause::NotExecutable => Some("make it executable, or name what runs it: -- PROGRAM FILE".into()),
+        Cause::Exited { .. } | Cause::Signalled { .. } | Cause::Cancelled => None,
+    }
+}
+
+/// A line broken between its words, the rest indented.
+fn wrapped(line: &str, columns: Option<usize>) -> String {
+    const INDENT: &str = "\n    ";
+    let Some(columns) = columns else { return line.to_owned() };
+    let mut text = String::new();
+    let mut used = 0;
+    for word in line.split_inclusive(' ') {
+        if used + word.trim_end().len() > columns {
+            text.truncate(text.trim_end().len());
+            text.push_str(INDENT);
+            used = INDENT.len() - 1;
+        }
+        text.push_str(word);
+        used += word.len();
+    }
+    text
 }
 
 /// What every run should have on a machine in order; the watchdog only stands in for a cgroup.
 fn expected() -> Layers {
     Layers::of(&Layer::ALL).without(Layer::Watchdog).without(Layer::Cgroup)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_broken_between_words_for_a_terminal_only() {
+        let line = "  layers: user mount no-new-privileges pid";
+        assert_eq!(wrapped(line, None), line);
+        assert_eq!(wrapped(line, Some(42)), line);
+        assert_eq!(wrapped(line, Some(41)), "  layers: user mount no-new-privileges\n    pid");
+        assert_eq!(wrapped(line, Some(20)), "  layers: user mount\n    no-new-privileges\n    pid");
+    }
+
+    #[test]
+    fn a_long_list_is_cut_and_counted() {
+        let all: Vec<usize> = (0..SHOWN + 2).collect();
+        let lines = |beyond| listed(&all, beyond, "- ", ToString::to_string);
+        assert_eq!(
+            (lines(0).len(), lines(0).last().map(String::as_str)),
+            (SHOWN + 1, Some("- 2 more (--json lists them)"))
+        );
+        assert_eq!(lines(5).last().map(String::as_str), Some("- 7 more"));
+        assert_eq!(listed(&[1], 0, "- ", ToString::to_string), ["- 1"]);
+    }
 }

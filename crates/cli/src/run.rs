@@ -1,6 +1,6 @@
 //! `stockade run` and `stockade plan`: code and flags in, outputs and a report out.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
 use sha2::{Digest, Sha256};
@@ -13,8 +13,9 @@ use crate::ask::{self, Asked};
 use crate::code::{self, Code};
 use crate::pipeline::{self, Digests};
 use crate::problem::Problem;
+use crate::report::Report;
 use crate::trail::{FileTrail, now_ms};
-use crate::{hints, learn, outputs, printer, report};
+use crate::{flags, hints, learn, outputs, printer};
 
 /// Runs code inside walls.
 pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
@@ -22,70 +23,104 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
         return plan(arguments);
     }
     let mut trail = FileTrail::of_user();
-    let code = code::code(arguments)?;
-    let destination = outputs::open_destination(arguments)?;
-    let proposal = arguments.learn.as_deref().map(learn::Proposal::open).transpose()?;
-    let asked = ask::request(arguments, &code, &mut trail)?;
-    for remark in asked.remarks.iter().filter(|_| !arguments.quiet) {
-        printer::remark(remark);
-    }
-    let finished = carry_out(arguments, &code, asked.request, &asked.environment, &mut trail)?;
-    let run = finished.plan.run.clone();
-    let hints = hints::hints(&finished, &code);
-    let mut collected = outputs::take(arguments, destination.as_ref(), &finished);
-    let finished_open_line = finished.error_ends_open && (arguments.json || !arguments.quiet);
-    let mut outcome = finished.outcome;
-    if let Ok(outputs) = &mut collected {
-        outcome.usage.bytes_out = outputs.bytes;
-    }
-    let closed = Closed::outcome(&mut trail, &run, outcome, now_ms())?;
-    let outputs = collected?;
-    let status = closed.get().cause.exit_status();
-    let report = report::Report {
-        run: &run,
-        outcome: closed.get(),
-        environment: &asked.environment,
-        outputs: &outputs,
-        hints: &hints,
+    let (code, asked) = ask(arguments, &mut trail)?;
+    let plan = pipeline::planned(&Policy::offline(), asked.request)?;
+    let kept = Kept {
+        code,
+        environment: asked.environment,
+        remarks: asked.remarks,
+        destination: outputs::open_destination(arguments)?,
+        proposal: arguments.learn.as_deref().map(learn::Proposal::open).transpose()?,
     };
-    if finished_open_line {
+    if !arguments.quiet && !arguments.json {
+        remark(&kept.remarks);
+    }
+    let digest = hexadecimal(&Sha256::digest(&kept.code.bytes));
+    let digests = Digests { code: &digest, environment: &kept.environment };
+    let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let streams = streams(arguments, &input, &output, &error);
+    let finished = pipeline::carry_out(plan, digests, &mut trail, streams, |_| Ok(()))?;
+
+    let ends_open = finished.error_ends_open;
+    let concluded = conclude(arguments, kept, finished, &mut trail);
+    // A line of the code's that has no end shall not become part of ours.
+    if ends_open && !matches!(concluded, Ok((_, None))) {
         printer::remark("");
     }
-    if arguments.json {
-        printer::remark(&report.json());
-    } else if !arguments.quiet || status != 0 || !closed.get().denials.is_empty() || !outputs.left_out.is_empty() {
-        printer::remark(&report.lines());
-    }
-    if let Some(proposal) = proposal {
-        proposal.write(closed.get())?;
+    let (status, report) = concluded?;
+    if let Some(report) = report {
+        printer::remark(&report);
     }
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(125)))
 }
 
+/// What is needed again when the run has ended.
+struct Kept<'a> {
+    code: Code,
+    environment: String,
+    remarks: Vec<String>,
+    destination: Option<OwnedFd>,
+    proposal: Option<learn::Proposal<'a>>,
+}
+
+/// From a run that has ended to its exit status, and its report if one is to be shown.
+fn conclude(
+    arguments: &Run,
+    kept: Kept<'_>,
+    finished: Finished,
+    trail: &mut FileTrail,
+) -> Result<(i32, Option<String>), Problem> {
+    let hints = hints::hints(&finished, &kept.code);
+    let collected = outputs::take(arguments, kept.destination.as_ref(), &finished);
+    let Finished { plan, mut outcome, .. } = finished;
+    if let Ok(outputs) = &collected {
+        outcome.usage.bytes_out = outputs.bytes;
+    }
+    let closed = Closed::outcome(trail, &plan.run, outcome, now_ms())?;
+    let (outcome, outputs) = (closed.get(), collected?);
+    if let Some(proposal) = kept.proposal {
+        proposal.write(outcome)?;
+    }
+    let report = Report {
+        run: &plan.run,
+        outcome,
+        environment: &kept.environment,
+        remarks: &kept.remarks,
+        outputs: &outputs,
+        hints: &hints,
+    };
+    let status = outcome.cause.exit_status();
+    let went_well = status == 0 && outcome.denials.is_empty() && outputs.left_out.is_empty();
+    let shown = match (arguments.json, arguments.quiet) {
+        (true, _) => Some(printer::document(&report)),
+        (false, true) if went_well => None,
+        (false, _) => Some(report.lines(printer::columns(std::io::stderr()))),
+    };
+    Ok((status, shown))
+}
+
 /// Prints the plan and runs nothing.
 pub(crate) fn plan(arguments: &Run) -> Result<ExitCode, Problem> {
-    let code = code::code(arguments)?;
-    let Asked { request, remarks, .. } = ask::request(arguments, &code, &mut FileTrail::of_user())?;
-    let plan = pipeline::planned(&Policy::offline(), request)?;
+    let (_, asked) = ask(arguments, &mut FileTrail::of_user())?;
+    let plan = pipeline::planned(&Policy::offline(), asked.request)?;
     printer::page(&plan.to_string());
-    for remark in remarks {
-        printer::remark(&remark);
-    }
+    remark(&asked.remarks);
     Ok(ExitCode::SUCCESS)
 }
 
-fn carry_out(
-    arguments: &Run,
-    code: &Code,
-    request: stockade_core::request::Request,
-    environment: &str,
-    trail: &mut FileTrail,
-) -> Result<Finished, Problem> {
-    let plan = pipeline::planned(&Policy::offline(), request)?;
-    let digest = hexadecimal(&Sha256::digest(&code.bytes));
-    let digests = Digests { code: &digest, environment };
-    let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    pipeline::carry_out(plan, digests, trail, streams(arguments, &input, &output, &error), |_| Ok(()))
+/// What the caller should know before the code runs.
+fn remark(remarks: &[String]) {
+    for remark in remarks {
+        printer::remark(&format!("stockade: {remark}"));
+    }
+}
+
+/// From the command line to the code and the request to run it.
+fn ask(arguments: &Run, trail: &mut FileTrail) -> Result<(Code, Asked), Problem> {
+    let code = code::code(arguments)?;
+    flags::check(arguments, &code.engine)?;
+    let asked = ask::request(arguments, &code, trail)?;
+    Ok((code, asked))
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

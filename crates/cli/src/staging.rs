@@ -67,26 +67,27 @@ pub(crate) fn files_of_others(input: &Input) -> Option<String> {
         return None;
     }
     let mut folders = vec![input.source.path.clone()];
-    let mut found = Vec::new();
     let mut seen = 0;
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten().take(LOOKED_AT.saturating_sub(seen)) {
-            seen += 1;
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             let Ok(status) = entry.metadata() else { continue };
+            if status.uid() != input.source.uid {
+                return Some(format!(
+                    "in `{}` lie files of another owner, such as `{}`: the code cannot change them",
+                    text::shown(&input.source.path.to_string_lossy(), 200),
+                    text::shown(&entry.file_name().to_string_lossy(), 60)
+                ));
+            }
             if status.is_dir() {
                 folders.push(entry.path());
             }
-            if status.uid() != input.source.uid {
-                found.push(text::shown(&entry.file_name().to_string_lossy(), 60));
+            seen += 1;
+            if seen == LOOKED_AT {
+                return None;
             }
         }
     }
-    let first = found.first()?;
-    let count = found.len();
-    let folder = text::shown(&input.source.path.to_string_lossy(), 200);
-    Some(format!(
-        "stockade: in `{folder}`, {count} of the files and folders looked at belong to another owner, such as {first}: the code cannot change them"
-    ))
+    None
 }
 
 /// The name an input has when none is given: the one it was called by, not the one a link leads to.
@@ -134,11 +135,10 @@ fn secrets(project: &Path) -> Result<Vec<String>, Problem> {
     while let Some(folder) = folders.pop() {
         // Joining nothing would end the path in a slash.
         let here = if folder.as_os_str().is_empty() { project.to_path_buf() } else { project.join(&folder) };
-        let entries = std::fs::read_dir(&here)
-            .map_err(|error| Problem::path("read", &here, &error, "make it readable, or give less with --in"))?;
-        for entry in entries {
-            let entry = entry
-                .map_err(|error| Problem::path("read", &here, &error, "make it readable, or give less with --in"))?;
+        let failed =
+            |error: std::io::Error| Problem::path("read", &here, &error, "make it readable, or give less with --in");
+        for entry in std::fs::read_dir(&here).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
             seen += 1;
             if seen > PROJECT_ENTRIES_MAX {
                 return Err(Problem::new(
@@ -293,15 +293,13 @@ fn no_way_out(path: &Path) -> Result<(), Problem> {
     let mut folders = vec![path.to_path_buf()];
     let mut seen = 0;
     while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder).map_err(|error| {
+        let failed = |error: std::io::Error| {
             Problem::path("look through", &folder, &error, "make it readable, or share another folder")
-        })?;
-        for entry in entries {
+        };
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
             seen += 1;
             let kind = entry.and_then(|entry| Ok((entry.file_type()?, entry)));
-            let (kind, entry) = kind.map_err(|error| {
-                Problem::path("look through", &folder, &error, "make it readable, or share another folder")
-            })?;
+            let (kind, entry) = kind.map_err(failed)?;
             if seen > PROJECT_ENTRIES_MAX {
                 return Err(Problem::new(
                     "the folder is too large to be shared writable",

@@ -39,7 +39,7 @@ impl Trail for FileTrail {
         let refused = |why: String| NotRecorded { place: self.path.to_string_lossy().into_owned(), why };
         let mut line = serde_json::to_vec(record).map_err(|error| refused(error.to_string()))?;
         line.push(b'\n');
-        self.write(&line).map_err(|error| refused(error.to_string().to_lowercase()))
+        self.write(&line).map_err(|error| refused(error.to_string()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is refused, and how: run.md, "Bad input". One clear message (what, why, next), the exit
 //! status, no output, and nothing left behind.
-#![expect(clippy::unwrap_used, reason = "tests may stop at the first surprise")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests may stop at the first surprise")]
 
 mod scene;
 
@@ -10,7 +10,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use scene::{Scene, listing};
-use stockade_testkit::{Call, Folder, Ran, User, skipped, users};
+use serde_json::Value;
+use stockade_testkit::{Call, Folder, Ran, User, call, skipped, users};
+
+const STOCKADE: &str = env!("CARGO_BIN_EXE_stockade");
 
 /// Runs both users' calls; each is to be refused with this status and this message.
 #[track_caller]
@@ -65,29 +68,17 @@ fn nothing_to_run_is_refused() {
 fn an_option_that_does_not_exist_is_no_script() {
     let message = "error: there is no option `--no-such-option`\n  why:  what stands before the script is for Stockade\n  next: see `stockade run --help`; a script of such a name is `./-NAME`";
     refused(&scene(), &["--no-such-option", "ok.py"], 125, message);
-    refused(&scene(), &["--json", "--no-such-option", "ok.py"], 125, message);
+    refused(&scene(), &["--quiet", "--no-such-option", "ok.py"], 125, message);
 }
 
 #[test]
-fn options_that_lack_or_exclude_something_are_refused_in_the_usual_form() {
+fn options_that_cannot_be_read_are_refused_in_the_usual_form() {
     for (arguments, why) in [
         (&["-c"] as &[&str], "a value is required for '-c <CODE>' but none was supplied"),
         (&["--limit"], "a value is required for '--limit <NAME=VALUE>' but none was supplied"),
-        (&["--apply", "ok.py"], "the following required arguments were not provided: --project <DIR>"),
-        (&["--all", "ok.py"], "the following required arguments were not provided: --project <DIR>"),
-        (&["--overwrite", "ok.py"], "the following required arguments were not provided: --out <DIR>"),
-        (
-            &["--apply-also", ".git", "--project", ".", "ok.py"],
-            "the following required arguments were not provided: --apply",
-        ),
-        (&["--json", "--quiet", "ok.py"], "the argument '--json' cannot be used with '--quiet'"),
-        (
-            &["--venv", "x", "--with", "y", "ok.py"],
-            "the argument '--venv <DIR>' cannot be used with '--with <PACKAGES>'",
-        ),
         (
             &["--cgroup", "maybe", "ok.py"],
-            "invalid value 'maybe' for '--cgroup <CGROUP>' [possible values: auto, require, off]",
+            "invalid value 'maybe' for '--cgroup <WHEN>' [possible values: auto, require, off]",
         ),
     ] {
         refused(
@@ -96,6 +87,151 @@ fn options_that_lack_or_exclude_something_are_refused_in_the_usual_form() {
             125,
             &format!("error: the command line is refused\n  why:  {why}\n  next: see `stockade run --help`"),
         );
+    }
+}
+
+#[test]
+fn the_help_that_is_named_is_that_of_the_command() {
+    for (arguments, next) in [
+        (&["doctor", "--nope"] as &[&str], "see `stockade doctor --help`"),
+        (&["plan", "-c"], "see `stockade plan --help`"),
+        (&["nope"], "see `stockade --help`"),
+    ] {
+        let ran = call(STOCKADE, User::Caller).args(arguments).run().expect(125);
+        assert!(ran.stderr.ends_with(&format!("\n  next: {next}\n")), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn options_that_need_another_name_it() {
+    for (arguments, option, needed, why) in [
+        (&["--all"] as &[&str], "--all", "--project DIR", "it says what of a project is taken"),
+        (&["--apply"], "--apply", "--project DIR", "changes are written back onto the project"),
+        (&["--overwrite"], "--overwrite", "--out DIR", "it replaces files in the folder of the outputs"),
+        (
+            &["--apply-also", ".git", "--project", "."],
+            "--apply-also",
+            "--apply",
+            "it permits a path to be written back",
+        ),
+        (
+            &["--require", "root,watchdog"],
+            "--require watchdog",
+            "--cgroup off",
+            "the watchdog only stands in where no cgroup is used",
+        ),
+        (
+            &["--allow-build", "six", "-c", "1"],
+            "--allow-build",
+            "--with PACKAGES",
+            "it lets a package that is asked for run its build",
+        ),
+    ] {
+        let message =
+            format!("error: {option} needs {needed}\n  why:  {why}\n  next: add {needed}, or leave out {option}");
+        refused(&scene(), &[arguments, &["ok.py"]].concat(), 125, &message);
+    }
+}
+
+#[test]
+fn options_that_contradict_each_other_are_both_named() {
+    let taken = "an environment of yours is taken as it is: nothing is added to it";
+    for (arguments, one, other, why) in [
+        (
+            &["--require", "cgroup", "--cgroup", "off"] as &[&str],
+            "--require cgroup",
+            "--cgroup off",
+            "one asks for what the other rules out",
+        ),
+        (&["--venv", "x", "--with", "y"], "--with", "--venv", taken),
+        (&["--venv", "x", "-r", "y"], "--requirements", "--venv", taken),
+        (&["--venv", "x", "--allow-build", "y"], "--allow-build", "--venv", taken),
+    ] {
+        let message = format!(
+            "error: {one} and {other} contradict each other\n  why:  {why}\n  next: leave out one of them: {one} or {other}"
+        );
+        refused(&scene(), &[arguments, &["ok.py"]].concat(), 125, &message);
+    }
+}
+
+#[test]
+fn options_about_python_are_not_passed_over_for_an_r_script() {
+    let scene = scene();
+    scene.folder.write("model.R", "print(1)\n");
+    for option in ["--with", "--requirements", "--venv", "--python"] {
+        let message = format!(
+            "error: {option} does nothing for an R script\n  why:  it is about Python; R runs with the packages of this machine\n  next: leave out {option}"
+        );
+        refused(&scene, &[option, "x", "model.R"], 125, &message);
+    }
+}
+
+/// Of a refusal with `--json`: what, and the status that its cause names.
+#[track_caller]
+fn document(scene: &Scene, call: Call, status: i32) -> String {
+    let said = refusal(scene, call, status);
+    assert_eq!(said.lines().count(), 1, "one document: {said}");
+    let document: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(document["cause"], serde_json::json!({ "kind": "refused", "status": status }), "{said}");
+    assert_eq!(document.as_object().unwrap().len(), 4, "{said}");
+    assert!(document["why"].is_string() && document["next"].is_string(), "{said}");
+    document["what"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn with_json_every_refusal_is_a_document() {
+    for user in users() {
+        let scene = scene();
+        for (arguments, status, what) in [
+            (&["--json"] as &[&str], 125, "nothing to run"),
+            (&["--json", "missing.py"], 127, "cannot read the script `missing.py`"),
+            (&["--json", "folder"], 126, "cannot run `folder`"),
+            (&["--json", "--in", "nothere", "ok.py"], 125, "cannot take `nothere`"),
+            (&["--json", "--explain", "--in", "nothere", "ok.py"], 125, "cannot take `nothere`"),
+            (&["--json", "--limit", "memory=much", "ok.py"], 125, "`much` is no value of a limit"),
+            (&["--json", "--limit", "processes=99999999", "ok.py"], 125, "the run is not permitted"),
+            (&["--json", "--in", "text.txt=ok.py", "ok.py"], 125, "the run cannot be planned"),
+            (&["--json", "--with", "a b c", "ok.py"], 125, "--with: requirement `a b c` is refused"),
+            (&["--json", "--python", "nothere", "ok.py"], 125, "there is no Python interpreter `nothere`"),
+            (&["--json", "--quiet", "ok.py"], 125, "--json and --quiet contradict each other"),
+            (&["--json", "--cgroup", "maybe", "ok.py"], 125, "the command line is refused"),
+            (&["--cgroup", "maybe", "--json", "ok.py"], 125, "the command line is refused"),
+            (&["--json", "--no-such-option", "ok.py"], 125, "there is no option `--no-such-option`"),
+            (&["--no-such-option", "--json", "ok.py"], 125, "there is no option `--no-such-option`"),
+        ] {
+            assert_eq!(document(&scene, scene.call(user).args(arguments), status), what, "{arguments:?} as {user:?}");
+        }
+        let call = scene.call(user).env("STOCKADE_STATE_DIR", "/proc/nothing").args(["--json", "ok.py"]);
+        assert_eq!(document(&scene, call, 125), "cannot write the audit record to `/proc/nothing/audit.jsonl`");
+    }
+}
+
+#[test]
+fn the_scripts_own_json_is_not_stockades() {
+    refused(
+        &scene(),
+        &["missing.py", "--json"],
+        127,
+        "error: cannot read the script `missing.py`\n  why:  no such file or directory\n  next: look at the spelling; relative paths start at the current folder",
+    );
+    refused(
+        &scene(),
+        &["--", "./folder", "--json"],
+        126,
+        "error: cannot run `./folder`\n  why:  it is a folder\n  next: name a program",
+    );
+}
+
+#[test]
+fn a_refusal_makes_no_folder_for_outputs_and_no_proposal() {
+    // `refusal` looks at what is left in the working folder.
+    for arguments in [&["--in", "nothere"] as &[&str], &["--limit", "memory=much"], &["--in", "text.txt=ok.py"]] {
+        let all = [&["--quiet", "--out", "new/deep", "--learn", "new.txt"], arguments, &["ok.py"]].concat();
+        for user in users() {
+            let scene = scene();
+            let call = scene.call(user).args(&all);
+            assert!(refusal(&scene, call, 125).starts_with("error: "));
+        }
     }
 }
 
@@ -121,7 +257,7 @@ fn a_missing_script_is_not_found() {
         &scene(),
         &["missing.py"],
         127,
-        "error: cannot read the script `missing.py`\n  why:  no such file or directory (os error 2)\n  next: look at the spelling; relative paths start at the current folder",
+        "error: cannot read the script `missing.py`\n  why:  no such file or directory\n  next: look at the spelling; relative paths start at the current folder",
     );
 }
 
@@ -133,7 +269,7 @@ fn a_script_that_cannot_be_read_is_not_executable() {
     let said = refusal_of_ordinary(&scene, &["closed.py"], 126);
     assert_eq!(
         said,
-        "error: cannot read the script `closed.py`\n  why:  permission denied (os error 13)\n  next: look at the spelling; relative paths start at the current folder"
+        "error: cannot read the script `closed.py`\n  why:  permission denied\n  next: make it readable to you"
     );
 }
 
@@ -196,7 +332,7 @@ fn a_script_of_unknown_kind_is_refused() {
 
 #[test]
 fn an_input_that_is_missing_is_named() {
-    let message = "error: cannot take `nothere`\n  why:  no such file or directory (os error 2)\n  next: look at the spelling; relative paths start at the current folder";
+    let message = "error: cannot take `nothere`\n  why:  no such file or directory\n  next: look at the spelling; relative paths start at the current folder";
     for option in ["--in", "--project", "--share", "--venv"] {
         refused(&scene(), &[option, "nothere", "ok.py"], 125, message);
     }
@@ -268,7 +404,7 @@ fn inputs_larger_than_scratch_are_refused_before_anything_starts() {
         &scene,
         &["--limit", "file-size=1MiB", "--in", "large", "ok.py"],
         125,
-        "error: cannot stage `FOLDER/large`\n  why:  file too large (os error 27)\n  next: raise --limit file-size=SIZE, or give the folder that holds it (folders are not copied)",
+        "error: cannot stage `FOLDER/large`\n  why:  file too large\n  next: raise --limit file-size=SIZE, or give the folder that holds it (folders are not copied)",
     );
 }
 
@@ -280,7 +416,7 @@ fn an_input_that_the_caller_may_not_read_is_refused() {
     let said = refusal_of_ordinary(&scene, &["--in", "closed.csv", "ok.py"], 125);
     assert_eq!(
         said,
-        "error: cannot open `FOLDER/closed.csv`\n  why:  permission denied (os error 13)\n  next: make it readable to you, or give less"
+        "error: cannot open `FOLDER/closed.csv`\n  why:  permission denied\n  next: make it readable to you, or give less"
     );
 }
 
@@ -292,7 +428,7 @@ fn a_folder_that_the_caller_may_not_enter_is_refused() {
     let said = refusal_of_ordinary(&scene, &["--project", "closed", "ok.py"], 125);
     assert_eq!(
         said,
-        "error: cannot read `FOLDER/closed`\n  why:  permission denied (os error 13)\n  next: make it readable, or give less with --in"
+        "error: cannot read `FOLDER/closed`\n  why:  permission denied\n  next: make it readable, or give less with --in"
     );
 }
 
@@ -418,12 +554,14 @@ fn limits_and_layers_are_called_by_their_names() {
 
 #[test]
 fn a_layer_that_cannot_be_had_refuses_the_run() {
-    refused(
-        &scene(),
-        &["--require", "cgroup", "--cgroup", "off", "ok.py"],
-        125,
-        "error: this machine cannot give what the run requires: cgroup\n  why:  each is required by the policy or by --require\n  next: run `stockade doctor`",
-    );
+    let scene = scene();
+    let arguments = ["--json", "--require", "cgroup", "ok.py"];
+    if scene.ended(scene.call(User::Ordinary).args(arguments)).0.status == 0 {
+        skipped("a layer that cannot be had", "an ordinary user has a cgroup here");
+        return;
+    }
+    let what = document(&scene, scene.call(User::Ordinary).args(arguments), 125);
+    assert!(what.contains("cgroup"), "{what}");
 }
 
 #[test]
@@ -534,13 +672,13 @@ fn outputs_that_could_not_be_kept_stop_the_run_before_it_starts() {
         &scene(),
         &["--out", "text.txt", "ok.py"],
         125,
-        "error: cannot write outputs to `text.txt`\n  why:  not a directory (os error 20)\n  next: name a folder you may write to",
+        "error: cannot write outputs to `text.txt`\n  why:  not a directory\n  next: name a folder you may write to",
     );
     refused(
         &scene(),
         &["--out", "text.txt/deep", "ok.py"],
         125,
-        "error: cannot write outputs to `text.txt/deep`\n  why:  not a directory (os error 20)\n  next: name a folder you may write to",
+        "error: cannot write outputs to `text.txt/deep`\n  why:  not a directory\n  next: name a folder you may write to",
     );
     let scene = scene();
     std::fs::set_permissions(scene.folder.path().join("folder"), PermissionsExt::from_mode(0o555)).unwrap();
@@ -549,9 +687,29 @@ fn outputs_that_could_not_be_kept_stop_the_run_before_it_starts() {
         assert_eq!(
             said,
             format!(
-                "error: cannot write outputs to `{out}`\n  why:  permission denied (os error 13)\n  next: name a folder you may write to"
+                "error: cannot write outputs to `{out}`\n  why:  permission denied\n  next: name a folder you may write to"
             )
         );
+    }
+}
+
+#[test]
+fn a_proposal_that_could_not_be_written_stops_the_run_before_it_starts() {
+    let scene = scene();
+    let fifo = scene.folder.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o666), 0)
+        .unwrap();
+    std::os::unix::fs::symlink("text.txt", scene.folder.path().join("link")).unwrap();
+    for (name, why) in [
+        ("/dev/full", "it is not a regular file"),
+        ("folder", "is a directory"),
+        ("fifo", "no such device or address"),
+        ("link", "too many levels of symbolic links"),
+        ("nothere/x", "no such file or directory"),
+    ] {
+        let message =
+            format!("error: cannot write the proposal to `{name}`\n  why:  {why}\n  next: name a file you may write");
+        refused(&scene, &["--learn", name, "ok.py"], 125, &message);
     }
 }
 

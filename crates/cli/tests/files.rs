@@ -20,15 +20,20 @@ fn run(scene: &Scene, user: User, options: &[&str], code: &str) -> Ran {
 
 /// The outputs of a report: path and whether it was created or changed.
 fn outputs(ran: &Ran) -> Vec<(String, String)> {
+    paths(&ran.report()["outputs"]["files"])
+}
+
+/// What was written back: path and whether it was created, changed or removed.
+fn applied(ran: &Ran) -> Vec<(String, String)> {
+    paths(&ran.report()["outputs"]["applied"])
+}
+
+fn paths(list: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let mut files: Vec<_> = ran.report()["outputs"]["files"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|file| (text(&file["path"]), text(&file["state"])))
-        .collect();
-    files.sort();
-    files
+    let mut paths: Vec<_> =
+        list.as_array().unwrap().iter().map(|one| (text(&one["path"]), text(&one["state"]))).collect();
+    paths.sort();
+    paths
 }
 
 fn names(list: &Value) -> Vec<String> {
@@ -460,7 +465,7 @@ fn a_diff_shows_changes_and_steers_no_terminal() {
         scene.folder.write("p/code.py", "one\ntwo\nthree\n");
         scene.folder.write("p/gone.txt", "x");
         scene.folder.write("p/bytes.bin", [0_u8, 159, 146, 150]);
-        let code = "import os\nopen('code.py', 'w').write('one\\n2\\nthree\\n'); open('new.txt', 'w').write('\\x1b]0;title\\x07 \\x1b[2J \\u202e hidden\\n'); os.remove('gone.txt'); open('bytes.bin', 'wb').write(bytes([0, 255, 1]))";
+        let code = "import os\nopen('code.py', 'w').write('one\\n2\\nthree\\n'); open('new.txt', 'w').write('\\x1b]0;title\\x07 \\x1b[2J \\u202e hidden\\n'); os.remove('gone.txt'); open('bytes.bin', 'wb').write(bytes([0, 255, 1])); open('text.bin', 'wb').write(bytes(3)); open('empty.txt', 'w')";
         let ran = run(&scene, user, &["--project", "p", "--diff"], code).expect(0);
         assert!(
             ran.stdout.contains("--- a/code.py\n+++ b/code.py\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n"),
@@ -473,6 +478,13 @@ fn a_diff_shows_changes_and_steers_no_terminal() {
             "{}",
             ran.stdout
         );
+        assert!(
+            ran.stdout.contains("\ntext.bin: 3 B (not shown: binary or large)\n")
+                && ran.stdout.contains("\nempty.txt: an empty file\n"),
+            "{}",
+            ran.stdout
+        );
+        assert!(!ran.stdout.contains("\n\n"), "{}", ran.stdout);
         assert!(ran.stdout.contains("+\\u{1b}]0;title\\u{7} \\u{1b}[2J \\u{202e} hidden\n"), "{}", ran.stdout);
         assert!(!ran.stdout.contains(['\u{1b}', '\u{7}', '\u{202e}']));
         assert_eq!(scene.folder.read("p/code.py"), "one\ntwo\nthree\n");
@@ -494,11 +506,42 @@ fn changes_are_applied_to_the_project_after_they_were_shown() {
         assert_eq!(scene.folder.read("p/changed.txt"), "after\n");
         assert!(ran.stdout.contains("-before\n+after\n"), "{}", ran.stdout);
         assert_eq!(
-            names(&ran.report()["outputs"]["applied"]),
-            ["changed.txt", "new/created.txt", "removed.txt (removed)"]
+            applied(&ran),
+            pairs(&[("changed.txt", "changed"), ("new/created.txt", "created"), ("removed.txt", "removed")])
         );
         let owner = |name: &str| scene.folder.path().join(name).metadata().unwrap().uid();
         assert_eq!(owner("p/new/created.txt"), owner("p"));
+    }
+}
+
+#[test]
+fn what_was_applied_is_not_reported_as_lost() {
+    for user in users() {
+        let scene = Scene::new();
+        scene.folder.write("p/changed.txt", "before\n");
+        scene.folder.write("p/removed.txt", "x");
+        let code = "import os\nopen('changed.txt', 'w').write('after\\n'); os.remove('removed.txt'); open('.bashrc', 'w').write('evil'); open('run.sh', 'w').write('x'); os.chmod('run.sh', 0o755)";
+        let lines = |options: &[&str]| {
+            let ran = scene.run(user, &[options, &["--project", "p", "-c", code]].concat()).expect(0);
+            let lines = ran.stderr.lines().skip_while(|line| !line.starts_with("  outputs: "));
+            lines.filter(|line| !line.starts_with("  note: ")).collect::<Vec<_>>().join("\n")
+        };
+        let found = "    created .bashrc (4 B)\n    changed changed.txt (6 B)\n    created run.sh (1 B)";
+        let untouched = "  removed: removed.txt (the original is untouched)";
+        assert_eq!(
+            lines(&["--dry-run", "--apply", "--out", "out"]),
+            format!("  outputs: 3 files, 11 B, not written (--dry-run)\n{found}\n{untouched}")
+        );
+        assert_eq!(
+            lines(&[]),
+            format!("  outputs: 3 files, 11 B, not kept (--out DIR keeps them)\n{found}\n{untouched}")
+        );
+        assert_eq!(
+            lines(&["--apply"]),
+            format!(
+                "  outputs: 3 files, 11 B, 2 applied to the project\n{found}\n  left out: .bashrc (tools act upon this name, and it was not allowed)\n  applied: changed.txt\n  applied: run.sh (now executable)\n  applied: removed.txt (removed)"
+            )
+        );
     }
 }
 
@@ -539,7 +582,7 @@ fn what_tools_act_upon_is_applied_only_when_it_is_named() {
             .expect(0);
         assert_eq!(scene.folder.read("p/.github/workflows/ci.yml"), "evil");
         assert!(!scene.folder.path().join("p/.bashrc").exists());
-        assert!(names(&ran.report()["outputs"]["applied"]).contains(&".github/workflows/ci.yml".to_owned()));
+        assert!(applied(&ran).contains(&(".github/workflows/ci.yml".to_owned(), "created".to_owned())));
     }
 }
 
@@ -634,6 +677,27 @@ fn caches_are_no_outputs() {
         let ran = run(&scene, user, &["--project", "p"], "import os, sys\nsys.path.insert(0, '.')\nimport helper\nprint(os.path.exists('__pycache__'))\nos.makedirs('sub/__pycache__'); open('sub/__pycache__/a.pyc', 'w').write('x')").expect(0);
         assert_eq!(ran.stdout, "True\n");
         assert_eq!(outputs(&ran), []);
+        assert_eq!(ran.report()["outputs"]["caches"], 2);
+    }
+}
+
+#[test]
+fn caches_of_tools_are_left_out_and_the_report_says_so_in_one_line() {
+    for user in users() {
+        let scene = Scene::new();
+        let folders = stockade_launch::collect::CACHE_FOLDERS;
+        let code = format!(
+            "import os\nfor name in {folders:?}:\n    os.makedirs('deep/' + name); open('deep/' + name + '/x', 'w').write('x')\nopen('deep/kept.txt', 'w').write('x')"
+        );
+        let ran = scene.run(user, &["--out", "out", "-c", &code]).expect(0);
+        assert_eq!(
+            listing(&scene.folder.path().join("out")).into_iter().collect::<Vec<_>>(),
+            ["deep", "deep/kept.txt"]
+        );
+        let line = format!("  left out: {} caches of tools", folders.len());
+        assert!(ran.stderr.lines().any(|found| found == line), "{}", ran.stderr);
+        let ran = scene.run(user, &["-c", "import os\nos.mkdir('__pycache__')"]).expect(0);
+        assert!(ran.stderr.contains("\n  left out: 1 cache of tools\n"), "{}", ran.stderr);
     }
 }
 

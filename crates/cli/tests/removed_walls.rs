@@ -40,7 +40,7 @@ fn layers(ran: &Ran) -> Vec<String> {
 #[track_caller]
 fn assert_refused(ran: &Ran, layer: &str) {
     assert_eq!((ran.status, ran.stdout.as_str()), (125, ""), "without {layer}: {}", ran.stderr);
-    assert!(ran.stderr.contains("error:") && ran.stderr.contains("next:"), "without {layer}: {}", ran.stderr);
+    assert_eq!(ran.report()["cause"]["kind"], "refused", "without {layer}: {}", ran.stderr);
 }
 
 #[test]

@@ -48,10 +48,13 @@ fn the_document_has_these_parts_and_no_others() {
         };
         assert_eq!(
             sorted(keys(&report)),
-            "accounting cause denials enforced environment hints notes outputs processes_left run usage"
+            "accounting cause denials enforced environment hints notes outputs processes_left remarks run usage"
         );
         assert_eq!(sorted(keys(&report["usage"])), "bytes_in bytes_out cpu_ms memory_peak_bytes stream_bytes wall_ms");
-        assert_eq!(sorted(keys(&report["outputs"])), "applied bytes files folder left_out left_out_more removed");
+        assert_eq!(
+            sorted(keys(&report["outputs"])),
+            "applied bytes caches files folder left_out left_out_more removed removed_more"
+        );
         assert_eq!(report["environment"], "none");
         assert_eq!(report["run"].as_str().unwrap().len(), 16);
     }
@@ -146,10 +149,24 @@ fn a_name_that_was_asked_for_is_told_with_what_to_do() {
         assert_eq!(names, ["api.example.com", "other.example.com"]);
         let ran = python(&scene, user, &[], code).expect(0);
         assert!(
-            ran.stderr.contains("\n  denied: network to api.example.com (no network was granted)\n    next: "),
+            ran.stderr.contains("\n  denied: network to api.example.com (no network was granted)\n  denied: network to other.example.com (no network was granted)\n    next: "),
             "{}",
             ran.stderr
         );
+        assert_eq!(ran.stderr.matches("next: ").count(), 1, "one next step for all of a kind: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn many_denials_are_counted_and_the_document_has_them_all() {
+    for user in users() {
+        let scene = Scene::new();
+        let code = "import socket\nfor n in range(25):\n    try: socket.getaddrinfo(f'{n}.example.com', 80)\n    except OSError: pass";
+        let ran = python(&scene, user, &[], code).expect(0);
+        assert_eq!(ran.stderr.matches("\n  denied: network to ").count(), 20, "{}", ran.stderr);
+        assert!(ran.stderr.contains("\n  denied: 5 more (--json lists them)\n    next: "), "{}", ran.stderr);
+        let report = python(&scene, user, &["--json"], code).expect(0).report();
+        assert_eq!(report["denials"].as_array().unwrap().len(), 25);
     }
 }
 
@@ -226,6 +243,55 @@ fn a_quiet_run_still_says_what_was_refused() {
 }
 
 #[test]
+fn a_line_that_the_code_left_open_is_not_continued() {
+    for user in users() {
+        let scene = Scene::new();
+        let code = "import sys; sys.stderr.write('no end'); sys.exit(3)";
+        for (option, start) in [("--quiet", "no end\nstockade: the code failed"), ("--json", "no end\n{\"run\":")] {
+            let ran = python(&scene, user, &[option], code).expect(3);
+            assert!(ran.stderr.starts_with(start), "{}", ran.stderr);
+        }
+        let ran = python(&scene, user, &["--quiet"], "import sys; sys.stderr.write('no end')").expect(0);
+        assert_eq!(ran.stderr, "no end");
+        // A refusal after the run, too: the folder for the outputs is gone.
+        std::fs::create_dir_all(scene.folder.path().join("work/out")).unwrap();
+        let code = "import os, sys; os.rmdir('work/out'); open('a', 'w').write('x'); sys.stderr.write('no end')";
+        let ran = python(&scene, user, &["--json", "--share", "work:rw", "--out", "work/out"], code).expect(125);
+        let document = ran.stderr.strip_prefix("no end\n").unwrap_or_else(|| panic!("{}", ran.stderr));
+        let document: Value = serde_json::from_str(document).unwrap();
+        assert_eq!(document["cause"]["kind"], "refused", "{document}");
+        assert_eq!(document["why"], "no such file or directory; 0 outputs collected before it", "{document}");
+    }
+}
+
+#[test]
+fn a_reader_that_went_away_does_not_change_how_a_run_ends() {
+    for user in users() {
+        let scene = Scene::new();
+        let (mut child, _state) = scene.call(user).args(["-c", "print(input())"]).start();
+        drop(child.stderr.take());
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"go\n").unwrap();
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), ended.stdout.as_slice()), (Some(0), b"go\n".as_slice()));
+    }
+}
+
+#[test]
+fn the_document_says_what_was_left_out_of_the_project() {
+    for user in users() {
+        let scene = Scene::new();
+        scene.folder.write("p/.env", "treasure");
+        scene.folder.write("p/a key.pem", "treasure");
+        let ran = python(&scene, user, &["--json", "--project", "p"], "pass").expect(0);
+        assert_eq!(
+            ran.report()["remarks"].to_string(),
+            r#"["left out of the project, for they look like secrets: .env 'a key.pem' (--all takes them)"]"#
+        );
+        assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_module_that_lies_beside_the_script_is_explained() {
     for user in users() {
         let scene = Scene::new();
@@ -244,6 +310,9 @@ fn a_module_that_lies_beside_the_script_is_explained() {
             r#"["no module named package: a folder package lies beside the script but was not given\n    next: --project code or --in code/package"]"#
         );
         assert!(hint("code/main3.py").contains("next: --with PACKAGE"));
+        scene.folder.write("my code/main.py", "import utils\n");
+        scene.folder.write("my code/utils.py", "");
+        assert!(hint("my code/main.py").ends_with(r#"next: --project 'my code' or --in 'my code/utils.py'"]"#));
     }
 }
 
@@ -326,6 +395,18 @@ fn a_plan_is_printed_and_nothing_is_run_or_recorded() {
     }
 }
 
+#[test]
+fn paths_in_a_plan_cannot_be_mistaken_for_others() {
+    for user in users() {
+        let scene = Scene::new();
+        scene.folder.write("a at /job/b", "x");
+        let ran = scene.run(user, &["--explain", "--in", "a at /job/b=c d", "--", "true"]).expect(0);
+        let folder = scene.folder.path().display();
+        let line = format!("\nmount     copied '{folder}/a at /job/b' at '/job/c d'\n");
+        assert!(ran.stdout.contains(&line), "{}", ran.stdout);
+    }
+}
+
 /// The mark that the scene gives its calls.
 fn mark(ran: &Ran) -> String {
     ran.stdout.lines().find_map(|line| line.strip_prefix("var       MARK=")).map(|mark| format!("MARK={mark}")).unwrap()
@@ -346,6 +427,8 @@ fn help_has_examples() {
                 "Examples:\n  stockade run analysis.py\n",
                 "--in <PATH[=NAME]>",
                 "Options of Stockade come before the script",
+                "\nUsage: stockade run [OPTIONS] SCRIPT [ARGUMENT]...\n       stockade run [OPTIONS] -c CODE",
+                "  -h, --help  Print help\n",
             ],
         ),
         (&["plan", "--help"], &["Takes the same options as `stockade run`."]),

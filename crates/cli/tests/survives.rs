@@ -291,7 +291,7 @@ fn outputs_that_do_not_fit_on_the_disk_leave_no_partial_file() {
     let Some(output) = with_small_disk(folder.path(), script) else { return };
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(stdout, "status 125\na.txt\nfits\n", "{stderr}");
-    assert!(stderr.contains("error: cannot write `big.bin`: No space left on device (os error 28)\n  why:  1 outputs were collected before it\n  next: free some space, or name another folder\n"), "{stderr}");
+    assert!(stderr.contains("error: cannot write `big.bin`\n  why:  no space left on device; 1 output collected before it\n  next: free some space, or name another folder\n"), "{stderr}");
 }
 
 #[test]

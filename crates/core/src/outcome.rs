@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::layer::Layers;
 use crate::limits::Limit;
+use crate::text;
 
 /// Why a run ended. Exit numbers are ambiguous (code may use any); this is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -133,7 +134,8 @@ impl Denial {
         match self {
             Self::Name { name } => format!("network to {name} (no network was granted)"),
             Self::Addresses { count } => {
-                format!("{} to addresses (no network was granted)", plural(*count, "network packet"))
+                let packets = text::count(count, "network packet", "network packets");
+                format!("{packets} to addresses (no network was granted)")
             }
             Self::SystemCall { name, count } => {
                 format!("system call {name}, {} (not permitted to code in a sandbox)", times(*count))
@@ -154,17 +156,13 @@ impl Denial {
                 "no flag permits it: the code must do without, or run outside of Stockade".to_owned()
             }
             Self::Full { limit } => format!("--limit {limit}=MORE"),
-            Self::Processes { .. } => "--limit processes=N".to_owned(),
+            Self::Processes { .. } => "--limit processes=MORE".to_owned(),
         }
     }
 }
 
 fn times(count: u64) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
-}
-
-fn plural(count: u64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// Everything the launcher measured about one run.

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
 
 use thiserror::Error;
@@ -481,59 +482,47 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "run       {} ({}, policy {})", self.run, text::shown(&self.label, 200), self.policy)?;
-        writeln!(out, "argv      {}", self.argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "))?;
+        writeln!(out, "run       {} ({}, policy {})", self.run, quoted(&self.label), self.policy)?;
+        writeln!(out, "argv      {}", self.argv.iter().map(quoted).collect::<Vec<_>>().join(" "))?;
         for (name, value) in &self.vars {
-            writeln!(out, "var       {name}={}", text::shown(value, 200))?;
+            let value = if value.is_empty() { String::new() } else { quoted(value) };
+            writeln!(out, "var       {name}={value}")?;
         }
         writeln!(out, "identity  {}", self.identity)?;
         for mount in &self.mounts {
             writeln!(out, "mount     {mount}")?;
         }
         for rule in &self.landlock {
-            writeln!(out, "landlock  {} {}", rule.permits, rule.path)?;
+            writeln!(out, "landlock  {} {}", rule.permits, quoted(rule.path.as_str()))?;
         }
-        writeln!(out, "syscalls  {}", self.syscalls)?;
-        writeln!(
-            out,
-            "network   {}",
-            match self.network {
-                Network::None => "none",
-                Network::Relay => "relay on 127.0.0.1:3128",
-            }
-        )?;
-        writeln!(
-            out,
-            "streams   {}",
-            match self.streams {
-                Streams::Pipes => "pipes",
-                Streams::Terminal => "a terminal of its own",
-            }
-        )?;
+        let network = match self.network {
+            Network::None => "none",
+            Network::Relay => "relay on 127.0.0.1:3128",
+        };
+        writeln!(out, "network   {network}")?;
+        let streams = match self.streams {
+            Streams::Pipes => "pipes",
+            Streams::Terminal => "a terminal of its own",
+        };
+        writeln!(out, "streams   {streams}")?;
         for limit in Limit::ALL {
             writeln!(out, "limit     {limit} {}", limit.show(self.limits.of(limit)))?;
         }
-        writeln!(
-            out,
-            "cgroup    {}",
-            match self.cgroup {
-                CgroupMode::Auto => "if it can be had, else the watchdog, and no memory without a process",
-                CgroupMode::Require => "required",
-                CgroupMode::Off => "not used: the watchdog, and no memory without a process",
-            }
-        )?;
-        writeln!(out, "required  {}", self.required)
+        let cgroup = match self.cgroup {
+            CgroupMode::Auto => "if it can be had, else the watchdog, and no memory without a process",
+            CgroupMode::Require => "required",
+            CgroupMode::Off => "not used: the watchdog, and no memory without a process",
+        };
+        writeln!(out, "cgroup    {cgroup}")?;
+        writeln!(out, "required  {}", self.required)?;
+        // Last, for it is by far the longest and hardly ever differs.
+        writeln!(out, "syscalls  {}", self.syscalls.to_string().trim_end())
     }
 }
 
-/// A word of a command line, quoted when a reader could misread it.
-fn quoted(word: &str) -> String {
-    let shown = text::shown(word, 400);
-    if !shown.is_empty() && shown.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+=:,@%".contains(&byte)) {
-        shown
-    } else {
-        format!("'{}'", shown.replace('\'', "'\\''"))
-    }
+/// A path or word of a plan, which others follow on its line.
+fn quoted(word: impl AsRef<OsStr>) -> String {
+    text::quoted(word, 400)
 }
 
 impl fmt::Display for Identity {
@@ -564,23 +553,24 @@ impl fmt::Display for Permits {
 
 impl fmt::Display for Mount {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let outside = |source: &Source| text::shown(&source.path.to_string_lossy(), 400);
+        let inside = |path: &InsidePath| quoted(path.as_str());
+        let from_to = |source: &Source, target: &InsidePath| format!("{} at {}", quoted(&source.path), inside(target));
         match self {
-            Self::System { path, .. } => write!(out, "system {path} read-only"),
-            Self::Link { target, text: to } => write!(out, "link {target} -> {}", text::shown(to, 400)),
-            Self::File { target, contents } => write!(out, "file {target} ({} bytes)", contents.len()),
-            Self::Layered { source, target, .. } => write!(out, "layered {} at {target} read-only", outside(source)),
-            Self::CopyOnWrite { source, target, hidden } if hidden.is_empty() => {
-                write!(out, "copy-on-write {} at {target}, else copied", outside(source))
+            Self::System { path, .. } => write!(out, "system {} read-only", inside(path)),
+            Self::Link { target, text } => write!(out, "link {} -> {}", inside(target), quoted(text)),
+            Self::File { target, contents } => {
+                write!(out, "file {} ({})", inside(target), text::count(contents.len(), "byte", "bytes"))
             }
+            Self::Layered { source, target, .. } => write!(out, "layered {} read-only", from_to(source, target)),
             Self::CopyOnWrite { source, target, hidden } => {
-                let hidden: Vec<String> = hidden.iter().map(|name| text::shown(name, 200)).collect();
-                write!(out, "copy-on-write {} at {target}, else copied, without {}", outside(source), hidden.join(" "))
+                write!(out, "copy-on-write {}, else copied", from_to(source, target))?;
+                let hidden = hidden.iter().map(quoted).collect::<Vec<_>>().join(" ");
+                if hidden.is_empty() { Ok(()) } else { write!(out, ", without {hidden}") }
             }
-            Self::Copied { source, target } => write!(out, "copied {} at {target}", outside(source)),
-            Self::Shared { source, target } => write!(out, "shared {} at {target} writable", outside(source)),
-            Self::Scratch { target, .. } => write!(out, "scratch {target}"),
-            Self::Device { target } => write!(out, "device {target}"),
+            Self::Copied { source, target } => write!(out, "copied {}", from_to(source, target)),
+            Self::Shared { source, target } => write!(out, "shared {} writable", from_to(source, target)),
+            Self::Scratch { target, .. } => write!(out, "scratch {}", inside(target)),
+            Self::Device { target } => write!(out, "device {}", inside(target)),
             Self::Terminals => out.write_str("terminals /dev/pts"),
             Self::Proc => out.write_str("proc /proc"),
         }

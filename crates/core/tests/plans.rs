@@ -109,7 +109,7 @@ fn planned(request: Request) -> Plan {
 
 /// The text of a plan; the system-call profile has tests of its own and differs by architecture.
 fn text(plan: &Plan) -> String {
-    plan.to_string().replace(&plan.syscalls.to_string(), "(the built-in profile)")
+    plan.to_string().replace(plan.syscalls.to_string().trim_end(), "(the built-in profile)")
 }
 
 #[track_caller]
@@ -181,8 +181,16 @@ fn hostile_names_stay_on_their_lines() {
             argv: vec!["sh".to_owned(), "-c".to_owned(), "echo '\u{1b}[2J'; \u{202e}".to_owned()],
             ..request().start
         },
-        vars: BTreeMap::from([("A".to_owned(), "1\nvar       B=2".to_owned())]),
-        inputs: vec![input("/data/a\nb", "/job/c", SourceKind::Folder)],
+        vars: BTreeMap::from([("A".to_owned(), "1\nvar       B=2".to_owned()), ("B".to_owned(), String::new())]),
+        inputs: vec![
+            input("/data/a\nb", "/job/c", SourceKind::Folder),
+            input("/data/a at /job/b", "/job/x y", SourceKind::File { executable: false }),
+            Input {
+                hidden: vec!["a key".to_owned(), ".env".to_owned()],
+                ..input("/data/it's", "/job/d", SourceKind::Folder)
+            },
+        ],
+        shares: vec![share("/data/c at /job/e writable", "/job/e read-only", Access::Read)],
         ..request()
     };
     assert_text("hostile-names", &planned(asked));
@@ -369,8 +377,8 @@ proptest! {
     #[test]
     fn what_is_shown_of_a_limit_can_be_read_back(limit in proptest::sample::select(Limit::ALL.to_vec()), power in 0..40_u32) {
         let value = limit.parse(&limit.show(1 << power));
-        // Spans beyond a minute are shown in two units, which are for people only.
-        prop_assume!(!limit.show(1 << power).contains(" min "));
+        // Spans beyond a minute may be shown in two units, which are for people only.
+        prop_assume!(limit.show(1 << power).matches(' ').count() < 2);
         let value = value.unwrap();
         prop_assert!(value <= 1 << power && value >= (1 << power) - (1 << power) / 10 - 1, "{}", value);
     }

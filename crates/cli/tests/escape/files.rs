@@ -377,7 +377,7 @@ attempt("place", lambda: os.path.exists("/etc/file") or os.path.exists("/etc/inn
                 // It may refuse, or mount below the working folder; it may not follow.
                 assert!(ran.status == 125 || ran.stdout == "place: done False\n", "{ran:?}");
                 if ran.status == 125 {
-                    assert!(ran.stderr.contains("error:"), "{}", ran.stderr);
+                    assert_eq!(ran.report()["cause"]["kind"], "refused", "{}", ran.stderr);
                 }
             }
             assert_eq!(
@@ -446,7 +446,7 @@ fn an_input_that_is_swapped_for_a_link_is_not_followed() {
                 .run();
                 let fair = ran.stdout == "read: done 'staged'\n"
                     || ran.stdout == "read: done 'TOP-SECRET'\n"
-                    || (ran.status == 125 && ran.stdout.is_empty() && ran.stderr.contains("error:"));
+                    || (ran.status == 125 && ran.stdout.is_empty() && ran.report()["cause"]["kind"] == "refused");
                 assert!(fair, "{ran:?}");
             }
             stop.store(true, Ordering::Relaxed);

@@ -1,0 +1,76 @@
+//! Options that need or exclude each other, told before anything is made.
+
+use crate::args::{Cgroup, Run};
+use crate::code::Engine;
+use crate::problem::Problem;
+
+/// Refuses options that contradict each other or the code they are given with.
+pub(crate) fn check(run: &Run, engine: &Engine) -> Result<(), Problem> {
+    let [project, out] = [&run.project, &run.out].map(Option::is_some);
+    let [with, requirements, allow_build] =
+        [!run.with.is_empty(), !run.requirements.is_empty(), !run.allow_build.is_empty()];
+    let [venv, python] = [&run.venv, &run.python].map(Option::is_some);
+    let requires = |layer: &str| run.require.iter().any(|name| name == layer);
+    let off = run.cgroup == Cgroup::Off;
+
+    needs((run.all, "--all"), (project, "--project DIR"), "it says what of a project is taken")?;
+    needs((run.apply, "--apply"), (project, "--project DIR"), "changes are written back onto the project")?;
+    needs(
+        (!run.apply_also.is_empty(), "--apply-also"),
+        (run.apply, "--apply"),
+        "it permits a path to be written back",
+    )?;
+    needs((run.overwrite, "--overwrite"), (out, "--out DIR"), "it replaces files in the folder of the outputs")?;
+    // These may name packages themselves.
+    let names_packages = matches!(engine, Engine::Script(_) | Engine::Notebook(_) | Engine::Sql(_));
+    needs(
+        (allow_build, "--allow-build"),
+        (with || requirements || venv || names_packages, "--with PACKAGES"),
+        "it lets a package that is asked for run its build",
+    )?;
+    needs(
+        (requires("watchdog"), "--require watchdog"),
+        (off, "--cgroup off"),
+        "the watchdog only stands in where no cgroup is used",
+    )?;
+
+    excludes((requires("cgroup"), "--require cgroup"), (off, "--cgroup off"), "one asks for what the other rules out")?;
+    excludes((run.json, "--json"), (run.quiet, "--quiet"), "one asks for the report that the other leaves out")?;
+    for packages in [(with, "--with"), (requirements, "--requirements"), (allow_build, "--allow-build")] {
+        excludes(packages, (venv, "--venv"), "an environment of yours is taken as it is: nothing is added to it")?;
+    }
+
+    let options = [
+        (with, "--with"),
+        (requirements, "--requirements"),
+        (allow_build, "--allow-build"),
+        (venv, "--venv"),
+        (python, "--python"),
+    ];
+    let given = options.into_iter().find_map(|(is_given, option)| is_given.then_some(option));
+    match (engine, given) {
+        (Engine::R(_), Some(option)) => Err(Problem::new(
+            format!("{option} does nothing for an R script"),
+            "it is about Python; R runs with the packages of this machine",
+            format!("leave out {option}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+type Given = (bool, &'static str);
+
+fn needs((is_given, option): Given, (is_there, needed): Given, why: &str) -> Result<(), Problem> {
+    if !is_given || is_there {
+        return Ok(());
+    }
+    Err(Problem::new(format!("{option} needs {needed}"), why, format!("add {needed}, or leave out {option}")))
+}
+
+fn excludes((one_given, one): Given, (other_given, other): Given, why: &str) -> Result<(), Problem> {
+    if !(one_given && other_given) {
+        return Ok(());
+    }
+    let next = format!("leave out one of them: {one} or {other}");
+    Err(Problem::new(format!("{one} and {other} contradict each other"), why, next))
+}

@@ -30,7 +30,7 @@ print(json.dumps({
     "abi": "cp%d%d" % sys.version_info[:2],
     "platform": sysconfig.get_platform().replace("-", "_").replace(".", "_"),
     "cache_tag": sys.implementation.cache_tag,
-    "start_up": list(pyc),
+    "start_up": pyc.hex(),
     "shared": bool(sysconfig.get_config_var("Py_ENABLE_SHARED")) and not os.path.isdir(os.path.join(sys.base_prefix, "conda-meta")),
 }))
 "#;
@@ -47,7 +47,8 @@ pub struct Interpreter {
     /// The platform tag, such as `linux_x86_64`.
     pub platform: String,
     cache_tag: String,
-    start_up: Vec<u8>,
+    /// In hexadecimal digits.
+    start_up: String,
     /// Its library is found by an outside path, which means nothing inside.
     shared: bool,
     #[serde(skip)]
@@ -109,22 +110,14 @@ impl Interpreter {
             None => search(Path::new("python3")).ok_or_else(|| absent(Path::new("python3")))?,
         };
         let key = Key::of(&program).ok_or_else(|| absent(&program))?;
-        let store = cache.join("interpreters.json");
-        let mut known: Vec<Entry> =
-            std::fs::read(&store).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        let found = known
-            .iter()
-            .find(|entry| entry.key == key && entry.interpreter.executable.exists())
-            .map(|entry| entry.interpreter.clone());
-        let mut interpreter = match found {
-            Some(interpreter) => interpreter,
-            None => {
-                let interpreter = ask(&program)?;
-                known
-                    .retain(|entry| entry.key.program != key.program || entry.key.version_wanted != key.version_wanted);
-                known.push(Entry { key, interpreter: interpreter.clone() });
-                remember(&store, &known);
-                interpreter
+        let store = cache.join("interpreters").join(key.file_name());
+        let known: Option<Entry> = std::fs::read(&store).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let mut interpreter = match known {
+            Some(entry) if entry.key == key && entry.interpreter.executable.exists() => entry.interpreter,
+            _ => {
+                let entry = Entry { key, interpreter: ask(&program)? };
+                remember(&store, &entry);
+                entry.interpreter
             }
         };
         if !interpreter.base_prefix.starts_with("/usr") {
@@ -191,7 +184,9 @@ impl Interpreter {
         let target = paths::InsidePath::fixed(paths::ENGINE)
             .join(&format!("site/__pycache__/sitecustomize.{}.pyc", self.cache_tag))
             .ok()?;
-        Some(MadeFile { target, contents: Cow::Owned(self.start_up.clone()) })
+        let digits = self.start_up.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
+        let contents = digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect::<Option<Vec<u8>>>()?;
+        Some(MadeFile { target, contents: Cow::Owned(contents) })
     }
 
     /// A virtual environment made for this interpreter, as it will be inside.
@@ -228,6 +223,14 @@ impl Key {
             version_wanted: std::env::var("PYENV_VERSION").ok(),
             ours: format!("{} {} {}", env!("CARGO_PKG_VERSION"), QUESTION.len(), assets::SITE.len()),
         })
+    }
+
+    /// One file for each way to an interpreter: a run reads no other's.
+    fn file_name(&self) -> String {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        (&self.program, &self.version_wanted).hash(&mut hasher);
+        format!("{:016x}.json", hasher.finish())
     }
 }
 
@@ -266,7 +269,7 @@ fn ask(program: &Path) -> Result<Interpreter, Unusable> {
 }
 
 /// A cache that cannot be written costs time, nothing else.
-fn remember(store: &Path, known: &[Entry]) {
+fn remember(store: &Path, known: &Entry) {
     let write = || -> std::io::Result<()> {
         if let Some(folder) = store.parent() {
             std::fs::create_dir_all(folder)?;

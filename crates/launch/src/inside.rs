@@ -408,7 +408,8 @@ impl<'p> Rooted<'p> {
         kept.sort_unstable();
         sys::close_all_but(&kept).at(Step::Descriptors)?;
         let listener = seal_calls(&mut carried)?;
-        let missing = carried.plan.required.missing_from(carried.enforced.with(Layer::Cgroup));
+        let given = carried.enforced.with(Layer::Cgroup).and(hooks::unrequired());
+        let missing = carried.plan.required.missing_from(given);
         if !missing.is_empty() {
             return Err(Failed { step: Step::Missing, mount: missing.bits(), errno: Errno::NOTSUP });
         }

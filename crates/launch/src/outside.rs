@@ -331,7 +331,7 @@ impl Running {
 
     /// The last look, outside: what the plan requires is in force, or the code does not run on.
     fn check_required(&self) -> Result<(), Failure> {
-        let missing = self.plan.required.missing_from(self.enforced);
+        let missing = self.plan.required.missing_from(self.enforced.and(hooks::unrequired()));
         if missing.is_empty() { Ok(()) } else { Err(Failure::Missing { missing }) }
     }
 

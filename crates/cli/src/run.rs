@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     let finished = pipeline::carry_out(plan, digests, &mut trail, streams, |_| Ok(()))?;
 
     let ends_open = finished.error_ends_open;
-    let concluded = conclude(arguments, kept, finished, &mut trail);
+    let concluded = conclude(arguments, kept, &finished, &mut trail);
     // A line of the code's that has no end shall not become part of ours.
     if ends_open && !matches!(concluded, Ok((_, None))) {
         printer::remark("");
@@ -51,6 +51,8 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     if let Some(report) = report {
         printer::remark(&report);
     }
+    // What the kernel still takes down is waited for only now.
+    drop(finished.ending);
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(125)))
 }
 
@@ -67,22 +69,22 @@ struct Kept<'a> {
 fn conclude(
     arguments: &Run,
     kept: Kept<'_>,
-    finished: Finished,
+    finished: &Finished,
     trail: &mut FileTrail,
 ) -> Result<(i32, Option<String>), Problem> {
-    let hints = hints::hints(&finished, &kept.code);
-    let collected = outputs::take(arguments, kept.destination.as_ref(), &finished);
-    let Finished { plan, mut outcome, .. } = finished;
+    let hints = hints::hints(finished, &kept.code);
+    let collected = outputs::take(arguments, kept.destination.as_ref(), finished);
+    let mut outcome = finished.outcome.clone();
     if let Ok(outputs) = &collected {
         outcome.usage.bytes_out = outputs.bytes;
     }
-    let closed = Closed::outcome(trail, &plan.run, outcome, now_ms())?;
+    let closed = Closed::outcome(trail, &finished.plan.run, outcome, now_ms())?;
     let (outcome, outputs) = (closed.get(), collected?);
     if let Some(proposal) = kept.proposal {
         proposal.write(outcome)?;
     }
     let report = Report {
-        run: &plan.run,
+        run: &finished.plan.run,
         outcome,
         environment: &kept.environment,
         remarks: &kept.remarks,

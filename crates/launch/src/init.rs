@@ -1,8 +1,9 @@
 //! Inside, pid 1 of the sandbox: ours, never the code.
 //!
-//! Builds the root while the code's process waits. Then reaps, forwards signals, dies with the supervisor (parent-death signal and the control socket as
-//! a lifeline), and when the code has ended kills whatever is left. It is not dumpable, has no
-//! capability and hardly a system call, so the code finds nothing in it to take over.
+//! Builds the root, while the other half of the child makes the network. Then reaps, forwards signals,
+//! dies with the supervisor (parent-death signal and the control socket as a lifeline), and when the
+//! code has ended kills whatever is left. It is not dumpable, has no capability and hardly a system
+//! call, so the code finds nothing in it to take over.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 

@@ -27,6 +27,6 @@ pub mod watch;
 mod wire;
 
 pub use failure::{Failure, Step, errno_text};
-pub use finished::Finished;
+pub use finished::{Ending, Finished};
 pub use outside::{Running, filter_bytes, start};
 pub use streams::{Input, Output, Streams};

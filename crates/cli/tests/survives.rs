@@ -382,6 +382,6 @@ fn signals_the_caller_ignores_change_nothing() {
     let seen = run(&["--", "grep", "SigIgn", "/proc/self/status"]);
     assert_eq!(String::from_utf8_lossy(&seen.stdout), "SigIgn:\t0000000000000000\n", "{seen:?}");
     assert_eq!(seen.status.code(), Some(0), "{seen:?}");
-    let large = run(&["--limit", "file-size=4096", "--", "sh", "-c", "head -c 9000 /dev/zero > large"]);
+    let large = run(&["--limit", "file-size=4096", "--", "cp", "/usr/bin/env", "large"]);
     assert!(String::from_utf8_lossy(&large.stderr).contains("file-size"), "{large:?}");
 }

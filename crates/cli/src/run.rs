@@ -83,6 +83,7 @@ fn conclude(
     }
     let report = Report {
         run: &plan.run,
+        tier: plan.ground.tier(),
         outcome,
         environment: &kept.environment,
         remarks: &kept.remarks,

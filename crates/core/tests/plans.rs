@@ -16,7 +16,7 @@ use stockade_core::plan::{self, Plan, Unplannable};
 use stockade_core::policy::{Decision, Policy, REQUIRED, Reason};
 use stockade_core::request::{
     Access, CgroupMode, Input, Language, MadeFile, Network, Over, Request, ResultDescriptor, Share, Start, Streams,
-    Tree,
+    Tier, Tree,
 };
 
 const RUN: &str = "00c0ffee00c0ffee";
@@ -42,6 +42,7 @@ fn request() -> Request {
         require: Layers::NONE,
         cgroup: CgroupMode::Auto,
         streams: Streams::Pipes,
+        tier: Tier::Namespaces,
     }
 }
 

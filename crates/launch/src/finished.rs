@@ -9,6 +9,7 @@ use stockade_core::outcome::Outcome;
 use stockade_core::paths;
 use stockade_core::plan::{Mount, Plan};
 
+use crate::bare::folder::Folder;
 use crate::cgroup::Group;
 use crate::collect::{self, Bounds, Caches, Leavings};
 use crate::failure::Failure;
@@ -35,6 +36,7 @@ pub struct Finished {
     // cgroup that cannot be removed then is the next run's to sweep.
     pub(crate) _init: Init,
     pub(crate) _group: Option<Group>,
+    pub(crate) _folder: Option<Folder>,
 }
 
 /// One folder that the code wrote to, held open.
@@ -111,8 +113,8 @@ impl Finished {
             let Some(target) = mount.written_to() else { continue };
             let source = if let Mount::CopyOnWrite { source, .. } = mount { Some(source) } else { None };
             let Some(prefix) = target.below(paths::JOB) else { continue };
-            let changed =
-                scratch_part(self.scratch.as_fd(), number).map_err(failed("collect from", target.as_str()))?;
+            let changed = scratch_part(&self.plan, self.scratch.as_fd(), number)
+                .map_err(failed("collect from", target.as_str()))?;
             // A folder that was copied has its originals one by one.
             let is_overlay = !self.copied_mounts.contains(&number);
             let original = source.filter(|_| is_overlay).map(open_original).transpose()?;
@@ -136,8 +138,10 @@ impl Finished {
             .mounts
             .iter()
             .filter_map(|mount| {
-                let (Mount::CopyOnWrite { target, .. } | Mount::Layered { target, .. } | Mount::Shared { target, .. }) =
-                    mount
+                let (Mount::CopyOnWrite { target, .. }
+                | Mount::CopiedTree { target, .. }
+                | Mount::Layered { target, .. }
+                | Mount::Shared { target, .. }) = mount
                 else {
                     return None;
                 };

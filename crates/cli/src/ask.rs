@@ -172,8 +172,14 @@ fn packages(
         return Ok(None);
     }
     let built = environment::find_or_build(&asked, interpreter, trail, run.quiet)?;
+    let source = staging::look(&built.folder)?;
+    if run.tier == crate::args::Tier::Landlock {
+        // It names its interpreter by the path inside, where nothing lies without a root of the run's own.
+        let venv = interpreter.venv(source);
+        return Ok(Some(Packages { tree: venv.tree, executable: venv.executable, digest: built.digest }));
+    }
     let tree = Tree {
-        source: staging::look(&built.folder)?,
+        source,
         target: paths::InsidePath::fixed(paths::ENVIRONMENT),
         over: Vec::new(),
     };

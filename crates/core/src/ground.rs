@@ -141,8 +141,15 @@ pub fn onto_host(plan: Plan, host: &HostFacts) -> Result<Plan, Unplannable> {
         .map_err(bad)?;
     let ground = Ground::of_folder(folder, &plan.mounts)?;
     let landlock = reach(&ground, host, &plan.mounts);
-    let mounts =
-        plan.mounts.into_iter().filter_map(|mount| kept(&ground, mount).transpose()).collect::<Result<_, _>>()?;
+    let job = Mount::Scratch { target: InsidePath::fixed(paths::JOB), sticky: false };
+    let mut mounts = Vec::new();
+    // A project that is the working folder is copied into it like everything else.
+    if !plan.mounts.contains(&job) {
+        mounts.push(job);
+    }
+    for mount in plan.mounts {
+        mounts.extend(kept(&ground, mount)?);
+    }
     let syscalls = plan.syscalls.without_namespaces();
     // A throw-away user owns nothing of the host, so what it may do to its own files harms nobody.
     let syscalls = if plan.identity.outside_uid == host.uid { syscalls.same_user() } else { syscalls };
@@ -167,7 +174,6 @@ fn kept(ground: &Ground, mount: Mount) -> Result<Option<Mount>, Unplannable> {
             WRITABLE.iter().any(|(inside, _)| target.as_str() == *inside).then_some(mount)
         }
         Mount::File { ref target, .. } => ours(target).then_some(mount),
-        // The working folder itself is there anyhow: what is copied into it is one of its files.
         Mount::CopyOnWrite { source, target, hidden } => Some(Mount::CopiedTree { source, target, hidden }),
         Mount::Copied { ref target, .. } if target.below(paths::JOB).is_some() => Some(mount),
         Mount::Copied { .. } => return Err(Unplannable::Tier("a program given as a single file")),

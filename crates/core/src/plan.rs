@@ -515,7 +515,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "run       {} ({}, policy {})", self.run, quoted(&self.label), self.policy)?;
         if self.ground.tier() == Tier::Landlock {
-            writeln!(out, "tier      landlock: no namespace, no root of its own; see docs/reference/tiers.md")?;
+            writeln!(out, "tier      landlock, without {}", Tier::Landlock.goes_without())?;
         }
         write!(out, "{}", self.ground)?;
         writeln!(out, "argv      {}", self.argv.iter().map(quoted).collect::<Vec<_>>().join(" "))?;
@@ -523,7 +523,14 @@ impl fmt::Display for Plan {
             let value = if value.is_empty() { String::new() } else { quoted(value) };
             writeln!(out, "var       {name}={value}")?;
         }
-        writeln!(out, "identity  {}", self.identity)?;
+        match self.ground {
+            Ground::Host { .. } if self.identity.groups == Groups::Dropped => writeln!(
+                out,
+                "identity  uid {} and gid {} of no one, no supplementary groups",
+                self.identity.outside_uid, self.identity.outside_gid
+            )?,
+            Ground::Host { .. } | Ground::OwnRoot => writeln!(out, "identity  {}", self.identity)?,
+        }
         let made = match self.ground {
             Ground::OwnRoot => "mount    ",
             Ground::Host { .. } => "made     ",

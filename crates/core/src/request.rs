@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::facts::Source;
-use crate::layer::Layers;
+use crate::layer::{Layer, Layers};
 use crate::limits::Limit;
 use crate::paths::InsidePath;
 
@@ -172,6 +172,28 @@ impl Tier {
         match self {
             Self::Namespaces => "namespaces",
             Self::Landlock => "landlock",
+        }
+    }
+
+    /// The layers that it never has.
+    #[must_use]
+    pub const fn goes_without(self) -> Layers {
+        match self {
+            Self::Namespaces => Layers::of(&[Layer::NoSockets]),
+            Self::Landlock => Layers::of(&[
+                Layer::UserNamespace,
+                Layer::MountNamespace,
+                Layer::PidNamespace,
+                Layer::Network,
+                Layer::IpcNamespace,
+                Layer::UtsNamespace,
+                Layer::CgroupNamespace,
+                Layer::TimeNamespace,
+                Layer::Root,
+                Layer::LockedMounts,
+                Layer::Proc,
+                Layer::Scratch,
+            ]),
         }
     }
 }

@@ -14,18 +14,22 @@ mod syscalls;
 use syscalls::{Architecture, Half, Profile, Rule, Test};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo::rerun-if-changed=../../profiles/seccomp.txt");
+    println!("cargo::rerun-if-changed=../../profiles");
     println!("cargo::rerun-if-changed=src/syscalls/mod.rs");
     println!("cargo::rerun-if-changed=src/syscalls");
-    let source = std::fs::read_to_string("../../profiles/seccomp.txt")?;
     let mut text = String::new();
-    for (name, architecture) in [("X86_64", Architecture::X86_64), ("AARCH64", Architecture::Aarch64)] {
-        let profile = Profile::parse(&source, architecture)?;
-        writeln!(text, "static {name}: &[Rule] = &[")?;
-        for rule in profile.rules() {
-            write_rule(&mut text, rule)?;
+    for (file, prefix) in
+        [("seccomp", ""), ("seccomp-landlock", "LANDLOCK_"), ("seccomp-landlock-same-user", "SAME_USER_")]
+    {
+        let source = std::fs::read_to_string(format!("../../profiles/{file}.txt"))?;
+        for (name, architecture) in [("X86_64", Architecture::X86_64), ("AARCH64", Architecture::Aarch64)] {
+            let profile = Profile::parse(&source, architecture)?;
+            writeln!(text, "static {prefix}{name}: &[Rule] = &[")?;
+            for rule in profile.rules() {
+                write_rule(&mut text, rule)?;
+            }
+            writeln!(text, "];")?;
         }
-        writeln!(text, "];")?;
     }
     let folder = std::env::var("OUT_DIR")?;
     std::fs::write(Path::new(&folder).join("profile.rs"), text)?;

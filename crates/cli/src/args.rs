@@ -116,6 +116,16 @@ pub(crate) enum Cgroup {
     Off,
 }
 
+/// What the walls are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tier {
+    #[default]
+    Namespaces,
+    Landlock,
+    Gvisor,
+    Oci,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// Python code to run, as `python -c`; what follows are its arguments
@@ -195,6 +205,10 @@ pub(crate) struct Run {
     /// Refuse to run without these layers
     #[arg(long, value_name = "LAYER,...", value_delimiter = ',', help_heading = "Walls")]
     pub(crate) require: Vec<String>,
+
+    /// What the walls are made of; `landlock` is what can be had without namespaces
+    #[arg(long, value_name = "TIER", value_enum, default_value_t, help_heading = "Walls")]
+    pub(crate) tier: Tier,
 
     /// Bound all processes by a cgroup: if it can be had, or refuse to run, or sample instead
     #[arg(long, value_name = "WHEN", value_enum, default_value_t, help_heading = "Walls")]

@@ -6,7 +6,7 @@ use std::path::Path;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::Limit;
 use stockade_core::paths;
-use stockade_core::request::{CgroupMode, Input, Network, Request, ResultDescriptor, Start, Streams, Tree};
+use stockade_core::request::{CgroupMode, Input, Network, Request, ResultDescriptor, Start, Streams, Tier, Tree};
 use stockade_core::text;
 use stockade_engines::{Interpreter, PythonCode};
 
@@ -49,9 +49,25 @@ pub(crate) fn request(run: &Run, code: &Code, trail: &mut FileTrail) -> Result<A
             Cgroup::Require => CgroupMode::Require,
             Cgroup::Off => CgroupMode::Off,
         },
+        tier: tier(run.tier)?,
         streams: if is_terminal() { Streams::Terminal } else { Streams::Pipes },
     };
     Ok(Asked { request, environment, remarks })
+}
+
+fn tier(asked: crate::args::Tier) -> Result<Tier, Problem> {
+    use crate::args::Tier as Asked;
+    let name = match asked {
+        Asked::Namespaces => return Ok(Tier::Namespaces),
+        Asked::Landlock => return Ok(Tier::Landlock),
+        Asked::Gvisor => "gvisor",
+        Asked::Oci => "oci",
+    };
+    Err(Problem::new(
+        format!("there is no tier `{name}` yet"),
+        "this version makes its walls of namespaces, or of Landlock alone",
+        "leave out --tier; where namespaces are blocked, --tier landlock",
+    ))
 }
 
 /// Whether the code gets a terminal of its own: when the caller sits at one, for input and output.
@@ -156,8 +172,14 @@ fn packages(
         return Ok(None);
     }
     let built = environment::find_or_build(&asked, interpreter, trail, run.quiet)?;
+    let source = staging::look(&built.folder)?;
+    if run.tier == crate::args::Tier::Landlock {
+        // It names its interpreter by the path inside, where nothing lies without a root of the run's own.
+        let venv = interpreter.venv(source);
+        return Ok(Some(Packages { tree: venv.tree, executable: venv.executable, digest: built.digest }));
+    }
     let tree = Tree {
-        source: staging::look(&built.folder)?,
+        source,
         target: paths::InsidePath::fixed(paths::ENVIRONMENT),
         over: Vec::new(),
     };

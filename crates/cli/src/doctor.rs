@@ -13,7 +13,9 @@ use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::Limit;
 use stockade_core::outcome::{Accounting, Cause, Outcome};
 use stockade_core::policy::{Policy, REQUIRED};
-use stockade_core::request::{CgroupMode, Input, Language, Network, Request, ResultDescriptor, Start, Streams as Kind};
+use stockade_core::request::{
+    CgroupMode, Input, Language, Network, Request, ResultDescriptor, Start, Streams as Kind, Tier,
+};
 use stockade_launch::{Input as In, Output, Streams};
 
 use crate::args::Doctor;
@@ -108,15 +110,25 @@ fn why_no_namespaces() -> Vec<String> {
                 .to_owned(),
         );
     }
+    if stockade_launch::facts::landlock_abi() >= SCOPES_ABI {
+        found.push(
+            "`stockade run --tier landlock` runs with what can be had meanwhile: see docs/guides/where-namespaces-are-blocked.md"
+                .to_owned(),
+        );
+    }
     found
 }
+
+/// From this Landlock ABI on signals stay inside, which the tier `landlock` requires.
+const SCOPES_ABI: u32 = 6;
 
 fn examine() -> Result<Vec<Finding>, Problem> {
     let (outcome, said) = probe("internal-probe", &[])?;
     let tries = parse(&said);
     let mut findings: Vec<Finding> = Layer::ALL
         .into_iter()
-        .filter(|layer| !matches!(layer, Layer::Cgroup | Layer::Watchdog))
+        // Sockets are refused where there is no namespace to make them in.
+        .filter(|layer| !matches!(layer, Layer::Cgroup | Layer::Watchdog | Layer::NoSockets))
         .map(|layer| finding(layer, &outcome, &tries))
         .collect();
     findings.push(memory_finding()?);
@@ -177,6 +189,7 @@ const fn how_to_get(layer: Layer) -> &'static str {
         | Layer::NoCapabilities
         | Layer::Seccomp
         | Layer::Watchdog
+        | Layer::NoSockets
         | Layer::Rlimits
         | Layer::Scratch => "permit user namespaces; see the first lines of `stockade doctor` where they are off",
     }
@@ -235,6 +248,7 @@ fn probe(command: &str, limits: &[(Limit, u64)]) -> Result<(Outcome, String), Pr
         require: Layers::NONE,
         cgroup: CgroupMode::Auto,
         streams: Kind::Pipes,
+        tier: Tier::Namespaces,
     };
     let plan = pipeline::planned(&Policy::examination(), request)?;
     let run = plan.run.clone();

@@ -1,6 +1,6 @@
 //! Options that need or exclude each other, told before anything is made.
 
-use crate::args::{Cgroup, Run};
+use crate::args::{Cgroup, Run, Tier};
 use crate::code::Engine;
 use crate::problem::Problem;
 
@@ -40,6 +40,8 @@ pub(crate) fn check(run: &Run, engine: &Engine) -> Result<(), Problem> {
         excludes(packages, (venv, "--venv"), "an environment of yours is taken as it is: nothing is added to it")?;
     }
 
+    check_tier(run, engine)?;
+
     let options = [
         (with, "--with"),
         (requirements, "--requirements"),
@@ -55,6 +57,45 @@ pub(crate) fn check(run: &Run, engine: &Engine) -> Result<(), Problem> {
             format!("leave out {option}"),
         )),
         _ => Ok(()),
+    }
+}
+
+/// What needs namespaces is refused with `--tier landlock`, before anything is made.
+fn check_tier(run: &Run, engine: &Engine) -> Result<(), Problem> {
+    if run.tier != Tier::Landlock {
+        return Ok(());
+    }
+    let refused = [
+        (
+            !run.share.is_empty(),
+            "--share",
+            "code could speak to the host through a live folder; only a mount of its own keeps that out",
+            "stage it with --in, which copies it",
+        ),
+        (
+            run.apply,
+            "--apply",
+            "the project was copied, and what changed meanwhile would not be seen",
+            "collect the outputs with --out DIR",
+        ),
+        (
+            run.diff,
+            "--diff",
+            "the project was copied, and there is no overlay to compare with",
+            "collect the outputs with --out DIR and compare them",
+        ),
+        (
+            matches!(engine, Engine::Notebook(_)),
+            "a notebook",
+            "its kernel is spoken to over sockets, and none can be made",
+            "run it as a script: jupyter nbconvert --to script",
+        ),
+    ];
+    match refused.into_iter().find(|(is_given, ..)| *is_given) {
+        Some((_, what, why, next)) => {
+            Err(Problem::new(format!("{what} cannot be had with --tier landlock"), why, next))
+        }
+        None => Ok(()),
     }
 }
 

@@ -11,11 +11,12 @@ use crate::trail::{FileTrail, now_ms};
 
 /// Decides about a request and plans it.
 pub(crate) fn planned(policy: &Policy, request: Request) -> Result<Plan, Problem> {
+    let tier = request.tier;
     let grant = match policy.decide(request) {
         Decision::Permit(grant) => *grant,
         Decision::Forbid(reason) => return Err(reason.into()),
     };
-    Ok(plan::build(grant, &stockade_launch::facts::gather(), &run_id()?)?)
+    Ok(plan::build(grant, &stockade_launch::facts::gather(tier), &run_id()?)?)
 }
 
 /// Carries a plan out, on record at both ends. `meanwhile` is called when the code runs.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::outcome::{Accounting, Cause, Outcome};
+use stockade_core::request::Tier;
 use stockade_core::text;
 
 use crate::outputs::{Outputs, REMOVED};
@@ -17,6 +18,8 @@ const SHOWN: usize = 20;
 pub(crate) struct Report<'a> {
     /// The run.
     pub(crate) run: &'a str,
+    /// What the walls were made of.
+    pub(crate) tier: Tier,
     /// What was measured.
     #[serde(flatten)]
     pub(crate) outcome: &'a Outcome,
@@ -36,7 +39,9 @@ impl Report<'_> {
         let outcome = self.outcome;
         let mut lines = vec![self.headline(), wrapped(&format!("  layers: {}", outcome.enforced), columns)];
         let missing = expected().missing_from(outcome.enforced);
-        if !missing.is_empty() {
+        if self.tier == Tier::Landlock {
+            lines.push(wrapped(&format!("  tier landlock goes without: {missing}"), columns));
+        } else if !missing.is_empty() {
             lines.push(format!("  missing: {missing}\n    next: `stockade doctor` says why"));
         }
         if outcome.processes_left > 0 {
@@ -151,9 +156,10 @@ fn wrapped(line: &str, columns: Option<usize>) -> String {
     text
 }
 
-/// What every run should have on a machine in order; the watchdog only stands in for a cgroup.
+/// What every run should have on a machine in order; the watchdog only stands in for a cgroup, and
+/// where there is a network namespace sockets harm nobody.
 fn expected() -> Layers {
-    Layers::of(&Layer::ALL).without(Layer::Watchdog).without(Layer::Cgroup)
+    Layers::of(&Layer::ALL).without(Layer::Watchdog).without(Layer::Cgroup).without(Layer::NoSockets)
 }
 
 #[cfg(test)]

@@ -85,6 +85,7 @@ fn conclude(
     }
     let report = Report {
         run: &finished.plan.run,
+        tier: finished.plan.ground.tier(),
         outcome,
         environment: &kept.environment,
         remarks: &kept.remarks,

@@ -13,6 +13,10 @@ pub struct HostFacts {
     pub gid: u32,
     /// Process id of the supervisor, unique while it lives: throw-away ids are made from it.
     pub supervisor_pid: u32,
+    /// The caller's folder for temporary files: the tier `landlock` makes its own in it.
+    pub temporary: String,
+    /// Whether root may become any user here: not within the id map of a container without root.
+    pub maps_every_id: bool,
     /// System folders below `/`, and links that stand for them (`/bin` → `usr/bin`).
     pub system: Vec<SystemEntry>,
     /// Files and folders of `/etc` that programs need and that exist here.
@@ -93,6 +97,8 @@ impl HostFacts {
             uid: 1000,
             gid: 1000,
             supervisor_pid: 4242,
+            temporary: "/tmp".to_owned(),
+            maps_every_id: true,
             system: vec![
                 entry("/usr", SystemKind::Folder),
                 entry("/bin", SystemKind::Link("usr/bin".to_owned())),

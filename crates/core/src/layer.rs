@@ -50,11 +50,13 @@ pub enum Layer {
     Rlimits,
     /// Bytes and files of scratch, by the kernel.
     Scratch,
+    /// No socket can be made or connected but pairs of the code's own (the tier `landlock`).
+    NoSockets,
 }
 
 impl Layer {
     /// Every layer, in the order reports use.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::UserNamespace,
         Self::MountNamespace,
         Self::PidNamespace,
@@ -76,6 +78,7 @@ impl Layer {
         Self::Watchdog,
         Self::Rlimits,
         Self::Scratch,
+        Self::NoSockets,
     ];
 
     /// The name in `--require`, policies and reports.
@@ -103,6 +106,7 @@ impl Layer {
             Self::Watchdog => "watchdog",
             Self::Rlimits => "rlimits",
             Self::Scratch => "scratch",
+            Self::NoSockets => "no-sockets",
         }
     }
 
@@ -131,6 +135,7 @@ impl Layer {
             Self::Watchdog => "memory and CPU of the tree, sampled",
             Self::Rlimits => "descriptors, file size, core dumps",
             Self::Scratch => "bytes and files that can be written",
+            Self::NoSockets => "no network and no socket, but pairs of its own",
         }
     }
 

@@ -8,6 +8,7 @@
 pub mod audit;
 mod builtin;
 pub mod facts;
+pub mod ground;
 pub mod layer;
 pub mod limits;
 pub mod outcome;

@@ -11,12 +11,13 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::facts::{HostFacts, Source, SourceKind, SystemKind};
+use crate::ground::{self, Ground};
 use crate::layer::Layers;
 use crate::limits::{Limit, Limits};
 use crate::paths::{self, InsidePath};
 use crate::policy::Grant;
 use crate::request::{
-    Access, CgroupMode, Input, Network, Over, Request, ResultDescriptor, Share, Start, Streams, Tree,
+    Access, CgroupMode, Input, Network, Over, Request, ResultDescriptor, Share, Start, Streams, Tier, Tree,
 };
 use crate::syscalls::{Architecture, Profile};
 use crate::text;
@@ -39,6 +40,8 @@ pub struct Plan {
     pub label: String,
     /// The policy that permitted it.
     pub policy: &'static str,
+    /// Where the paths inside are.
+    pub ground: Ground,
     /// Program and arguments.
     pub argv: Vec<String>,
     /// Every variable the code sees.
@@ -83,6 +86,8 @@ pub enum Groups {
     Dropped,
     /// The kernel refuses an ordinary user to drop them; none of them is mapped inside.
     Unmapped,
+    /// The kernel refuses an ordinary user to drop them, and there is no map (the tier `landlock`).
+    Kept,
 }
 
 /// One piece of the root file system.
@@ -121,6 +126,15 @@ pub enum Mount {
     },
     /// A caller's folder, copy-on-write; copied when the kernel refuses an overlay.
     CopyOnWrite {
+        /// The folder.
+        source: Source,
+        /// Where.
+        target: InsidePath,
+        /// Paths below it that the code shall not see.
+        hidden: Vec<String>,
+    },
+    /// A caller's folder, copied to scratch.
+    CopiedTree {
         /// The folder.
         source: Source,
         /// Where.
@@ -202,6 +216,12 @@ pub enum Unplannable {
     /// There is no system-call profile for this machine.
     #[error("there is no system-call profile for this machine's architecture")]
     Architecture,
+    /// Something that only namespaces give.
+    #[error("the tier `landlock` cannot give {0}: it has no mounts and no network of its own")]
+    Tier(&'static str),
+    /// A path of the host that cannot be named to Landlock.
+    #[error("`{0}` cannot be used without a root of the run's own: its path is relative or has control characters")]
+    Place(String),
     /// Staged files are larger than scratch.
     #[error("the files to stage are {} together, more than scratch ({})", text::bytes(*.0), text::bytes(*.1))]
     TooLarge(u64, u64),
@@ -217,6 +237,8 @@ impl Unplannable {
             Self::Reserved(_) => "choose a name below the working folder",
             Self::Variable(_) => "use letters, digits and underscores",
             Self::Architecture => "use an x86-64 or 64-bit ARM machine",
+            Self::Tier(_) => "stage it with --in, or run without --tier landlock",
+            Self::Place(_) => "set TMPDIR to another folder, or use what has a plain path",
             Self::TooLarge(..) => {
                 "give the folder that holds them (folders are not copied), or raise --limit scratch=SIZE"
             }
@@ -232,7 +254,7 @@ pub fn build(grant: Grant, host: &HostFacts, run: &str) -> Result<Plan, Unplanna
     let (request, limits, required, policy) = grant.into_parts();
     check_inputs(&request, &limits)?;
     let syscalls = Architecture::native().map(Profile::builtin).ok_or(Unplannable::Architecture)?;
-    let Request { label, start, inputs, shares, network, vars, cgroup, streams, .. } = request;
+    let Request { label, start, inputs, shares, network, vars, cgroup, streams, tier, .. } = request;
     let vars = all_vars(&start, vars)?;
     let mut mounts = Vec::with_capacity(48);
     system(&mut mounts, host);
@@ -244,13 +266,14 @@ pub fn build(grant: Grant, host: &HostFacts, run: &str) -> Result<Plan, Unplanna
     writable(&mut mounts, inputs, shares);
     mounts.push(Mount::Proc);
     let landlock = reach(&mounts);
-    Ok(Plan {
+    let plan = Plan {
         run: run.to_owned(),
         label,
         policy,
+        ground: Ground::OwnRoot,
         argv,
         vars,
-        identity: identity(host),
+        identity: identity(host, tier),
         mounts,
         landlock,
         syscalls,
@@ -260,11 +283,17 @@ pub fn build(grant: Grant, host: &HostFacts, run: &str) -> Result<Plan, Unplanna
         limits,
         cgroup,
         required,
-    })
+    };
+    match tier {
+        Tier::Namespaces => Ok(plan),
+        Tier::Landlock => ground::onto_host(plan, host),
+    }
 }
 
-const fn identity(host: &HostFacts) -> Identity {
-    if host.uid == 0 {
+const fn identity(host: &HostFacts, tier: Tier) -> Identity {
+    if matches!(tier, Tier::Landlock) && !(host.uid == 0 && host.maps_every_id) {
+        Identity { outside_uid: host.uid, outside_gid: host.gid, groups: Groups::Kept }
+    } else if host.uid == 0 {
         let id = THROW_AWAY_BASE + host.supervisor_pid;
         Identity { outside_uid: id, outside_gid: id, groups: Groups::Dropped }
     } else {
@@ -432,6 +461,7 @@ fn reach(mounts: &[Mount]) -> Vec<Reach> {
             | Mount::Link { .. }
             | Mount::File { .. }
             | Mount::Copied { .. }
+            | Mount::CopiedTree { .. }
             | Mount::Device { .. }
             | Mount::Terminals
             | Mount::Proc => None,
@@ -462,6 +492,7 @@ impl Plan {
             Mount::Layered { source, .. }
             | Mount::CopyOnWrite { source, .. }
             | Mount::Copied { source, .. }
+            | Mount::CopiedTree { source, .. }
             | Mount::Shared { source, .. } => Some(source),
             Mount::System { .. }
             | Mount::Link { .. }
@@ -483,14 +514,29 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "run       {} ({}, policy {})", self.run, quoted(&self.label), self.policy)?;
+        if self.ground.tier() == Tier::Landlock {
+            writeln!(out, "tier      landlock, without {}", Tier::Landlock.goes_without())?;
+        }
+        write!(out, "{}", self.ground)?;
         writeln!(out, "argv      {}", self.argv.iter().map(quoted).collect::<Vec<_>>().join(" "))?;
         for (name, value) in &self.vars {
             let value = if value.is_empty() { String::new() } else { quoted(value) };
             writeln!(out, "var       {name}={value}")?;
         }
-        writeln!(out, "identity  {}", self.identity)?;
+        match self.ground {
+            Ground::Host { .. } if self.identity.groups == Groups::Dropped => writeln!(
+                out,
+                "identity  uid {} and gid {} of no one, no supplementary groups",
+                self.identity.outside_uid, self.identity.outside_gid
+            )?,
+            Ground::Host { .. } | Ground::OwnRoot => writeln!(out, "identity  {}", self.identity)?,
+        }
+        let made = match self.ground {
+            Ground::OwnRoot => "mount    ",
+            Ground::Host { .. } => "made     ",
+        };
         for mount in &self.mounts {
-            writeln!(out, "mount     {mount}")?;
+            writeln!(out, "{made} {mount}")?;
         }
         for rule in &self.landlock {
             writeln!(out, "landlock  {} {}", rule.permits, quoted(rule.path.as_str()))?;
@@ -530,6 +576,9 @@ impl fmt::Display for Identity {
         let groups = match self.groups {
             Groups::Dropped => "no supplementary groups",
             Groups::Unmapped => "supplementary groups unmapped",
+            Groups::Kept => {
+                return write!(out, "uid {}, gid {} and groups: the caller's own", self.outside_uid, self.outside_gid);
+            }
         };
         write!(
             out,
@@ -564,6 +613,11 @@ impl fmt::Display for Mount {
             Self::Layered { source, target, .. } => write!(out, "layered {} read-only", from_to(source, target)),
             Self::CopyOnWrite { source, target, hidden } => {
                 write!(out, "copy-on-write {}, else copied", from_to(source, target))?;
+                let hidden = hidden.iter().map(quoted).collect::<Vec<_>>().join(" ");
+                if hidden.is_empty() { Ok(()) } else { write!(out, ", without {hidden}") }
+            }
+            Self::CopiedTree { source, target, hidden } => {
+                write!(out, "copied {}", from_to(source, target))?;
                 let hidden = hidden.iter().map(quoted).collect::<Vec<_>>().join(" ");
                 if hidden.is_empty() { Ok(()) } else { write!(out, ", without {hidden}") }
             }
@@ -607,6 +661,7 @@ mod tests {
             require: Layers::NONE,
             cgroup: CgroupMode::Auto,
             streams: Streams::Pipes,
+            tier: Tier::Namespaces,
         };
         change(&mut request);
         match Policy::offline().decide(request) {
@@ -665,7 +720,7 @@ mod tests {
     #[test]
     fn root_gives_the_code_a_user_of_no_one() {
         let host = HostFacts { uid: 0, gid: 0, ..HostFacts::fixture() };
-        let identity = identity(&host);
+        let identity = identity(&host, Tier::Namespaces);
         assert_eq!((identity.outside_uid, identity.groups), (THROW_AWAY_BASE + 4242, Groups::Dropped));
     }
 

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::layer::{Layer, Layers};
 use crate::limits::{Limit, Limits};
-use crate::request::{CgroupMode, Language, Network, Request};
+use crate::request::{CgroupMode, Language, Network, Request, Tier};
 
 /// What a run may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,17 @@ pub const REQUIRED: Layers = Layers::of(&[
     Layer::NoCapabilities,
     Layer::Seccomp,
     Layer::Landlock,
+]);
+
+/// What a run of the tier `landlock` requires instead: asking for the tier by name is the consent to
+/// go without the rest.
+pub const REQUIRED_OF_LANDLOCK: Layers = Layers::of(&[
+    Layer::NoNewPrivileges,
+    Layer::NoCapabilities,
+    Layer::Seccomp,
+    Layer::Landlock,
+    Layer::Scopes,
+    Layer::NoSockets,
 ]);
 
 const UNBOUNDED: Limits = Limits {
@@ -125,7 +136,10 @@ impl Policy {
         }
         // Scratch lives in memory, so it can never be the larger of the two.
         limits.scratch_bytes = limits.scratch_bytes.min(limits.memory_bytes);
-        let mut required = self.require.and(request.require);
+        let mut required = request.require.and(match request.tier {
+            Tier::Namespaces => self.require,
+            Tier::Landlock => REQUIRED_OF_LANDLOCK,
+        });
         if request.cgroup == CgroupMode::Require {
             required = required.with(Layer::Cgroup);
         }

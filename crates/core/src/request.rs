@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::facts::Source;
-use crate::layer::Layers;
+use crate::layer::{Layer, Layers};
 use crate::limits::Limit;
 use crate::paths::InsidePath;
 
@@ -154,6 +154,50 @@ pub enum Network {
 /// The port of [`Network::Relay`] on the sandbox's loopback.
 pub const RELAY_PORT: u16 = 3128;
 
+/// What the walls are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// Namespaces and a root file system of the run's own, with every other layer.
+    #[default]
+    Namespaces,
+    /// What can be had where namespaces are blocked: Landlock and seccomp, on the host's own files.
+    Landlock,
+}
+
+impl Tier {
+    /// The name of `--tier` and in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Namespaces => "namespaces",
+            Self::Landlock => "landlock",
+        }
+    }
+
+    /// The layers that it never has.
+    #[must_use]
+    pub const fn goes_without(self) -> Layers {
+        match self {
+            Self::Namespaces => Layers::of(&[Layer::NoSockets]),
+            Self::Landlock => Layers::of(&[
+                Layer::UserNamespace,
+                Layer::MountNamespace,
+                Layer::PidNamespace,
+                Layer::Network,
+                Layer::IpcNamespace,
+                Layer::UtsNamespace,
+                Layer::CgroupNamespace,
+                Layer::TimeNamespace,
+                Layer::Root,
+                Layer::LockedMounts,
+                Layer::Proc,
+                Layer::Scratch,
+            ]),
+        }
+    }
+}
+
 /// How the three streams reach the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -190,6 +234,8 @@ pub struct Request {
     pub inputs: Vec<Input>,
     /// Folders shared live.
     pub shares: Vec<Share>,
+    /// What the walls are to be made of.
+    pub tier: Tier,
     /// Limits asked for, each at most the policy's.
     pub limits: Vec<(Limit, u64)>,
     /// Network asked for.

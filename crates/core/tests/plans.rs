@@ -16,7 +16,7 @@ use stockade_core::plan::{self, Plan, Unplannable};
 use stockade_core::policy::{Decision, Policy, REQUIRED, Reason};
 use stockade_core::request::{
     Access, CgroupMode, Input, Language, MadeFile, Network, Over, Request, ResultDescriptor, Share, Start, Streams,
-    Tree,
+    Tier, Tree,
 };
 
 const RUN: &str = "00c0ffee00c0ffee";
@@ -42,6 +42,7 @@ fn request() -> Request {
         require: Layers::NONE,
         cgroup: CgroupMode::Auto,
         streams: Streams::Pipes,
+        tier: Tier::Namespaces,
     }
 }
 
@@ -394,5 +395,36 @@ proptest! {
             let harmful = plan.to_string().contains(['\u{202e}', '\u{1b}', '\r']);
             prop_assert!(found && !harmful, "{}", plan);
         }
+    }
+}
+
+#[test]
+fn without_namespaces_the_paths_inside_are_places_of_the_host() {
+    let asked = script();
+    assert_text("landlock-script", &planned(Request { tier: Tier::Landlock, ..asked }));
+    let host = HostFacts { uid: 0, gid: 0, temporary: "/var/tmp/".to_owned(), ..HostFacts::fixture() };
+    let inputs = vec![
+        input("/home/ann/project", "/job", SourceKind::Folder),
+        input("/data/sales", "/job/in/sales", SourceKind::Folder),
+    ];
+    let start = Start { argv: vec!["ls".to_owned(), "/job/in".to_owned(), "/jobs".to_owned()], ..request().start };
+    let asked = Request { tier: Tier::Landlock, streams: Streams::Terminal, inputs, start, ..request() };
+    assert_text("landlock-program-by-root", &try_plan(&Policy::offline(), asked, &host).unwrap());
+}
+
+#[test]
+fn without_namespaces_what_needs_a_mount_or_a_network_cannot_be_planned() {
+    for (asked, policy) in [
+        (Request { shares: vec![share("/data", "/job/data", Access::Read)], ..request() }, Policy::offline()),
+        (Request { shares: vec![share("/data", "/job/data", Access::Write)], ..request() }, Policy::offline()),
+        (Request { network: Network::Relay, ..request() }, Policy::package_build()),
+    ] {
+        let refused = try_plan(&policy, Request { tier: Tier::Landlock, ..asked }, &HostFacts::fixture());
+        assert!(matches!(refused, Err(Unplannable::Tier(_))), "{refused:?}");
+    }
+    for temporary in ["relative", "/a/../b", "/a\nb", ""] {
+        let host = HostFacts { temporary: temporary.to_owned(), ..HostFacts::fixture() };
+        let refused = try_plan(&Policy::offline(), Request { tier: Tier::Landlock, ..request() }, &host);
+        assert!(matches!(refused, Err(Unplannable::Place(_))), "{refused:?}");
     }
 }

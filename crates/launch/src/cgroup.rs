@@ -486,11 +486,17 @@ impl Group {
     /// # Errors
     /// When a door cannot be opened.
     pub fn doors(&self) -> Result<Vec<OwnedFd>, Failure> {
-        if self.enforced.version == Version::V2 {
-            return Ok(Vec::new());
-        }
+        if self.enforced.version == Version::V2 { Ok(Vec::new()) } else { self.entrances() }
+    }
+
+    /// What a process of one thread writes to by [`enter`], whichever the version.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    pub fn entrances(&self) -> Result<Vec<OwnedFd>, Failure> {
+        let name = if self.enforced.version == Version::V2 { "cgroup.procs" } else { "tasks" };
         let open = |branch: &Branch| {
-            openat(&branch.dir, "tasks", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+            openat(&branch.dir, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
                 .map_err(Failure::at(Step::Enter, &branch.path))
         };
         self.branches.iter().map(open).collect()

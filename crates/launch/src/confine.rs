@@ -1,7 +1,8 @@
 //! Child, inside, trusts nothing: Landlock, the wall of files below the mounts.
 
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
+use stockade_core::ground::Ground;
 use stockade_core::layer::Layer;
 use stockade_core::plan::Permits;
 
@@ -13,7 +14,7 @@ use crate::{root, sys};
 /// Landlock: what the kernel's ABI knows, all of it handled, and only the plan's paths permitted.
 pub(crate) fn to_plan(carried: &mut Carried<'_>) -> Result<(), Failed> {
     use landlock::{
-        ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+        ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
         RulesetCreatedAttr, Scope,
     };
     let known = sys::landlock_abi();
@@ -28,6 +29,10 @@ pub(crate) fn to_plan(carried: &mut Carried<'_>) -> Result<(), Failed> {
         .handle_access(AccessFs::from_all(abi))
         .map_err(refused)
         .at(Step::Landlock)?;
+    if matches!(carried.plan.ground, Ground::Host { .. }) {
+        // A second wall: no socket can be made anyhow. A network of its own may be used as it likes.
+        ruleset = ruleset.handle_access(AccessNet::from_all(abi)).map_err(refused).at(Step::Landlock)?;
+    }
     if !hooks::removed(Layer::Scopes) {
         ruleset = ruleset.scope(Scope::from_all(abi)).map_err(refused).at(Step::Landlock)?;
     }
@@ -48,6 +53,10 @@ pub(crate) fn to_plan(carried: &mut Carried<'_>) -> Result<(), Failed> {
             Err(Errno::NOENT) => continue,
             other => other.at(Step::Landlock)?,
         };
+        let status = rustix::fs::fstat(&folder).at(Step::Landlock)?;
+        let is_folder = FileType::from_raw_mode(status.st_mode) == FileType::Directory;
+        // The kernel refuses rights that a file cannot have.
+        let access = if is_folder { access } else { access & AccessFs::from_file(abi) };
         created = created.add_rule(PathBeneath::new(folder, access)).map_err(refused).at(Step::Landlock)?;
     }
     let status = created.restrict_self().map_err(refused).at(Step::Landlock)?;

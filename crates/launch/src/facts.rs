@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use stockade_core::facts::{HostFacts, Source, SourceKind, SystemEntry, SystemKind};
+use stockade_core::request::Tier;
 
 /// Folders below `/` that programs of the machine are made of, and the processors: lscpu, joblib and
 /// torch count cores there and warn when they cannot.
@@ -32,14 +33,31 @@ const ETC: [&str; 15] = [
 
 /// Gathers the facts, once at start.
 #[must_use]
-pub fn gather() -> HostFacts {
+pub fn gather(tier: Tier) -> HostFacts {
+    let is_landlock = tier == Tier::Landlock;
     HostFacts {
+        temporary: if is_landlock { temporary() } else { String::new() },
+        maps_every_id: is_landlock && maps_every_id(),
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         supervisor_pid: rustix::process::getpid().as_raw_nonzero().get().unsigned_abs(),
         system: SYSTEM.into_iter().filter_map(entry).collect(),
         etc: ETC.into_iter().filter_map(entry).collect(),
     }
+}
+
+/// The caller's folder for temporary files. Not `XDG_RUNTIME_DIR`: it is small, and the caller's session
+/// needs room in it.
+fn temporary() -> String {
+    let named = std::env::var_os("TMPDIR").filter(|path| !path.is_empty());
+    let path = named.map_or_else(|| Path::new("/tmp").to_path_buf(), Into::into);
+    path.canonicalize().unwrap_or(path).to_string_lossy().into_owned()
+}
+
+/// Whether any user id may be taken: in the first user namespace, and where all are mapped.
+fn maps_every_id() -> bool {
+    let text = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    text.split_ascii_whitespace().nth(2).and_then(|count| count.parse().ok()) == Some(u32::MAX)
 }
 
 fn entry(path: &str) -> Option<SystemEntry> {

@@ -1,7 +1,7 @@
 //! What can go wrong in the launcher, and what to do next.
 
 use rustix::io::Errno;
-use stockade_core::layer::Layers;
+use stockade_core::layer::{Layer, Layers};
 use stockade_core::text;
 use thiserror::Error;
 
@@ -108,6 +108,13 @@ impl Failure {
             }
             Self::UnsafeShare { .. } => "remove it, or share read-only".to_owned(),
             Self::Cgroup(why) => why.next().to_owned(),
+            Self::Inside { step: Step::Closed, .. } => {
+                "use an interpreter or environment outside of root's home (--python /usr/bin/python3), or start it as an ordinary user".to_owned()
+            }
+            Self::Missing { missing } if missing.has(Layer::Scopes) => {
+                "use a kernel whose Landlock keeps signals inside (Linux 6.12 or later), with `landlock` in its lsm= list"
+                    .to_owned()
+            }
             Self::Changed { .. } => "run it again".to_owned(),
             Self::Missing { .. } | Self::Inside { .. } | Self::Outside { .. } | Self::Lost | Self::Threads => {
                 "run `stockade doctor`".to_owned()
@@ -182,5 +189,6 @@ steps! {
     Missing = 32 "give every required layer",
     Execute = 33 "execute the program",
     Cgroup = 34 "enter the cgroup",
+    Closed = 36 "let the code read what it is given: it is closed to the throw-away user that root's runs have",
     MountPoint = 35 "make the mount point, which must not lead through a link, of",
 }

@@ -9,6 +9,7 @@ use stockade_core::outcome::Outcome;
 use stockade_core::paths;
 use stockade_core::plan::{Mount, Plan};
 
+use crate::bare::folder::Folder;
 use crate::cgroup::Group;
 use crate::collect::{self, Bounds, Caches, Leavings};
 use crate::failure::Failure;
@@ -44,6 +45,7 @@ pub struct Ending {
     // Dropped in this order: a group with a process stays.
     pub(crate) _init: Init,
     pub(crate) _group: Option<Group>,
+    pub(crate) _folder: Option<Folder>,
 }
 
 impl Drop for Ending {
@@ -127,8 +129,8 @@ impl Finished {
             let Some(target) = mount.written_to() else { continue };
             let source = if let Mount::CopyOnWrite { source, .. } = mount { Some(source) } else { None };
             let Some(prefix) = target.below(paths::JOB) else { continue };
-            let changed =
-                scratch_part(self.scratch.as_fd(), number).map_err(failed("collect from", target.as_str()))?;
+            let changed = scratch_part(&self.plan, self.scratch.as_fd(), number)
+                .map_err(failed("collect from", target.as_str()))?;
             // A folder that was copied has its originals one by one.
             let is_overlay = !self.copied_mounts.contains(&number);
             let original = source.filter(|_| is_overlay).map(open_original).transpose()?;
@@ -152,8 +154,10 @@ impl Finished {
             .mounts
             .iter()
             .filter_map(|mount| {
-                let (Mount::CopyOnWrite { target, .. } | Mount::Layered { target, .. } | Mount::Shared { target, .. }) =
-                    mount
+                let (Mount::CopyOnWrite { target, .. }
+                | Mount::CopiedTree { target, .. }
+                | Mount::Layered { target, .. }
+                | Mount::Shared { target, .. }) = mount
                 else {
                     return None;
                 };

@@ -5,7 +5,7 @@
 //! code has ended kills whatever is left. It is not dumpable, has no capability and hardly a system
 //! call, so the code finds nothing in it to take over.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -13,6 +13,7 @@ use rustix::process::Pid;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::plan::Mount;
 
+use crate::bare::tree::Children;
 use crate::failure::Step;
 use crate::handover::{Handover, Word};
 use crate::hooks::{self, Side};
@@ -41,11 +42,50 @@ pub(crate) fn run(mut carried: Carried<'_>, code: &Code) -> ! {
         sys::exit_now(1)
     }
     // An init that cannot be guarded ends, and with it, by the kernel, everything inside.
-    let status = match watch_over(code, carried.control, &carried.kit.init_filter) {
+    let status = match watch_over(code, carried.control, &carried.kit.init_filter, &Tree::Namespace) {
         Ok(()) => 0,
         Err(_) => 3,
     };
     sys::exit_now(status)
+}
+
+/// The same without namespaces: there is nothing to build, and nobody but this process ends the others.
+pub(crate) fn run_bare(carried: &Carried<'_>, code: &Code) -> ! {
+    hooks::enter(Side::Init);
+    let Ok(children) = Children::of_this_process() else { sys::exit_now(3) };
+    let tree = Tree::Below { children, alive: carried.kit.alive.as_ref().map(AsRawFd::as_raw_fd) };
+    let watched = watch_over(code, carried.control, &carried.kit.init_filter, &tree);
+    let ended = kill_the_rest(&tree);
+    sys::exit_now(if watched.is_ok() && ended.is_ok() { 0 } else { 3 })
+}
+
+/// Who is inside, besides the init.
+enum Tree {
+    /// Everyone in its pid namespace, whom the kernel kills with it.
+    Namespace,
+    /// Whoever descends from it.
+    Below {
+        children: Children,
+        /// The lock it holds until nobody is left.
+        alive: Option<RawFd>,
+    },
+}
+
+impl Tree {
+    /// Kills everyone it can reach now.
+    fn kill(&self) -> Result<(), Errno> {
+        match self {
+            Self::Namespace => sys::kill_all().or_else(none_left),
+            Self::Below { children, .. } => children.kill(),
+        }
+    }
+
+    fn descriptors(&self) -> Vec<RawFd> {
+        match self {
+            Self::Namespace => Vec::new(),
+            Self::Below { children, alive } => alive.iter().copied().chain([children.as_raw_fd()]).collect(),
+        }
+    }
 }
 
 fn build_and_hand_over(carried: &mut Carried<'_>, code: &Code) -> Result<(), Failed> {
@@ -89,9 +129,10 @@ fn build_root(carried: &mut Carried<'_>, handover: &Handover) -> Result<(root::R
     Ok((root, built))
 }
 
-fn watch_over(code: &Code, control: BorrowedFd<'_>, filter: &[Instruction]) -> Result<(), Errno> {
+fn watch_over(code: &Code, control: BorrowedFd<'_>, filter: &[Instruction], tree: &Tree) -> Result<(), Errno> {
     let children = sys::signal_descriptor(&[libc::SIGCHLD])?;
-    let mut kept = [control.as_raw_fd(), children.as_raw_fd(), code.handover.as_raw_fd()];
+    let mut kept = vec![control.as_raw_fd(), children.as_raw_fd(), code.handover.as_raw_fd()];
+    kept.extend(tree.descriptors());
     kept.sort_unstable();
     sys::close_all_but(&kept)?;
     sys::close_streams();
@@ -100,7 +141,7 @@ fn watch_over(code: &Code, control: BorrowedFd<'_>, filter: &[Instruction]) -> R
     sys::load_filter(filter, false)?;
     // Only now does the code run on; it may have failed already, which it then told by itself.
     code.handover.say(Word::Guarded).or_else(|errno| if errno == Errno::PIPE { Ok(()) } else { Err(errno) })?;
-    let mut guard = Guard { code: code.pid, ended: None };
+    let mut guard = Guard { code: code.pid, ended: None, tree };
     // The code may have ended before there was a descriptor to tell of it.
     while !guard.look_after_children(control, &children)? {
         let mut waited = [PollFd::from_borrowed_fd(control, PollFlags::IN), PollFd::new(&children, PollFlags::IN)];
@@ -115,7 +156,7 @@ fn watch_over(code: &Code, control: BorrowedFd<'_>, filter: &[Instruction]) -> R
         if from_control {
             match wire::next_order(control)? {
                 Received::Closed => return Ok(()),
-                Received::Frame(Order::Kill) => sys::kill_all().or_else(none_left)?,
+                Received::Frame(Order::Kill) => tree.kill()?,
                 Received::Frame(Order::Signal(signal)) => guard.forward(signal)?,
                 Received::Frame(Order::Proceed) => return Err(Errno::PROTO),
             }
@@ -125,18 +166,19 @@ fn watch_over(code: &Code, control: BorrowedFd<'_>, filter: &[Instruction]) -> R
     Ok(())
 }
 
-struct Guard {
+struct Guard<'t> {
     code: Pid,
     ended: Option<i32>,
+    tree: &'t Tree,
 }
 
-impl Guard {
+impl Guard<'_> {
     /// Reaps; when the code is among the dead, tells so, kills the rest, tells that, and says so.
     fn look_after_children(&mut self, control: BorrowedFd<'_>, children: &OwnedFd) -> Result<bool, Errno> {
         self.reap_ended()?;
         let Some(status) = self.ended.take() else { return Ok(false) };
         wire::tell(control, Event::Exited(status), None)?;
-        let killed = if wait_for_helpers(children)? { 0 } else { kill_the_rest()? };
+        let killed = if wait_for_helpers(children)? { 0 } else { kill_the_rest(self.tree)? };
         let used = sys::used_by_children()?;
         wire::tell(control, Event::Drained(Drained { killed, used }), None)?;
         Ok(true)
@@ -184,10 +226,10 @@ fn none_left(errno: Errno) -> Result<(), Errno> {
 }
 
 /// Kills until nobody is left; says how many there were.
-fn kill_the_rest() -> Result<u32, Errno> {
+fn kill_the_rest(tree: &Tree) -> Result<u32, Errno> {
     let mut killed = 0;
     loop {
-        sys::kill_all().or_else(none_left)?;
+        tree.kill()?;
         match sys::reap(None, true) {
             Ok(Some(_)) => killed += 1,
             Err(Errno::CHILD) => return Ok(killed),

@@ -16,6 +16,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use rustix::process::Resource;
+use stockade_core::ground::Ground;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::paths;
 use stockade_core::plan::{Groups, INSIDE_ID, Plan};
@@ -28,7 +29,7 @@ use crate::seccomp::Instruction;
 use crate::sources::Given;
 use crate::sys::{self, Forked};
 use crate::wire::{self, Event, Order, Received};
-use crate::{cgroup, confine, init};
+use crate::{bare, cgroup, confine, init};
 
 const NEW_TIME: u64 = 0x80;
 const NEW_CGROUP: u64 = 0x0200_0000;
@@ -78,6 +79,10 @@ pub(crate) struct Rest {
     pub(crate) has_cgroup: bool,
     /// Through which this process lets itself into its cgroups (version 1).
     pub(crate) doors: Vec<OwnedFd>,
+    /// The lock that proves that somebody of the run lives (without namespaces).
+    pub(crate) alive: Option<OwnedFd>,
+    /// Processes and threads that count against the same limit and are none of the run's.
+    pub(crate) tasks_before: u64,
     /// What clone3 was asked to make new.
     pub(crate) namespaces: Layers,
     /// The compiled system-call filter of the code.
@@ -108,6 +113,9 @@ pub(crate) fn tell_failure(control: BorrowedFd<'_>, failed: Failed) {
 }
 
 fn set_up(plan: &Plan, kit: Rest, control: BorrowedFd<'static>) -> Result<Infallible, Failed> {
+    if matches!(plan.ground, Ground::Host { .. }) {
+        return bare::inside::set_up(plan, kit, control);
+    }
     Born::new(plan, kit, control)?.isolate()?.split()?.lower()?.enter_root()?.seal()?.execute()
 }
 
@@ -142,30 +150,41 @@ impl Carried<'_> {
 /// Just cloned; the host is still visible.
 struct Born<'p>(Carried<'p>);
 
+/// Lets this process into its cgroups, and what it makes after.
+pub(crate) fn enter_groups(kit: &mut Rest) -> Result<(), Failed> {
+    for door in std::mem::take(&mut kit.doors) {
+        hooks::fault("cgroup").and_then(|()| cgroup::enter(door.as_fd())).at(Step::Cgroup)?;
+    }
+    Ok(())
+}
+
+/// What every sandbox begins with: no descriptor and no terminal of the caller.
+pub(crate) fn born<'p>(plan: &'p Plan, kit: Rest, control: BorrowedFd<'static>) -> Result<Carried<'p>, Failed> {
+    let mut kept: Vec<RawFd> = [control.as_raw_fd(), kit.host_proc.as_raw_fd()].into();
+    kept.extend(kit.streams.iter().chain(&kit.result).chain(&kit.alive).chain(&kit.doors).map(AsRawFd::as_raw_fd));
+    kept.extend(
+        kit.sources
+            .iter()
+            .filter_map(|given| if let Given::Opened(mount) = given { Some(mount.as_raw_fd()) } else { None }),
+    );
+    kept.sort_unstable();
+    // The init keeps no stream of the caller: from here on 0, 1 and 2 are the run's own pipes.
+    for (number, stream) in (0..).zip(&kit.streams) {
+        sys::place_descriptor(stream.as_fd(), number).at(Step::Descriptors)?;
+    }
+    sys::close_all_but(&kept).at(Step::Descriptors)?;
+    sys::ignore_terminal_signals();
+    // Folders and files of the root get exactly the modes they are made with.
+    rustix::process::umask(rustix::fs::Mode::empty());
+    sys::start_session().at(Step::Session)?;
+    let enforced = kit.namespaces;
+    Ok(Carried { plan, kit: ManuallyDrop::new(kit), control, enforced })
+}
+
 impl<'p> Born<'p> {
     fn new(plan: &'p Plan, mut kit: Rest, control: BorrowedFd<'static>) -> Result<Self, Failed> {
-        let mut kept: Vec<RawFd> = [control.as_raw_fd(), kit.host_proc.as_raw_fd()].into();
-        kept.extend(kit.streams.iter().chain(&kit.result).map(AsRawFd::as_raw_fd));
-        kept.extend(
-            kit.sources
-                .iter()
-                .filter_map(|given| if let Given::Opened(mount) = given { Some(mount.as_raw_fd()) } else { None }),
-        );
-        kept.sort_unstable();
-        for door in std::mem::take(&mut kit.doors) {
-            hooks::fault("cgroup").and_then(|()| cgroup::enter(door.as_fd())).at(Step::Cgroup)?;
-        }
-        // The init keeps no stream of the caller: from here on 0, 1 and 2 are the run's own pipes.
-        for (number, stream) in (0..).zip(&kit.streams) {
-            sys::place_descriptor(stream.as_fd(), number).at(Step::Descriptors)?;
-        }
-        sys::close_all_but(&kept).at(Step::Descriptors)?;
-        sys::ignore_terminal_signals();
-        // Folders and files of the root get exactly the modes they are made with.
-        rustix::process::umask(rustix::fs::Mode::empty());
-        sys::start_session().at(Step::Session)?;
-        let enforced = kit.namespaces;
-        Ok(Self(Carried { plan, kit: ManuallyDrop::new(kit), control, enforced }))
+        enter_groups(&mut kit)?;
+        born(plan, kit, control).map(Self)
     }
 
     fn isolate(self) -> Result<Isolated<'p>, Failed> {
@@ -323,7 +342,7 @@ fn open_terminal(carried: &Carried<'_>) -> Result<OwnedFd, Failed> {
     Ok(terminal)
 }
 
-fn connect_streams(carried: &Carried<'_>, terminal: Option<&OwnedFd>) -> Result<(), Failed> {
+pub(crate) fn connect_streams(carried: &Carried<'_>, terminal: Option<&OwnedFd>) -> Result<(), Failed> {
     if let Some(terminal) = terminal {
         sys::take_terminal(terminal.as_fd()).at(Step::Streams)?;
         for number in 0..3 {
@@ -336,11 +355,12 @@ fn connect_streams(carried: &Carried<'_>, terminal: Option<&OwnedFd>) -> Result<
     Ok(())
 }
 
-fn set_rlimits(carried: &mut Carried<'_>) -> Result<(), Failed> {
+pub(crate) fn set_rlimits(carried: &mut Carried<'_>) -> Result<(), Failed> {
     if hooks::removed(Layer::Rlimits) {
         return Ok(());
     }
     let limits = &carried.plan.limits;
+    let processes = limits.processes.saturating_add(carried.kit.tasks_before);
     for (resource, most) in [
         // 1, not 0: with 0 a crash still starts the host's handler of a piped core_pattern, as root
         // (fs/coredump.c); a dump of one byte is none.
@@ -357,7 +377,7 @@ fn set_rlimits(carried: &mut Carried<'_>) -> Result<(), Failed> {
         (Resource::Fsize, limits.file_bytes),
         // Per user namespace here, so it bounds the tree (see DESIGN, traps).
         // A cgroup counts what it refuses, so it is to refuse first.
-        (Resource::Nproc, if carried.kit.has_cgroup { limits.processes.saturating_add(16) } else { limits.processes }),
+        (Resource::Nproc, if carried.kit.has_cgroup { processes.saturating_add(16) } else { processes }),
         (Resource::Cpu, limits.cpu_ms.div_ceil(1_000).max(1)),
         (Resource::Memlock, 64 << 20),
         (Resource::Msgqueue, 1 << 20),
@@ -392,13 +412,18 @@ impl<'p> Lowered<'p> {
 }
 
 /// Below the new root; the old one is being let go of.
-struct Rooted<'p> {
+pub(crate) struct Rooted<'p> {
     carried: Carried<'p>,
     handover: Handover,
 }
 
 impl<'p> Rooted<'p> {
-    fn seal(self) -> Result<Sealed<'p>, Failed> {
+    /// In its working folder, with its streams; where there is no root of its own, that is all.
+    pub(crate) const fn new(carried: Carried<'p>, handover: Handover) -> Self {
+        Self { carried, handover }
+    }
+
+    pub(crate) fn seal(self) -> Result<Sealed<'p>, Failed> {
         let Self { mut carried, handover } = self;
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         sys::reset_signals().at(Step::Streams)?;
@@ -428,14 +453,18 @@ fn seal_calls(carried: &mut Carried<'_>) -> Result<Option<OwnedFd>, Failed> {
     }
     let listener = sys::load_filter(&carried.kit.filter, true).at(Step::Seccomp)?;
     carried.enforce(Layer::Seccomp);
+    if matches!(carried.plan.ground, Ground::Host { .. }) {
+        // The profile of such a plan makes none (`Profile::without_namespaces`).
+        carried.enforce(Layer::NoSockets);
+    }
     Ok(listener)
 }
 
 /// Descriptors closed, Landlock and seccomp on.
-struct Sealed<'p>(Carried<'p>);
+pub(crate) struct Sealed<'p>(Carried<'p>);
 
 impl Sealed<'_> {
-    fn execute(self) -> Result<Infallible, Failed> {
+    pub(crate) fn execute(self) -> Result<Infallible, Failed> {
         let Self(carried) = self;
         let word = |text: &String| CString::new(text.as_bytes()).map_err(|_| Errno::INVAL);
         let argv: Vec<CString> = carried.plan.argv.iter().map(word).collect::<Result<_, _>>().at(Step::Execute)?;

@@ -3,6 +3,7 @@
 //! The only crate that makes sandboxes. It knows neither policy nor users, uses no async runtime,
 //! and believes nothing that comes from inside.
 
+mod bare;
 pub mod cgroup;
 pub mod collect;
 mod confine;

@@ -1,5 +1,6 @@
 //! Parent, outside, may still be privileged: from a recorded plan to code that runs.
 
+use std::borrow::Cow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -9,11 +10,15 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
 use stockade_core::audit::Recorded;
+use stockade_core::ground::Ground;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::plan::{Groups, INSIDE_ID, Identity, Mount, Plan};
 use stockade_core::request::{CgroupMode, ResultDescriptor};
 use stockade_core::syscalls::Profile;
 
+use crate::bare::folder::Folder;
+use crate::bare::tree::Orphans;
+use crate::bare::{self, Ready};
 use crate::cgroup::{self, Group};
 use crate::failure::{Failure, MAKE_NAMESPACES, Step, errno_text};
 use crate::finished::Finished;
@@ -47,6 +52,8 @@ pub fn filter_bytes(profile: &Profile) -> Vec<u8> {
 
 /// What the init may call, and nothing else.
 const INIT_PROFILE: &str = include_str!("../../../profiles/init.txt");
+/// And what it may call besides where it has to find its children itself.
+const BARE_INIT_PROFILE: &str = include_str!("../../../profiles/init-landlock.txt");
 
 /// Says of what an errno is.
 pub(crate) fn failed(step: &'static str, object: impl Into<String>) -> impl FnOnce(Errno) -> Failure {
@@ -60,14 +67,48 @@ pub(crate) fn failed(step: &'static str, object: impl Into<String>) -> impl FnOn
 pub(crate) struct Init {
     pub(crate) pid: Pid,
     pub(crate) pidfd: OwnedFd,
+    /// Without a pid namespace: who is left when it is killed.
+    pub(crate) orphans: Option<Orphans>,
 }
 
 impl Drop for Init {
     fn drop(&mut self) {
+        // Without a pid namespace its end would spare the others. It kills them itself when the control
+        // socket is closed, as it is by now.
+        if self.orphans.is_some() {
+            self.wait_for_end();
+        }
         // It may be gone already; the wait below is what counts.
         rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL).ok();
         // Nobody else waits for it, so it is there to be waited for.
         sys::reap(Some(self.pid), true).ok();
+        self.end_orphans();
+    }
+}
+
+impl Init {
+    /// Kills it, and everything inside.
+    pub(crate) fn kill(&self) -> Result<(), Errno> {
+        rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL)?;
+        if self.orphans.is_some() {
+            self.wait_for_end();
+            self.end_orphans();
+        }
+        Ok(())
+    }
+
+    /// Kills what an init left that was killed itself; with a pid namespace the kernel did.
+    pub(crate) fn end_orphans(&self) {
+        if let Some(orphans) = &self.orphans {
+            orphans.end();
+        }
+    }
+
+    fn wait_for_end(&self) {
+        use rustix::event::{PollFd, PollFlags, Timespec};
+        let patience = Timespec { tv_sec: 5, tv_nsec: 0 };
+        // Whether it has ended or not, what follows is the same.
+        rustix::event::poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&patience)).ok();
     }
 }
 
@@ -85,6 +126,7 @@ pub struct Running {
     // Before the group: fields are dropped in this order, and a group with a process stays.
     pub(crate) init: Init,
     pub(crate) group: Option<Group>,
+    pub(crate) folder: Option<Folder>,
     pub(crate) enforced: Layers,
     pub(crate) staged: Vec<Staged>,
     pub(crate) copied_mounts: Vec<u32>,
@@ -114,6 +156,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
     }
     let plan = recorded.into_plan();
     let mut notes = Vec::new();
+    let ready = bare::make_ready(&plan)?;
     let group = make_group(&plan, &mut notes)?;
     let sources = open_sources_as_root(&plan)?;
     let (ends, streams, result) = pipes(&plan)?;
@@ -126,8 +169,10 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         sources,
         host_proc,
         has_cgroup: group.is_some(),
-        doors: group.as_ref().map_or_else(|| Ok(Vec::new()), Group::doors).map_err(Failure::Cgroup)?,
-        namespaces: namespaces_wanted(),
+        doors: doors(&plan, group.as_ref()).map_err(Failure::Cgroup)?,
+        alive: bare::alive(ready.as_ref())?,
+        tasks_before: ready.as_ref().map_or(0, |ready| ready.tasks_before),
+        namespaces: namespaces_wanted(&plan),
         filter: seccomp::compile(&code_profile(&plan, group.is_some()), Telling::Listener)
             .map_err(|_| failed("compile", "profiles/seccomp.txt")(Errno::TOOBIG))?,
         init_filter: init_filter(&plan)?,
@@ -136,20 +181,21 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
     let flags =
         NAMESPACES.iter().filter(|(_, layer)| rest.namespaces.has(*layer)).fold(0, |flags, (flag, _)| flags | flag);
     let kit = Kit { control: control_inside, rest };
-    let forked = sys::clone_into(flags, group.as_ref().and_then(Group::fd))
-        .map_err(failed(MAKE_NAMESPACES, plan.run.clone()))?;
+    let door = group.as_ref().filter(|_| ready.is_none()).and_then(Group::fd);
+    let forked = sys::clone_into(flags, door).map_err(failed(MAKE_NAMESPACES, plan.run.clone()))?;
     let init = match forked {
         Forked::Child => {
             drop((ends, control));
             inside::run(&plan, kit)
         }
-        Forked::Parent { pid, pidfd } => Init { pid, pidfd },
+        Forked::Parent { pid, pidfd } => Init { pid, pidfd, orphans: None },
     };
     drop(kit);
     let mut running = Running {
         plan,
         control,
         ends,
+        folder: None,
         scratch: None,
         resolver: None,
         relay: None,
@@ -164,11 +210,31 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         started: Instant::now(),
         began: wall_clock(),
     };
-    running.bring_up()?;
+    if let Some(Ready { folder, staged, orphans, .. }) = ready {
+        running.scratch =
+            Some(rustix::io::fcntl_dupfd_cloexec(&folder.open, 3).map_err(failed("copy", "a descriptor"))?);
+        (running.folder, running.staged, running.init.orphans) = (Some(folder), staged, Some(orphans));
+        running.hear_until_sealed()?;
+    } else {
+        running.bring_up()?;
+    }
     Ok(running)
 }
 
-fn namespaces_wanted() -> Layers {
+/// How the sandbox enters its cgroup: its first process is born in it (version 2) or enters by itself;
+/// without a pid namespace only the code's own process does.
+fn doors(plan: &Plan, group: Option<&Group>) -> Result<Vec<OwnedFd>, cgroup::Failure> {
+    match (group, &plan.ground) {
+        (None, _) => Ok(Vec::new()),
+        (Some(group), Ground::OwnRoot) => group.doors(),
+        (Some(group), Ground::Host { .. }) => group.entrances(),
+    }
+}
+
+fn namespaces_wanted(plan: &Plan) -> Layers {
+    if matches!(plan.ground, Ground::Host { .. }) {
+        return Layers::NONE;
+    }
     NAMESPACES.iter().map(|(_, layer)| *layer).filter(|layer| !hooks::removed(*layer)).fold(Layers::NONE, Layers::with)
 }
 
@@ -179,7 +245,11 @@ fn code_profile(plan: &Plan, has_cgroup: bool) -> Profile {
 
 fn init_filter(plan: &Plan) -> Result<Vec<seccomp::Instruction>, Failure> {
     let bad = || failed("compile", "profiles/init.txt")(Errno::INVAL);
-    let profile = Profile::parse(INIT_PROFILE, plan.syscalls.architecture()).map_err(|_| bad())?;
+    let text = match plan.ground {
+        Ground::OwnRoot => Cow::Borrowed(INIT_PROFILE),
+        Ground::Host { .. } => Cow::Owned([INIT_PROFILE, BARE_INIT_PROFILE].concat()),
+    };
+    let profile = Profile::parse(&text, plan.syscalls.architecture()).map_err(|_| bad())?;
     seccomp::compile(&profile, Telling::Silent).map_err(|_| bad())
 }
 
@@ -227,7 +297,7 @@ pub(crate) fn tree_limits(plan: &Plan) -> cgroup::Limits {
 /// Root can open what its throw-away user cannot, so it opens the sources itself, and maps the
 /// owner of what is given to the throw-away user.
 fn open_sources_as_root(plan: &Plan) -> Result<Vec<Given>, Failure> {
-    if plan.identity.groups != Groups::Dropped {
+    if plan.identity.groups != Groups::Dropped || plan.ground != Ground::OwnRoot {
         return Ok(Vec::new());
     }
     plan.mounts.iter().map(|mount| open_as_root(plan, mount)).collect()
@@ -306,6 +376,10 @@ impl Running {
     fn bring_up(&mut self) -> Result<(), Failure> {
         write_id_maps(self.init.pid, self.plan.identity)?;
         self.proceed()?;
+        self.hear_until_sealed()
+    }
+
+    fn hear_until_sealed(&mut self) -> Result<(), Failure> {
         loop {
             let (event, attached) = match wire::next_event(self.control.as_fd()) {
                 Ok(Received::Frame(frame)) => frame,
@@ -358,7 +432,7 @@ impl Running {
             let object = mount.map(ToString::to_string);
             return Err(Failure::Inside { step: Step::Overlay, object, errno: Errno::OPNOTSUPP });
         };
-        let copied = stage::copy_tree(source, hidden, scratch.as_fd(), number, self.plan.identity, &self.plan.limits)?;
+        let copied = stage::copy_tree(&self.plan, source, hidden, scratch.as_fd(), number)?;
         self.notes.push(format!(
             "`{}` was copied: the kernel refused an overlay or a map of its owner",
             stockade_core::text::shown(&source.path.to_string_lossy(), 200)
@@ -396,8 +470,10 @@ fn write_id_maps(init: Pid, identity: Identity) -> Result<(), Failure> {
 }
 
 /// The host's view of a mount's folder on scratch.
-pub(crate) fn scratch_part(scratch: BorrowedFd<'_>, number: u32) -> Result<OwnedFd, Errno> {
-    let name = crate::root::scratch_folder(number);
+pub(crate) fn scratch_part(plan: &Plan, scratch: BorrowedFd<'_>, number: u32) -> Result<OwnedFd, Errno> {
+    let mount = usize::try_from(number).ok().and_then(|index| plan.mounts.get(index));
+    let target = mount.and_then(Mount::written_to).ok_or(Errno::NOENT)?;
+    let name = plan.ground.scratch_name(number, target);
     rustix::fs::openat2(
         scratch,
         name,

@@ -175,7 +175,7 @@ impl Root {
                 return layer_writable(number, target, hidden, source);
             }
             // The supervisor copied it before the mounts began.
-            Mount::Copied { .. } => {}
+            Mount::Copied { .. } | Mount::CopiedTree { .. } => {}
             Mount::Terminals => mount_terminals()?,
             Mount::Proc => self.mount_proc()?,
         }
@@ -218,6 +218,7 @@ const fn workshop_folders(mount: &Mount) -> &'static [(char, u32)] {
         | Mount::Link { .. }
         | Mount::File { .. }
         | Mount::Copied { .. }
+        | Mount::CopiedTree { .. }
         | Mount::Shared { .. }
         | Mount::Device { .. }
         | Mount::Terminals

@@ -49,6 +49,7 @@ pub(crate) fn open_one(mount: &Mount) -> Result<Option<OwnedFd>, Failed> {
         // Single entries of `/etc` and `/dev` are bound from clones of those folders.
         Mount::System { .. } | Mount::Device { .. } => Ok(None),
         Mount::Copied { .. }
+        | Mount::CopiedTree { .. }
         | Mount::Link { .. }
         | Mount::File { .. }
         | Mount::Scratch { .. }

@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use stockade_core::facts::{Source, SourceKind};
 use stockade_core::limits::Limits;
+use stockade_core::paths::InsidePath;
 use stockade_core::plan::{Identity as User, Mount, Plan};
 
 use crate::collect::Identity;
@@ -38,11 +39,14 @@ pub(crate) struct Staged {
 pub(crate) fn copy_files(plan: &Plan, scratch: BorrowedFd<'_>) -> Result<Vec<Staged>, Failure> {
     let mut staged = Vec::new();
     for mount in &plan.mounts {
+        if let Mount::CopiedTree { source, target, hidden } = mount {
+            staged.extend(copy_tree_to(plan, source, target, hidden, scratch)?);
+        }
         let Mount::Copied { source, target } = mount else { continue };
         let shown = source.path.to_string_lossy().into_owned();
         let (number, path) =
             home_of(plan, target.as_str()).ok_or_else(|| failed("stage", shown.clone())(Errno::NOTDIR))?;
-        let folder = scratch_part(scratch, number).map_err(failed("stage", shown.clone()))?;
+        let folder = scratch_part(plan, scratch, number).map_err(failed("stage", shown.clone()))?;
         let file = open_file(source)?;
         let executable = source.kind == SourceKind::File { executable: true };
         let identity = copy_file(&file, folder.as_fd(), &path, executable, plan.identity, plan.limits.file_bytes)
@@ -58,11 +62,7 @@ fn home_of(plan: &Plan, target: &str) -> Option<(u32, String)> {
         .zip(&plan.mounts)
         .filter_map(|(number, mount)| mount.written_to().map(|folder| (number, folder)))
         .filter_map(|(number, folder)| {
-            Some((
-                folder.as_str().len(),
-                number,
-                format!("/{target}").strip_prefix('/')?.strip_prefix(folder.as_str())?.strip_prefix('/')?.to_owned(),
-            ))
+            Some((folder.as_str().len(), number, target.strip_prefix(folder.as_str())?.strip_prefix('/')?.to_owned()))
         })
         .max_by_key(|(depth, ..)| *depth)
         .map(|(_, number, path)| (number, path))
@@ -156,12 +156,53 @@ fn copy_bytes(from: &OwnedFd, to: &OwnedFd, bytes_max: u64) -> Result<u64, Errno
 /// Copies a caller's folder in place of an overlay that the kernel refused: regular files and
 /// folders; anything else is left out.
 pub(crate) fn copy_tree(
+    plan: &Plan,
     source: &Source,
     hidden: &[String],
     scratch: BorrowedFd<'_>,
     number: u32,
-    user: User,
-    limits: &Limits,
+) -> Result<Vec<Staged>, Failure> {
+    let to = scratch_part(plan, scratch, number).map_err(failed("copy", source.path.to_string_lossy().into_owned()))?;
+    copy_tree_into(plan, source, hidden, &to, number)
+}
+
+/// Copies a caller's folder to its place below a folder of scratch.
+fn copy_tree_to(
+    plan: &Plan,
+    source: &Source,
+    target: &InsidePath,
+    hidden: &[String],
+    scratch: BorrowedFd<'_>,
+) -> Result<Vec<Staged>, Failure> {
+    let at = || failed("stage", source.path.to_string_lossy().into_owned());
+    // The working folder itself, or a path below it.
+    let whole = (0..).zip(&plan.mounts).find(|(_, mount)| mount.written_to() == Some(target));
+    let (number, path) = match whole {
+        Some((number, _)) => (number, String::new()),
+        None => home_of(plan, target.as_str()).ok_or_else(|| at()(Errno::NOTDIR))?,
+    };
+    let mut to = scratch_part(plan, scratch, number).map_err(at())?;
+    for name in path.split('/').filter(|name| !name.is_empty()) {
+        to = sys::with_file_user(plan.identity.outside_uid, plan.identity.outside_gid, || {
+            make_and_open(to.as_fd(), OsStr::new(name))
+        })
+        .map_err(at())?;
+    }
+    let mut staged = copy_tree_into(plan, source, hidden, &to, number)?;
+    if !path.is_empty() {
+        for file in &mut staged {
+            file.path = format!("{path}/{}", file.path);
+        }
+    }
+    Ok(staged)
+}
+
+fn copy_tree_into(
+    plan: &Plan,
+    source: &Source,
+    hidden: &[String],
+    to: &OwnedFd,
+    number: u32,
 ) -> Result<Vec<Staged>, Failure> {
     let shown = source.path.to_string_lossy().into_owned();
     let folder = rustix::fs::openat2(
@@ -172,17 +213,21 @@ pub(crate) fn copy_tree(
         ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
     )
     .map_err(failed("copy", shown.clone()))?;
-    let to = scratch_part(scratch, number).map_err(failed("copy", shown.clone()))?;
+    let status = rustix::fs::fstat(&folder).map_err(failed("copy", shown.clone()))?;
+    if (status.st_dev, status.st_ino) != (source.device, source.inode) {
+        return Err(Failure::Changed { path: shown });
+    }
     let mut copy = TreeCopy {
         hidden,
         original: &source.path,
         number,
-        user,
-        limits,
-        left: limits.scratch_bytes,
+        user: plan.identity,
+        limits: &plan.limits,
+        left: plan.limits.scratch_bytes,
+        entries_left: plan.limits.scratch_files,
         staged: Vec::new(),
     };
-    copy.folder(&folder, &to, "", 0).map_err(failed("copy", shown))?;
+    copy.folder(&folder, to, "", 0).map_err(failed("copy", shown))?;
     Ok(copy.staged)
 }
 
@@ -193,6 +238,7 @@ struct TreeCopy<'a> {
     user: User,
     limits: &'a Limits,
     left: u64,
+    entries_left: u64,
     staged: Vec<Staged>,
 }
 
@@ -209,6 +255,7 @@ impl TreeCopy<'_> {
             if self.hidden.contains(&path) {
                 continue;
             }
+            self.entries_left = self.entries_left.checked_sub(1).ok_or(Errno::NOSPC)?;
             let status = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
             let kind = FileType::from_raw_mode(status.st_mode);
             if kind == FileType::Directory {

@@ -11,14 +11,16 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
+use stockade_core::layer::Layer;
 use stockade_core::limits::Limit;
 use stockade_core::outcome::{Accounting, Cause, Denial, Outcome, Usage};
 use stockade_core::plan::Plan;
 
+use crate::bare::space;
 use crate::cgroup::{Group, Version};
 use crate::failure::{Failure, Step};
 use crate::finished::{Ending, Finished};
-use crate::outside::{Running, failed, tree_limits};
+use crate::outside::{Init, Running, failed, tree_limits};
 use crate::resolver::Resolver;
 use crate::streams::{self, Input, Inward, Outward, RawTerminal, Streams};
 use crate::sys;
@@ -29,6 +31,8 @@ use crate::wire::{self, Drained, Event, Order, Received};
 const TICK: Duration = Duration::from_millis(50);
 /// How often when a cgroup bounds memory: CPU time and scratch are all that is left to see.
 const SLOW_TICK: Duration = Duration::from_millis(250);
+/// How often the folder of a run without namespaces is looked through.
+const LOOK: Duration = Duration::from_millis(250);
 /// How long an ended run may take to die before its init is killed.
 const DYING: Duration = Duration::from_secs(5);
 /// How long code may take over a termination request before it is killed.
@@ -45,7 +49,7 @@ pub(crate) fn wait(mut running: Running, streams: Streams<'_>) -> Result<Finishe
     let signals = sys::signal_descriptor(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH])
         .map_err(failed("watch for", "signals"))?;
     // Opened while the init lives; an open file keeps the namespace it tells of.
-    let routes = RouteCounters::open(running.init.pid);
+    let routes = RouteCounters::open(&running);
     let mut supervisor = Supervisor::new(&mut running, streams, signals)?;
     supervisor.follow()?;
     let ended = supervisor.finish();
@@ -71,7 +75,7 @@ struct Ended {
 struct Supervisor<'r, 'a> {
     plan: &'r Plan,
     control: &'r OwnedFd,
-    pidfd: &'r OwnedFd,
+    inits: &'r Init,
     scratch: &'r OwnedFd,
     group: Option<&'r Group>,
     terminal: Option<(OwnedFd, RawTerminal<'a>)>,
@@ -89,6 +93,7 @@ struct Supervisor<'r, 'a> {
     init: Pid,
     started: Instant,
     next_tick: Instant,
+    next_look: Instant,
     kill_by: Option<Instant>,
     interrupts: u32,
     asked_to_end: bool,
@@ -133,7 +138,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
         Ok(Self {
             plan: &running.plan,
             control: &running.control,
-            pidfd: &running.init.pidfd,
+            inits: &running.init,
             scratch,
             group: running.group.as_ref(),
             terminal,
@@ -150,6 +155,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             init: running.init.pid,
             started: running.started,
             next_tick: running.started + TICK,
+            next_look: running.started,
             kill_by: None,
             interrupts: 0,
             asked_to_end: false,
@@ -277,7 +283,8 @@ impl<'r, 'a> Supervisor<'r, 'a> {
                     _ => {}
                 }
                 // Its descriptors close before the rest of the sandbox is dead; its end comes after.
-                let used = sys::wait_for_end(self.pidfd.as_fd()).map_err(failed("wait for", "the sandbox"))?;
+                let used = sys::wait_for_end(self.inits.pidfd.as_fd()).map_err(failed("wait for", "the sandbox"))?;
+                self.inits.end_orphans();
                 self.drained = Some(Drained { killed: 0, used });
                 self.init_was_killed = true;
             }
@@ -397,8 +404,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             }
             self.kill_by = None;
             // With its init the kernel kills everything inside; the closed socket then tells us.
-            rustix::process::pidfd_send_signal(self.pidfd, rustix::process::Signal::KILL)
-                .map_err(failed("kill", "the sandbox"))?;
+            self.inits.kill().map_err(failed("kill", "the sandbox"))?;
         }
         if now >= self.next_tick {
             self.next_tick = now + if self.group.is_some() { SLOW_TICK } else { TICK };
@@ -417,11 +423,15 @@ impl<'r, 'a> Supervisor<'r, 'a> {
 
     fn tick(&mut self) -> Result<(), Failure> {
         self.look_at_scratch();
-        let scratch = self.scratch.as_fd();
+        if self.is_on_host() {
+            self.look_at_folder()?;
+        }
+        // A folder of the host is no memory of the run's, or shares it with others.
+        let scratch = (!self.is_on_host()).then(|| self.scratch.as_fd());
         let (cpu_usec, memory_over) = match self.group {
             Some(group) => (group.usage().cpu_usec.unwrap_or(0), group.oom_kills().unwrap_or(0) > 0),
             None => {
-                let sample = self.watch()?.tick(Some(scratch));
+                let sample = self.watch()?.tick(scratch);
                 self.memory_peak_bytes = self.memory_peak_bytes.max(sample.memory_bytes);
                 self.cpu_usec = self.cpu_usec.max(sample.cpu_usec);
                 (sample.cpu_usec, sample.verdict == Verdict::Over)
@@ -433,7 +443,26 @@ impl<'r, 'a> Supervisor<'r, 'a> {
         if memory_over { self.stop(Cause::Limit { limit: Limit::Memory }) } else { Ok(()) }
     }
 
+    fn is_on_host(&self) -> bool {
+        self.plan.ground.folder().is_some()
+    }
+
+    /// The run's folder on the host: nothing but this bounds it.
+    fn look_at_folder(&mut self) -> Result<(), Failure> {
+        let now = Instant::now();
+        if now < self.next_look {
+            return Ok(());
+        }
+        let over = space::over(self.scratch.as_fd(), &self.plan.limits);
+        // A large folder takes a while; the supervisor has other duties, so it rests ten times as long.
+        self.next_look = Instant::now() + LOOK.max(now.elapsed() * 10);
+        over.map_or(Ok(()), |limit| self.stop(Cause::Limit { limit }))
+    }
+
     fn look_at_scratch(&mut self) {
+        if self.is_on_host() {
+            return;
+        }
         if let Ok(space) = rustix::fs::fstatvfs(self.scratch) {
             if space.f_bfree == 0 {
                 self.scratch_was_full = Some(Limit::Scratch);
@@ -513,7 +542,12 @@ struct RouteCounters {
 }
 
 impl RouteCounters {
-    fn open(init: Pid) -> Self {
+    fn open(running: &Running) -> Self {
+        // Without a namespace of its own these are the host's.
+        if !running.enforced.has(Layer::Network) {
+            return Self { ipv4: None, ipv6: None };
+        }
+        let init = running.init.pid;
         let open = |name: &str| {
             let path = format!("/proc/{}/net/{name}", init.as_raw_nonzero());
             rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
@@ -603,7 +637,7 @@ fn conclude(running: Running, ended: Ended, refused_network: u64) -> Result<Fini
         scratch: running.scratch.ok_or(Failure::Lost)?,
         staged: running.staged,
         copied_mounts: running.copied_mounts,
-        ending: Ending { _init: running.init, _group: running.group },
+        ending: Ending { _init: running.init, _group: running.group, _folder: running.folder },
     })
 }
 

@@ -395,7 +395,15 @@ pub(crate) fn drop_capabilities() -> Sys<()> {
 /// Empties the bounding and ambient sets and locks the secure bits, then drops every capability, so
 /// that no identity change or execution brings one back.
 pub(crate) fn drop_capabilities_for_good() -> Sys<()> {
-    use rustix::thread::{CapabilitiesSecureBits as Bits, CapabilitySet};
+    empty_bounding_set()?;
+    lock_secure_bits()?;
+    clear_ambient_capabilities()?;
+    drop_capabilities()
+}
+
+/// No execution gives a capability any more.
+pub(crate) fn empty_bounding_set() -> Sys<()> {
+    use rustix::thread::CapabilitySet;
     call("capbset drop", || {
         // The kernel answers EINVAL for the first number it does not know (capabilities(7)).
         for capability in 0..64 {
@@ -407,7 +415,12 @@ pub(crate) fn drop_capabilities_for_good() -> Sys<()> {
             }
         }
         Ok(())
-    })?;
+    })
+}
+
+/// Root's number means nothing any more, for good.
+pub(crate) fn lock_secure_bits() -> Sys<()> {
+    use rustix::thread::CapabilitiesSecureBits as Bits;
     call("securebits", || {
         let bits = Bits::NO_ROOT
             | Bits::NO_ROOT_LOCKED
@@ -417,9 +430,17 @@ pub(crate) fn drop_capabilities_for_good() -> Sys<()> {
             | Bits::NO_CAP_AMBIENT_RAISE
             | Bits::NO_CAP_AMBIENT_RAISE_LOCKED;
         rustix::thread::set_capabilities_secure_bits(bits)
-    })?;
-    call("ambient clear", rustix::thread::clear_ambient_capability_set)?;
-    drop_capabilities()
+    })
+}
+
+/// No capability survives an execution by itself.
+pub(crate) fn clear_ambient_capabilities() -> Sys<()> {
+    call("ambient clear", rustix::thread::clear_ambient_capability_set)
+}
+
+/// Processes below this one that lose their parent become its children: prctl(PR_SET_CHILD_SUBREAPER).
+pub(crate) fn become_reaper() -> Sys<()> {
+    call("subreaper", || rustix::process::set_child_subreaper(Some(rustix::process::getpid())))
 }
 
 /// Sets a resource limit, soft and hard.

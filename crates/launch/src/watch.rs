@@ -546,7 +546,7 @@ pub(crate) struct Stat {
     /// The thread through which memory and descriptors are read.
     reader: u64,
     is_zombie: bool,
-    parent: u64,
+    pub(crate) parent: u64,
     /// Own time and that of the children waited for: so each process counts
     /// once in the sum over a tree.
     cpu_ticks: u64,
@@ -561,7 +561,7 @@ impl Stat {
         Stat::read(CWD, &format!("/proc/{process}/stat"))
     }
 
-    fn read(dir: impl AsFd, path: &str) -> Result<Stat, Errno> {
+    pub(crate) fn read(dir: impl AsFd, path: &str) -> Result<Stat, Errno> {
         let mut text = [0; 1024];
         Stat::parse(read_at(dir, path, &mut text)?).ok_or(Errno::INVAL)
     }

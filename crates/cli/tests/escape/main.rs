@@ -17,6 +17,7 @@ mod cross_run;
 mod files;
 mod information;
 mod kernel_surface;
+mod landlock_tier;
 mod lifetime;
 mod network;
 mod outputs;

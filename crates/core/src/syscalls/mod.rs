@@ -296,6 +296,18 @@ impl Profile {
         Self { architecture: self.architecture, rules: rules.into() }
     }
 
+    /// The same with the rules of some calls changed; none is added.
+    #[must_use]
+    pub(crate) fn with(self, changes: &[Rule]) -> Self {
+        let mut rules = self.rules.into_owned();
+        for rule in &mut rules {
+            if let Some(change) = changes.iter().find(|change| change.number == rule.number) {
+                rule.clone_from(change);
+            }
+        }
+        Self { architecture: self.architecture, rules: rules.into() }
+    }
+
     /// The architecture whose numbers the rules carry.
     #[must_use]
     pub const fn architecture(&self) -> Architecture {

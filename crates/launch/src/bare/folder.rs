@@ -1,0 +1,328 @@
+//! Parent, outside: the folder of a run without namespaces, made for it alone and removed at its end.
+//!
+//! A file in it is locked for as long as anything of the run lives; what nobody holds, the next run
+//! removes. Must never follow a link that the code made, nor recurse: the code chose the depth.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use stockade_core::ground::FOLDER_START;
+use stockade_core::paths::InsidePath;
+use stockade_core::plan::{Groups, Mount, Plan};
+use stockade_core::request::Over;
+
+use crate::failure::Failure;
+use crate::hooks;
+use crate::outside::failed;
+use crate::sys;
+
+/// The file that is locked.
+const ALIVE: &CStr = c".alive";
+/// A folder without that file is its maker's for so long.
+const UNLOCKED: Duration = Duration::from_secs(60);
+/// Folders looked at by one sweep, and tries to empty one folder.
+const SWEPT_MAX: usize = 1_000;
+const OPEN_FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// The folder of one run; dropping it removes it.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    parent: OwnedFd,
+    name: CString,
+    /// It, held open.
+    pub(crate) open: OwnedFd,
+    /// The locked file.
+    pub(crate) alive: OwnedFd,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed now, the next run tries again.
+        remove(self.parent.as_fd(), &self.name).ok();
+    }
+}
+
+impl Folder {
+    /// Makes the folder of the plan, and in it what the plan makes.
+    pub(crate) fn make(path: &InsidePath, plan: &Plan) -> Result<Self, Failure> {
+        let at = || failed("make the run's folder", path.as_str());
+        let (above, name) = path.as_str().rsplit_once('/').unwrap_or_default();
+        let parent = open_parent(above)?;
+        sweep(parent.as_fd());
+        let name = CString::new(name).map_err(|_| at()(Errno::INVAL))?;
+        hooks::fault("mkdir").map_err(at())?;
+        rustix::fs::mkdirat(&parent, &*name, Mode::from_raw_mode(0o700)).map_err(at())?;
+        let made = (|| {
+            let open = rustix::fs::openat(&parent, &*name, OPEN_FOLDER, Mode::empty())?;
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let alive = rustix::fs::openat(&open, ALIVE, flags, Mode::from_raw_mode(0o600))?;
+            rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive)?;
+            // A sweep may have come in between; then it is gone, and this run does not start.
+            if rustix::fs::fstat(&alive)?.st_nlink == 0 { Err(Errno::STALE) } else { Ok((open, alive)) }
+        })();
+        let (open, alive) = match made {
+            Ok(made) => made,
+            Err(errno) => {
+                remove(parent.as_fd(), &name).ok();
+                return Err(at()(errno));
+            }
+        };
+        // From here on it is removed whatever happens.
+        let folder = Self { parent, name, open, alive };
+        folder.fill(plan).map_err(at())?;
+        Ok(folder)
+    }
+
+    fn fill(&self, plan: &Plan) -> Result<(), Errno> {
+        let (user, group) = (plan.identity.outside_uid, plan.identity.outside_gid);
+        if plan.identity.groups == Groups::Dropped {
+            let owner = (rustix::fs::Uid::from_raw(user), rustix::fs::Gid::from_raw(group));
+            rustix::fs::fchown(&self.open, Some(owner.0), Some(owner.1))?;
+        }
+        for (number, mount) in (0..).zip(&plan.mounts) {
+            match mount {
+                Mount::Scratch { target, .. } => {
+                    let name = plan.ground.scratch_name(number, target);
+                    sys::with_file_user(user, group, || {
+                        rustix::fs::mkdirat(&self.open, name, Mode::from_raw_mode(0o755))
+                    })?;
+                }
+                // Ours, and the code only reads them: they stay this process's.
+                Mount::File { target, contents } => self.write(&self.below(plan, target)?, contents)?,
+                Mount::Layered { source, target, over } => {
+                    let path = source.path.to_str().ok_or(Errno::INVAL)?;
+                    self.lay_over(&self.below(plan, target)?, path, over)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Where something inside lies below this folder.
+    fn below(&self, plan: &Plan, target: &InsidePath) -> Result<String, Errno> {
+        let folder = plan.ground.folder().ok_or(Errno::INVAL)?;
+        plan.ground.place(target).below(folder.as_str()).map(ToOwned::to_owned).ok_or(Errno::INVAL)
+    }
+
+    /// A folder below this one, with those above it; open to all, within one that is not.
+    fn make_folders(&self, path: &str) -> Result<OwnedFd, Errno> {
+        let mut folder = rustix::io::fcntl_dupfd_cloexec(&self.open, 3)?;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            match rustix::fs::mkdirat(&folder, name, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+            folder = rustix::fs::openat(&folder, name, OPEN_FOLDER, Mode::empty())?;
+            rustix::fs::fchmod(&folder, Mode::from_raw_mode(0o755))?;
+        }
+        Ok(folder)
+    }
+
+    fn write(&self, path: &str, contents: &[u8]) -> Result<(), Errno> {
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let folder = self.make_folders(above)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o644))?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))?;
+        let mut rest = contents;
+        while !rest.is_empty() {
+            let written = rustix::io::write(&file, rest)?;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// A tree with something over it: a folder of links to what is in the tree, and the pieces.
+    fn lay_over(&self, path: &str, source: &str, over: &[Over]) -> Result<(), Errno> {
+        for piece in over {
+            let (Over::File { name, .. } | Over::Link { name, .. }) = piece;
+            match piece {
+                Over::File { contents, .. } => self.write(&format!("{path}/{name}"), contents)?,
+                Over::Link { text, .. } => self.link(&format!("{path}/{name}"), text)?,
+            }
+        }
+        let mut folders: Vec<&str> = over
+            .iter()
+            .filter_map(|piece| {
+                let (Over::File { name, .. } | Over::Link { name, .. }) = piece;
+                name.rsplit_once('/').map(|(above, _)| above)
+            })
+            .chain([""])
+            .collect();
+        folders.sort_unstable();
+        folders.dedup();
+        for below in folders {
+            let from = if below.is_empty() { source.to_owned() } else { format!("{source}/{below}") };
+            let tree = rustix::fs::open(&*from, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+            for entry in Dir::read_from(&tree)? {
+                let entry = entry?;
+                let Ok(name) = entry.file_name().to_str() else { continue };
+                if matches!(name, "." | "..") {
+                    continue;
+                }
+                match self.link(&format!("{path}/{below}/{name}"), &format!("{from}/{name}")) {
+                    // A piece lies there.
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn link(&self, path: &str, text: &str) -> Result<(), Errno> {
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let folder = self.make_folders(above)?;
+        rustix::fs::symlinkat(text, &folder, name)
+    }
+}
+
+/// The caller's folder for temporary files, if nobody else can put something else in our folder's place.
+fn open_parent(path: &str) -> Result<OwnedFd, Failure> {
+    let at = || failed("use the folder for temporary files", path);
+    let parent =
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(at())?;
+    let status = rustix::fs::fstat(&parent).map_err(at())?;
+    let own = rustix::process::geteuid().as_raw();
+    let others_write = status.st_mode & 0o022 != 0 && status.st_mode & 0o1000 == 0;
+    if others_write || (status.st_uid != 0 && status.st_uid != own) {
+        return Err(at()(Errno::PERM));
+    }
+    Ok(parent)
+}
+
+/// Removes folders of runs that are dead, with all that was theirs.
+fn sweep(parent: BorrowedFd<'_>) {
+    let own = rustix::process::geteuid().as_raw();
+    let Ok(entries) = Dir::read_from(parent) else { return };
+    for entry in entries.flatten().take(SWEPT_MAX) {
+        let name = entry.file_name();
+        if !name.to_bytes().starts_with(FOLDER_START.as_bytes()) {
+            continue;
+        }
+        let Ok(open) = rustix::fs::openat(parent, name, OPEN_FOLDER, Mode::empty()) else { continue };
+        // A run started by root gives the folder to its throw-away user, which root may remove too.
+        let Ok(status) = rustix::fs::fstat(&open) else { continue };
+        if (status.st_uid == own || own == 0) && is_dead(&open, status.st_mtime) {
+            remove(parent, name).ok();
+        }
+    }
+}
+
+fn is_dead(open: &OwnedFd, modified: i64) -> bool {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::openat(open, ALIVE, flags, Mode::empty()) {
+        Ok(alive) => rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive).is_ok(),
+        Err(Errno::NOENT) => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            now.saturating_sub(Duration::from_secs(u64::try_from(modified).unwrap_or(0))) > UNLOCKED
+        }
+        Err(_) => false,
+    }
+}
+
+/// Removes a folder and all below it; nothing of the run lives any more.
+///
+/// Folders that hold something are moved up to the top first, so that neither depth nor the length of
+/// a path matters, and one descriptor is open at a time. The locked file goes last.
+fn remove(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    let top = open_folder(parent, name)?;
+    let mut moved: u64 = 0;
+    loop {
+        let full = empty(&top, Some(ALIVE))?;
+        if full.is_empty() {
+            break;
+        }
+        for name in full {
+            let folder = open_folder(top.as_fd(), &name)?;
+            for inner in empty(&folder, None)? {
+                // A folder that is moved must be writable itself.
+                open_folder(folder.as_fd(), &inner)?;
+                moved += 1;
+                rustix::fs::renameat(&folder, &*inner, &top, format!(".up-{moved}"))?;
+            }
+            rustix::fs::unlinkat(&top, &*name, AtFlags::REMOVEDIR)?;
+        }
+    }
+    match rustix::fs::unlinkat(&top, ALIVE, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno),
+    }
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+}
+
+/// Unlinks what is in a folder; says which folders in it hold something.
+fn empty(folder: &OwnedFd, spared: Option<&CStr>) -> Result<Vec<CString>, Errno> {
+    let mut full = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") || Some(name) == spared {
+            continue;
+        }
+        match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
+            Ok(()) => continue,
+            // Linux says EISDIR, POSIX EPERM.
+            Err(Errno::ISDIR | Errno::PERM) => {}
+            Err(errno) => return Err(errno),
+        }
+        match rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR) {
+            Ok(()) => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) => full.push(name.to_owned()),
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(full)
+}
+
+/// Opens a folder of the run, not through a link; one that its mode closes to its owner is opened to it.
+pub(crate) fn open_folder(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+    let path = rustix::fs::openat(
+        parent,
+        name,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let status = rustix::fs::fstat(&path)?;
+    if FileType::from_raw_mode(status.st_mode) == FileType::Directory && status.st_mode & 0o700 != 0o700 {
+        // Through the descriptor: a name could have become another's meanwhile.
+        rustix::fs::chmodat(
+            CWD,
+            format!("/proc/self/fd/{}", path.as_raw_fd()),
+            Mode::from_raw_mode(status.st_mode & 0o777 | 0o700),
+            AtFlags::empty(),
+        )?;
+    }
+    rustix::fs::openat(&path, c".", OPEN_FOLDER, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_of_any_depth_and_mode_is_removed_and_what_links_lead_to_is_not() {
+        let place = std::env::temp_dir().join(format!("stockade-folder-test-{}", std::process::id()));
+        std::fs::create_dir_all(place.join("kept")).unwrap();
+        std::fs::write(place.join("kept/file"), "x").unwrap();
+        let parent = rustix::fs::open(&place, OPEN_FOLDER, Mode::empty()).unwrap();
+        rustix::fs::mkdirat(&parent, "run", Mode::from_raw_mode(0o700)).unwrap();
+        let mut folder = rustix::fs::openat(&parent, "run", OPEN_FOLDER, Mode::empty()).unwrap();
+        for _ in 0..3_000 {
+            rustix::fs::symlinkat(place.join("kept"), &folder, "link").unwrap();
+            rustix::fs::mkdirat(&folder, "deeper", Mode::from_raw_mode(0o700)).unwrap();
+            rustix::fs::mkdirat(&folder, ".up-1", Mode::from_raw_mode(0)).unwrap();
+            let next = rustix::fs::openat(&folder, "deeper", OPEN_FOLDER, Mode::empty()).unwrap();
+            rustix::fs::fchmod(&next, Mode::from_raw_mode(0o300)).unwrap();
+            folder = next;
+        }
+        remove(parent.as_fd(), c"run").unwrap();
+        assert!(!place.join("run").exists());
+        assert_eq!(std::fs::read_to_string(place.join("kept/file")).unwrap(), "x");
+        std::fs::remove_dir_all(&place).unwrap();
+    }
+}

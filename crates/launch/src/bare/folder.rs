@@ -96,7 +96,16 @@ impl Folder {
                     let path = source.path.to_str().ok_or(Errno::INVAL)?;
                     self.lay_over(&self.below(plan, target)?, path, over)?;
                 }
-                _ => {}
+                // Copied after this, or the host's own.
+                Mount::Copied { .. }
+                | Mount::CopiedTree { .. }
+                | Mount::CopyOnWrite { .. }
+                | Mount::System { .. }
+                | Mount::Link { .. }
+                | Mount::Shared { .. }
+                | Mount::Device { .. }
+                | Mount::Terminals
+                | Mount::Proc => {}
             }
         }
         Ok(())

@@ -178,11 +178,7 @@ fn packages(
         let venv = interpreter.venv(source);
         return Ok(Some(Packages { tree: venv.tree, executable: venv.executable, digest: built.digest }));
     }
-    let tree = Tree {
-        source,
-        target: paths::InsidePath::fixed(paths::ENVIRONMENT),
-        over: Vec::new(),
-    };
+    let tree = Tree { source, target: paths::InsidePath::fixed(paths::ENVIRONMENT), over: Vec::new() };
     Ok(Some(Packages { tree, executable: format!("{}/bin/python", paths::ENVIRONMENT), digest: built.digest }))
 }
 

@@ -290,6 +290,13 @@ pub fn build(grant: Grant, host: &HostFacts, run: &str) -> Result<Plan, Unplanna
     }
 }
 
+/// Whether an id outside can only be that of a run started by root.
+#[must_use]
+pub const fn is_throw_away(id: u32) -> bool {
+    // Process ids have at most 22 bits (PID_MAX_LIMIT).
+    id >= THROW_AWAY_BASE && id - THROW_AWAY_BASE < 1 << 22
+}
+
 const fn identity(host: &HostFacts, tier: Tier) -> Identity {
     if matches!(tier, Tier::Landlock) && !(host.uid == 0 && host.maps_every_id) {
         Identity { outside_uid: host.uid, outside_gid: host.gid, groups: Groups::Kept }

@@ -82,7 +82,17 @@ pub(crate) fn clone_into(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Sys
         // SAFETY: `arguments` is a `struct clone_args` of the size given; without CLONE_VM the child
         // has its own copy of this stack, so returning twice is as with fork(2).
         let returned = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArgs>()) };
-        match Pid::from_raw(i32::try_from(check(returned)?).map_err(|_| Errno::INVAL)?) {
+        let returned = match check(returned) {
+            // Default containers answer so, for a filter cannot read its flags; a plain fork is permitted.
+            Err(Errno::NOSYS) if namespaces == 0 && cgroup.is_none() => {
+                let flags = PIDFD | u64::from(libc::SIGCHLD.unsigned_abs());
+                // SAFETY: as above; with CLONE_PIDFD the third argument is where the descriptor goes, on
+                // both architectures, and the others are not read.
+                check(unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, &raw mut pidfd, 0_usize, 0_usize) })?
+            }
+            other => other?,
+        };
+        match Pid::from_raw(i32::try_from(returned).map_err(|_| Errno::INVAL)?) {
             None => Ok(Forked::Child),
             Some(pid) => {
                 // SAFETY: the kernel stored a new descriptor, owned by nobody else, on success.

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use stockade_core::ground::FOLDER_START;
 use stockade_core::paths::InsidePath;
-use stockade_core::plan::{Groups, Mount, Plan};
+use stockade_core::plan::{self, Groups, Mount, Plan};
 use stockade_core::request::Over;
 
 use crate::failure::Failure;
@@ -96,7 +96,16 @@ impl Folder {
                     let path = source.path.to_str().ok_or(Errno::INVAL)?;
                     self.lay_over(&self.below(plan, target)?, path, over)?;
                 }
-                _ => {}
+                // Copied after this, or the host's own.
+                Mount::Copied { .. }
+                | Mount::CopiedTree { .. }
+                | Mount::CopyOnWrite { .. }
+                | Mount::System { .. }
+                | Mount::Link { .. }
+                | Mount::Shared { .. }
+                | Mount::Device { .. }
+                | Mount::Terminals
+                | Mount::Proc => {}
             }
         }
         Ok(())
@@ -205,23 +214,39 @@ fn sweep(parent: BorrowedFd<'_>) {
             continue;
         }
         let Ok(open) = rustix::fs::openat(parent, name, OPEN_FOLDER, Mode::empty()) else { continue };
-        // A run started by root gives the folder to its throw-away user, which root may remove too.
         let Ok(status) = rustix::fs::fstat(&open) else { continue };
-        if (status.st_uid == own || own == 0) && is_dead(&open, status.st_mtime) {
+        // Root removes what its own runs left, never a folder that another user could be busy in.
+        if status.st_uid != own && !(own == 0 && plan::is_throw_away(status.st_uid)) {
+            continue;
+        }
+        // Held meanwhile, so that no other sweep comes in between.
+        if let Dead::Yes(_lock) = death_of(&open, status.st_mtime) {
             remove(parent, name).ok();
         }
     }
 }
 
-fn is_dead(open: &OwnedFd, modified: i64) -> bool {
+/// Whether anything of a run lives.
+enum Dead {
+    /// Nothing; the lock is ours now, if there is one.
+    Yes(Option<OwnedFd>),
+    /// Something, or it cannot be known.
+    No,
+}
+
+fn death_of(open: &OwnedFd, modified: i64) -> Dead {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     match rustix::fs::openat(open, ALIVE, flags, Mode::empty()) {
-        Ok(alive) => rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive).is_ok(),
+        Ok(alive) => match rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Dead::Yes(Some(alive)),
+            Err(_) => Dead::No,
+        },
         Err(Errno::NOENT) => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            now.saturating_sub(Duration::from_secs(u64::try_from(modified).unwrap_or(0))) > UNLOCKED
+            let age = now.saturating_sub(Duration::from_secs(u64::try_from(modified).unwrap_or(0)));
+            if age > UNLOCKED { Dead::Yes(None) } else { Dead::No }
         }
-        Err(_) => false,
+        Err(_) => Dead::No,
     }
 }
 

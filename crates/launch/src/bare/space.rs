@@ -9,6 +9,7 @@ use rustix::fs::{AtFlags, Dir, FileType};
 use stockade_core::limits::{Limit, Limits};
 
 use super::folder::open_folder;
+use super::tree::links;
 
 /// Deeper than this is over the limit: each level holds a descriptor.
 const DEPTH_MAX: usize = 200;
@@ -31,7 +32,7 @@ pub(crate) fn over(folder: BorrowedFd<'_>, limits: &Limits) -> Option<Limit> {
         let Ok(status) = rustix::fs::statat(parent, &*name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
         files += 1;
         let blocks = u64::try_from(status.st_blocks).unwrap_or(0);
-        bytes = bytes.saturating_add(blocks.saturating_mul(512) / u64::try_from(status.st_nlink).unwrap_or(1).max(1));
+        bytes = bytes.saturating_add(blocks.saturating_mul(512) / links(&status).max(1));
         if bytes > limits.scratch_bytes {
             return Some(Limit::Scratch);
         }

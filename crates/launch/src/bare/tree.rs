@@ -148,7 +148,13 @@ pub(crate) fn tasks_of(user: u32) -> u64 {
             // The owner of a process that is not dumpable is root; it is one of few.
             let tasks = (status.st_uid == user)
                 .then(|| rustix::fs::statat(&proc, format!("{folder}/task"), rustix::fs::AtFlags::empty()).ok())??;
-            u64::try_from(tasks.st_nlink).ok()?.checked_sub(2)
+            links(&tasks).checked_sub(2)
         })
         .sum()
+}
+
+/// How many names a file has, or folders a folder.
+#[cfg_attr(target_arch = "x86_64", expect(clippy::useless_conversion, reason = "the field has 32 bits on 64-bit ARM"))]
+pub(super) fn links(status: &rustix::fs::Stat) -> u64 {
+    u64::try_from(status.st_nlink).unwrap_or(1)
 }

@@ -13,7 +13,9 @@ use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::Limit;
 use stockade_core::outcome::{Accounting, Cause, Outcome};
 use stockade_core::policy::{Policy, REQUIRED};
-use stockade_core::request::{CgroupMode, Input, Language, Network, Request, ResultDescriptor, Start, Streams as Kind};
+use stockade_core::request::{
+    CgroupMode, Input, Language, Network, Request, ResultDescriptor, Scratch, Start, Streams as Kind,
+};
 use stockade_launch::{Input as In, Output, Streams};
 
 use crate::args::Doctor;
@@ -234,6 +236,7 @@ fn probe(command: &str, limits: &[(Limit, u64)]) -> Result<(Outcome, String), Pr
         vars: BTreeMap::new(),
         require: Layers::NONE,
         cgroup: CgroupMode::Auto,
+        scratch: Scratch::Memory,
         streams: Kind::Pipes,
     };
     let plan = pipeline::planned(&Policy::examination(), request)?;

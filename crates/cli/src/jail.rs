@@ -12,7 +12,9 @@ use stockade_core::limits::Limit;
 use stockade_core::outcome::Cause;
 use stockade_core::paths::InsidePath;
 use stockade_core::policy::Policy;
-use stockade_core::request::{CgroupMode, Language, Network, Request, ResultDescriptor, Start, Streams as Kind, Tree};
+use stockade_core::request::{
+    CgroupMode, Language, Network, Request, ResultDescriptor, Scratch, Start, Streams as Kind, Tree,
+};
 use stockade_engines::Interpreter;
 use stockade_environments::relay::{Refusal, Rules};
 use stockade_environments::{Ended, HostPort, Jail, JailFailure, JailOutcome, JailStep, Relay};
@@ -89,6 +91,7 @@ impl BuildJail<'_> {
             vars: step.vars.clone().into_iter().chain(self.interpreter.vars()).collect(),
             require: Layers::NONE,
             cgroup: CgroupMode::Auto,
+            scratch: Scratch::Memory,
             streams: Kind::Pipes,
         })
     }

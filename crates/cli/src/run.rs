@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use sha2::{Digest, Sha256};
 use stockade_core::audit::Closed;
 use stockade_core::policy::Policy;
-use stockade_launch::{Finished, Input, Output, Streams};
+use stockade_launch::{Disk, Finished, Input, Output, Streams};
 
 use crate::args::Run;
 use crate::ask::{self, Asked};
@@ -42,6 +42,8 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     let finished = pipeline::carry_out(plan, digests, &mut trail, streams, |_| Ok(()))?;
 
     let ends_open = finished.error_ends_open;
+    let mut finished = finished;
+    let scratch = finished.disk.take();
     let concluded = conclude(arguments, kept, finished, &mut trail);
     // A line of the code's that has no end shall not become part of ours.
     if ends_open && !matches!(concluded, Ok((_, None))) {
@@ -50,6 +52,10 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     let (status, report) = concluded?;
     if let Some(report) = report {
         printer::remark(&report);
+    }
+    // Last, since it may take a while: nobody waits for it to know how the run ended.
+    if let Some(Err(failure)) = scratch.map(Disk::remove) {
+        printer::remark(&format!("stockade: {failure}: {}; {}", failure.why(), failure.next()));
     }
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(125)))
 }

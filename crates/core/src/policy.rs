@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::layer::{Layer, Layers};
 use crate::limits::{Limit, Limits};
-use crate::request::{CgroupMode, Language, Network, Request};
+use crate::request::{CgroupMode, Language, Network, Request, Scratch};
 
 /// What a run may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,11 +123,16 @@ impl Policy {
             }
             limits.set(*limit, *value);
         }
-        // Scratch lives in memory, so it can never be the larger of the two.
-        limits.scratch_bytes = limits.scratch_bytes.min(limits.memory_bytes);
+        if request.scratch == Scratch::Memory {
+            // It can never be the larger of the two.
+            limits.scratch_bytes = limits.scratch_bytes.min(limits.memory_bytes);
+        }
         let mut required = self.require.and(request.require);
         if request.cgroup == CgroupMode::Require {
             required = required.with(Layer::Cgroup);
+        }
+        if required.has(Layer::Scratch) && request.scratch != Scratch::Memory {
+            return Err(Reason::Scratch);
         }
         Ok(Grant { request, limits, required, policy: self.name })
     }
@@ -186,6 +191,9 @@ pub enum Reason {
         /// The most the policy permits.
         most: u64,
     },
+    /// The layer `scratch` is required, and scratch on disk does not have it.
+    #[error("layer `scratch` is required, and scratch on disk is watched, not walled")]
+    Scratch,
 }
 
 /// What to do next, as every refusal says.
@@ -197,6 +205,7 @@ impl Reason {
             Self::Language { policy, .. } => Next(format!("use a policy other than `{policy}` that permits it")),
             Self::Network { .. } => Next("stage the data with --in instead".to_owned()),
             Self::Limit { limit, most, .. } => Next(format!("ask for at most {}", limit.show(*most))),
+            Self::Scratch => Next("leave out --scratch-dir, or do not require the layer `scratch`".to_owned()),
         }
     }
 }

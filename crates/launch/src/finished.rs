@@ -11,6 +11,7 @@ use stockade_core::plan::{Mount, Plan};
 
 use crate::cgroup::Group;
 use crate::collect::{self, Bounds, Caches, Leavings};
+use crate::disk::Disk;
 use crate::failure::Failure;
 use crate::outside::{Init, failed, scratch_part};
 use crate::stage::Staged;
@@ -35,6 +36,8 @@ pub struct Finished {
     // cgroup that cannot be removed then is the next run's to sweep.
     pub(crate) _init: Init,
     pub(crate) _group: Option<Group>,
+    /// Scratch on disk, if it is there; removed when this is dropped, or earlier and with an answer.
+    pub disk: Option<Disk>,
 }
 
 /// One folder that the code wrote to, held open.

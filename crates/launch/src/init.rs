@@ -18,7 +18,7 @@ use crate::hooks::{self, Side};
 use crate::inside::{self, At, Carried, Failed};
 use crate::seccomp::Instruction;
 use crate::wire::{self, Drained, Event, Order, Received};
-use crate::{root, sources, sys};
+use crate::{disk, root, sources, sys};
 
 /// The process that will be the code, as its init knows it.
 #[derive(Debug)]
@@ -59,9 +59,15 @@ fn build_and_hand_over(carried: &mut Carried<'_>, code: &Code) -> Result<(), Fai
 /// The root, complete but for the host that still lies in it, and which layers that gave.
 fn build_root(carried: &mut Carried<'_>, handover: &Handover) -> Result<(root::Root, Layers), Failed> {
     let plan = carried.plan;
-    let mut built = Layers::of(&[Layer::Scratch, Layer::Root]);
+    let mut built = Layers::of(&[Layer::Root]);
     let sources = sources::open_all(plan, std::mem::take(&mut carried.kit.sources))?;
-    let mut root = root::Root::begin(plan)?;
+    let scratch = std::mem::replace(&mut carried.kit.scratch, disk::Given::Memory);
+    let mut root = root::Root::begin(plan, scratch)?;
+    match root.shared_memory() {
+        // Watched from outside, not walled.
+        Some(memory) => carried.tell(Event::SharedMemory, Some(memory))?,
+        None => built = built.with(Layer::Scratch),
+    }
     carried.tell(Event::Scratch, Some(root.scratch()))?;
     if plan.mounts.iter().any(|mount| matches!(mount, Mount::Copied { .. })) {
         carried.wait_to_proceed()?;

@@ -28,7 +28,7 @@ use crate::seccomp::Instruction;
 use crate::sources::Given;
 use crate::sys::{self, Forked};
 use crate::wire::{self, Event, Order, Received};
-use crate::{cgroup, confine, init};
+use crate::{cgroup, confine, disk, init};
 
 const NEW_TIME: u64 = 0x80;
 const NEW_CGROUP: u64 = 0x0200_0000;
@@ -72,6 +72,8 @@ pub(crate) struct Rest {
     pub(crate) result: Option<OwnedFd>,
     /// What was done outside (by root) about each mount of the plan; empty when nothing was.
     pub(crate) sources: Vec<Given>,
+    /// Scratch on disk, if it is there.
+    pub(crate) scratch: disk::Given,
     /// The host's `/proc`, to write id maps where no own one can be had; closed before the code.
     pub(crate) host_proc: OwnedFd,
     /// Whether a cgroup bounds the tree.
@@ -151,6 +153,7 @@ impl<'p> Born<'p> {
                 .iter()
                 .filter_map(|given| if let Given::Opened(mount) = given { Some(mount.as_raw_fd()) } else { None }),
         );
+        kept.extend(if let disk::Given::Opened(scratch) = &kit.scratch { Some(scratch.as_raw_fd()) } else { None });
         kept.sort_unstable();
         for door in std::mem::take(&mut kit.doors) {
             hooks::fault("cgroup").and_then(|()| cgroup::enter(door.as_fd())).at(Step::Cgroup)?;

@@ -6,6 +6,7 @@
 pub mod cgroup;
 pub mod collect;
 mod confine;
+mod disk;
 pub mod facts;
 mod failure;
 mod finished;
@@ -13,6 +14,7 @@ mod handover;
 mod hooks;
 mod init;
 mod inside;
+mod measure;
 mod neutralise;
 mod outside;
 mod resolver;
@@ -26,6 +28,7 @@ mod sys;
 pub mod watch;
 mod wire;
 
+pub use disk::Disk;
 pub use failure::{Failure, Step, errno_text};
 pub use finished::Finished;
 pub use outside::{Running, filter_bytes, start};

@@ -15,6 +15,7 @@ use stockade_core::request::{CgroupMode, ResultDescriptor};
 use stockade_core::syscalls::Profile;
 
 use crate::cgroup::{self, Group};
+use crate::disk::{self, Disk};
 use crate::failure::{Failure, MAKE_NAMESPACES, Step, errno_text};
 use crate::finished::Finished;
 use crate::hooks::{self, Side};
@@ -44,6 +45,9 @@ pub fn filter_bytes(profile: &Profile) -> Vec<u8> {
     let program = seccomp::compile(profile, Telling::Silent).unwrap_or_default();
     program.into_iter().flat_map(seccomp::Instruction::to_bytes).collect()
 }
+
+/// What the report says when scratch on disk had to be bound.
+const PATH_SHOWS: &str = "the path of scratch on disk shows inside: its file system or the kernel refused an overlay";
 
 /// What the init may call, and nothing else.
 const INIT_PROFILE: &str = include_str!("../../../profiles/init.txt");
@@ -78,6 +82,7 @@ pub struct Running {
     pub(crate) control: OwnedFd,
     pub(crate) ends: Ends,
     pub(crate) scratch: Option<OwnedFd>,
+    pub(crate) shared_memory: Option<OwnedFd>,
     pub(crate) resolver: Option<OwnedFd>,
     pub(crate) relay: Option<OwnedFd>,
     pub(crate) terminal: Option<OwnedFd>,
@@ -85,6 +90,8 @@ pub struct Running {
     // Before the group: fields are dropped in this order, and a group with a process stays.
     pub(crate) init: Init,
     pub(crate) group: Option<Group>,
+    // After the init, whose code writes to it.
+    pub(crate) disk: Option<Disk>,
     pub(crate) enforced: Layers,
     pub(crate) staged: Vec<Staged>,
     pub(crate) copied_mounts: Vec<u32>,
@@ -114,6 +121,8 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
     let plan = recorded.into_plan();
     let mut notes = Vec::new();
     let group = make_group(&plan, &mut notes)?;
+    let disk = Disk::make(&plan, &mut notes)?;
+    let scratch = disk.as_ref().map_or(Ok(disk::Given::Memory), |disk| disk.given(&plan))?;
     let sources = open_sources_as_root(&plan)?;
     let (ends, streams, result) = pipes(&plan)?;
     let (control, control_inside) = control_pair()?;
@@ -123,6 +132,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         streams,
         result,
         sources,
+        scratch,
         host_proc,
         has_cgroup: group.is_some(),
         doors: group.as_ref().map_or_else(|| Ok(Vec::new()), Group::doors).map_err(Failure::Cgroup)?,
@@ -150,6 +160,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         control,
         ends,
         scratch: None,
+        shared_memory: None,
         resolver: None,
         relay: None,
         terminal: None,
@@ -157,6 +168,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         init,
         enforced: Layers::of(&[if group.is_some() { Layer::Cgroup } else { Layer::Watchdog }]),
         group,
+        disk,
         staged: Vec::new(),
         copied_mounts: Vec::new(),
         notes,
@@ -313,6 +325,7 @@ impl Running {
             };
             match event {
                 Event::Scratch => self.stage_files(attached)?,
+                Event::SharedMemory => self.shared_memory = attached,
                 Event::OverlayRefused(mount) => self.stage_copy(mount)?,
                 Event::Resolver => self.resolver = attached,
                 Event::Relay => self.relay = attached,
@@ -343,7 +356,12 @@ impl Running {
     }
 
     fn stage_files(&mut self, scratch: Option<OwnedFd>) -> Result<(), Failure> {
-        let scratch = scratch.ok_or(Failure::Lost)?;
+        // What is on disk is reached by our own descriptor: nothing that is mounted inside lies over it.
+        let own = self
+            .disk
+            .as_ref()
+            .map(|disk| rustix::io::fcntl_dupfd_cloexec(disk.folder(), 3).map_err(failed("copy", "a descriptor")));
+        let scratch = own.unwrap_or_else(|| scratch.ok_or(Failure::Lost))?;
         self.staged = stage::copy_files(&self.plan, scratch.as_fd())?;
         let waits = self.plan.mounts.iter().any(|mount| matches!(mount, Mount::Copied { .. }));
         self.scratch = Some(scratch);
@@ -352,6 +370,11 @@ impl Running {
 
     fn stage_copy(&mut self, number: u32) -> Result<(), Failure> {
         let mount = usize::try_from(number).ok().and_then(|index| self.plan.mounts.get(index));
+        if let (Some(Mount::Scratch { .. }), Some(_)) = (mount, &self.disk) {
+            self.notes.push(PATH_SHOWS.to_owned());
+            self.notes.dedup();
+            return self.proceed();
+        }
         let (Some(Mount::CopyOnWrite { source, hidden, .. }), Some(scratch)) = (mount, &self.scratch) else {
             let object = mount.map(ToString::to_string);
             return Err(Failure::Inside { step: Step::Overlay, object, errno: Errno::OPNOTSUPP });

@@ -12,12 +12,13 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use stockade_core::limits::Limit;
-use stockade_core::outcome::{Accounting, Cause, Denial, Outcome, Usage};
+use stockade_core::outcome::{Accounting, Cause, Denial, Outcome, ScratchPlace, Usage};
 use stockade_core::plan::Plan;
 
 use crate::cgroup::{Group, Version};
 use crate::failure::{Failure, Step};
 use crate::finished::Finished;
+use crate::measure::{DEPTH_MAX, Measure, Over};
 use crate::outside::{Running, failed, tree_limits};
 use crate::resolver::Resolver;
 use crate::streams::{self, Input, Inward, Outward, RawTerminal, Streams};
@@ -29,6 +30,8 @@ use crate::wire::{self, Drained, Event, Order, Received};
 const TICK: Duration = Duration::from_millis(50);
 /// How often when a cgroup bounds memory: CPU time and scratch are all that is left to see.
 const SLOW_TICK: Duration = Duration::from_millis(250);
+/// A disk with fewer blocks left for ordinary users counts as full: file systems keep a few.
+const DISK_BLOCKS_LEFT: u64 = 16;
 /// How long an ended run may take to die before its init is killed.
 const DYING: Duration = Duration::from_secs(5);
 /// How long code may take over a termination request before it is killed.
@@ -62,6 +65,8 @@ struct Ended {
     names: Vec<String>,
     refused: BTreeMap<i32, u64>,
     scratch_was_full: Option<Limit>,
+    disk_was_full: bool,
+    is_too_deep: bool,
     said: Vec<u8>,
     error_ends_open: bool,
 }
@@ -71,6 +76,12 @@ struct Supervisor<'r, 'a> {
     control: &'r OwnedFd,
     pidfd: &'r OwnedFd,
     scratch: &'r OwnedFd,
+    /// Scratch on disk: a walk stands in for what the kernel bounds in memory.
+    measure: Option<Measure>,
+    too_much: Option<Over>,
+    disk_was_full: bool,
+    /// What of files lies in memory.
+    in_memory: Option<&'r OwnedFd>,
     group: Option<&'r Group>,
     terminal: Option<(OwnedFd, RawTerminal<'a>)>,
     input: Inward<'a>,
@@ -131,6 +142,10 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             control: &running.control,
             pidfd: &running.init.pidfd,
             scratch,
+            measure: running.disk.as_ref().map(|_| Measure::new(&running.plan.limits)),
+            too_much: None,
+            disk_was_full: false,
+            in_memory: if running.disk.is_some() { running.shared_memory.as_ref() } else { Some(scratch) },
             group: running.group.as_ref(),
             terminal,
             input: Inward::new(input, to_code),
@@ -256,6 +271,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
                 Event::Drained(drained) => self.drained = Some(drained),
                 Event::Failed(step, _, errno) => self.exec_failed = Some(cause_of_failed_execution(step, errno)?),
                 Event::Scratch
+                | Event::SharedMemory
                 | Event::OverlayRefused(_)
                 | Event::Resolver
                 | Event::Relay
@@ -387,7 +403,8 @@ impl<'r, 'a> Supervisor<'r, 'a> {
                 .map_err(failed("kill", "the sandbox"))?;
         }
         if now >= self.next_tick {
-            self.next_tick = now + if self.group.is_some() { SLOW_TICK } else { TICK };
+            let is_watched = self.group.is_none() || self.measure.is_some();
+            self.next_tick = now + if is_watched { TICK } else { SLOW_TICK };
             self.tick()?;
         }
         Ok(())
@@ -403,11 +420,17 @@ impl<'r, 'a> Supervisor<'r, 'a> {
 
     fn tick(&mut self) -> Result<(), Failure> {
         self.look_at_scratch();
-        let scratch = self.scratch.as_fd();
+        if let Some(measure) = &mut self.measure
+            && let Some(over) = measure.look(self.scratch.as_fd())
+        {
+            self.too_much.get_or_insert(over);
+            self.stop(Cause::Limit { limit: over.limit() })?;
+        }
+        let in_memory = self.in_memory.map(AsFd::as_fd);
         let (cpu_usec, memory_over) = match self.group {
             Some(group) => (group.usage().cpu_usec.unwrap_or(0), group.oom_kills().unwrap_or(0) > 0),
             None => {
-                let sample = self.watch()?.tick(Some(scratch));
+                let sample = self.watch()?.tick(in_memory);
                 self.memory_peak_bytes = self.memory_peak_bytes.max(sample.memory_bytes);
                 (sample.cpu_usec, sample.verdict == Verdict::Over)
             }
@@ -420,7 +443,9 @@ impl<'r, 'a> Supervisor<'r, 'a> {
 
     fn look_at_scratch(&mut self) {
         if let Ok(space) = rustix::fs::fstatvfs(self.scratch) {
-            if space.f_bfree == 0 {
+            if self.measure.is_some() {
+                self.disk_was_full |= space.f_bavail < DISK_BLOCKS_LEFT || (space.f_files > 0 && space.f_ffree == 0);
+            } else if space.f_bfree == 0 {
                 self.scratch_was_full = Some(Limit::Scratch);
             } else if space.f_ffree == 0 {
                 self.scratch_was_full = Some(Limit::ScratchFiles);
@@ -430,11 +455,15 @@ impl<'r, 'a> Supervisor<'r, 'a> {
 
     fn finish(mut self) -> Ended {
         self.look_at_scratch();
+        if self.too_much.is_none() {
+            self.too_much = self.measure.as_mut().and_then(|measure| measure.whole(self.scratch.as_fd()));
+        }
         while self.refusals.as_ref().is_some_and(waits) {
             self.hear_refusals();
         }
         let oom = self.group.is_some_and(|group| group.oom_kills().unwrap_or(0) > 0);
-        let cause = match (self.stop, self.exec_failed, self.status) {
+        let too_much = self.too_much.map(|over| Cause::Limit { limit: over.limit() });
+        let cause = match (self.stop.or(too_much), self.exec_failed, self.status) {
             (Some(stop), ..) => stop,
             (None, Some(failed), _) => failed,
             // The kernel kills with SIGKILL: for memory, by the cgroup's count.
@@ -453,6 +482,8 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             names: self.resolver.iter().flat_map(Resolver::names).cloned().collect(),
             refused: self.refused,
             scratch_was_full: self.scratch_was_full,
+            disk_was_full: self.disk_was_full,
+            is_too_deep: self.too_much == Some(Over::Depth),
             said: self.said,
             error_ends_open: self.error.ends_open() || (self.terminal.is_some() && self.output.ends_open()),
         }
@@ -560,6 +591,16 @@ fn conclude(running: Running, ended: Ended, refused_network: u64) -> Result<Fini
         denials.push(Denial::Processes { count });
     }
     denials.extend(ended.scratch_was_full.map(|limit| Denial::Full { limit }));
+    if ended.disk_was_full {
+        denials.push(Denial::DiskFull);
+    }
+    let mut notes = running.notes;
+    if running.disk.is_some() {
+        notes.push("scratch is on disk: watched, not walled".to_owned());
+    }
+    if ended.is_too_deep {
+        notes.push(format!("scratch on disk cannot be watched below {DEPTH_MAX} folders in each other"));
+    }
     let accounting = running.group.as_ref().map_or(Accounting::Watchdog, |group| match group.enforced().version {
         Version::V1 => Accounting::CgroupV1,
         Version::V2 => Accounting::CgroupV2,
@@ -569,9 +610,10 @@ fn conclude(running: Running, ended: Ended, refused_network: u64) -> Result<Fini
         usage,
         enforced: running.enforced,
         accounting,
+        scratch: if running.disk.is_some() { ScratchPlace::Disk } else { ScratchPlace::Memory },
         denials,
         processes_left: u64::from(ended.drained.killed),
-        notes: running.notes,
+        notes,
     };
     Ok(Finished {
         plan: running.plan,
@@ -584,6 +626,7 @@ fn conclude(running: Running, ended: Ended, refused_network: u64) -> Result<Fini
         copied_mounts: running.copied_mounts,
         _init: running.init,
         _group: running.group,
+        disk: running.disk,
     })
 }
 

@@ -263,6 +263,11 @@ pub(crate) fn make_file(path: &CStr, contents: &[u8]) -> Sys<()> {
     })
 }
 
+/// Sets an extended attribute; many file systems know of none.
+pub(crate) fn set_attribute(path: &CStr, name: &CStr) -> Sys<()> {
+    call("setxattr", || rustix::fs::setxattr(path, name, b"y", rustix::fs::XattrFlags::empty()))
+}
+
 /// Makes a symbolic link.
 pub(crate) fn make_link(path: &CStr, text: &CStr) -> Sys<()> {
     call("symlink", || rustix::fs::symlink(text, path))

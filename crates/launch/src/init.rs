@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::plan::Mount;
+use stockade_core::request::Scratch;
 
 use crate::failure::Step;
 use crate::handover::{Handover, Word};
@@ -63,10 +64,9 @@ fn build_root(carried: &mut Carried<'_>, handover: &Handover) -> Result<(root::R
     let sources = sources::open_all(plan, std::mem::take(&mut carried.kit.sources))?;
     let scratch = std::mem::replace(&mut carried.kit.scratch, disk::Given::Memory);
     let mut root = root::Root::begin(plan, scratch)?;
-    match root.shared_memory() {
-        // Watched from outside, not walled.
-        Some(memory) => carried.tell(Event::SharedMemory, Some(memory))?,
-        None => built = built.with(Layer::Scratch),
+    // On disk it is watched from outside, not walled.
+    if plan.scratch == Scratch::Memory {
+        built = built.with(Layer::Scratch);
     }
     carried.tell(Event::Scratch, Some(root.scratch()))?;
     if plan.mounts.iter().any(|mount| matches!(mount, Mount::Copied { .. })) {

@@ -325,7 +325,6 @@ impl Running {
             };
             match event {
                 Event::Scratch => self.stage_files(attached)?,
-                Event::SharedMemory => self.shared_memory = attached,
                 Event::OverlayRefused(mount) => self.stage_copy(mount)?,
                 Event::Resolver => self.resolver = attached,
                 Event::Relay => self.relay = attached,
@@ -356,12 +355,15 @@ impl Running {
     }
 
     fn stage_files(&mut self, scratch: Option<OwnedFd>) -> Result<(), Failure> {
-        // What is on disk is reached by our own descriptor: nothing that is mounted inside lies over it.
-        let own = self
-            .disk
-            .as_ref()
-            .map(|disk| rustix::io::fcntl_dupfd_cloexec(disk.folder(), 3).map_err(failed("copy", "a descriptor")));
-        let scratch = own.unwrap_or_else(|| scratch.ok_or(Failure::Lost))?;
+        let in_memory = scratch.ok_or(Failure::Lost)?;
+        let scratch = match &self.disk {
+            None => in_memory,
+            // Reached by our own descriptor: nothing that is mounted inside lies over it.
+            Some(disk) => {
+                self.shared_memory = Some(in_memory);
+                rustix::io::fcntl_dupfd_cloexec(disk.folder(), 3).map_err(failed("copy", "a descriptor"))?
+            }
+        };
         self.staged = stage::copy_files(&self.plan, scratch.as_fd())?;
         let waits = self.plan.mounts.iter().any(|mount| matches!(mount, Mount::Copied { .. }));
         self.scratch = Some(scratch);

@@ -39,13 +39,33 @@ pub(crate) struct Root {
     dev: OwnedFd,
 }
 
-/// What differs when scratch is a folder of a disk.
+/// Scratch as a folder of a disk, attached to the workshop, which stays memory.
 #[derive(Debug)]
 struct OnDisk {
-    /// Shared memory, which stays memory.
-    memory: OwnedFd,
+    folder: OwnedFd,
     /// Whether the file system takes the attributes that an overlay keeps its notes in.
     keeps_notes: bool,
+}
+
+impl OnDisk {
+    fn begin(folder: OwnedFd, plan: &Plan, workshop: BorrowedFd<'_>) -> Result<Self, Failed> {
+        disk::restrict(folder.as_fd()).at(Step::Scratch)?;
+        make_at(workshop, "disk", 0o755)?;
+        make_at(folder.as_fd(), "empty", 0o755)?;
+        for (number, mount) in (0..).zip(&plan.mounts) {
+            for (letter, mode) in workshop_folders(mount).iter().filter(|(letter, _)| *letter == 's') {
+                make_at(folder.as_fd(), &format!("{letter}{number}"), *mode)?;
+                make_at(folder.as_fd(), &format!("w{number}"), 0o755)?;
+            }
+        }
+        Ok(Self { folder, keeps_notes: true })
+    }
+
+    fn enter(&mut self) -> Result<(), Failed> {
+        sys::move_mount(self.folder.as_fd(), &workshop("disk")?).at(Step::Scratch)?;
+        self.keeps_notes = sys::set_attribute(&workshop("disk/empty")?, c"user.overlay.test").is_ok();
+        Ok(())
+    }
 }
 
 /// Where the changes of an overlay go.
@@ -53,6 +73,16 @@ struct OnDisk {
 enum Kept {
     InMemory,
     OnDisk,
+}
+
+impl Kept {
+    /// The path of a folder there.
+    fn folder(self, name: &str) -> Result<CString, Failed> {
+        match self {
+            Self::InMemory => workshop(name),
+            Self::OnDisk => workshop(&format!("disk/{name}")),
+        }
+    }
 }
 
 /// What became of one mount.
@@ -90,34 +120,27 @@ impl Root {
         let nodev = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
         let base = sys::new_mount(c"tmpfs", &[(c"size", &size), (c"nr_inodes", c"4096"), (c"mode", c"0755")], nodev)
             .at(Step::RootFolder)?;
-        let in_memory = |bytes: u64, mode: &CStr| {
-            let bytes = c(&bytes.to_string())?;
-            let files = c(&plan.limits.scratch_files.saturating_add(OWN_FILES).to_string())?;
-            sys::new_mount(c"tmpfs", &[(c"size", &bytes), (c"nr_inodes", &files), (c"mode", mode)], nodev)
-                .at(Step::Scratch)
+        let on_disk = match given {
+            disk::Given::Memory => None,
+            disk::Given::Opened(folder) => Some(folder),
+            disk::Given::Found(folder) => Some(sources::open_given(&folder)?),
         };
-        let (scratch, on_disk) = match given {
-            disk::Given::Memory => (in_memory(plan.limits.scratch_bytes, c"0755")?, None),
-            disk::Given::Opened(scratch) => (scratch, Some(in_memory(plan.limits.memory_bytes, c"1777")?)),
-            disk::Given::Found(folder) => {
-                (sources::open_given(&folder)?, Some(in_memory(plan.limits.memory_bytes, c"1777")?))
-            }
-        };
-        if on_disk.is_some() {
-            disk::restrict(scratch.as_fd()).at(Step::Scratch)?;
-        }
-        let on_disk = on_disk.map(|memory| OnDisk { memory, keeps_notes: true });
+        // With scratch on disk what lies in memory is shared memory only, and bounded as such.
+        let bytes = if on_disk.is_some() { plan.limits.memory_bytes } else { plan.limits.scratch_bytes };
+        let bytes = c(&bytes.to_string())?;
+        let files = c(&plan.limits.scratch_files.saturating_add(OWN_FILES).to_string())?;
+        let scratch = sys::new_mount(c"tmpfs", &[(c"size", &bytes), (c"nr_inodes", &files), (c"mode", c"0755")], nodev)
+            .at(Step::Scratch)?;
         make_at(base.as_fd(), ".stockade", 0o755)?;
         for name in ["empty", "etc", "dev", "locked"] {
             make_at(scratch.as_fd(), name, 0o755)?;
         }
         for (number, mount) in (0..).zip(&plan.mounts) {
-            let work: &[(char, u32)] =
-                if on_disk.is_some() && matches!(mount, Mount::Scratch { .. }) { &[('w', 0o755)] } else { &[] };
-            for (letter, mode) in workshop_folders(mount).iter().chain(work) {
+            for (letter, mode) in workshop_folders(mount) {
                 make_at(scratch.as_fd(), &format!("{letter}{number}"), *mode)?;
             }
         }
+        let on_disk = on_disk.map(|folder| OnDisk::begin(folder, plan, scratch.as_fd())).transpose()?;
         let etc = sys::open_tree(rustix::fs::CWD, c"/etc", true).at(Step::OpenSource)?;
         sys::mount_setattr(etc.as_fd(), true, read_only(), None).at(Step::Mount)?;
         let dev = sys::open_tree(rustix::fs::CWD, c"/dev", true).at(Step::OpenSource)?;
@@ -150,11 +173,6 @@ impl Root {
         self.scratch.as_fd()
     }
 
-    /// What stays in memory when scratch is on disk, so that the supervisor can see how full it is.
-    pub(crate) fn shared_memory(&self) -> Option<BorrowedFd<'_>> {
-        self.on_disk.as_ref().map(|on_disk| on_disk.memory.as_fd())
-    }
-
     /// Makes it the root of this process; from here on the host lies in the workshop's shadow. Says whether there is a `/proc`.
     pub(crate) fn enter(&mut self) -> Result<bool, Failed> {
         sys::move_mount(self.base.as_fd(), c"/").at(Step::RootFolder)?;
@@ -168,7 +186,7 @@ impl Root {
         sys::move_mount(self.scratch.as_fd(), &c(WORKSHOP)?).at(Step::Scratch)?;
         sys::make_file(&workshop("nothing")?, b"").at(Step::Scratch)?;
         if let Some(on_disk) = &mut self.on_disk {
-            on_disk.keeps_notes = sys::set_attribute(&workshop("nothing")?, c"user.overlay.test").is_ok();
+            on_disk.enter()?;
         }
         // A second clone of the workshop, read-only, to bind from what must not be written to.
         let locked = sys::open_tree(rustix::fs::CWD, &c(WORKSHOP)?, false).at(Step::Scratch)?;
@@ -227,7 +245,8 @@ impl Root {
     /// Puts a copy in place of a refused overlay; the supervisor made it meanwhile.
     pub(crate) fn mount_copy(&self, number: u32, mount: &Mount) -> Result<(), Failed> {
         if let Mount::CopyOnWrite { target, .. } | Mount::Scratch { target, .. } = mount {
-            bind_scratch(number, target)
+            let folder = self.kept().folder(&scratch_folder(number))?;
+            bind_folder(&folder, target)
         } else {
             Err(Errno::INVAL).at(Step::Overlay)
         }
@@ -238,11 +257,9 @@ impl Root {
     fn mount_scratch(&self, number: u32, target: &InsidePath) -> Result<Mounted, Failed> {
         match &self.on_disk {
             None => bind_scratch(number, target).map(|()| Mounted::Done),
-            Some(on_disk) if target.as_str() == paths::SHARED_MEMORY => {
-                attach(on_disk.memory.as_fd(), target).map(|()| Mounted::Done)
-            }
+            Some(_) if target.as_str() == paths::SHARED_MEMORY => bind_scratch(number, target).map(|()| Mounted::Done),
             Some(OnDisk { keeps_notes: false, .. }) => Ok(Mounted::OverlayRefused),
-            Some(_) => overlay_scratch(number, &workshop("empty")?, target, self.kept()),
+            Some(_) => overlay_scratch(number, &workshop("disk/empty")?, target, Kept::OnDisk),
         }
     }
 
@@ -353,7 +370,11 @@ fn bind_from_workshop(path: &InsidePath, folder: bool) -> Result<(), Failed> {
 }
 
 fn bind_scratch(number: u32, target: &InsidePath) -> Result<(), Failed> {
-    let folder = sys::open_tree(rustix::fs::CWD, &workshop(&scratch_folder(number))?, false).at(Step::Scratch)?;
+    bind_folder(&workshop(&scratch_folder(number))?, target)
+}
+
+fn bind_folder(folder: &CStr, target: &InsidePath) -> Result<(), Failed> {
+    let folder = sys::open_tree(rustix::fs::CWD, folder, false).at(Step::Scratch)?;
     attach(folder.as_fd(), target)
 }
 
@@ -426,8 +447,8 @@ fn layer_writable(
 
 /// An overlay whose changes go to the scratch folder of mount `number`.
 fn overlay_scratch(number: u32, lowers: &CStr, target: &InsidePath, kept: Kept) -> Result<Mounted, Failed> {
-    let upper = workshop(&scratch_folder(number))?;
-    let work = workshop(&format!("w{number}"))?;
+    let upper = kept.folder(&scratch_folder(number))?;
+    let work = kept.folder(&format!("w{number}"))?;
     // The end of the run would wait for a disk to take what is removed a moment later.
     let volatile: &[(&CStr, &CStr)] = if kept == Kept::OnDisk { &[(c"volatile", c"")] } else { &[] };
     let options: [(&CStr, &CStr); 4] =

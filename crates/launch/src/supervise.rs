@@ -271,7 +271,6 @@ impl<'r, 'a> Supervisor<'r, 'a> {
                 Event::Drained(drained) => self.drained = Some(drained),
                 Event::Failed(step, _, errno) => self.exec_failed = Some(cause_of_failed_execution(step, errno)?),
                 Event::Scratch
-                | Event::SharedMemory
                 | Event::OverlayRefused(_)
                 | Event::Resolver
                 | Event::Relay

@@ -22,8 +22,6 @@ const FRAME_BYTES: usize = 16;
 pub(crate) enum Event {
     /// The scratch tmpfs, its descriptor attached; files may be staged.
     Scratch,
-    /// With scratch on disk: what stays in memory, its descriptor attached.
-    SharedMemory,
     /// The kernel refused the overlay of this mount of the plan; its folder may be copied instead.
     OverlayRefused(u32),
     /// The resolver's socket is attached.
@@ -84,7 +82,6 @@ impl Event {
     fn encode(self) -> [u8; FRAME_BYTES] {
         match self {
             Self::Scratch => frame((1, 0, 0, 0, 0)),
-            Self::SharedMemory => frame((10, 0, 0, 0, 0)),
             Self::OverlayRefused(mount) => frame((2, 0, mount, 0, 0)),
             Self::Resolver => frame((3, 0, 0, 0, 0)),
             Self::Relay => frame((4, 0, 0, 0, 0)),
@@ -101,7 +98,6 @@ impl Event {
     fn parse(bytes: [u8; FRAME_BYTES]) -> Option<Self> {
         let event = match unframe(bytes) {
             (1, ..) => Self::Scratch,
-            (10, ..) => Self::SharedMemory,
             (2, _, mount, ..) => Self::OverlayRefused(mount),
             (3, ..) => Self::Resolver,
             (4, ..) => Self::Relay,
@@ -211,7 +207,6 @@ mod tests {
     fn every_event_survives_the_way() {
         for event in [
             Event::Scratch,
-            Event::SharedMemory,
             Event::OverlayRefused(7),
             Event::Resolver,
             Event::Relay,

@@ -338,8 +338,10 @@ pub(crate) fn scratch(path: &Path) -> Result<Source, Problem> {
     if source.uid != 0 && source.uid != rustix::process::geteuid().as_raw() {
         return Err(refused("it belongs to another user"));
     }
-    if source.mode & 0o1002 == 0o002 {
-        return Err(refused("everyone may write to it, and rename what lies in it (it has no sticky bit)"));
+    let is_own_group = source.gid == rustix::process::getegid().as_raw();
+    let others = if is_own_group { 0o002 } else { 0o022 };
+    if source.mode & others != 0 && source.mode & 0o1000 == 0 {
+        return Err(refused("others may write to it, and rename what lies in it (it has no sticky bit)"));
     }
     Ok(source)
 }

@@ -492,7 +492,7 @@ fn scratch_is_not_made_where_it_would_not_be_ours() {
     refused(&scene, &["--scratch-dir", "ok.py", "ok.py"], 125, &refusing("ok.py", "it is no folder"));
     let missing = "error: cannot take `nothere`\n  why:  no such file or directory\n  next: look at the spelling; relative paths start at the current folder";
     refused(&scene, &["--scratch-dir", "nothere", "ok.py"], 125, missing);
-    let open = "everyone may write to it, and rename what lies in it (it has no sticky bit)";
+    let open = "others may write to it, and rename what lies in it (it has no sticky bit)";
     // The folder is given to each user in turn, who must find it their own.
     let scene = self::scene();
     std::fs::set_permissions(scene.folder.path().join("folder"), PermissionsExt::from_mode(0o777)).unwrap();

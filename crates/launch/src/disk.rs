@@ -24,6 +24,8 @@ use crate::{hooks, sources, sys};
 const PREFIX: &str = ".stockade-scratch-";
 /// What the sandbox sees lies in here.
 const INNER: &str = "inner";
+/// What a folder is called that was moved up to be removed.
+const MOVED: &str = "moved-";
 /// Entries of the caller's folder that are looked at for what killed runs left.
 const LOOKED_AT: usize = 100_000;
 /// Names of one folder that are held at a time while it is emptied.
@@ -216,11 +218,25 @@ fn sweep(parent: BorrowedFd<'_>) -> Result<(), Errno> {
         // Somebody else's, or gone meanwhile.
         let Ok(outer) = open_folder(parent, &name) else { continue };
         let is_ours = rustix::fs::fstat(&outer).is_ok_and(|status| is_private(&status));
+        // Another private folder of ours, which somebody gave this name.
+        if is_ours && !holds_a_run(outer.as_fd()) {
+            continue;
+        }
         if is_ours && rustix::fs::flock(&outer, FlockOperation::NonBlockingLockExclusive).is_ok() {
             swept = swept.and(remove(parent, &name, outer.as_fd()));
         }
     }
     swept
+}
+
+/// Whether nothing lies in a folder but what a run makes there, or its removal.
+fn holds_a_run(outer: BorrowedFd<'_>) -> bool {
+    beneath::names(outer, LOOKED_AT).is_ok_and(|names| {
+        names
+            .sorted
+            .iter()
+            .all(|name| name.to_bytes() == INNER.as_bytes() || name.to_bytes().starts_with(MOVED.as_bytes()))
+    })
 }
 
 /// Removes a held folder and all that lies in it.
@@ -269,7 +285,7 @@ fn empty_into(folder: BorrowedFd<'_>, top: BorrowedFd<'_>, moved: &mut u64) -> R
             drop(open_to_empty(folder, &name)?);
             loop {
                 *moved += 1;
-                match rustix::fs::renameat(folder, &name, top, format!("moved-{moved}")) {
+                match rustix::fs::renameat(folder, &name, top, format!("{MOVED}{moved}")) {
                     Ok(()) => break,
                     // From a removal that was killed.
                     Err(Errno::EXIST | Errno::NOTEMPTY) => {}
@@ -353,12 +369,24 @@ mod tests {
         std::fs::create_dir_all(folder.path().join(dead.to_str().unwrap()).join("inner/deep")).unwrap();
         std::fs::create_dir(folder.path().join(".stockade-scratch-open")).unwrap();
         std::fs::create_dir(folder.path().join("another")).unwrap();
+        let (renamed, unlocked) = make_outer(parent.as_fd(), "renamed").unwrap();
+        std::fs::write(folder.path().join(renamed.to_str().unwrap()).join("precious"), "").unwrap();
+        drop(unlocked);
         std::os::unix::fs::symlink("another", folder.path().join(".stockade-scratch-link")).unwrap();
         sweep(held(folder.path()).as_fd()).unwrap();
         let mut left: Vec<_> =
             std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
-        assert_eq!(left, [".stockade-scratch-link", living.to_str().unwrap(), ".stockade-scratch-open", "another"]);
+        assert_eq!(
+            left,
+            [
+                ".stockade-scratch-link",
+                living.to_str().unwrap(),
+                ".stockade-scratch-open",
+                renamed.to_str().unwrap(),
+                "another"
+            ]
+        );
         drop(lock);
     }
 }

@@ -16,6 +16,8 @@ use crate::root::OWN_FILES;
 
 /// Entries that are looked at in one go while the code runs.
 const ENTRIES: u64 = 4_096;
+/// Looks that are left out while less than half of a limit is used.
+const RESTS: u32 = 3;
 /// Folders that are held open; what lies deeper cannot be watched.
 pub(crate) const DEPTH_MAX: usize = 200;
 
@@ -50,6 +52,8 @@ pub(crate) struct Measure {
     frames: Vec<(OwnedFd, std::vec::IntoIter<CString>)>,
     linked: HashSet<u64>,
     is_suspected: bool,
+    /// How many looks are left out, when there is far too little to be near a limit.
+    rests: u32,
 }
 
 enum Pass {
@@ -68,18 +72,25 @@ impl Measure {
             frames: Vec::new(),
             linked: HashSet::new(),
             is_suspected: false,
+            rests: 0,
         }
     }
 
     /// Goes on for a bounded time, while the code runs. A file that is removed and one that is made
     /// meanwhile may both be counted, so only a second walk in a row that finds too much counts.
     pub(crate) fn look(&mut self, top: BorrowedFd<'_>) -> Option<Over> {
+        if self.rests > 0 {
+            self.rests -= 1;
+            return None;
+        }
         let mut left = ENTRIES;
         loop {
             match self.go_on(top, &mut left) {
                 Pass::Paused => return None,
                 Pass::Ended => {
                     self.is_suspected = false;
+                    let is_far = self.bytes < self.bytes_max / 2 && self.files < self.files_max / 2;
+                    self.rests = if is_far { RESTS } else { 0 };
                     return None;
                 }
                 Pass::Over(over) if self.is_suspected => return Some(over),

@@ -39,12 +39,11 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     let digests = Digests { code: &digest, environment: &kept.environment };
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let streams = streams(arguments, &input, &output, &error);
-    let finished = pipeline::carry_out(plan, digests, &mut trail, streams, |_| Ok(()))?;
+    let mut finished = pipeline::carry_out(plan, digests, &mut trail, streams, |_| Ok(()))?;
 
     let ends_open = finished.error_ends_open;
-    let mut finished = finished;
     let scratch = finished.disk.take();
-    let concluded = conclude(arguments, kept, finished, &mut trail);
+    let concluded = conclude(arguments, kept, &finished, &mut trail);
     // A line of the code's that has no end shall not become part of ours.
     if ends_open && !matches!(concluded, Ok((_, None))) {
         printer::remark("");
@@ -53,6 +52,8 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     if let Some(report) = report {
         printer::remark(&report);
     }
+    // What the kernel still takes down is waited for only now.
+    drop(finished.ending);
     // Last, since it may take a while: nobody waits for it to know how the run ended.
     if let Some(Err(failure)) = scratch.map(Disk::remove) {
         printer::remark(&format!("stockade: {failure}: {}; {}", failure.why(), failure.next()));
@@ -73,22 +74,22 @@ struct Kept<'a> {
 fn conclude(
     arguments: &Run,
     kept: Kept<'_>,
-    finished: Finished,
+    finished: &Finished,
     trail: &mut FileTrail,
 ) -> Result<(i32, Option<String>), Problem> {
-    let hints = hints::hints(&finished, &kept.code);
-    let collected = outputs::take(arguments, kept.destination.as_ref(), &finished);
-    let Finished { plan, mut outcome, .. } = finished;
+    let hints = hints::hints(finished, &kept.code);
+    let collected = outputs::take(arguments, kept.destination.as_ref(), finished);
+    let mut outcome = finished.outcome.clone();
     if let Ok(outputs) = &collected {
         outcome.usage.bytes_out = outputs.bytes;
     }
-    let closed = Closed::outcome(trail, &plan.run, outcome, now_ms())?;
+    let closed = Closed::outcome(trail, &finished.plan.run, outcome, now_ms())?;
     let (outcome, outputs) = (closed.get(), collected?);
     if let Some(proposal) = kept.proposal {
         proposal.write(outcome)?;
     }
     let report = Report {
-        run: &plan.run,
+        run: &finished.plan.run,
         outcome,
         environment: &kept.environment,
         remarks: &kept.remarks,

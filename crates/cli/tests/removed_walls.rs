@@ -3,8 +3,7 @@
 //! that guards the wall notices.
 //!
 //! What the hooks cannot take away (the private root, scratch, the throw-away user, the watchdog, the
-//! cgroup and time namespaces) is not tried here. `no-new-privileges` is set a second time before the
-//! init is forked, so its removal shows in the report only. Without a pid namespace the init's
+//! cgroup and time namespaces) is not tried here. Without a pid namespace the init's
 //! kill(-1) reaches every process of its user, so that removal is tried only where root starts the
 //! run and its user is nobody else's.
 #![expect(
@@ -183,6 +182,130 @@ fn without_a_cgroup_the_watchdog_ends_a_memory_hog() {
         let ran = without(user, "cgroup", &["--limit", "memory=128MiB", "--limit", "time=30s"], code).run().expect(125);
         assert_eq!(ran.report()["cause"]["limit"], "memory");
         assert_eq!(ran.report()["accounting"], "watchdog");
+    }
+}
+
+/// A run that goes on without layers the policy requires, which only a build with hooks can.
+fn unrequired(user: User, layers: &str, code: &str) -> Ran {
+    without(user, layers, &[], code).env("STOCKADE_TEST_UNREQUIRED", layers).run()
+}
+
+/// Runs the same attacks with and without a wall; says what changed, as `name: with -> without`.
+fn changed(user: User, layers: &str, code: &str) -> Vec<String> {
+    let (whole, open) = (unrequired(user, "none", code).expect(0), unrequired(user, layers, code).expect(0));
+    for layer in layers.split(',') {
+        assert!(!self::layers(&open).iter().any(|one| one == layer), "{layer} is claimed though it was taken away");
+    }
+    let lines = |ran: &Ran| ran.stdout.lines().map(ToOwned::to_owned).collect::<Vec<_>>();
+    let (whole, open) = (lines(&whole), lines(&open));
+    assert_eq!(whole.len(), open.len(), "{whole:?} {open:?}");
+    let differ = whole.iter().zip(&open).filter(|(whole, open)| whole != open);
+    differ
+        .map(|(whole, open)| format!("{whole} -> {}", open.split_once(": ").map_or(open.as_str(), |(_, end)| end)))
+        .collect()
+}
+
+const FILE_ATTACKS: &str = r#"
+attempt("shadow", lambda: open("/etc/shadow"))
+attempt("usr", lambda: open("/usr/planted", "w"))
+attempt("root", lambda: open("/planted", "w"))
+attempt("etc", lambda: open("/etc/passwd", "a"))
+attempt("sysctl", lambda: open("/proc/sys/kernel/hostname", "w"))
+attempt("comm", lambda: open("/proc/self/comm", "w").write("renamed") and None)
+attempt("init", lambda: os.listdir("/proc/1/fd"))
+attempt("mem", lambda: open("/dev/mem", "rb"))
+"#;
+
+/// Landlock's own guard is `comm`; the mounts, the private root and the process's own rights hold the rest.
+#[test]
+fn without_landlock_the_mounts_still_hold_and_the_attack_on_proc_notices() {
+    for user in users() {
+        let differ = changed(user, "landlock,scopes", FILE_ATTACKS);
+        let noticed: Vec<&str> = differ.iter().map(String::as_str).filter(|line| line.starts_with("comm: ")).collect();
+        assert_eq!(noticed, ["comm: EACCES -> done"], "{differ:?}");
+        // The answer comes from another wall; it is still no.
+        assert!(differ.iter().all(|line| line.starts_with("comm: ") || !line.ends_with("done")), "{differ:?}");
+    }
+}
+
+/// Calls that the filter refuses, and what code makes of them when it does not.
+#[test]
+fn without_seccomp_code_reaches_the_kernel_but_no_further() {
+    let code = format!(
+        r#"{FILE_ATTACKS}
+attempt("keyring", lambda: call("keyctl", 0, -3, 1, 0, 0))
+attempt("own namespaces", lambda: call("unshare", 0x10020000))
+attempt("uncover", lambda: call("umount2", b"/proc/sys", 2))
+attempt("writable", lambda: call("mount", b"none", b"/usr", b"", 32 | 4096, b""))
+attempt("host proc", lambda: call("mount", b"proc", b"/tmp", b"proc", 0, b""))
+attempt("network", lambda: socket.create_connection(("192.0.2.1", 80), 3))
+attempt("usr again", lambda: open("/usr/planted", "w"))
+"#
+    );
+    for user in users() {
+        let differ = changed(user, "seccomp", &code);
+        assert!(differ.iter().any(|line| line.starts_with("own namespaces: EPERM -> done")), "{differ:?}");
+        for name in
+            ["shadow", "usr", "root", "etc", "sysctl", "uncover", "writable", "host proc", "network", "usr again"]
+        {
+            let reached = differ.iter().any(|line| line.starts_with(&format!("{name}: ")) && line.ends_with("done"));
+            assert!(!reached, "{name}: {differ:?}");
+        }
+    }
+}
+
+/// The guard of `network` is `network.rs`; abstract sockets are held by Landlock's scope besides.
+#[test]
+fn without_the_network_namespace_the_attack_on_the_hosts_loopback_notices() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let name = format!("unrequired-{}", std::process::id());
+    let _abstract = {
+        use std::os::linux::net::SocketAddrExt;
+        std::os::unix::net::UnixListener::bind_addr(&std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap())
+            .unwrap()
+    };
+    let code = format!(
+        r#"
+attempt("loopback", lambda: socket.create_connection(("127.0.0.1", {port}), 3) and None)
+attempt("abstract", lambda: socket.socket(socket.AF_UNIX).connect("\0{name}"))
+attempt("raw", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))
+"#
+    );
+    for user in users() {
+        let differ = changed(user, "network", &code);
+        assert_eq!(differ, ["loopback: ECONNREFUSED -> done", "abstract: ECONNREFUSED -> EPERM"]);
+    }
+}
+
+/// What could come back are rights in a user namespace that owns nothing of the host, behind the filter.
+#[test]
+fn without_dropped_capabilities_the_filter_and_the_namespaces_still_hold() {
+    let code = format!(
+        r#"{FILE_ATTACKS}
+attempt("none left", lambda: int(next(l for l in open("/proc/self/status") if l.startswith("CapBnd"))[7:], 16) == 0)
+attempt("mount", lambda: call("mount", b"none", b"/tmp", b"tmpfs", 0, b""))
+attempt("uncover", lambda: call("umount2", b"/proc/sys", 2))
+attempt("become root", lambda: os.setuid(0))
+attempt("raw socket", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))
+attempt("host name", lambda: call("sethostname", b"x", 1))
+"#
+    );
+    for user in users() {
+        let differ = changed(user, "no-capabilities", &code);
+        assert_eq!(differ, ["none left: done True -> done False"]);
+    }
+}
+
+/// Landlock sets it too; the kernel takes a filter only of a process that has it.
+#[test]
+fn without_no_new_privileges_landlock_sets_it_and_without_both_nothing_starts() {
+    let look = "attempt('set', lambda: next(l for l in open('/proc/self/status') if l.startswith('NoNewPrivs'))[-2])";
+    for user in users() {
+        assert_eq!(changed(user, "no-new-privileges", look), [""; 0]);
+        let ran = unrequired(user, "no-new-privileges,landlock,scopes", "print('started')");
+        assert_refused(&ran, "no-new-privileges");
+        assert!(ran.stderr.contains("cannot load the system-call filter"), "{}", ran.stderr);
     }
 }
 

@@ -418,3 +418,54 @@ fn records_of_runs_side_by_side_stay_whole() {
     assert_eq!(trail.len(), 40);
     assert_eq!(trail.iter().filter(|record| record["record"] == "outcome").count(), 20);
 }
+
+/// Where the init cannot do its work, the kernel's account and the code's own end still count.
+#[test]
+fn a_stopped_init_neither_hides_the_time_used_nor_keeps_the_run() {
+    let mut stockade = std::process::Command::new(env!("CARGO_BIN_EXE_stockade"))
+        .args([
+            "run",
+            "--json",
+            "--cgroup",
+            "off",
+            "--limit",
+            "time=1s",
+            "--",
+            "sh",
+            "-c",
+            "echo begun; while :; do :; done",
+        ])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut begun = [0; 6];
+    std::io::Read::read_exact(stockade.stdout.as_mut().unwrap(), &mut begun).unwrap();
+    let id = stockade.id();
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    let init = rustix::process::Pid::from_raw(children.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(init, rustix::process::Signal::STOP).unwrap();
+    let output = stockade.wait_with_output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(report["cause"]["limit"], "time", "{report}");
+    assert!(report["usage"]["cpu_ms"].as_u64().unwrap() >= 500, "{report}");
+    assert!(report["notes"].to_string().contains("killed as a whole"), "{report}");
+}
+
+/// A caller may ignore any signal; what it ignores would stay so over an execution.
+#[test]
+fn signals_the_caller_ignores_change_nothing() {
+    let ignoring = "import os, signal, sys\nfor one in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:\n    try: signal.signal(one, signal.SIG_IGN)\n    except OSError: pass\nos.execv(sys.argv[1], sys.argv[1:])";
+    let run = |words: &[&str]| {
+        std::process::Command::new("python3")
+            .args(["-c", ignoring, env!("CARGO_BIN_EXE_stockade"), "run", "--quiet", "--limit", "time=20s"])
+            .args(words)
+            .output()
+            .unwrap()
+    };
+    let seen = run(&["--", "grep", "SigIgn", "/proc/self/status"]);
+    assert_eq!(String::from_utf8_lossy(&seen.stdout), "SigIgn:\t0000000000000000\n", "{seen:?}");
+    assert_eq!(seen.status.code(), Some(0), "{seen:?}");
+    let large = run(&["--limit", "file-size=4096", "--", "cp", "/usr/bin/env", "large"]);
+    assert!(String::from_utf8_lossy(&large.stderr).contains("file-size"), "{large:?}");
+}

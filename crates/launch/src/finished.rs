@@ -15,6 +15,7 @@ use crate::disk::Disk;
 use crate::failure::Failure;
 use crate::outside::{Init, failed, scratch_part};
 use crate::stage::Staged;
+use crate::sys;
 
 /// A run that ended: what was measured, and its scratch.
 #[derive(Debug)]
@@ -32,12 +33,27 @@ pub struct Finished {
     pub(crate) scratch: OwnedFd,
     pub(crate) staged: Vec<Staged>,
     pub(crate) copied_mounts: Vec<u32>,
-    // What the kernel still takes down meanwhile is waited for at the very end, in this order. A
-    // cgroup that cannot be removed then is the next run's to sweep.
-    pub(crate) _init: Init,
-    pub(crate) _group: Option<Group>,
+    /// What the kernel still takes down.
+    pub ending: Ending,
     /// Scratch on disk, if it is there; removed when this is dropped, or earlier and with an answer.
     pub disk: Option<Disk>,
+}
+
+/// The end of a sandbox in which everything is dead: the kernel takes its namespaces down, and its
+/// cgroup can be removed after. Dropping it waits, so it is dropped last; what cannot be removed then
+/// is the next run's to sweep.
+#[derive(Debug)]
+pub struct Ending {
+    // Dropped in this order: a group with a process stays.
+    pub(crate) _init: Init,
+    pub(crate) _group: Option<Group>,
+}
+
+impl Drop for Ending {
+    /// The caller is not kept by what may take long: signals that waited end it.
+    fn drop(&mut self) {
+        sys::unblock_signals().ok();
+    }
 }
 
 /// One folder that the code wrote to, held open.

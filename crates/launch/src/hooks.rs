@@ -1,10 +1,10 @@
-//! Doors for tests: fail the n-th system call, leave out one wall.
+//! Doors for tests: fail the n-th system call, leave out one wall, do without a required one.
 //!
-//! Compiled in only with the feature `dangerous-test-hooks`; without it both functions are empty
+//! Compiled in only with the feature `dangerous-test-hooks`; without it the functions are empty
 //! and no variable is read, so a release binary has no way to weaken itself.
 
 use rustix::io::Errno;
-use stockade_core::layer::Layer;
+use stockade_core::layer::{Layer, Layers};
 
 /// Which side of the fork the process is on; each counts its own calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) enum Side {
 
 #[cfg(not(feature = "dangerous-test-hooks"))]
 mod doors {
-    use super::{Errno, Layer, Side};
+    use super::{Errno, Layer, Layers, Side};
 
     pub(crate) const fn fault(_: &'static str) -> Result<(), Errno> {
         Ok(())
@@ -27,6 +27,10 @@ mod doors {
 
     pub(crate) const fn removed(_: Layer) -> bool {
         false
+    }
+
+    pub(crate) const fn unrequired() -> Layers {
+        Layers::NONE
     }
 
     pub(crate) const fn enter(_: Side) {}
@@ -42,7 +46,7 @@ mod doors {
 mod doors {
     use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-    use super::{Errno, Layer, Side};
+    use super::{Errno, Layer, Layers, Side};
 
     static SIDE: AtomicU8 = AtomicU8::new(0);
     static CALLS: AtomicU64 = AtomicU64::new(0);
@@ -98,6 +102,12 @@ mod doors {
         std::env::var("STOCKADE_TEST_WITHOUT").is_ok_and(|names| names.split(',').any(|name| name == layer.name()))
     }
 
+    /// Required layers that `STOCKADE_TEST_UNREQUIRED` names: a run starts without them.
+    pub(crate) fn unrequired() -> Layers {
+        let names = std::env::var("STOCKADE_TEST_UNREQUIRED").unwrap_or_default();
+        names.split(',').filter_map(Layers::parse).fold(Layers::NONE, Layers::and)
+    }
+
     pub(crate) fn enter(side: Side) {
         SIDE.store(
             match side {
@@ -111,4 +121,4 @@ mod doors {
     }
 }
 
-pub(crate) use doors::{enter, fault, pass_on, removed, told};
+pub(crate) use doors::{enter, fault, pass_on, removed, told, unrequired};

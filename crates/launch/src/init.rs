@@ -1,12 +1,13 @@
 //! Inside, pid 1 of the sandbox: ours, never the code.
 //!
-//! Builds the root while the code's process waits. Then reaps, forwards signals, dies with the supervisor (parent-death signal and the control socket as
-//! a lifeline), and when the code has ended kills whatever is left. It is not dumpable, has no
-//! capability and hardly a system call, so the code finds nothing in it to take over.
+//! Builds the root, while the other half of the child makes the network. Then reaps, forwards signals,
+//! dies with the supervisor (parent-death signal and the control socket as a lifeline), and when the
+//! code has ended kills whatever is left. It is not dumpable, has no capability and hardly a system
+//! call, so the code finds nothing in it to take over.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use stockade_core::layer::{Layer, Layers};
@@ -20,6 +21,10 @@ use crate::inside::{self, At, Carried, Failed};
 use crate::seccomp::Instruction;
 use crate::wire::{self, Drained, Event, Order, Received};
 use crate::{disk, root, sources, sys};
+
+/// How long the init waits for the next helper of the ended code, and how often at most.
+const HELPER_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+const HELPER_WAITS: u32 = 5;
 
 /// The process that will be the code, as its init knows it.
 #[derive(Debug)]
@@ -103,7 +108,7 @@ fn watch_over(code: &Code, control: BorrowedFd<'_>, filter: &[Instruction]) -> R
     code.handover.say(Word::Guarded).or_else(|errno| if errno == Errno::PIPE { Ok(()) } else { Err(errno) })?;
     let mut guard = Guard { code: code.pid, ended: None };
     // The code may have ended before there was a descriptor to tell of it.
-    while !guard.look_after_children(control)? {
+    while !guard.look_after_children(control, &children)? {
         let mut waited = [PollFd::from_borrowed_fd(control, PollFlags::IN), PollFd::new(&children, PollFlags::IN)];
         match rustix::event::poll(&mut waited, None) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -133,11 +138,11 @@ struct Guard {
 
 impl Guard {
     /// Reaps; when the code is among the dead, tells so, kills the rest, tells that, and says so.
-    fn look_after_children(&mut self, control: BorrowedFd<'_>) -> Result<bool, Errno> {
+    fn look_after_children(&mut self, control: BorrowedFd<'_>, children: &OwnedFd) -> Result<bool, Errno> {
         self.reap_ended()?;
         let Some(status) = self.ended.take() else { return Ok(false) };
         wire::tell(control, Event::Exited(status), None)?;
-        let killed = kill_the_rest()?;
+        let killed = if wait_for_helpers(children)? { 0 } else { kill_the_rest()? };
         let used = sys::used_by_children()?;
         wire::tell(control, Event::Drained(Drained { killed, used }), None)?;
         Ok(true)
@@ -158,6 +163,26 @@ impl Guard {
     fn forward(&self, signal: i32) -> Result<(), Errno> {
         sys::signal_group(self.code.as_raw_nonzero().get(), signal).or_else(none_left)
     }
+}
+
+/// Helpers of the code (the resource tracker of Python's multiprocessing) end by themselves when it
+/// does, a moment later; says whether all have.
+fn wait_for_helpers(children: &OwnedFd) -> Result<bool, Errno> {
+    for _ in 0..HELPER_WAITS {
+        loop {
+            match sys::reap(None, false) {
+                Ok(Some(_)) => {}
+                Err(Errno::CHILD) => return Ok(true),
+                Ok(None) => break,
+                Err(errno) => return Err(errno),
+            }
+        }
+        if rustix::event::poll(&mut [PollFd::new(children, PollFlags::IN)], Some(&HELPER_WAIT))? == 0 {
+            return Ok(false);
+        }
+        while sys::next_signal(children.as_fd()).is_some() {}
+    }
+    Ok(false)
 }
 
 fn none_left(errno: Errno) -> Result<(), Errno> {

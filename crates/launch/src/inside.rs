@@ -82,7 +82,7 @@ pub(crate) struct Rest {
     pub(crate) doors: Vec<OwnedFd>,
     /// What clone3 was asked to make new.
     pub(crate) namespaces: Layers,
-    /// The compiled system-call filters of the code and of the init.
+    /// The compiled system-call filter of the code.
     pub(crate) filter: Vec<Instruction>,
     /// The same for the init.
     pub(crate) init_filter: Vec<Instruction>,
@@ -411,7 +411,9 @@ impl<'p> Rooted<'p> {
         kept.sort_unstable();
         sys::close_all_but(&kept).at(Step::Descriptors)?;
         let listener = seal_calls(&mut carried)?;
-        let missing = carried.plan.required.missing_from(carried.enforced.with(Layer::Cgroup));
+        let bounded = if carried.kit.has_cgroup { Layer::Cgroup } else { Layer::Watchdog };
+        let given = carried.enforced.with(bounded).and(hooks::unrequired());
+        let missing = carried.plan.required.missing_from(given);
         if !missing.is_empty() {
             return Err(Failed { step: Step::Missing, mount: missing.bits(), errno: Errno::NOTSUP });
         }

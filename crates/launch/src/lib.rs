@@ -30,6 +30,6 @@ mod wire;
 
 pub use disk::Disk;
 pub use failure::{Failure, Step, errno_text};
-pub use finished::Finished;
+pub use finished::{Ending, Finished};
 pub use outside::{Running, filter_bytes, start};
 pub use streams::{Input, Output, Streams};

@@ -115,6 +115,7 @@ pub(crate) struct Ends {
 /// [`Failure`]; then no process runs and nothing is left mounted or in a cgroup.
 pub fn start(recorded: Recorded) -> Result<Running, Failure> {
     hooks::enter(Side::Outside);
+    sys::expect_children();
     if !sys::single_threaded() {
         return Err(Failure::Threads);
     }
@@ -341,9 +342,10 @@ impl Running {
         }
     }
 
-    /// The last look, outside: what the plan requires is in force, or the code does not run on.
+    /// The last look, outside: what the plan requires is in force, or what has just begun is killed. The
+    /// code's half has looked already, at everything that it can know of.
     fn check_required(&self) -> Result<(), Failure> {
-        let missing = self.plan.required.missing_from(self.enforced);
+        let missing = self.plan.required.missing_from(self.enforced.and(hooks::unrequired()));
         if missing.is_empty() { Ok(()) } else { Err(Failure::Missing { missing }) }
     }
 

@@ -447,6 +447,22 @@ mod tests {
         assert!(deepest <= 14 + 64, "{deepest}");
     }
 
+    /// The profiles that runs load besides the built-in one.
+    #[test]
+    fn so_do_those_of_the_init_and_of_runs_without_a_cgroup() {
+        let init = Profile::parse(include_str!("../../../profiles/init.txt"), Architecture::X86_64).unwrap();
+        for profile in [init, PROFILE.clone().watched()] {
+            let program = compile(&profile, Telling::Listener).unwrap();
+            for number in (0..=600).chain([0x4000_0000, u32::MAX]) {
+                for argument in [0, 1, 0o4755, 0x5412, 0x1000_0011, u64::MAX] {
+                    let arguments = [argument; 6];
+                    let answer = interpret(&program, X86_64, number, arguments).0;
+                    assert_eq!(answer, expected(&profile, number, arguments), "{number:#x} {argument:#x}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn another_architecture_ends_the_process() {
         for architecture in [0, I386, 0xc000_00b7, X86_64 ^ 1, u32::MAX] {

@@ -1,7 +1,7 @@
 //! Parent, outside: follows a running sandbox to its end, with one poll loop and no thread.
 //!
 //! Relays the streams, counts, answers refusals, watches the limits, forwards signals; when the
-//! code has ended and everything inside is dead, measures and lets the init go.
+//! code has ended and everything inside is dead, measures. The init ends by itself.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,7 +17,7 @@ use stockade_core::plan::Plan;
 
 use crate::cgroup::{Group, Version};
 use crate::failure::{Failure, Step};
-use crate::finished::Finished;
+use crate::finished::{Ending, Finished};
 use crate::measure::{DEPTH_MAX, Measure, Over};
 use crate::outside::{Running, failed, tree_limits};
 use crate::resolver::Resolver;
@@ -60,8 +60,10 @@ struct Ended {
     cause: Cause,
     wall_ms: u64,
     memory_peak_bytes: u64,
+    cpu_usec: u64,
     stream_bytes: u64,
     drained: Drained,
+    init_was_killed: bool,
     names: Vec<String>,
     refused: BTreeMap<i32, u64>,
     scratch_was_full: Option<Limit>,
@@ -105,7 +107,9 @@ struct Supervisor<'r, 'a> {
     exec_failed: Option<Cause>,
     status: Option<i32>,
     drained: Option<Drained>,
+    init_was_killed: bool,
     memory_peak_bytes: u64,
+    cpu_usec: u64,
     scratch_was_full: Option<Limit>,
 }
 
@@ -168,7 +172,9 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             exec_failed: None,
             status: None,
             drained: None,
+            init_was_killed: false,
             memory_peak_bytes: 0,
+            cpu_usec: 0,
             scratch_was_full: None,
         })
     }
@@ -279,11 +285,16 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             },
             // The init was killed: by the kernel for memory, or by somebody outside.
             Ok(Received::Closed) | Err(Errno::CONNRESET) => {
-                if self.stop.is_none() && self.group.is_none_or(|group| group.oom_kills().unwrap_or(0) == 0) {
-                    return Err(Failure::Lost);
+                let oom = self.group.is_some_and(|group| group.oom_kills().unwrap_or(0) > 0);
+                match (oom, self.stop, self.status) {
+                    (true, None, None) => self.stop = Some(Cause::Limit { limit: Limit::Memory }),
+                    (false, None, None) => return Err(Failure::Lost),
+                    _ => {}
                 }
-                self.stop.get_or_insert(Cause::Limit { limit: Limit::Memory });
-                self.drained = Some(Drained::default());
+                // Its descriptors close before the rest of the sandbox is dead; its end comes after.
+                let used = sys::wait_for_end(self.pidfd.as_fd()).map_err(failed("wait for", "the sandbox"))?;
+                self.drained = Some(Drained { killed: 0, used });
+                self.init_was_killed = true;
             }
             Err(errno) => return Err(failed("hear from", "the sandbox")(errno)),
         }
@@ -395,7 +406,10 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             self.stop(Cause::Limit { limit: Limit::Time })?;
         }
         if self.kill_by.is_some_and(|kill_by| now >= kill_by) {
-            self.stop.get_or_insert(Cause::Cancelled);
+            // Code that has ended by itself, and only leaves much behind, has its own end.
+            if self.status.is_none() {
+                self.stop.get_or_insert(Cause::Cancelled);
+            }
             self.kill_by = None;
             // With its init the kernel kills everything inside; the closed socket then tells us.
             rustix::process::pidfd_send_signal(self.pidfd, rustix::process::Signal::KILL)
@@ -431,6 +445,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             None => {
                 let sample = self.watch()?.tick(in_memory);
                 self.memory_peak_bytes = self.memory_peak_bytes.max(sample.memory_bytes);
+                self.cpu_usec = self.cpu_usec.max(sample.cpu_usec);
                 (sample.cpu_usec, sample.verdict == Verdict::Over)
             }
         };
@@ -476,8 +491,10 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             cause,
             wall_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             memory_peak_bytes: self.memory_peak_bytes,
+            cpu_usec: self.cpu_usec,
             stream_bytes: self.output.bytes.saturating_add(self.error.bytes),
             drained: self.drained.unwrap_or_default(),
+            init_was_killed: self.init_was_killed,
             names: self.resolver.iter().flat_map(Resolver::names).cloned().collect(),
             refused: self.refused,
             scratch_was_full: self.scratch_was_full,
@@ -567,7 +584,7 @@ fn conclude(running: Running, ended: Ended, refused_network: u64) -> Result<Fini
         cpu_ms: counted
             .as_ref()
             .and_then(|counted| counted.cpu_usec)
-            .map_or(u64::from(used.cpu_ms), |cpu_usec| cpu_usec / 1_000),
+            .map_or(u64::from(used.cpu_ms).max(ended.cpu_usec / 1_000), |cpu_usec| cpu_usec / 1_000),
         memory_peak_bytes: counted
             .as_ref()
             .and_then(|counted| counted.memory_peak_bytes)
@@ -604,6 +621,9 @@ fn conclude(running: Running, ended: Ended, refused_network: u64) -> Result<Fini
         Version::V1 => Accounting::CgroupV1,
         Version::V2 => Accounting::CgroupV2,
     });
+    if ended.init_was_killed {
+        notes.push("the sandbox was killed as a whole: how many processes were left is not known".to_owned());
+    }
     let outcome = Outcome {
         cause: ended.cause,
         usage,
@@ -623,8 +643,7 @@ fn conclude(running: Running, ended: Ended, refused_network: u64) -> Result<Fini
         scratch: running.scratch.ok_or(Failure::Lost)?,
         staged: running.staged,
         copied_mounts: running.copied_mounts,
-        _init: running.init,
-        _group: running.group,
+        ending: Ending { _init: running.init, _group: running.group },
         disk: running.disk,
     })
 }

@@ -572,31 +572,35 @@ pub(crate) fn signal_descriptor(signals: &[libc::c_int]) -> Sys<OwnedFd> {
     })
 }
 
-/// Every signal has its default effect and none is blocked, as a program expects at its start.
-pub(crate) fn reset_signals() -> Sys<()> {
-    call("reset signals", || {
+/// The highest signal number, signal(7).
+const SIGNALS: libc::c_int = 64;
+
+/// No signal of this process waits any more.
+pub(crate) fn unblock_signals() -> Sys<()> {
+    call("unblock signals", || {
         // SAFETY: sigset_t is plain data; sigemptyset fills it.
         let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
         // SAFETY: `set` is a valid sigset_t.
         unsafe { libc::sigemptyset(&raw mut set) };
         // SAFETY: `set` is valid; no old set is asked for.
-        check(libc::c_long::from(unsafe {
-            libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut())
-        }))?;
-        // Rust ignores SIGPIPE; programs expect to die of it.
-        for signal in [
-            libc::SIGPIPE,
-            libc::SIGINT,
-            libc::SIGQUIT,
-            libc::SIGTSTP,
-            libc::SIGTTIN,
-            libc::SIGTTOU,
-            libc::SIGCHLD,
-            libc::SIGHUP,
-            libc::SIGTERM,
-        ] {
-            // SAFETY: SIG_DFL is no function of ours.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        check(libc::c_long::from(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) }))
+            .map(drop)
+    })
+}
+
+/// Every signal has its default effect and none is blocked, as a program expects at its start.
+pub(crate) fn reset_signals() -> Sys<()> {
+    unblock_signals()?;
+    call("reset signals", || {
+        // What the caller ignores stays ignored over an execution. By the call itself, since the C
+        // library's function keeps two for itself. SIGKILL and SIGSTOP answer EINVAL and need nothing.
+        // All zero, the kernel's `struct sigaction` is the default; its last word is a mask of 8 bytes.
+        let default = [0_u64; 4];
+        for signal in 1..=SIGNALS {
+            // SAFETY: the kernel reads one `struct sigaction`; no old one is asked for.
+            unsafe {
+                libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u8>(), 8_usize)
+            };
         }
         Ok(())
     })
@@ -642,7 +646,7 @@ pub(crate) fn reap(pid: Option<Pid>, block: bool) -> Sys<Option<Ended>> {
     Ok(ended.map(|(pid, status)| Ended { pid, status: status.as_raw() }))
 }
 
-/// What the children this process has waited for, and theirs, have used: getrusage(2).
+/// What processes used that were waited for: getrusage(2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Used {
     /// User and system time, milliseconds.
@@ -651,18 +655,50 @@ pub(crate) struct Used {
     pub(crate) resident_peak_kib: u32,
 }
 
-/// Takes that account.
+impl From<libc::rusage> for Used {
+    fn from(usage: libc::rusage) -> Self {
+        let microseconds = |time: libc::timeval| time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_usec);
+        let cpu_usec = microseconds(usage.ru_utime).saturating_add(microseconds(usage.ru_stime));
+        Self {
+            cpu_ms: u32::try_from(cpu_usec / 1_000).unwrap_or(u32::MAX),
+            resident_peak_kib: u32::try_from(usage.ru_maxrss).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// What the children this process has waited for, and theirs, used.
 pub(crate) fn used_by_children() -> Sys<Used> {
     // SAFETY: rusage is plain data, for which zeroes are valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: the pointer is to a live value of the right type.
     check(libc::c_long::from(unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) }))?;
-    let microseconds = |time: libc::timeval| time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_usec);
-    let cpu_usec = microseconds(usage.ru_utime).saturating_add(microseconds(usage.ru_stime));
-    Ok(Used {
-        cpu_ms: u32::try_from(cpu_usec / 1_000).unwrap_or(u32::MAX),
-        resident_peak_kib: u32::try_from(usage.ru_maxrss).unwrap_or(u32::MAX),
-    })
+    Ok(usage.into())
+}
+
+/// Waits until a child, given by pidfd, has ended, and leaves it to be reaped; what it used, with all
+/// that it waited for. An init ends only when everything in its pid namespace has.
+pub(crate) fn wait_for_end(child: BorrowedFd<'_>) -> Sys<Used> {
+    // SAFETY: siginfo_t and rusage are plain data, for which zeroes are valid.
+    let (mut told, mut usage): (libc::siginfo_t, libc::rusage) = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOWAIT;
+    loop {
+        // The C library's waitid(3) has no place for the account; the system call has.
+        // SAFETY: both pointers are to live values of the right type.
+        let returned = unsafe {
+            libc::syscall(libc::SYS_waitid, libc::P_PIDFD, child.as_raw_fd(), &raw mut told, options, &raw mut usage)
+        };
+        match check(returned) {
+            Ok(_) => return Ok(usage.into()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Lets ended children be waited for, whatever the caller left set: ignored, the kernel reaps them by itself.
+pub(crate) fn expect_children() {
+    // SAFETY: SIG_DFL is no function of ours.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
 /// Sends a signal to every process this one may signal, itself excepted: in a pid namespace's init,

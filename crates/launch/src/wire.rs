@@ -1,4 +1,4 @@
-//! The fixed frames between the sandbox's init and the supervisor, over one `SOCK_SEQPACKET` pair.
+//! The fixed frames between the sandbox, both halves of it, and the supervisor, over one `SOCK_SEQPACKET` pair.
 //!
 //! Both ends are ours, but the far one lives inside: frames have one size, every field is checked,
 //! a frame that does not parse ends the run.

@@ -202,6 +202,11 @@ pub(crate) struct Run {
     #[arg(long = "limit", value_name = "NAME=VALUE", help_heading = "Walls")]
     pub(crate) limits: Vec<String>,
 
+    /// Keep what the code writes on disk, in a fresh folder made in this one, instead of in memory; its
+    /// limits are watched then, not walled
+    #[arg(long, value_name = "DIR", help_heading = "Walls")]
+    pub(crate) scratch_dir: Option<PathBuf>,
+
     /// Refuse to run without these layers
     #[arg(long, value_name = "LAYER,...", value_delimiter = ',', help_heading = "Walls")]
     pub(crate) require: Vec<String>,

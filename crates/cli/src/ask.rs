@@ -6,7 +6,7 @@ use std::path::Path;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::Limit;
 use stockade_core::paths;
-use stockade_core::request::{CgroupMode, Input, Network, Request, ResultDescriptor, Start, Streams, Tier, Tree};
+use stockade_core::request::{CgroupMode, Input, Network, Request, ResultDescriptor, Scratch, Start, Streams, Tier, Tree};
 use stockade_core::text;
 use stockade_engines::{Interpreter, PythonCode};
 
@@ -50,6 +50,10 @@ pub(crate) fn request(run: &Run, code: &Code, trail: &mut FileTrail) -> Result<A
             Cgroup::Off => CgroupMode::Off,
         },
         tier: tier(run.tier)?,
+        scratch: run
+            .scratch_dir
+            .as_deref()
+            .map_or(Ok(Scratch::Memory), |folder| staging::scratch(folder).map(Scratch::Disk))?,
         streams: if is_terminal() { Streams::Terminal } else { Streams::Pipes },
     };
     Ok(Asked { request, environment, remarks })

@@ -14,7 +14,7 @@ use stockade_core::limits::Limit;
 use stockade_core::outcome::{Accounting, Cause, Outcome};
 use stockade_core::policy::{Policy, REQUIRED};
 use stockade_core::request::{
-    CgroupMode, Input, Language, Network, Request, ResultDescriptor, Start, Streams as Kind, Tier,
+    CgroupMode, Input, Language, Network, Request, ResultDescriptor, Scratch, Start, Streams as Kind, Tier,
 };
 use stockade_launch::{Input as In, Output, Streams};
 
@@ -247,6 +247,7 @@ fn probe(command: &str, limits: &[(Limit, u64)]) -> Result<(Outcome, String), Pr
         vars: BTreeMap::new(),
         require: Layers::NONE,
         cgroup: CgroupMode::Auto,
+        scratch: Scratch::Memory,
         streams: Kind::Pipes,
         tier: Tier::Namespaces,
     };

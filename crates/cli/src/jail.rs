@@ -13,7 +13,7 @@ use stockade_core::outcome::Cause;
 use stockade_core::paths::InsidePath;
 use stockade_core::policy::Policy;
 use stockade_core::request::{
-    CgroupMode, Language, Network, Request, ResultDescriptor, Start, Streams as Kind, Tier, Tree,
+    CgroupMode, Language, Network, Request, ResultDescriptor, Scratch, Start, Streams as Kind, Tier, Tree,
 };
 use stockade_engines::Interpreter;
 use stockade_environments::relay::{Refusal, Rules};
@@ -91,6 +91,7 @@ impl BuildJail<'_> {
             vars: step.vars.clone().into_iter().chain(self.interpreter.vars()).collect(),
             require: Layers::NONE,
             cgroup: CgroupMode::Auto,
+            scratch: Scratch::Memory,
             streams: Kind::Pipes,
             tier: Tier::Namespaces,
         })

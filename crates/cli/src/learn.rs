@@ -62,6 +62,7 @@ fn proposal(outcome: &Outcome) -> String {
             Denial::Addresses { .. } => "# egress: which addresses is not known".to_owned(),
             Denial::SystemCall { name, .. } => format!("# no policy permits system call {name}"),
             Denial::Full { limit } => format!("# limits.{limit} = \"MORE\""),
+            Denial::DiskFull => "# no policy makes a disk larger".to_owned(),
             Denial::Processes { .. } => "# limits.processes = MORE".to_owned(),
         });
     }

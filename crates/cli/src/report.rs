@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use stockade_core::layer::{Layer, Layers};
-use stockade_core::outcome::{Accounting, Cause, Outcome};
+use stockade_core::outcome::{Accounting, Cause, Outcome, ScratchPlace};
 use stockade_core::request::Tier;
 use stockade_core::text;
 
@@ -38,7 +38,12 @@ impl Report<'_> {
     pub(crate) fn lines(&self, columns: Option<usize>) -> String {
         let outcome = self.outcome;
         let mut lines = vec![self.headline(), wrapped(&format!("  layers: {}", outcome.enforced), columns)];
-        let missing = expected().missing_from(outcome.enforced);
+        let expected = match outcome.scratch {
+            ScratchPlace::Memory => expected(),
+            // Asked for; a note says what it means.
+            ScratchPlace::Disk => expected().without(Layer::Scratch),
+        };
+        let missing = expected.missing_from(outcome.enforced);
         if self.tier == Tier::Landlock {
             lines.push(wrapped(&format!("  tier landlock goes without: {missing}"), columns));
         } else if !missing.is_empty() {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use sha2::{Digest, Sha256};
 use stockade_core::audit::Closed;
 use stockade_core::policy::Policy;
-use stockade_launch::{Finished, Input, Output, Streams};
+use stockade_launch::{Disk, Finished, Input, Output, Streams};
 
 use crate::args::Run;
 use crate::ask::{self, Asked};
@@ -39,9 +39,10 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     let digests = Digests { code: &digest, environment: &kept.environment };
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let streams = streams(arguments, &input, &output, &error);
-    let finished = pipeline::carry_out(plan, digests, &mut trail, streams, |_| Ok(()))?;
+    let mut finished = pipeline::carry_out(plan, digests, &mut trail, streams, |_| Ok(()))?;
 
     let ends_open = finished.error_ends_open;
+    let scratch = finished.disk.take();
     let concluded = conclude(arguments, kept, &finished, &mut trail);
     // A line of the code's that has no end shall not become part of ours.
     if ends_open && !matches!(concluded, Ok((_, None))) {
@@ -53,6 +54,10 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     }
     // What the kernel still takes down is waited for only now.
     drop(finished.ending);
+    // Last, since it may take a while: nobody waits for it to know how the run ended.
+    if let Some(Err(failure)) = scratch.map(Disk::remove) {
+        printer::remark(&format!("stockade: {failure}: {}; {}", failure.why(), failure.next()));
+    }
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(125)))
 }
 

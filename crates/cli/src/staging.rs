@@ -287,6 +287,65 @@ fn check_writable_share(path: &Path) -> Result<(), Problem> {
     no_way_out(path)
 }
 
+/// `--scratch-dir DIR`: a folder on a disk of this machine, in which others can neither take away nor
+/// put in place what is ours.
+pub(crate) fn scratch(path: &Path) -> Result<Source, Problem> {
+    // What is no disk of this machine: it may forget owners, follow names elsewhere, or be memory of
+    // the kernel. From linux/magic.h: nfs, smb, cifs, smb2, 9p, fuse, ceph, afs, proc, sysfs, cgroup,
+    // cgroup2, devpts, efivarfs, debugfs, tracefs, securityfs, bpf, configfs, mqueue, hugetlbfs.
+    const NO_DISKS: [u32; 21] = [
+        0x6969,
+        0x517b,
+        0xff53_4d42,
+        0xfe53_4d42,
+        0x0102_1997,
+        0x6573_5546,
+        0x00c3_6400,
+        0x5346_414f,
+        0x9fa0,
+        0x6265_6572,
+        0x0027_e0eb,
+        0x6367_7270,
+        0x1cd1,
+        0xde5e_81e4,
+        0x6462_6720,
+        0x7472_6163,
+        0x7363_6673,
+        0xcafe_4a11,
+        0x6265_6570,
+        0x1980_0202,
+        0x9584_58f6,
+    ];
+    let source = look(path)?;
+    let refused = |why: &str| {
+        Problem::new(
+            format!("scratch cannot be made in `{}`", text::shown(&path.to_string_lossy(), 200)),
+            why,
+            "name a folder of yours on a disk of this machine",
+        )
+    };
+    if source.kind != SourceKind::Folder {
+        return Err(refused("it is no folder"));
+    }
+    let space = rustix::fs::statfs(&source.path).map_err(|errno| refused(&stockade_launch::errno_text(errno)))?;
+    // The width and sign of the field differ between architectures; the numbers have 32 bits.
+    let kind = u32::try_from(i128::from(space.f_type) & 0xffff_ffff).unwrap_or(u32::MAX);
+    let is_of_the_machine =
+        ["/proc", "/sys", "/dev"].iter().any(|tree| source.path.starts_with(tree)) || source.path == Path::new("/");
+    if is_of_the_machine || NO_DISKS.contains(&kind) {
+        return Err(refused("it is no folder on a disk: it is the machine's own, or lies on a network"));
+    }
+    if source.uid != 0 && source.uid != rustix::process::geteuid().as_raw() {
+        return Err(refused("it belongs to another user"));
+    }
+    let is_own_group = source.gid == rustix::process::getegid().as_raw();
+    let others = if is_own_group { 0o002 } else { 0o022 };
+    if source.mode & others != 0 && source.mode & 0o1000 == 0 {
+        return Err(refused("others may write to it, and rename what lies in it (it has no sticky bit)"));
+    }
+    Ok(source)
+}
+
 /// A socket or FIFO in a writable share would let code speak to the host.
 fn no_way_out(path: &Path) -> Result<(), Problem> {
     use std::os::unix::fs::FileTypeExt;

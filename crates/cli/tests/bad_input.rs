@@ -476,6 +476,72 @@ fn folders_that_others_rely_on_are_never_shared_writable() {
 }
 
 #[test]
+fn scratch_is_not_made_where_it_would_not_be_ours() {
+    let scene = scene();
+    let refusing = |folder: &str, why: &str| {
+        format!(
+            "error: scratch cannot be made in `{folder}`\n  why:  {why}\n  next: name a folder of yours on a disk of this machine"
+        )
+    };
+    let machine = "it is no folder on a disk: it is the machine's own, or lies on a network";
+    for folder in ["/", "/proc", "/sys", "/dev/shm"] {
+        refused(&scene, &["--scratch-dir", folder, "ok.py"], 125, &refusing(folder, machine));
+    }
+    std::os::unix::fs::symlink("/", scene.folder.path().join("innocent")).unwrap();
+    refused(&scene, &["--scratch-dir", "innocent", "ok.py"], 125, &refusing("innocent", machine));
+    refused(&scene, &["--scratch-dir", "ok.py", "ok.py"], 125, &refusing("ok.py", "it is no folder"));
+    let missing = "error: cannot take `nothere`\n  why:  no such file or directory\n  next: look at the spelling; relative paths start at the current folder";
+    refused(&scene, &["--scratch-dir", "nothere", "ok.py"], 125, missing);
+    let open = "others may write to it, and rename what lies in it (it has no sticky bit)";
+    // The folder is given to each user in turn, who must find it their own.
+    let scene = self::scene();
+    std::fs::set_permissions(scene.folder.path().join("folder"), PermissionsExt::from_mode(0o777)).unwrap();
+    refused(&scene, &["--scratch-dir", "folder", "ok.py"], 125, &refusing("folder", open));
+    if rustix::process::geteuid().is_root() {
+        let other = Folder::new();
+        std::fs::set_permissions(other.path(), PermissionsExt::from_mode(0o1777)).unwrap();
+        std::os::unix::fs::chown(other.path(), Some(61_235), None).unwrap();
+        let path = other.path().to_str().unwrap();
+        refused(&scene, &["--scratch-dir", path, "ok.py"], 125, &refusing(path, "it belongs to another user"));
+    }
+}
+
+#[test]
+fn scratch_on_disk_is_refused_where_it_contradicts_what_else_is_asked() {
+    let with_disk = || {
+        let scene = scene();
+        std::fs::create_dir_all(scene.folder.path().join("folder/disk")).unwrap();
+        scene
+    };
+    refused(
+        &with_disk(),
+        &["--scratch-dir", "folder/disk", "--require", "scratch", "ok.py"],
+        125,
+        "error: the run is not permitted\n  why:  layer `scratch` is required, and scratch on disk is watched, not walled\n  next: leave out --scratch-dir, or do not require the layer `scratch`",
+    );
+    for given in
+        [&["--project", "folder"] as &[&str], &["--in", "folder"], &["--share", "folder:rw"], &["--share", "folder"]]
+    {
+        refused(
+            &with_disk(),
+            &[&["--scratch-dir", "folder/disk"], given, &["ok.py"]].concat(),
+            125,
+            "error: the run cannot be planned\n  why:  the folder of scratch lies in `FOLDER/folder`, which is given to the code\n  next: name a folder outside of it: --scratch-dir DIR",
+        );
+    }
+}
+
+#[test]
+fn scratch_on_disk_needs_a_folder_that_the_caller_may_write_to() {
+    let scene = scene();
+    let said = refusal_of_ordinary(&scene, &["--scratch-dir", "/var", "ok.py"], 125);
+    assert_eq!(
+        said,
+        "error: cannot make scratch in `/var`\n  why:  permission denied\n  next: name a folder on a disk of this machine that you may write to: --scratch-dir DIR"
+    );
+}
+
+#[test]
 fn a_link_does_not_hide_what_is_shared_writable() {
     let scene = scene();
     std::os::unix::fs::symlink("/tmp", scene.folder.path().join("innocent")).unwrap();

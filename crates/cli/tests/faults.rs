@@ -29,12 +29,15 @@ const MARK: &str = "the code ran with niceness";
 const OPTIONAL: [&str; 3] = ["cgroup-namespace", "time", "proc"];
 /// What the report says when a folder was copied for want of an overlay.
 const COPIED: &str = "was copied: the kernel refused an overlay";
+/// The same of scratch on disk.
+const BOUND: &str = "the path of scratch on disk shows inside";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Program,
     Files,
     Python,
+    Disk,
 }
 
 impl Shape {
@@ -62,6 +65,7 @@ impl Shape {
                 &shell,
             ],
             Self::Python => &["-c", &python],
+            Self::Disk => &["--project", "p", "--in", "data.csv", "--", "sh", "-c", &shell],
         };
         words.iter().map(|word| (*word).to_owned()).collect()
     }
@@ -83,6 +87,8 @@ struct Found {
     stderr: String,
     was_hit: bool,
     trail: Vec<Value>,
+    /// What lies where scratch was made.
+    left: BTreeSet<String>,
 }
 
 impl Found {
@@ -116,17 +122,25 @@ fn scene() -> Scene {
 /// Runs a case with call `number` of `side` failing, and looks at what is left.
 fn run(scene: &Scene, case: Case, side: &str, number: usize) -> Found {
     let log = scene.folder.path().join(format!("fault-{side}-{number}.log"));
-    let mut call = scene
-        .call(case.user)
-        .args(["--json", "--cgroup", case.cgroup])
-        .args(case.shape.arguments())
-        .env("STOCKADE_TEST_FAULT_LOG", &log);
+    let mut call = scene.call(case.user).args(["--json", "--cgroup", case.cgroup]).env("STOCKADE_TEST_FAULT_LOG", &log);
+    let disk = scene.folder.path().join(format!("disk-{side}-{number}"));
+    if case.shape == Shape::Disk {
+        std::fs::create_dir(&disk).unwrap();
+        if case.user == User::Ordinary && rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&disk, Some(scene::ordinary_user()), Some(scene::ordinary_user())).unwrap();
+        }
+        call = call.args(["--scratch-dir", disk.to_str().unwrap()]).args(case.shape.arguments());
+    } else {
+        call = call.args(case.shape.arguments());
+    }
     if number > 0 {
         call = call.env("STOCKADE_TEST_FAULT", format!("{side}:{number}"));
     }
     let (ran, state) = scene.ended(call);
     let logged = std::fs::read_to_string(&log).unwrap_or_default();
     drop(std::fs::remove_file(&log));
+    let left = scene::listing(&disk);
+    drop(std::fs::remove_dir(&disk));
     let is_nice = ran.stdout.contains(MARK) && !ran.stdout.contains(&format!("{MARK} 0\n"));
     Found {
         status: ran.status,
@@ -134,6 +148,7 @@ fn run(scene: &Scene, case: Case, side: &str, number: usize) -> Found {
         stderr: format!("{logged}{}", ran.stderr),
         stdout: ran.stdout,
         trail: Call::trail(&state),
+        left,
     }
 }
 
@@ -142,7 +157,8 @@ fn went_without(found: &Found, baseline: &Found) -> Vec<&'static str> {
     let lacks = |found: &Found, name: &str| !found.report()["enforced"].to_string().contains(&format!("\"{name}\""));
     let mut without: Vec<_> =
         OPTIONAL.into_iter().filter(|name| lacks(found, name) && !lacks(baseline, name)).collect();
-    if found.report()["notes"].to_string().contains(COPIED) {
+    let notes = found.report()["notes"].to_string();
+    if notes.contains(COPIED) || notes.contains(BOUND) {
         without.push("overlay");
     }
     without
@@ -151,6 +167,9 @@ fn went_without(found: &Found, baseline: &Found) -> Vec<&'static str> {
 /// What is wrong with a run whose call failed; nothing if it is as it should be.
 fn wrong(found: &Found, baseline: &Found) -> Option<String> {
     let kinds: Vec<&str> = found.trail.iter().filter_map(|record| record["record"].as_str()).collect();
+    if !found.left.is_empty() {
+        return Some(format!("on disk is left {:?}", found.left));
+    }
     if found.status == 0 {
         // Tolerated: then it is one of the few that are listed here, and the code saw what it should.
         let without = went_without(found, baseline);
@@ -238,7 +257,7 @@ fn cases(shape: Shape) -> Vec<Case> {
 
 #[test]
 fn every_call_outside_may_fail() {
-    for shape in [Shape::Program, Shape::Files, Shape::Python] {
+    for shape in [Shape::Program, Shape::Files, Shape::Python, Shape::Disk] {
         for case in cases(shape) {
             let (calls, without) = fail_each(case, "outside");
             assert!(calls >= 5 && without.is_empty(), "{case:?}: {calls} {without:?}");
@@ -253,6 +272,7 @@ fn every_call_of_the_init_may_fail() {
         (Shape::Program, BTreeSet::from(["proc"])),
         (Shape::Files, BTreeSet::from(["proc", "overlay"])),
         (Shape::Python, BTreeSet::from(["proc"])),
+        (Shape::Disk, BTreeSet::from(["proc", "overlay"])),
     ] {
         for case in cases(shape) {
             let (calls, without) = fail_each(case, "init");
@@ -265,7 +285,7 @@ fn every_call_of_the_init_may_fail() {
 /// From its birth to the fork of the code's process, and in that to the execution of the code.
 #[test]
 fn every_call_inside_may_fail() {
-    for shape in [Shape::Program, Shape::Files, Shape::Python] {
+    for shape in [Shape::Program, Shape::Files, Shape::Python, Shape::Disk] {
         for case in cases(shape) {
             let (calls, without) = fail_each(case, "inside");
             assert!(calls >= 40, "{case:?}: {calls}");

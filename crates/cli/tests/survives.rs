@@ -295,6 +295,90 @@ fn outputs_that_do_not_fit_on_the_disk_leave_no_partial_file() {
 }
 
 #[test]
+fn scratch_on_a_full_disk_fails_as_any_disk_does_and_the_report_says_so() {
+    // A tmpfs, and where they can be mounted a disk with blocks and one without attributes.
+    for (kind, room) in [
+        ("", 64_000),
+        (
+            "umount small; truncate -s 16M image; mkfs.ext4 -q image && mount -o loop image small || exit 77;",
+            10_000_000,
+        ),
+    ] {
+        let folder = Folder::new();
+        let script = format!(
+            "{kind} $S run --json --scratch-dir small -- sh -c 'head -c 200000000 /dev/zero > /tmp/large; wc -c < /tmp/large'; echo status $?; ls -A small | grep -v lost+found; $S run --quiet --scratch-dir small -- echo again"
+        );
+        let Some(output) = with_small_disk(folder.path(), &script) else { return };
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if output.status.code() == Some(77) {
+            skipped("a full ext4", "a loop device cannot be mounted here");
+            continue;
+        }
+        let lines: Vec<&str> = stdout.lines().collect();
+        assert_eq!(lines[1..], ["status 0", "again"], "{stdout} {stderr}");
+        let written: u64 = lines[0].parse().unwrap();
+        assert!(written < 200_000_000 && written * 5 > room * 4 || room < 100_000, "{written} {stderr}");
+        assert!(stderr.contains("No space left on device") && stderr.contains("disk-full"), "{stderr}");
+    }
+}
+
+#[test]
+fn scratch_on_a_file_system_without_attributes_is_copied_and_bound() {
+    let folder = Folder::new();
+    folder.write("p/main.txt", "main");
+    let script = "umount small; mount -t ramfs ramfs small || exit 77
+        $S run --json --scratch-dir small --project p --out out -- sh -c 'cat main.txt; echo more >> main.txt; echo new > new.txt'; echo status $?; ls -A small; cat out/main.txt out/new.txt";
+    let Some(output) = with_small_disk(folder.path(), script) else { return };
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.code() == Some(77) {
+        skipped("a file system without attributes", "ramfs cannot be mounted here");
+        return;
+    }
+    assert_eq!(stdout, "mainstatus 0\nmainmore\nnew\n", "{stderr}");
+    assert!(
+        stderr.contains("was copied: the kernel refused")
+            && stderr.contains("the path of scratch on disk shows inside"),
+        "{stderr}"
+    );
+    assert_eq!(folder.read("p/main.txt"), "main");
+}
+
+/// Runs are killed at random moments of their lives; another one beside them always works.
+#[test]
+fn commands_killed_with_scratch_on_disk_leave_nothing_that_the_next_does_not_sweep() {
+    let seed = seed();
+    for user in users() {
+        let scene = Scene::new();
+        scene.folder.write("p/data.txt", "data");
+        std::fs::create_dir(scene.folder.path().join("disk")).unwrap();
+        let disk = scene.folder.path().join("disk");
+        let quick = ["--quiet", "--scratch-dir", "disk", "--", "true"];
+        assert_eq!(scene.run(user, &quick).status, 0);
+        std::thread::scope(|scope| {
+            for number in 0..30_u64 {
+                let code = "mkdir -p /tmp/a/b/c; chmod 0 /tmp/a/b; for n in 1 2 3 4 5 6 7 8 9; do echo $n > $n; done; sleep 1000";
+                let (mut child, _state) =
+                    scene.call(user).args(["--scratch-dir", "disk", "--project", "p", "--", "sh", "-c", code]).start();
+                let moment = Duration::from_micros(random(seed, number) % LATEST_US);
+                let killer = scope.spawn(move || {
+                    std::thread::sleep(moment);
+                    drop(child.kill());
+                    child.wait().unwrap();
+                });
+                if number % 5 == 0 {
+                    let (mut beside, _state) = scene.call(user).args(quick).start();
+                    assert!(beside.wait().unwrap().success());
+                }
+                if number % 4 == 3 {
+                    killer.join().unwrap();
+                }
+            }
+        });
+        until("folders of killed runs are left", || scene.run(user, &quick).status == 0 && listing(&disk).is_empty());
+    }
+}
+
+#[test]
 fn an_audit_trail_on_a_full_disk_stops_the_run() {
     let folder = Folder::new();
     let script = "export STOCKADE_STATE_DIR=$PWD/small; head -c 4000 /dev/zero | tr '\\0' '\\n' > small/audit.jsonl; cat /dev/zero > small/full 2>/dev/null

@@ -77,6 +77,16 @@ pub enum Accounting {
     Watchdog,
 }
 
+/// Where scratch lay, and so how it was bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScratchPlace {
+    /// In memory: by the kernel, the layer `scratch`.
+    Memory,
+    /// On disk: watched, not walled.
+    Disk,
+}
+
 /// What the run used, measured outside.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
@@ -120,6 +130,8 @@ pub enum Denial {
         /// Which of its limits was reached.
         limit: Limit,
     },
+    /// The disk that scratch lies on was full.
+    DiskFull,
     /// Processes or threads beyond the limit.
     Processes {
         /// How often.
@@ -141,6 +153,7 @@ impl Denial {
                 format!("system call {name}, {} (not permitted to code in a sandbox)", times(*count))
             }
             Self::Full { limit } => format!("writing beyond limit `{limit}`"),
+            Self::DiskFull => "writing to the disk of scratch, which was full".to_owned(),
             Self::Processes { count } => format!("new processes or threads, {} (limit `processes`)", times(*count)),
         }
     }
@@ -156,6 +169,7 @@ impl Denial {
                 "no flag permits it: the code must do without, or run outside of Stockade".to_owned()
             }
             Self::Full { limit } => format!("--limit {limit}=MORE"),
+            Self::DiskFull => "free space on it, or name a folder on another disk: --scratch-dir DIR".to_owned(),
             Self::Processes { .. } => "--limit processes=MORE".to_owned(),
         }
     }
@@ -176,6 +190,8 @@ pub struct Outcome {
     pub enforced: Layers,
     /// How the tree was bounded.
     pub accounting: Accounting,
+    /// Where scratch lay.
+    pub scratch: ScratchPlace,
     /// What was asked for and refused, as far as it can be known.
     pub denials: Vec<Denial>,
     /// Processes still alive when the code ended; they were killed.

@@ -9,6 +9,8 @@ use thiserror::Error;
 pub const JOB: &str = "/job";
 /// The home folder of the throw-away user.
 pub const HOME: &str = "/home/runner";
+/// Shared memory, which is memory wherever scratch lies.
+pub const SHARED_MEMORY: &str = "/dev/shm";
 /// Where a caller's interpreter tree is mounted, so that no outside path shows.
 pub const INTERPRETER: &str = "/opt/stockade/interpreter";
 /// Where the environment is mounted.

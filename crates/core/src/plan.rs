@@ -17,7 +17,7 @@ use crate::limits::{Limit, Limits};
 use crate::paths::{self, InsidePath};
 use crate::policy::Grant;
 use crate::request::{
-    Access, CgroupMode, Input, Network, Over, Request, ResultDescriptor, Share, Start, Streams, Tier, Tree,
+    Access, CgroupMode, Input, Network, Over, Request, ResultDescriptor, Scratch, Share, Start, Streams, Tier, Tree,
 };
 use crate::syscalls::{Architecture, Profile};
 use crate::text;
@@ -64,6 +64,8 @@ pub struct Plan {
     pub limits: Limits,
     /// How strictly a cgroup is wanted.
     pub cgroup: CgroupMode,
+    /// Where scratch lies.
+    pub scratch: Scratch,
     /// Layers without which it does not start.
     pub required: Layers,
 }
@@ -225,6 +227,9 @@ pub enum Unplannable {
     /// Staged files are larger than scratch.
     #[error("the files to stage are {} together, more than scratch ({})", text::bytes(*.0), text::bytes(*.1))]
     TooLarge(u64, u64),
+    /// Scratch would lie in what the code is given, where it could reach behind its own walls.
+    #[error("the folder of scratch lies in `{}`, which is given to the code", text::shown(.0, 400))]
+    ScratchWithin(String),
 }
 
 impl Unplannable {
@@ -242,6 +247,7 @@ impl Unplannable {
             Self::TooLarge(..) => {
                 "give the folder that holds them (folders are not copied), or raise --limit scratch=SIZE"
             }
+            Self::ScratchWithin(_) => "name a folder outside of it: --scratch-dir DIR",
         }
     }
 }
@@ -254,7 +260,8 @@ pub fn build(grant: Grant, host: &HostFacts, run: &str) -> Result<Plan, Unplanna
     let (request, limits, required, policy) = grant.into_parts();
     check_inputs(&request, &limits)?;
     let syscalls = Architecture::native().map(Profile::builtin).ok_or(Unplannable::Architecture)?;
-    let Request { label, start, inputs, shares, network, vars, cgroup, streams, tier, .. } = request;
+    check_scratch(&request)?;
+    let Request { label, start, inputs, shares, network, vars, cgroup, scratch, streams, tier, .. } = request;
     let vars = all_vars(&start, vars)?;
     let mut mounts = Vec::with_capacity(48);
     system(&mut mounts, host);
@@ -282,11 +289,25 @@ pub fn build(grant: Grant, host: &HostFacts, run: &str) -> Result<Plan, Unplanna
         result,
         limits,
         cgroup,
+        scratch,
         required,
     };
     match tier {
         Tier::Namespaces => Ok(plan),
         Tier::Landlock => ground::onto_host(plan, host),
+    }
+}
+
+/// No given folder holds the one that scratch is made in: an overlay cannot lie over itself, and
+/// through a share the code would reach what the supervisor relies on.
+fn check_scratch(request: &Request) -> Result<(), Unplannable> {
+    let Scratch::Disk(folder) = &request.scratch else { return Ok(()) };
+    let inputs = request.inputs.iter().map(|input| &input.source);
+    let shares = request.shares.iter().map(|share| &share.source);
+    let trees = request.start.trees.iter().map(|tree| &tree.source);
+    match inputs.chain(shares).chain(trees).find(|source| folder.path.starts_with(&source.path)) {
+        Some(source) => Err(Unplannable::ScratchWithin(source.path.to_string_lossy().into_owned())),
+        None => Ok(()),
     }
 }
 
@@ -433,7 +454,7 @@ fn given(mounts: &mut Vec<Mount>, trees: Vec<Tree>) -> Result<(), Unplannable> {
 }
 
 fn writable(mounts: &mut Vec<Mount>, mut inputs: Vec<Input>, shares: Vec<Share>) {
-    for (path, sticky) in [("/tmp", true), ("/dev/shm", true), (paths::HOME, false)] {
+    for (path, sticky) in [("/tmp", true), (paths::SHARED_MEMORY, true), (paths::HOME, false)] {
         mounts.push(Mount::Scratch { target: InsidePath::fixed(path), sticky });
     }
     // Outer folders first, so that what lies deeper is mounted on top of them.
@@ -495,7 +516,8 @@ impl Mount {
 impl Plan {
     /// Every outside thing the run is given.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
-        self.mounts.iter().filter_map(|mount| match mount {
+        let scratch = if let Scratch::Disk(folder) = &self.scratch { Some(folder) } else { None };
+        let given = self.mounts.iter().filter_map(|mount| match mount {
             Mount::Layered { source, .. }
             | Mount::CopyOnWrite { source, .. }
             | Mount::Copied { source, .. }
@@ -508,7 +530,8 @@ impl Plan {
             | Mount::Device { .. }
             | Mount::Terminals
             | Mount::Proc => None,
-        })
+        });
+        given.chain(scratch)
     }
 
     /// A small plan for tests.
@@ -567,6 +590,10 @@ impl fmt::Display for Plan {
             CgroupMode::Off => "not used: the watchdog, and no memory without a process",
         };
         writeln!(out, "cgroup    {cgroup}")?;
+        // In memory is what every run has that asks for nothing else.
+        if let Scratch::Disk(folder) = &self.scratch {
+            writeln!(out, "scratch   on disk in {}: watched, not walled", quoted(&folder.path))?;
+        }
         writeln!(out, "required  {}", self.required)?;
         // Last, for it is by far the longest and hardly ever differs.
         writeln!(out, "syscalls  {}", self.syscalls.to_string().trim_end())
@@ -667,6 +694,7 @@ mod tests {
             vars: BTreeMap::new(),
             require: Layers::NONE,
             cgroup: CgroupMode::Auto,
+            scratch: Scratch::Memory,
             streams: Streams::Pipes,
             tier: Tier::Namespaces,
         };

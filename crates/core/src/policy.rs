@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::layer::{Layer, Layers};
 use crate::limits::{Limit, Limits};
-use crate::request::{CgroupMode, Language, Network, Request, Tier};
+use crate::request::{CgroupMode, Language, Network, Request, Scratch, Tier};
 
 /// What a run may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,14 +134,19 @@ impl Policy {
             }
             limits.set(*limit, *value);
         }
-        // Scratch lives in memory, so it can never be the larger of the two.
-        limits.scratch_bytes = limits.scratch_bytes.min(limits.memory_bytes);
+        if request.scratch == Scratch::Memory {
+            // It can never be the larger of the two.
+            limits.scratch_bytes = limits.scratch_bytes.min(limits.memory_bytes);
+        }
         let mut required = request.require.and(match request.tier {
             Tier::Namespaces => self.require,
             Tier::Landlock => REQUIRED_OF_LANDLOCK,
         });
         if request.cgroup == CgroupMode::Require {
             required = required.with(Layer::Cgroup);
+        }
+        if required.has(Layer::Scratch) && request.scratch != Scratch::Memory {
+            return Err(Reason::Scratch);
         }
         Ok(Grant { request, limits, required, policy: self.name })
     }
@@ -200,6 +205,9 @@ pub enum Reason {
         /// The most the policy permits.
         most: u64,
     },
+    /// The layer `scratch` is required, and scratch on disk does not have it.
+    #[error("layer `scratch` is required, and scratch on disk is watched, not walled")]
+    Scratch,
 }
 
 /// What to do next, as every refusal says.
@@ -211,6 +219,7 @@ impl Reason {
             Self::Language { policy, .. } => Next(format!("use a policy other than `{policy}` that permits it")),
             Self::Network { .. } => Next("stage the data with --in instead".to_owned()),
             Self::Limit { limit, most, .. } => Next(format!("ask for at most {}", limit.show(*most))),
+            Self::Scratch => Next("leave out --scratch-dir, or do not require the layer `scratch`".to_owned()),
         }
     }
 }

@@ -208,6 +208,16 @@ pub enum Streams {
     Terminal,
 }
 
+/// Where all that the code writes lies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scratch {
+    /// In memory: the kernel bounds its bytes and files.
+    #[default]
+    Memory,
+    /// In a fresh folder made in this one: watched, not walled.
+    Disk(Source),
+}
+
 /// How strictly a cgroup is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -246,6 +256,8 @@ pub struct Request {
     pub require: Layers,
     /// How strictly a cgroup is wanted.
     pub cgroup: CgroupMode,
+    /// Where scratch lies.
+    pub scratch: Scratch,
     /// How the streams reach the code.
     pub streams: Streams,
 }

@@ -15,8 +15,8 @@ use stockade_core::paths::{self, InsidePath};
 use stockade_core::plan::{self, Plan, Unplannable};
 use stockade_core::policy::{Decision, Policy, REQUIRED, Reason};
 use stockade_core::request::{
-    Access, CgroupMode, Input, Language, MadeFile, Network, Over, Request, ResultDescriptor, Share, Start, Streams,
-    Tier, Tree,
+    Access, CgroupMode, Input, Language, MadeFile, Network, Over, Request, ResultDescriptor, Scratch, Share, Start,
+    Streams, Tier, Tree,
 };
 
 const RUN: &str = "00c0ffee00c0ffee";
@@ -41,6 +41,7 @@ fn request() -> Request {
         vars: BTreeMap::new(),
         require: Layers::NONE,
         cgroup: CgroupMode::Auto,
+        scratch: Scratch::Memory,
         streams: Streams::Pipes,
         tier: Tier::Namespaces,
     }
@@ -166,6 +167,32 @@ fn a_run_at_a_terminal_with_limits_and_requirements() {
         ..request()
     };
     assert_text("terminal", &planned(asked));
+}
+
+#[test]
+fn scratch_on_disk_is_no_larger_wall_and_may_be_larger_than_memory() {
+    let folder = input("/home/ann/disk", "/job/x", SourceKind::Folder).source;
+    let asked = Request {
+        limits: vec![(Limit::Memory, 1 << 30), (Limit::Scratch, 8 << 30)],
+        scratch: Scratch::Disk(folder.clone()),
+        ..request()
+    };
+    let plan = planned(asked.clone());
+    assert_eq!(plan.limits.scratch_bytes, 8 << 30);
+    assert_eq!(plan.sources().last(), Some(&folder), "the record names it");
+    assert!(plan.to_string().contains("\nscratch   on disk in /home/ann/disk: watched, not walled\n"), "{plan}");
+    let required = Request { require: Layers::of(&[Layer::Scratch]), ..asked.clone() };
+    let Decision::Forbid(reason) = Policy::offline().decide(required) else { panic!("it was permitted") };
+    assert_eq!(reason, Reason::Scratch);
+    for given in ["/home/ann/disk", "/home/ann", "/"] {
+        let project = input(given, "/job", SourceKind::Folder);
+        let within = Request { inputs: vec![project], ..asked.clone() };
+        let refused = try_plan(&Policy::offline(), within, &HostFacts::fixture());
+        assert_eq!(refused, Err(Unplannable::ScratchWithin(given.to_owned())));
+    }
+    for given in ["/home/ann/disk/below", "/home/ann/dis"] {
+        planned(Request { inputs: vec![input(given, "/job", SourceKind::Folder)], ..asked.clone() });
+    }
 }
 
 #[test]

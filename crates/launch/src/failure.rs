@@ -10,6 +10,9 @@ use crate::cgroup;
 /// The step that a machine without user namespaces refuses.
 pub(crate) const MAKE_NAMESPACES: &str = "make the namespaces of";
 
+/// The step that makes scratch on disk.
+pub(crate) const MAKE_SCRATCH: &str = "make scratch in";
+
 /// A run that did not start, or could not be followed to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Failure {
@@ -77,6 +80,9 @@ impl Failure {
             Self::Outside { step: MAKE_NAMESPACES, errno: Errno::PERM, .. } => {
                 "this machine refuses user namespaces to this user".to_owned()
             }
+            Self::Outside { step: MAKE_SCRATCH, errno: Errno::NOTSUP, .. } => {
+                "its file system does not keep owners and modes".to_owned()
+            }
             Self::Outside { errno, .. } | Self::Inside { errno, .. } => errno_text(*errno),
             Self::Cgroup(why) => errno_text(why.errno()),
             Self::Missing { .. } => "each is required by the policy or by --require".to_owned(),
@@ -96,6 +102,12 @@ impl Failure {
         match self {
             Self::Inside { step: Step::Namespaces | Step::Maps, .. } | Self::Outside { step: MAKE_NAMESPACES, .. } => {
                 "run `stockade doctor`: it says what this machine lacks and how to get it".to_owned()
+            }
+            Self::Outside { step: MAKE_SCRATCH, errno: Errno::NOSPC | Errno::DQUOT, .. } => {
+                "free space there, or name a folder on another disk: --scratch-dir DIR".to_owned()
+            }
+            Self::Outside { step: MAKE_SCRATCH, .. } => {
+                "name a folder on a disk of this machine that you may write to: --scratch-dir DIR".to_owned()
             }
             Self::Inside { errno: Errno::NOSPC, .. } | Self::Outside { errno: Errno::NOSPC, .. } => {
                 "raise --limit scratch=SIZE or scratch-files=N, or free space".to_owned()

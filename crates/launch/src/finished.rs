@@ -12,6 +12,7 @@ use stockade_core::plan::{Mount, Plan};
 use crate::bare::folder::Folder;
 use crate::cgroup::Group;
 use crate::collect::{self, Bounds, Caches, Leavings};
+use crate::disk::Disk;
 use crate::failure::Failure;
 use crate::outside::{Init, failed, scratch_part};
 use crate::stage::Staged;
@@ -35,6 +36,8 @@ pub struct Finished {
     pub(crate) copied_mounts: Vec<u32>,
     /// What the kernel still takes down.
     pub ending: Ending,
+    /// Scratch on disk, if it is there; removed when this is dropped, or earlier and with an answer.
+    pub disk: Option<Disk>,
 }
 
 /// The end of a sandbox in which everything is dead: the kernel takes its namespaces down, and its

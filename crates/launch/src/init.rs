@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::plan::Mount;
+use stockade_core::request::Scratch;
 
 use crate::bare::tree::Children;
 use crate::failure::Step;
@@ -20,7 +21,7 @@ use crate::hooks::{self, Side};
 use crate::inside::{self, At, Carried, Failed};
 use crate::seccomp::Instruction;
 use crate::wire::{self, Drained, Event, Order, Received};
-use crate::{root, sources, sys};
+use crate::{disk, root, sources, sys};
 
 /// How long the init waits for the next helper of the ended code, and how often at most.
 const HELPER_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
@@ -104,9 +105,14 @@ fn build_and_hand_over(carried: &mut Carried<'_>, code: &Code) -> Result<(), Fai
 /// The root, complete but for the host that still lies in it, and which layers that gave.
 fn build_root(carried: &mut Carried<'_>, handover: &Handover) -> Result<(root::Root, Layers), Failed> {
     let plan = carried.plan;
-    let mut built = Layers::of(&[Layer::Scratch, Layer::Root]);
+    let mut built = Layers::of(&[Layer::Root]);
     let sources = sources::open_all(plan, std::mem::take(&mut carried.kit.sources))?;
-    let mut root = root::Root::begin(plan)?;
+    let scratch = std::mem::replace(&mut carried.kit.scratch, disk::Given::Memory);
+    let mut root = root::Root::begin(plan, scratch)?;
+    // On disk it is watched from outside, not walled.
+    if plan.scratch == Scratch::Memory {
+        built = built.with(Layer::Scratch);
+    }
     carried.tell(Event::Scratch, Some(root.scratch()))?;
     if plan.mounts.iter().any(|mount| matches!(mount, Mount::Copied { .. })) {
         carried.wait_to_proceed()?;

@@ -29,7 +29,7 @@ use crate::seccomp::Instruction;
 use crate::sources::Given;
 use crate::sys::{self, Forked};
 use crate::wire::{self, Event, Order, Received};
-use crate::{bare, cgroup, confine, init};
+use crate::{bare, cgroup, confine, disk, init};
 
 const NEW_TIME: u64 = 0x80;
 const NEW_CGROUP: u64 = 0x0200_0000;
@@ -73,6 +73,8 @@ pub(crate) struct Rest {
     pub(crate) result: Option<OwnedFd>,
     /// What was done outside (by root) about each mount of the plan; empty when nothing was.
     pub(crate) sources: Vec<Given>,
+    /// Scratch on disk, if it is there.
+    pub(crate) scratch: disk::Given,
     /// The host's `/proc`, to write id maps where no own one can be had; closed before the code.
     pub(crate) host_proc: OwnedFd,
     /// Whether a cgroup bounds the tree.
@@ -167,6 +169,7 @@ pub(crate) fn born<'p>(plan: &'p Plan, kit: Rest, control: BorrowedFd<'static>) 
             .iter()
             .filter_map(|given| if let Given::Opened(mount) = given { Some(mount.as_raw_fd()) } else { None }),
     );
+    kept.extend(if let disk::Given::Opened(scratch) = &kit.scratch { Some(scratch.as_raw_fd()) } else { None });
     kept.sort_unstable();
     // The init keeps no stream of the caller: from here on 0, 1 and 2 are the run's own pipes.
     for (number, stream) in (0..).zip(&kit.streams) {

@@ -20,6 +20,7 @@ use crate::bare::folder::Folder;
 use crate::bare::tree::Orphans;
 use crate::bare::{self, Ready};
 use crate::cgroup::{self, Group};
+use crate::disk::{self, Disk};
 use crate::failure::{Failure, MAKE_NAMESPACES, Step, errno_text};
 use crate::finished::Finished;
 use crate::hooks::{self, Side};
@@ -49,6 +50,9 @@ pub fn filter_bytes(profile: &Profile) -> Vec<u8> {
     let program = seccomp::compile(profile, Telling::Silent).unwrap_or_default();
     program.into_iter().flat_map(seccomp::Instruction::to_bytes).collect()
 }
+
+/// What the report says when scratch on disk had to be bound.
+const PATH_SHOWS: &str = "the path of scratch on disk shows inside: its file system or the kernel refused an overlay";
 
 /// What the init may call, and nothing else.
 const INIT_PROFILE: &str = include_str!("../../../profiles/init.txt");
@@ -119,6 +123,7 @@ pub struct Running {
     pub(crate) control: OwnedFd,
     pub(crate) ends: Ends,
     pub(crate) scratch: Option<OwnedFd>,
+    pub(crate) shared_memory: Option<OwnedFd>,
     pub(crate) resolver: Option<OwnedFd>,
     pub(crate) relay: Option<OwnedFd>,
     pub(crate) terminal: Option<OwnedFd>,
@@ -127,6 +132,8 @@ pub struct Running {
     pub(crate) init: Init,
     pub(crate) group: Option<Group>,
     pub(crate) folder: Option<Folder>,
+    // After the init, whose code writes to it.
+    pub(crate) disk: Option<Disk>,
     pub(crate) enforced: Layers,
     pub(crate) staged: Vec<Staged>,
     pub(crate) copied_mounts: Vec<u32>,
@@ -158,6 +165,8 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
     let mut notes = Vec::new();
     let ready = bare::make_ready(&plan)?;
     let group = make_group(&plan, &mut notes)?;
+    let disk = Disk::make(&plan, &mut notes)?;
+    let scratch = disk.as_ref().map_or(Ok(disk::Given::Memory), |disk| disk.given(&plan))?;
     let sources = open_sources_as_root(&plan)?;
     let (ends, streams, result) = pipes(&plan)?;
     let (control, control_inside) = control_pair()?;
@@ -167,6 +176,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         streams,
         result,
         sources,
+        scratch,
         host_proc,
         has_cgroup: group.is_some(),
         doors: doors(&plan, group.as_ref()).map_err(Failure::Cgroup)?,
@@ -197,6 +207,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         ends,
         folder: None,
         scratch: None,
+        shared_memory: None,
         resolver: None,
         relay: None,
         terminal: None,
@@ -204,6 +215,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         init,
         enforced: Layers::of(&[if group.is_some() { Layer::Cgroup } else { Layer::Watchdog }]),
         group,
+        disk,
         staged: Vec::new(),
         copied_mounts: Vec::new(),
         notes,
@@ -419,7 +431,15 @@ impl Running {
     }
 
     fn stage_files(&mut self, scratch: Option<OwnedFd>) -> Result<(), Failure> {
-        let scratch = scratch.ok_or(Failure::Lost)?;
+        let in_memory = scratch.ok_or(Failure::Lost)?;
+        let scratch = match &self.disk {
+            None => in_memory,
+            // Reached by our own descriptor: nothing that is mounted inside lies over it.
+            Some(disk) => {
+                self.shared_memory = Some(in_memory);
+                rustix::io::fcntl_dupfd_cloexec(disk.folder(), 3).map_err(failed("copy", "a descriptor"))?
+            }
+        };
         self.staged = stage::copy_files(&self.plan, scratch.as_fd())?;
         let waits = self.plan.mounts.iter().any(|mount| matches!(mount, Mount::Copied { .. }));
         self.scratch = Some(scratch);
@@ -428,6 +448,11 @@ impl Running {
 
     fn stage_copy(&mut self, number: u32) -> Result<(), Failure> {
         let mount = usize::try_from(number).ok().and_then(|index| self.plan.mounts.get(index));
+        if let (Some(Mount::Scratch { .. }), Some(_)) = (mount, &self.disk) {
+            self.notes.push(PATH_SHOWS.to_owned());
+            self.notes.dedup();
+            return self.proceed();
+        }
         let (Some(Mount::CopyOnWrite { source, hidden, .. }), Some(scratch)) = (mount, &self.scratch) else {
             let object = mount.map(ToString::to_string);
             return Err(Failure::Inside { step: Step::Overlay, object, errno: Errno::OPNOTSUPP });

@@ -11,14 +11,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
-use stockade_core::paths::InsidePath;
+use stockade_core::paths::{self, InsidePath};
 use stockade_core::plan::{Mount, Plan};
 use stockade_core::request::Over;
 
 use crate::failure::Step;
-use crate::hooks;
 use crate::inside::{At, Failed, read_only};
-use crate::sys;
+use crate::{disk, hooks, sources, sys};
 
 /// Where the host lies while the root is built.
 const HOST: &CStr = c"/.stockade";
@@ -33,10 +32,57 @@ pub(crate) const OWN_FILES: u64 = 64;
 pub(crate) struct Root {
     base: OwnedFd,
     scratch: OwnedFd,
+    on_disk: Option<OnDisk>,
     proc: Option<OwnedFd>,
     /// The host's `/etc` and `/dev`, of which single entries are bound.
     etc: OwnedFd,
     dev: OwnedFd,
+}
+
+/// Scratch as a folder of a disk, attached to the workshop, which stays memory.
+#[derive(Debug)]
+struct OnDisk {
+    folder: OwnedFd,
+    /// Whether the file system takes the attributes that an overlay keeps its notes in.
+    keeps_notes: bool,
+}
+
+impl OnDisk {
+    fn begin(folder: OwnedFd, plan: &Plan, workshop: BorrowedFd<'_>) -> Result<Self, Failed> {
+        disk::restrict(folder.as_fd()).at(Step::Scratch)?;
+        make_at(workshop, "disk", 0o755)?;
+        make_at(folder.as_fd(), "empty", 0o755)?;
+        for (number, mount) in (0..).zip(&plan.mounts) {
+            for (letter, mode) in workshop_folders(mount).iter().filter(|(letter, _)| *letter == 's') {
+                make_at(folder.as_fd(), &format!("{letter}{number}"), *mode)?;
+                make_at(folder.as_fd(), &format!("w{number}"), 0o755)?;
+            }
+        }
+        Ok(Self { folder, keeps_notes: true })
+    }
+
+    fn enter(&mut self) -> Result<(), Failed> {
+        sys::move_mount(self.folder.as_fd(), &workshop("disk")?).at(Step::Scratch)?;
+        self.keeps_notes = sys::set_attribute(&workshop("disk/empty")?, c"user.overlay.test").is_ok();
+        Ok(())
+    }
+}
+
+/// Where the changes of an overlay go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    InMemory,
+    OnDisk,
+}
+
+impl Kept {
+    /// The path of a folder there.
+    fn folder(self, name: &str) -> Result<CString, Failed> {
+        match self {
+            Self::InMemory => workshop(name),
+            Self::OnDisk => workshop(&format!("disk/{name}")),
+        }
+    }
 }
 
 /// What became of one mount.
@@ -64,7 +110,7 @@ fn c(path: &str) -> Result<CString, Failed> {
 
 impl Root {
     /// Makes the (detached) root, scratch and process file systems, and the scratch folders.
-    pub(crate) fn begin(plan: &Plan) -> Result<Self, Failed> {
+    pub(crate) fn begin(plan: &Plan, given: disk::Given) -> Result<Self, Failed> {
         let made: usize = plan
             .mounts
             .iter()
@@ -74,7 +120,14 @@ impl Root {
         let nodev = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
         let base = sys::new_mount(c"tmpfs", &[(c"size", &size), (c"nr_inodes", c"4096"), (c"mode", c"0755")], nodev)
             .at(Step::RootFolder)?;
-        let bytes = c(&plan.limits.scratch_bytes.to_string())?;
+        let on_disk = match given {
+            disk::Given::Memory => None,
+            disk::Given::Opened(folder) => Some(folder),
+            disk::Given::Found(folder) => Some(sources::open_given(&folder)?),
+        };
+        // With scratch on disk what lies in memory is shared memory only, and bounded as such.
+        let bytes = if on_disk.is_some() { plan.limits.memory_bytes } else { plan.limits.scratch_bytes };
+        let bytes = c(&bytes.to_string())?;
         let files = c(&plan.limits.scratch_files.saturating_add(OWN_FILES).to_string())?;
         let scratch = sys::new_mount(c"tmpfs", &[(c"size", &bytes), (c"nr_inodes", &files), (c"mode", c"0755")], nodev)
             .at(Step::Scratch)?;
@@ -87,6 +140,7 @@ impl Root {
                 make_at(scratch.as_fd(), &format!("{letter}{number}"), *mode)?;
             }
         }
+        let on_disk = on_disk.map(|folder| OnDisk::begin(folder, plan, scratch.as_fd())).transpose()?;
         let etc = sys::open_tree(rustix::fs::CWD, c"/etc", true).at(Step::OpenSource)?;
         sys::mount_setattr(etc.as_fd(), true, read_only(), None).at(Step::Mount)?;
         let dev = sys::open_tree(rustix::fs::CWD, c"/dev", true).at(Step::OpenSource)?;
@@ -111,7 +165,7 @@ impl Root {
             )
             .ok()
         };
-        Ok(Self { base, scratch, proc, etc, dev })
+        Ok(Self { base, scratch, on_disk, proc, etc, dev })
     }
 
     /// The scratch tmpfs, whose descriptor the supervisor keeps to stage and to collect.
@@ -131,6 +185,9 @@ impl Root {
         sys::mount_setattr(host.as_fd(), true, MountAttrFlags::MOUNT_ATTR_RDONLY, None).at(Step::Pivot)?;
         sys::move_mount(self.scratch.as_fd(), &c(WORKSHOP)?).at(Step::Scratch)?;
         sys::make_file(&workshop("nothing")?, b"").at(Step::Scratch)?;
+        if let Some(on_disk) = &mut self.on_disk {
+            on_disk.enter()?;
+        }
         // A second clone of the workshop, read-only, to bind from what must not be written to.
         let locked = sys::open_tree(rustix::fs::CWD, &c(WORKSHOP)?, false).at(Step::Scratch)?;
         sys::mount_setattr(locked.as_fd(), false, read_only(), None).at(Step::Scratch)?;
@@ -168,11 +225,14 @@ impl Root {
                 with_parents(target, |path| sys::make_link(path, &c_text))?;
             }
             Mount::File { target, contents } => with_parents(target, |path| sys::make_file(path, contents))?,
-            Mount::Scratch { target, .. } => bind_scratch(number, target)?,
+            Mount::Scratch { target, .. } => return self.mount_scratch(number, target),
             Mount::Layered { target, over, .. } => return layer_read_only(number, target, over, source()?),
             Mount::CopyOnWrite { target, hidden, .. } => {
                 let Ok(source) = source() else { return Ok(Mounted::OverlayRefused) };
-                return layer_writable(number, target, hidden, source);
+                if self.on_disk.as_ref().is_some_and(|on_disk| !on_disk.keeps_notes) {
+                    return Ok(Mounted::OverlayRefused);
+                }
+                return layer_writable(number, target, hidden, source, self.kept());
             }
             // The supervisor copied it before the mounts began.
             Mount::Copied { .. } | Mount::CopiedTree { .. } => {}
@@ -184,11 +244,27 @@ impl Root {
 
     /// Puts a copy in place of a refused overlay; the supervisor made it meanwhile.
     pub(crate) fn mount_copy(&self, number: u32, mount: &Mount) -> Result<(), Failed> {
-        if let Mount::CopyOnWrite { target, .. } = mount {
-            bind_scratch(number, target)
+        if let Mount::CopyOnWrite { target, .. } | Mount::Scratch { target, .. } = mount {
+            let folder = self.kept().folder(&scratch_folder(number))?;
+            bind_folder(&folder, target)
         } else {
             Err(Errno::INVAL).at(Step::Overlay)
         }
+    }
+
+    /// A bind of a folder on disk would show its outside path (show_mountinfo); an overlay over nothing
+    /// shows paths of the workshop only.
+    fn mount_scratch(&self, number: u32, target: &InsidePath) -> Result<Mounted, Failed> {
+        match &self.on_disk {
+            None => bind_scratch(number, target).map(|()| Mounted::Done),
+            Some(_) if target.as_str() == paths::SHARED_MEMORY => bind_scratch(number, target).map(|()| Mounted::Done),
+            Some(OnDisk { keeps_notes: false, .. }) => Ok(Mounted::OverlayRefused),
+            Some(_) => overlay_scratch(number, &workshop("disk/empty")?, target, Kept::OnDisk),
+        }
+    }
+
+    const fn kept(&self) -> Kept {
+        if self.on_disk.is_some() { Kept::OnDisk } else { Kept::InMemory }
     }
 
     fn mount_proc(&self) -> Result<(), Failed> {
@@ -295,7 +371,11 @@ fn bind_from_workshop(path: &InsidePath, folder: bool) -> Result<(), Failed> {
 }
 
 fn bind_scratch(number: u32, target: &InsidePath) -> Result<(), Failed> {
-    let folder = sys::open_tree(rustix::fs::CWD, &workshop(&scratch_folder(number))?, false).at(Step::Scratch)?;
+    bind_folder(&workshop(&scratch_folder(number))?, target)
+}
+
+fn bind_folder(folder: &CStr, target: &InsidePath) -> Result<(), Failed> {
+    let folder = sys::open_tree(rustix::fs::CWD, folder, false).at(Step::Scratch)?;
     attach(folder.as_fd(), target)
 }
 
@@ -359,13 +439,22 @@ fn layer_writable(
     target: &InsidePath,
     hidden: &[String],
     source: BorrowedFd<'_>,
+    kept: Kept,
 ) -> Result<Mounted, Failed> {
     let lower = attach_lower(number, source)?;
     let lowers = if hidden.is_empty() { c(&lower)? } else { c(&format!("{}:{lower}", hide(number, hidden)?))? };
-    let upper = workshop(&scratch_folder(number))?;
-    let work = workshop(&format!("w{number}"))?;
+    overlay_scratch(number, &lowers, target, kept)
+}
+
+/// An overlay whose changes go to the scratch folder of mount `number`.
+fn overlay_scratch(number: u32, lowers: &CStr, target: &InsidePath, kept: Kept) -> Result<Mounted, Failed> {
+    let upper = kept.folder(&scratch_folder(number))?;
+    let work = kept.folder(&format!("w{number}"))?;
+    // The end of the run would wait for a disk to take what is removed a moment later.
+    let volatile: &[(&CStr, &CStr)] = if kept == Kept::OnDisk { &[(c"volatile", c"")] } else { &[] };
     let options: [(&CStr, &CStr); 4] =
-        [(c"lowerdir", &lowers), (c"upperdir", &upper), (c"workdir", &work), (c"userxattr", c"")];
+        [(c"lowerdir", lowers), (c"upperdir", &upper), (c"workdir", &work), (c"userxattr", c"")];
+    let options = [&options, volatile].concat();
     overlay(&options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV, target)
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn open_one(mount: &Mount) -> Result<Option<OwnedFd>, Failed> {
 }
 
 /// Opens a caller's tree, compares it with what was decided about, and clones its mount.
-fn open_given(source: &Source) -> Result<OwnedFd, Failed> {
+pub(crate) fn open_given(source: &Source) -> Result<OwnedFd, Failed> {
     let path =
         CString::new(source.path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::INVAL).at(Step::OpenSource)?;
     let folder = sys::open_without_links(&path, OFlags::PATH | OFlags::DIRECTORY).at(Step::OpenSource)?;

@@ -13,13 +13,13 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use stockade_core::layer::Layer;
 use stockade_core::limits::Limit;
-use stockade_core::outcome::{Accounting, Cause, Denial, Outcome, Usage};
+use stockade_core::outcome::{Accounting, Cause, Denial, Outcome, ScratchPlace, Usage};
 use stockade_core::plan::Plan;
 
-use crate::bare::space;
 use crate::cgroup::{Group, Version};
 use crate::failure::{Failure, Step};
 use crate::finished::{Ending, Finished};
+use crate::measure::{DEPTH_MAX, Measure, Over};
 use crate::outside::{Init, Running, failed, tree_limits};
 use crate::resolver::Resolver;
 use crate::streams::{self, Input, Inward, Outward, RawTerminal, Streams};
@@ -31,8 +31,8 @@ use crate::wire::{self, Drained, Event, Order, Received};
 const TICK: Duration = Duration::from_millis(50);
 /// How often when a cgroup bounds memory: CPU time and scratch are all that is left to see.
 const SLOW_TICK: Duration = Duration::from_millis(250);
-/// How often the folder of a run without namespaces is looked through.
-const LOOK: Duration = Duration::from_millis(250);
+/// A disk with fewer blocks left for ordinary users counts as full: file systems keep a few.
+const DISK_BLOCKS_LEFT: u64 = 16;
 /// How long an ended run may take to die before its init is killed.
 const DYING: Duration = Duration::from_secs(5);
 /// How long code may take over a termination request before it is killed.
@@ -68,6 +68,8 @@ struct Ended {
     names: Vec<String>,
     refused: BTreeMap<i32, u64>,
     scratch_was_full: Option<Limit>,
+    disk_was_full: bool,
+    is_too_deep: bool,
     said: Vec<u8>,
     error_ends_open: bool,
 }
@@ -77,6 +79,12 @@ struct Supervisor<'r, 'a> {
     control: &'r OwnedFd,
     inits: &'r Init,
     scratch: &'r OwnedFd,
+    /// Scratch on disk: a walk stands in for what the kernel bounds in memory.
+    measure: Option<Measure>,
+    too_much: Option<Over>,
+    disk_was_full: bool,
+    /// What of files lies in memory.
+    in_memory: Option<&'r OwnedFd>,
     group: Option<&'r Group>,
     terminal: Option<(OwnedFd, RawTerminal<'a>)>,
     input: Inward<'a>,
@@ -93,7 +101,6 @@ struct Supervisor<'r, 'a> {
     init: Pid,
     started: Instant,
     next_tick: Instant,
-    next_look: Instant,
     kill_by: Option<Instant>,
     interrupts: u32,
     asked_to_end: bool,
@@ -135,11 +142,21 @@ impl<'r, 'a> Supervisor<'r, 'a> {
         let (_, null) = rustix::pipe::pipe().map_err(failed("make", "a pipe"))?;
         drop(std::mem::replace(&mut running.ends.input, null));
         let scratch = running.scratch.as_ref().ok_or(Failure::Lost)?;
+        let is_on_host = running.plan.ground.folder().is_some();
         Ok(Self {
             plan: &running.plan,
             control: &running.control,
             inits: &running.init,
             scratch,
+            measure: (running.disk.is_some() || is_on_host).then(|| Measure::new(&running.plan.limits)),
+            too_much: None,
+            disk_was_full: false,
+            in_memory: match (&running.disk, is_on_host) {
+                (Some(_), _) => running.shared_memory.as_ref(),
+                // A folder of the host is no memory of the run's, or shares it with others.
+                (None, true) => None,
+                (None, false) => Some(scratch),
+            },
             group: running.group.as_ref(),
             terminal,
             input: Inward::new(input, to_code),
@@ -155,7 +172,6 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             init: running.init.pid,
             started: running.started,
             next_tick: running.started + TICK,
-            next_look: running.started,
             kill_by: None,
             interrupts: 0,
             asked_to_end: false,
@@ -407,7 +423,8 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             self.inits.kill().map_err(failed("kill", "the sandbox"))?;
         }
         if now >= self.next_tick {
-            self.next_tick = now + if self.group.is_some() { SLOW_TICK } else { TICK };
+            let is_watched = self.group.is_none() || self.measure.is_some();
+            self.next_tick = now + if is_watched { TICK } else { SLOW_TICK };
             self.tick()?;
         }
         Ok(())
@@ -423,15 +440,17 @@ impl<'r, 'a> Supervisor<'r, 'a> {
 
     fn tick(&mut self) -> Result<(), Failure> {
         self.look_at_scratch();
-        if self.is_on_host() {
-            self.look_at_folder()?;
+        if let Some(measure) = &mut self.measure
+            && let Some(over) = measure.look(self.scratch.as_fd())
+        {
+            self.too_much.get_or_insert(over);
+            self.stop(Cause::Limit { limit: over.limit() })?;
         }
-        // A folder of the host is no memory of the run's, or shares it with others.
-        let scratch = (!self.is_on_host()).then(|| self.scratch.as_fd());
+        let in_memory = self.in_memory.map(AsFd::as_fd);
         let (cpu_usec, memory_over) = match self.group {
             Some(group) => (group.usage().cpu_usec.unwrap_or(0), group.oom_kills().unwrap_or(0) > 0),
             None => {
-                let sample = self.watch()?.tick(scratch);
+                let sample = self.watch()?.tick(in_memory);
                 self.memory_peak_bytes = self.memory_peak_bytes.max(sample.memory_bytes);
                 self.cpu_usec = self.cpu_usec.max(sample.cpu_usec);
                 (sample.cpu_usec, sample.verdict == Verdict::Over)
@@ -443,28 +462,11 @@ impl<'r, 'a> Supervisor<'r, 'a> {
         if memory_over { self.stop(Cause::Limit { limit: Limit::Memory }) } else { Ok(()) }
     }
 
-    fn is_on_host(&self) -> bool {
-        self.plan.ground.folder().is_some()
-    }
-
-    /// The run's folder on the host: nothing but this bounds it.
-    fn look_at_folder(&mut self) -> Result<(), Failure> {
-        let now = Instant::now();
-        if now < self.next_look {
-            return Ok(());
-        }
-        let over = space::over(self.scratch.as_fd(), &self.plan.limits);
-        // A large folder takes a while; the supervisor has other duties, so it rests ten times as long.
-        self.next_look = Instant::now() + LOOK.max(now.elapsed() * 10);
-        over.map_or(Ok(()), |limit| self.stop(Cause::Limit { limit }))
-    }
-
     fn look_at_scratch(&mut self) {
-        if self.is_on_host() {
-            return;
-        }
         if let Ok(space) = rustix::fs::fstatvfs(self.scratch) {
-            if space.f_bfree == 0 {
+            if self.measure.is_some() {
+                self.disk_was_full |= space.f_bavail < DISK_BLOCKS_LEFT || (space.f_files > 0 && space.f_ffree == 0);
+            } else if space.f_bfree == 0 {
                 self.scratch_was_full = Some(Limit::Scratch);
             } else if space.f_ffree == 0 {
                 self.scratch_was_full = Some(Limit::ScratchFiles);
@@ -474,11 +476,15 @@ impl<'r, 'a> Supervisor<'r, 'a> {
 
     fn finish(mut self) -> Ended {
         self.look_at_scratch();
+        if self.too_much.is_none() {
+            self.too_much = self.measure.as_mut().and_then(|measure| measure.whole(self.scratch.as_fd()));
+        }
         while self.refusals.as_ref().is_some_and(waits) {
             self.hear_refusals();
         }
         let oom = self.group.is_some_and(|group| group.oom_kills().unwrap_or(0) > 0);
-        let cause = match (self.stop, self.exec_failed, self.status) {
+        let too_much = self.too_much.map(|over| Cause::Limit { limit: over.limit() });
+        let cause = match (self.stop.or(too_much), self.exec_failed, self.status) {
             (Some(stop), ..) => stop,
             (None, Some(failed), _) => failed,
             // The kernel kills with SIGKILL: for memory, by the cgroup's count.
@@ -499,6 +505,8 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             names: self.resolver.iter().flat_map(Resolver::names).cloned().collect(),
             refused: self.refused,
             scratch_was_full: self.scratch_was_full,
+            disk_was_full: self.disk_was_full,
+            is_too_deep: self.too_much == Some(Over::Depth),
             said: self.said,
             error_ends_open: self.error.ends_open() || (self.terminal.is_some() && self.output.ends_open()),
         }
@@ -611,19 +619,30 @@ fn conclude(running: Running, ended: Ended, refused_network: u64) -> Result<Fini
         denials.push(Denial::Processes { count });
     }
     denials.extend(ended.scratch_was_full.map(|limit| Denial::Full { limit }));
+    if ended.disk_was_full {
+        denials.push(Denial::DiskFull);
+    }
+    let mut notes = running.notes;
+    if running.disk.is_some() {
+        notes.push("scratch is on disk: watched, not walled".to_owned());
+    }
+    if ended.is_too_deep {
+        notes.push(format!("scratch on disk cannot be watched below {DEPTH_MAX} folders in each other"));
+    }
     let accounting = running.group.as_ref().map_or(Accounting::Watchdog, |group| match group.enforced().version {
         Version::V1 => Accounting::CgroupV1,
         Version::V2 => Accounting::CgroupV2,
     });
-    let mut notes = running.notes;
     if ended.init_was_killed {
         notes.push("the sandbox was killed as a whole: how many processes were left is not known".to_owned());
     }
+    let is_on_disk = running.disk.is_some() || running.plan.ground.folder().is_some();
     let outcome = Outcome {
         cause: ended.cause,
         usage,
         enforced: running.enforced,
         accounting,
+        scratch: if is_on_disk { ScratchPlace::Disk } else { ScratchPlace::Memory },
         denials,
         processes_left: u64::from(ended.drained.killed),
         notes,
@@ -637,6 +656,7 @@ fn conclude(running: Running, ended: Ended, refused_network: u64) -> Result<Fini
         scratch: running.scratch.ok_or(Failure::Lost)?,
         staged: running.staged,
         copied_mounts: running.copied_mounts,
+        disk: running.disk,
         ending: Ending { _init: running.init, _group: running.group, _folder: running.folder },
     })
 }

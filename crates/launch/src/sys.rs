@@ -273,6 +273,11 @@ pub(crate) fn make_file(path: &CStr, contents: &[u8]) -> Sys<()> {
     })
 }
 
+/// Sets an extended attribute; many file systems know of none.
+pub(crate) fn set_attribute(path: &CStr, name: &CStr) -> Sys<()> {
+    call("setxattr", || rustix::fs::setxattr(path, name, b"y", rustix::fs::XattrFlags::empty()))
+}
+
 /// Makes a symbolic link.
 pub(crate) fn make_link(path: &CStr, text: &CStr) -> Sys<()> {
     call("symlink", || rustix::fs::symlink(text, path))
@@ -601,17 +606,15 @@ pub(crate) fn signal_descriptor(signals: &[libc::c_int]) -> Sys<OwnedFd> {
 /// The highest signal number, signal(7).
 const SIGNALS: libc::c_int = 64;
 
-/// No signal of this process waits any more.
+/// No signal of this process waits any more. No wall, so no fault either.
 pub(crate) fn unblock_signals() -> Sys<()> {
-    call("unblock signals", || {
-        // SAFETY: sigset_t is plain data; sigemptyset fills it.
-        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
-        // SAFETY: `set` is a valid sigset_t.
-        unsafe { libc::sigemptyset(&raw mut set) };
-        // SAFETY: `set` is valid; no old set is asked for.
-        check(libc::c_long::from(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) }))
-            .map(drop)
-    })
+    // SAFETY: sigset_t is plain data; sigemptyset fills it.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is a valid sigset_t.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    // SAFETY: `set` is valid; no old set is asked for.
+    let returned = unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) };
+    check(libc::c_long::from(returned)).map(drop)
 }
 
 /// Every signal has its default effect and none is blocked, as a program expects at its start.

@@ -23,5 +23,6 @@ mod network;
 mod outputs;
 mod processes;
 mod resources;
+mod scratch;
 mod support;
 mod table;

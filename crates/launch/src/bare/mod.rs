@@ -6,7 +6,6 @@
 
 pub(crate) mod folder;
 pub(crate) mod inside;
-pub(crate) mod space;
 pub(crate) mod tree;
 
 use std::os::fd::{AsFd, OwnedFd};

@@ -26,7 +26,7 @@ const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLO
 
 /// What kind of thing an inode is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File,
     Folder,
     Symlink,
@@ -39,28 +39,33 @@ pub(super) enum Kind {
 
 /// What one `stat` says.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Facts {
-    pub(super) kind: Kind,
-    pub(super) identity: Identity,
+pub(crate) struct Facts {
+    pub(crate) kind: Kind,
+    pub(crate) identity: Identity,
     pub(super) mode: u32,
     /// Fewer bytes lie on disk than the size says.
     pub(super) sparse: bool,
+    pub(crate) bytes_on_disk: u64,
+    /// It has more than one name.
+    pub(crate) is_linked: bool,
     owner: u32,
 }
 
 impl Facts {
-    pub(super) fn of(fd: BorrowedFd<'_>) -> Result<Self, Errno> {
+    pub(crate) fn of(fd: BorrowedFd<'_>) -> Result<Self, Errno> {
         fstat(fd).map(|stat| Self::from_stat(&stat))
     }
 
     /// Looks at one name in a folder, without opening or following it.
-    pub(super) fn at(folder: BorrowedFd<'_>, name: &CStr) -> Result<Self, Errno> {
+    pub(crate) fn at(folder: BorrowedFd<'_>, name: &CStr) -> Result<Self, Errno> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
         statat(folder, name, flags).map(|stat| Self::from_stat(&stat))
     }
 
     fn from_stat(stat: &Stat) -> Self {
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);
+        // In units of 512 bytes, whatever the file system's block is (stat(2)).
+        let bytes_on_disk = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
         Self {
             kind: kind(stat),
             identity: Identity {
@@ -71,7 +76,9 @@ impl Facts {
                 changed: Stamp { seconds: stat.st_ctime, nanoseconds: stat.st_ctime_nsec },
             },
             mode: stat.st_mode,
-            sparse: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) < bytes,
+            sparse: bytes_on_disk < bytes,
+            bytes_on_disk,
+            is_linked: stat.st_nlink > 1,
             owner: stat.st_uid,
         }
     }
@@ -106,7 +113,7 @@ fn kind(stat: &Stat) -> Kind {
 
 /// Why something that was there could not be opened as what it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shut {
+pub(crate) enum Shut {
     Errno(Errno),
     /// Another thing answers to the name than a moment ago.
     Restless,
@@ -122,8 +129,13 @@ impl From<Shut> for super::Why {
 }
 
 /// Opens a folder of the run for reading its entries.
-pub(super) fn folder(parent: BorrowedFd<'_>, name: &CStr, seen: &Facts) -> Result<OwnedFd, Shut> {
+pub(crate) fn folder(parent: BorrowedFd<'_>, name: &CStr, seen: &Facts) -> Result<OwnedFd, Shut> {
     open_as(parent, name, seen, OFlags::DIRECTORY, 0o500)
+}
+
+/// Opens a folder of the run to remove what is in it.
+pub(crate) fn folder_to_change(parent: BorrowedFd<'_>, name: &CStr, seen: &Facts) -> Result<OwnedFd, Shut> {
+    open_as(parent, name, seen, OFlags::DIRECTORY, 0o700)
 }
 
 /// Opens a regular file of the run for reading.
@@ -163,7 +175,7 @@ fn open_up_held(fd: BorrowedFd<'_>, held: &Facts, needed: u32) {
 }
 
 /// Opens the top folder of an area for reading its entries.
-pub(super) fn top(area: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+pub(crate) fn top(area: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let held = Facts::of(area)?;
     if held.kind != Kind::Folder {
         return Err(Errno::NOTDIR);
@@ -222,14 +234,14 @@ pub(super) fn file_at(top: BorrowedFd<'_>, path: &str, side: Side) -> Result<Own
 }
 
 /// The names in a folder, sorted, so that limits cut at the same place each time.
-pub(super) struct Names {
-    pub(super) sorted: Vec<CString>,
+pub(crate) struct Names {
+    pub(crate) sorted: Vec<CString>,
     /// There were more than asked for.
-    pub(super) more: bool,
+    pub(crate) more: bool,
 }
 
 /// Reads at most `count_max` names of an open folder.
-pub(super) fn names(folder: BorrowedFd<'_>, count_max: usize) -> Result<Names, Errno> {
+pub(crate) fn names(folder: BorrowedFd<'_>, count_max: usize) -> Result<Names, Errno> {
     let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
     let mut entries = RawDir::new(folder, &mut buffer);
     let mut names = Names { sorted: Vec::new(), more: false };

@@ -8,7 +8,7 @@
 //! attribute, recurse on the stack, or believe a folder entry's type.
 
 mod apply;
-mod beneath;
+pub(crate) mod beneath;
 mod content;
 mod names;
 mod place;

@@ -85,6 +85,12 @@ fn check_tier(run: &Run, engine: &Engine) -> Result<(), Problem> {
             "collect the outputs with --out DIR and compare them",
         ),
         (
+            run.scratch_dir.is_some(),
+            "--scratch-dir",
+            "scratch of this tier lies in the temporary folder already",
+            "set TMPDIR to a folder of the disk you mean",
+        ),
+        (
             matches!(engine, Engine::Notebook(_)),
             "a notebook",
             "its kernel is spoken to over sockets, and none can be made",

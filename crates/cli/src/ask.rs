@@ -6,7 +6,9 @@ use std::path::Path;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::Limit;
 use stockade_core::paths;
-use stockade_core::request::{CgroupMode, Input, Network, Request, ResultDescriptor, Scratch, Start, Streams, Tier, Tree};
+use stockade_core::request::{
+    CgroupMode, Input, Network, Request, ResultDescriptor, Scratch, Start, Streams, Tier, Tree,
+};
 use stockade_core::text;
 use stockade_engines::{Interpreter, PythonCode};
 

@@ -91,6 +91,12 @@ fn check_tier(run: &Run, engine: &Engine) -> Result<(), Problem> {
             "set TMPDIR to a folder of the disk you mean",
         ),
         (
+            matches!(engine, Engine::Sql(_)),
+            "a query",
+            "DuckDB ends when it cannot read its own part of /proc, which cannot be given without namespaces",
+            "query with another engine from a script (sqlite3, pandas, polars)",
+        ),
+        (
             matches!(engine, Engine::Notebook(_)),
             "a notebook",
             "its kernel is spoken to over sockets, and none can be made",

@@ -38,6 +38,7 @@ enum Shape {
     Files,
     Python,
     Disk,
+    WithoutNamespaces,
 }
 
 impl Shape {
@@ -66,6 +67,9 @@ impl Shape {
             ],
             Self::Python => &["-c", &python],
             Self::Disk => &["--project", "p", "--in", "data.csv", "--", "sh", "-c", &shell],
+            Self::WithoutNamespaces => {
+                &["--tier", "landlock", "--in", "data.csv", "--in", "folder=sub/folder", "--", "sh", "-c", &shell]
+            }
         };
         words.iter().map(|word| (*word).to_owned()).collect()
     }
@@ -292,4 +296,23 @@ fn every_call_inside_may_fail() {
             assert_eq!(without, BTreeSet::from(["cgroup-namespace", "time"]), "{case:?}");
         }
     }
+}
+
+/// There nothing but what is required is made, so a run goes on without nothing.
+#[test]
+fn every_call_of_a_run_without_namespaces_may_fail() {
+    for case in cases(Shape::WithoutNamespaces) {
+        for (side, least) in [("outside", 5), ("inside", 20), ("init", 3)] {
+            let (calls, without) = fail_each(case, side);
+            assert!(calls >= least && without.is_empty(), "{case:?}, {side}: {calls} {without:?}");
+        }
+    }
+    // Nothing of it is left in the folder for temporary files, the scene looks at everything else.
+    let left: Vec<_> = std::fs::read_dir(std::env::temp_dir())
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("stockade-run-"))
+        .filter(|entry| std::fs::File::open(entry.path().join(".alive")).is_ok_and(|lock| lock.try_lock().is_ok()))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }

@@ -192,7 +192,8 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         NAMESPACES.iter().filter(|(_, layer)| rest.namespaces.has(*layer)).fold(0, |flags, (flag, _)| flags | flag);
     let kit = Kit { control: control_inside, rest };
     let door = group.as_ref().filter(|_| ready.is_none()).and_then(Group::fd);
-    let forked = sys::clone_into(flags, door).map_err(failed(MAKE_NAMESPACES, plan.run.clone()))?;
+    let step = if ready.is_none() { MAKE_NAMESPACES } else { "start the processes of" };
+    let forked = sys::clone_into(flags, door).map_err(failed(step, plan.run.clone()))?;
     let init = match forked {
         Forked::Child => {
             drop((ends, control));

@@ -512,6 +512,7 @@ fn what_needs_namespaces_is_refused() {
     let folder = Folder::new();
     folder.write("share/file", "");
     folder.write("notebook.ipynb", "{}");
+    folder.write("query.sql", "select 1");
     for arguments in [
         &["--share", "share", "-c", "1"][..],
         &["--project", "share", "--apply", "-c", "1"],
@@ -519,6 +520,7 @@ fn what_needs_namespaces_is_refused() {
         &["--require", "pid", "-c", "1"],
         &["--require", "namespaces", "-c", "1"],
         &["notebook.ipynb"],
+        &["query.sql"],
     ] {
         let ran = call(STOCKADE, User::Ordinary)
             .within(folder.path())

@@ -158,3 +158,21 @@ pub(crate) fn tasks_of(user: u32) -> u64 {
 pub(super) fn links(status: &rustix::fs::Stat) -> u64 {
     u64::try_from(status.st_nlink).unwrap_or(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_lists_of_children_shows_the_same() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let children = Children::of_this_process().unwrap();
+        let own = Pid::from_child(&child);
+        // Threads of the test may have children too; those of a run's init are of its one thread.
+        assert!(children.scan().unwrap().contains(&own));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!children.scan().unwrap().contains(&own));
+        assert!(tasks_of(rustix::process::getuid().as_raw()) >= 1);
+    }
+}

@@ -12,21 +12,10 @@ use stockade_testkit::{Ran, User, skipped, users};
 /// Runs it with a report, as this user.
 #[track_caller]
 fn run(scene: &Scene, user: User, options: &[&str], code: &str) -> Ran {
-    let_files_age();
     let mut arguments = vec!["--json"];
     arguments.extend(options);
     arguments.extend(["-c", code]);
     scene.run(user, &arguments)
-}
-
-/// Files are stamped with a clock that ticks every few milliseconds; one stamped in the tick in which a
-/// run begins counts as changed since.
-fn let_files_age() {
-    let now = || rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-    let before = now();
-    while now() == before {
-        std::thread::yield_now();
-    }
 }
 
 /// The outputs of a report: path and whether it was created or changed.

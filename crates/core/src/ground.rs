@@ -1,5 +1,5 @@
 //! Where the files of a run lie: in a root of its own, or, in the tier `landlock`, in a folder of the
-//! host. [`Ground::of_folder`] and [`onto_host`] turn the plan of the one into that of the other: pure,
+//! host. `Ground::of_folder` and [`onto_host`] turn the plan of the one into that of the other: pure,
 //! so that what changes can be read before anything runs.
 
 use std::fmt;

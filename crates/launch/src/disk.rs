@@ -3,33 +3,30 @@
 //!
 //! The outer folder belongs to the caller and is closed to everybody else; its lock says that the run
 //! lives. The inner one belongs to the code's user and is all of it that the sandbox sees. Nothing
-//! here follows a link, crosses to another file system, or recurses: the code chose names and depth.
+//! here follows a link or crosses to another file system.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, ResolveFlags, SeekFrom, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use stockade_core::facts::{Source, SourceKind};
 use stockade_core::plan::{Groups, Plan};
 use stockade_core::request::Scratch;
 
-use crate::collect::beneath::{self, Facts, Shut};
+use crate::collect::beneath;
 use crate::failure::{Failure, MAKE_SCRATCH};
 use crate::outside::failed;
+use crate::removal::{MOVED, open_folder, remove};
 use crate::{hooks, sources, sys};
 
 /// What the folders of runs are called, before the run's id.
 const PREFIX: &str = ".stockade-scratch-";
 /// What the sandbox sees lies in here.
 const INNER: &str = "inner";
-/// What a folder is called that was moved up to be removed.
-const MOVED: &str = "moved-";
 /// Entries of the caller's folder that are looked at for what killed runs left.
 const LOOKED_AT: usize = 100_000;
-/// Names of one folder that are held at a time while it is emptied.
-const NAMES: usize = 4_096;
 /// How often a name is tried anew: one that was just made can be swept by another run.
 const TRIES: u32 = 8;
 
@@ -198,16 +195,6 @@ fn make_inner(outer: BorrowedFd<'_>, plan: &Plan) -> Result<OwnedFd, Errno> {
     if status.st_uid == uid && status.st_mode & 0o7777 == 0o755 { Ok(inner) } else { Err(Errno::NOTSUP) }
 }
 
-fn open_folder(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat2(
-        parent,
-        name,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV,
-    )
-}
-
 /// Removes what runs left whose supervisor is dead: a living one holds the lock.
 fn sweep(parent: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut swept = Ok(());
@@ -239,85 +226,6 @@ fn holds_a_run(outer: BorrowedFd<'_>) -> bool {
     })
 }
 
-/// Removes a held folder and all that lies in it.
-fn remove(parent: BorrowedFd<'_>, name: &CStr, folder: BorrowedFd<'_>) -> Result<(), Errno> {
-    empty(folder)?;
-    gone(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)).map(drop)
-}
-
-/// Whether it could be removed; what is gone already is as good.
-fn gone(removed: Result<(), Errno>) -> Result<(), Errno> {
-    removed.or_else(|errno| if errno == Errno::NOENT { Ok(()) } else { Err(errno) })
-}
-
-/// Empties a folder, however deep and wide: what lies deeper is moved to its top, so that never more
-/// than two folders are open and nothing is walked twice.
-fn empty(top: BorrowedFd<'_>) -> Result<(), Errno> {
-    let mut moved = 0;
-    loop {
-        let names = names_from_the_start(top)?;
-        if names.is_empty() {
-            return Ok(());
-        }
-        for name in names {
-            if is_removed_as_file(top, &name)? {
-                continue;
-            }
-            let folder = open_to_empty(top, &name)?;
-            empty_into(folder.as_fd(), top, &mut moved)?;
-            gone(rustix::fs::unlinkat(top, &name, AtFlags::REMOVEDIR))?;
-        }
-    }
-}
-
-/// Removes the files of a folder, and moves its folders to the top.
-fn empty_into(folder: BorrowedFd<'_>, top: BorrowedFd<'_>, moved: &mut u64) -> Result<(), Errno> {
-    loop {
-        let names = names_from_the_start(folder)?;
-        if names.is_empty() {
-            return Ok(());
-        }
-        for name in names {
-            if is_removed_as_file(folder, &name)? || rustix::fs::unlinkat(folder, &name, AtFlags::REMOVEDIR).is_ok() {
-                continue;
-            }
-            // Its owner may move a folder only when it is open to writing: `..` changes.
-            drop(open_to_empty(folder, &name)?);
-            loop {
-                *moved += 1;
-                match rustix::fs::renameat(folder, &name, top, format!("{MOVED}{moved}")) {
-                    Ok(()) => break,
-                    // From a removal that was killed.
-                    Err(Errno::EXIST | Errno::NOTEMPTY) => {}
-                    Err(errno) => return Err(errno),
-                }
-            }
-        }
-    }
-}
-
-fn names_from_the_start(folder: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
-    rustix::fs::seek(folder, SeekFrom::Start(0))?;
-    beneath::names(folder, NAMES).map(|names| names.sorted)
-}
-
-/// Removes what is no folder.
-fn is_removed_as_file(folder: BorrowedFd<'_>, name: &CStr) -> Result<bool, Errno> {
-    match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(true),
-        Err(Errno::ISDIR | Errno::PERM) => Ok(false),
-        Err(errno) => Err(errno),
-    }
-}
-
-fn open_to_empty(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
-    let seen = Facts::at(parent, name)?;
-    beneath::folder_to_change(parent, name, &seen).map_err(|shut| match shut {
-        Shut::Errno(errno) => errno,
-        Shut::Restless => Errno::BUSY,
-    })
-}
-
 /// Gives the cloned mount the attributes of scratch.
 pub(crate) fn restrict(mount: BorrowedFd<'_>) -> Result<(), Errno> {
     use rustix::mount::MountAttrFlags;
@@ -330,33 +238,6 @@ mod tests {
 
     fn held(path: &Path) -> OwnedFd {
         rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()
-    }
-
-    #[test]
-    fn a_folder_is_emptied_however_deep_wide_and_closed_it_is_and_no_link_is_followed() {
-        let folder = tempfile::tempdir().unwrap();
-        let other = tempfile::tempdir().unwrap();
-        std::fs::write(other.path().join("stays"), "").unwrap();
-        let top = folder.path().join("top");
-        std::fs::create_dir_all(top.join("closed/inner")).unwrap();
-        std::os::unix::fs::symlink(other.path(), top.join("closed/inner/link")).unwrap();
-        std::fs::write(top.join("closed/moved-1"), "").unwrap();
-        std::fs::create_dir_all(top.join("moved-1/full")).unwrap();
-        for mode in [("closed/inner", Mode::empty()), ("closed", Mode::empty())] {
-            rustix::fs::chmod(top.join(mode.0), mode.1).unwrap();
-        }
-        let mut here = held(&top);
-        for _ in 0..3_000 {
-            rustix::fs::mkdirat(&here, "d", Mode::RWXU).unwrap();
-            here = open_folder(here.as_fd(), c"d").unwrap();
-        }
-        for number in 0..2 * NAMES {
-            std::fs::write(top.join(format!("file-{number}\n")), "").unwrap();
-        }
-        let parent = held(folder.path());
-        remove(parent.as_fd(), c"top", held(&top).as_fd()).unwrap();
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        assert!(other.path().join("stays").exists());
     }
 
     #[test]

@@ -219,8 +219,10 @@ fn wait_for_helpers(children: &OwnedFd) -> Result<bool, Errno> {
                 Err(errno) => return Err(errno),
             }
         }
-        if rustix::event::poll(&mut [PollFd::new(children, PollFlags::IN)], Some(&HELPER_WAIT))? == 0 {
-            return Ok(false);
+        match rustix::event::poll(&mut [PollFd::new(children, PollFlags::IN)], Some(&HELPER_WAIT)) {
+            Ok(0) => return Ok(false),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
         }
         while sys::next_signal(children.as_fd()).is_some() {}
     }

@@ -18,6 +18,7 @@ mod inside;
 mod measure;
 mod neutralise;
 mod outside;
+mod removal;
 mod resolver;
 mod root;
 mod seccomp;

@@ -1,13 +1,13 @@
 //! Parent, outside: the folder of a run without namespaces, made for it alone and removed at its end.
 //!
 //! A file in it is locked for as long as anything of the run lives; what nobody holds, the next run
-//! removes. Must never follow a link that the code made, nor recurse: the code chose the depth.
+//! removes.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use stockade_core::ground::FOLDER_START;
 use stockade_core::paths::InsidePath;
@@ -17,13 +17,14 @@ use stockade_core::request::Over;
 use crate::failure::Failure;
 use crate::hooks;
 use crate::outside::failed;
+use crate::removal::{open_folder, remove};
 use crate::sys;
 
 /// The file that is locked.
 const ALIVE: &CStr = c".alive";
-/// A folder without that file is its maker's for so long.
+/// A folder without that file is for so long that of who makes or removes it.
 const UNLOCKED: Duration = Duration::from_secs(60);
-/// Folders looked at by one sweep, and tries to empty one folder.
+/// Entries looked at by one sweep.
 const SWEPT_MAX: usize = 1_000;
 const OPEN_FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -41,7 +42,7 @@ pub(crate) struct Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         // What cannot be removed now, the next run tries again.
-        remove(self.parent.as_fd(), &self.name).ok();
+        remove(self.parent.as_fd(), &self.name, self.open.as_fd()).ok();
     }
 }
 
@@ -66,7 +67,9 @@ impl Folder {
         let (open, alive) = match made {
             Ok(made) => made,
             Err(errno) => {
-                remove(parent.as_fd(), &name).ok();
+                if let Ok(open) = open_folder(parent.as_fd(), &name) {
+                    remove(parent.as_fd(), &name, open.as_fd()).ok();
+                }
                 return Err(at()(errno));
             }
         };
@@ -213,7 +216,7 @@ fn sweep(parent: BorrowedFd<'_>) {
         if !name.to_bytes().starts_with(FOLDER_START.as_bytes()) {
             continue;
         }
-        let Ok(open) = rustix::fs::openat(parent, name, OPEN_FOLDER, Mode::empty()) else { continue };
+        let Ok(open) = open_folder(parent, name) else { continue };
         let Ok(status) = rustix::fs::fstat(&open) else { continue };
         // Root removes what its own runs left, never a folder that another user could be busy in.
         if status.st_uid != own && !(own == 0 && plan::is_throw_away(status.st_uid)) {
@@ -221,7 +224,7 @@ fn sweep(parent: BorrowedFd<'_>) {
         }
         // Held meanwhile, so that no other sweep comes in between.
         if let Dead::Yes(_lock) = death_of(&open, status.st_mtime) {
-            remove(parent, name).ok();
+            remove(parent, name, open.as_fd()).ok();
         }
     }
 }
@@ -247,107 +250,5 @@ fn death_of(open: &OwnedFd, modified: i64) -> Dead {
             if age > UNLOCKED { Dead::Yes(None) } else { Dead::No }
         }
         Err(_) => Dead::No,
-    }
-}
-
-/// Removes a folder and all below it; nothing of the run lives any more.
-///
-/// Folders that hold something are moved up to the top first, so that neither depth nor the length of
-/// a path matters, and one descriptor is open at a time. The locked file goes last.
-fn remove(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
-    let top = open_folder(parent, name)?;
-    let mut moved: u64 = 0;
-    loop {
-        let full = empty(&top, Some(ALIVE))?;
-        if full.is_empty() {
-            break;
-        }
-        for name in full {
-            let folder = open_folder(top.as_fd(), &name)?;
-            for inner in empty(&folder, None)? {
-                // A folder that is moved must be writable itself.
-                open_folder(folder.as_fd(), &inner)?;
-                moved += 1;
-                rustix::fs::renameat(&folder, &*inner, &top, format!(".up-{moved}"))?;
-            }
-            rustix::fs::unlinkat(&top, &*name, AtFlags::REMOVEDIR)?;
-        }
-    }
-    match rustix::fs::unlinkat(&top, ALIVE, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno),
-    }
-    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
-}
-
-/// Unlinks what is in a folder; says which folders in it hold something.
-fn empty(folder: &OwnedFd, spared: Option<&CStr>) -> Result<Vec<CString>, Errno> {
-    let mut full = Vec::new();
-    for entry in Dir::read_from(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") || Some(name) == spared {
-            continue;
-        }
-        match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
-            Ok(()) => continue,
-            // Linux says EISDIR, POSIX EPERM.
-            Err(Errno::ISDIR | Errno::PERM) => {}
-            Err(errno) => return Err(errno),
-        }
-        match rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR) {
-            Ok(()) => {}
-            Err(Errno::NOTEMPTY | Errno::EXIST) => full.push(name.to_owned()),
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(full)
-}
-
-/// Opens a folder of the run, not through a link; one that its mode closes to its owner is opened to it.
-pub(crate) fn open_folder(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
-    let path = rustix::fs::openat(
-        parent,
-        name,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let status = rustix::fs::fstat(&path)?;
-    if FileType::from_raw_mode(status.st_mode) == FileType::Directory && status.st_mode & 0o700 != 0o700 {
-        // Through the descriptor: a name could have become another's meanwhile.
-        rustix::fs::chmodat(
-            CWD,
-            format!("/proc/self/fd/{}", path.as_raw_fd()),
-            Mode::from_raw_mode(status.st_mode & 0o777 | 0o700),
-            AtFlags::empty(),
-        )?;
-    }
-    rustix::fs::openat(&path, c".", OPEN_FOLDER, Mode::empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tree_of_any_depth_and_mode_is_removed_and_what_links_lead_to_is_not() {
-        let place = std::env::temp_dir().join(format!("stockade-folder-test-{}", std::process::id()));
-        std::fs::create_dir_all(place.join("kept")).unwrap();
-        std::fs::write(place.join("kept/file"), "x").unwrap();
-        let parent = rustix::fs::open(&place, OPEN_FOLDER, Mode::empty()).unwrap();
-        rustix::fs::mkdirat(&parent, "run", Mode::from_raw_mode(0o700)).unwrap();
-        let mut folder = rustix::fs::openat(&parent, "run", OPEN_FOLDER, Mode::empty()).unwrap();
-        for _ in 0..3_000 {
-            rustix::fs::symlinkat(place.join("kept"), &folder, "link").unwrap();
-            rustix::fs::mkdirat(&folder, "deeper", Mode::from_raw_mode(0o700)).unwrap();
-            rustix::fs::mkdirat(&folder, ".up-1", Mode::from_raw_mode(0)).unwrap();
-            let next = rustix::fs::openat(&folder, "deeper", OPEN_FOLDER, Mode::empty()).unwrap();
-            rustix::fs::fchmod(&next, Mode::from_raw_mode(0o300)).unwrap();
-            folder = next;
-        }
-        remove(parent.as_fd(), c"run").unwrap();
-        assert!(!place.join("run").exists());
-        assert_eq!(std::fs::read_to_string(place.join("kept/file")).unwrap(), "x");
-        std::fs::remove_dir_all(&place).unwrap();
     }
 }

@@ -476,3 +476,16 @@ fn digest(text: &str) -> String {
     use sha2::Digest;
     sha2::Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// README and decision 13 promise one static file: nothing is loaded beside it, by name or by search.
+#[test]
+fn the_program_asks_for_no_loader() {
+    const INTERPRETER: u32 = 3; // PT_INTERP, elf(5)
+    let program = std::fs::read(env!("CARGO_BIN_EXE_stockade")).unwrap();
+    let number = |at: usize, bytes: usize| {
+        program[at..at + bytes].iter().rev().fold(0_usize, |number, byte| number << 8 | usize::from(*byte))
+    };
+    let (table, size, count) = (number(0x20, 8), number(0x36, 2), number(0x38, 2));
+    let kinds: Vec<u32> = (0..count).map(|entry| u32::try_from(number(table + entry * size, 4)).unwrap()).collect();
+    assert!(!kinds.is_empty() && !kinds.contains(&INTERPRETER), "{kinds:?}");
+}

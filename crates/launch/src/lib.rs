@@ -21,6 +21,7 @@ mod outside;
 mod removal;
 mod resolver;
 mod root;
+mod routes;
 mod seccomp;
 mod sources;
 mod stage;

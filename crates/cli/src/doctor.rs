@@ -79,7 +79,8 @@ fn cannot_start(arguments: &Doctor, problem: &Problem) -> ExitCode {
         let document = serde_json::json!({ "passed": false, "layers": [], "error": problem.document(), "next": next });
         printer::page(&format!("{document}\n"));
     } else {
-        printer::page(&format!("No sandbox can be made on this machine.\n{problem}\n"));
+        // Not the problem's own: it leads here.
+        printer::page(&format!("No sandbox can be made on this machine.\n{}", problem.without_next()));
         printer::page(&next.iter().map(|line| format!("  next: {line}\n")).collect::<String>());
     }
     ExitCode::FAILURE

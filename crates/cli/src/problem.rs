@@ -48,6 +48,11 @@ impl Problem {
         self.status
     }
 
+    /// The first lines of what is shown: what, and why.
+    pub(crate) fn without_next(&self) -> String {
+        format!("error: {}\n  why:  {}\n", self.what, self.why)
+    }
+
     /// The first line, for the audit trail.
     pub(crate) fn what(&self) -> &str {
         &self.what
@@ -87,7 +92,7 @@ pub(crate) fn plain(why: &str) -> String {
 
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "error: {}\n  why:  {}\n  next: {}", self.what, self.why, self.next)
+        write!(formatter, "{}  next: {}", self.without_next(), self.next)
     }
 }
 

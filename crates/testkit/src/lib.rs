@@ -179,6 +179,7 @@ impl Call {
     /// Starts it and returns at once, with its output piped.
     #[must_use]
     pub fn start(mut self) -> (Child, Folder) {
+        let_files_age();
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         (self.command.spawn().unwrap(), self.state.take().unwrap())
     }
@@ -192,6 +193,7 @@ impl Call {
     /// Runs it to its end and keeps its state folder.
     #[must_use]
     pub fn run_keeping(mut self) -> (Ran, Folder) {
+        let_files_age();
         let state = self.state.take().unwrap();
         let output = match self.input.take() {
             // Standard input set by `input_file` stays; unset, it is empty.
@@ -240,6 +242,16 @@ impl Ran {
     pub fn expect(self, status: i32) -> Self {
         assert_eq!(self.status, status, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
+    }
+}
+
+/// Files are stamped with a clock that ticks every few milliseconds; one stamped in the tick in which a
+/// run begins counts as changed since.
+fn let_files_age() {
+    let now = || rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    let before = now();
+    while now() == before {
+        std::thread::yield_now();
     }
 }
 

@@ -32,7 +32,6 @@ impl Scene {
                 drop(std::os::unix::fs::lchown(self.folder.path().join(name), owner, owner));
             }
         }
-        let_files_age();
         call(STOCKADE, user).within(self.folder.path()).args(["run", "--env", &format!("MARK={}", self.mark())])
     }
 
@@ -80,16 +79,6 @@ pub(crate) fn ordinary_user() -> u32 {
         let identity = plan.lines().find(|line| line.starts_with("identity")).unwrap();
         identity.split_whitespace().nth(4).unwrap().parse().unwrap()
     })
-}
-
-/// Files are stamped with a clock that ticks every few milliseconds; one stamped in the tick in which a
-/// run begins counts as changed since.
-fn let_files_age() {
-    let now = || rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-    let before = now();
-    while now() == before {
-        std::thread::yield_now();
-    }
 }
 
 /// Everything below a folder, by name.

@@ -6,11 +6,14 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
+pub mod budget;
 mod builtin;
 pub mod facts;
+pub mod grant;
 pub mod ground;
 pub mod layer;
 pub mod limits;
+pub mod name;
 pub mod outcome;
 pub mod paths;
 pub mod plan;

@@ -16,9 +16,9 @@ use hickory_resolver::proto::rr::Name as DnsName;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::name::{Host, Name};
 use crate::refusal::Reason;
 use crate::run::Run;
+use stockade_core::name::{Host, Name};
 
 /// How long a name may take to resolve.
 const RESOLVE_TIME: Duration = Duration::from_secs(10);

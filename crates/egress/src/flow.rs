@@ -12,15 +12,15 @@ use tokio::time::Instant;
 
 use crate::dial;
 use crate::event::Connection;
-use crate::grant::Protocol;
 use crate::hello::{self, Alert};
 use crate::inside::{Inside, deadline};
-use crate::name::{Host, Name};
 use crate::refusal::{Reason, Refusal, either};
 use crate::rules::Permit;
 use crate::run::Run;
 use crate::upstream::Upstream;
 use crate::{http, inspect, postgres, retry, tunnel};
+use stockade_core::grant::Protocol;
+use stockade_core::name::{Host, Name};
 
 /// How a run asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,6 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::budget::Budget;
 use crate::dial::Resolve;
 use crate::event::{Sink, Totals, What};
 use crate::flow::Want;
@@ -25,6 +24,7 @@ use crate::inside::{Inside, Stream};
 use crate::inspect::{Authority, Secret, Secrets, Trust};
 use crate::rules::Rules;
 use crate::run::{Run, Shared};
+use stockade_core::budget::Budget;
 
 /// Streams of a user-mode TCP stack that wait to be taken.
 const FLOWS_WAITING_MAX: usize = 64;

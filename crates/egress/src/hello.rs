@@ -9,8 +9,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use crate::inside::Inside;
-use crate::name::{Host, Name};
 use crate::refusal::{Fault, Reason, shown};
+use stockade_core::name::{Host, Name};
 
 /// The first byte of TLS: a handshake record.
 pub(crate) const FIRST_BYTE: u8 = 22;

@@ -1,8 +1,8 @@
 //! The egress gate: a run reaches what it was granted, and nothing else.
 //!
 //! Outside, unprivileged, a process of its own. A sandbox has no route and no resolver; what it has is a
-//! listener whose accepting side is here. Everything that arrives is hostile. Pure decisions ([`name`],
-//! [`grant`], [`rules`], [`address`], [`budget`]) come first; then one line leads every stream to its server:
+//! listener whose accepting side is here. Everything that arrives is hostile. Pure decisions ([`rules`],
+//! [`address`], [`budget`]; names and grants are of `stockade-core`) come first; then one line leads every stream to its server:
 //!
 //! ```text
 //! listener → front → http or socks → Want → flow::admit → Passage → hello → dial → Upstream → tunnel
@@ -20,12 +20,10 @@ pub mod event;
 mod flow;
 mod front;
 pub mod gate;
-pub mod grant;
 mod hello;
 mod http;
 mod inside;
 mod inspect;
-pub mod name;
 mod postgres;
 pub mod refusal;
 mod retry;
@@ -35,13 +33,13 @@ mod socks;
 mod tunnel;
 mod upstream;
 
-pub use budget::Budget;
 pub use dial::{Resolve, SystemResolver};
 pub use event::{Event, JsonLines, Sink};
 pub use flow::{Want, Way};
 pub use gate::{Gate, Handle, NewRun};
-pub use grant::Grant;
 pub use inside::Stream;
 pub use inspect::{BadSecret, Secret};
-pub use name::{Host, Name};
 pub use rules::Rules;
+pub use stockade_core::budget::Budget;
+pub use stockade_core::grant::Grant;
+pub use stockade_core::name::{Host, Name};

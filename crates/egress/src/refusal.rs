@@ -10,8 +10,8 @@ use thiserror::Error;
 use crate::address::Kind;
 use crate::budget::Excess;
 use crate::flow::Way;
-use crate::grant::Protocol;
-use crate::name::BadHost;
+use stockade_core::grant::Protocol;
+use stockade_core::name::BadHost;
 
 /// How much of a text from inside a record keeps.
 const ASKED_CHARS_MAX: usize = 300;
@@ -237,7 +237,7 @@ fn special_next(address: IpAddr, kind: Kind, asked: &str) -> String {
         | Kind::LinkLocal
         | Kind::Shared
         | Kind::Reserved => {
-            let host = crate::name::Host::from(address);
+            let host = stockade_core::name::Host::from(address);
             format!("if it is meant, grant the address too: --net {}", shortest(&format!("{host}:{port}")))
         }
     }
@@ -245,7 +245,7 @@ fn special_next(address: IpAddr, kind: Kind, asked: &str) -> String {
 
 /// The grant that would permit `asked`, in its shortest form.
 fn shortest(asked: &str) -> String {
-    asked.parse::<crate::grant::Grant>().map_or_else(|_| asked.to_owned(), |grant| grant.to_string())
+    asked.parse::<stockade_core::grant::Grant>().map_or_else(|_| asked.to_owned(), |grant| grant.to_string())
 }
 
 /// Something that was asked for and not given.

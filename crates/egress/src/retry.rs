@@ -6,9 +6,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::hello;
 use crate::inside::Inside;
-use crate::name::Name;
 use crate::refusal::Reason;
 use crate::upstream::Upstream;
+use stockade_core::name::Name;
 
 /// Records, by their first byte.
 const CHANGE_CIPHER_SPEC: u8 = 20;

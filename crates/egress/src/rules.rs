@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{self, Special};
-use crate::grant::{Effect, Grant, Protocol, Target, unambiguous};
-use crate::name::{Host, Name};
 use crate::refusal::{Reason, either};
+use stockade_core::grant::{Effect, Grant, Protocol, Target, unambiguous};
+use stockade_core::name::{Host, Name};
 
 /// What one party grants and denies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

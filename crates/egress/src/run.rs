@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 use crate::address::OwnAddresses;
-use crate::budget::{Budget, Spent};
+use crate::budget::Spent;
 use crate::dial::Resolve;
 use crate::event::{Counters, Event, Sink, Totals, What, now_ms};
 use crate::inspect::{Authority, Secrets, Trust};
 use crate::refusal::Refusal;
 use crate::rules::Rules;
 use crate::tunnel::{Buffers, Pipes};
+use stockade_core::budget::Budget;
 
 /// What all runs of a gate share.
 #[derive(Debug)]

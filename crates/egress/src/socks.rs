@@ -10,9 +10,9 @@ use tokio::time::timeout_at;
 
 use crate::flow::{Want, Way, admit};
 use crate::inside::{Inside, deadline};
-use crate::name::{BadHost, Host};
 use crate::refusal::{Fault, Reason, Refusal};
 use crate::run::Run;
+use stockade_core::name::{BadHost, Host};
 
 /// The address the gate dials from is nobody's business inside.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);

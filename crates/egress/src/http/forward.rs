@@ -17,14 +17,14 @@ use tokio_util::task::AbortOnDropHandle;
 use super::head::{self, Body};
 use crate::budget::Excess;
 use crate::flow::{Passage, Want, Way, admit};
-use crate::grant::Protocol;
 use crate::inspect::{Scrubbed, Scrubber};
-use crate::name::Host;
 use crate::refusal::{Reason, Refusal};
 use crate::rules::Asked;
 use crate::run::Run;
 use crate::tunnel;
 use crate::upstream::Count;
+use stockade_core::grant::Protocol;
+use stockade_core::name::Host;
 
 /// In whose place requests are taken.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use hyper::ext::ReasonPhrase;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use crate::name::Host;
 use crate::refusal::{Fault, Reason, Refusal};
+use stockade_core::name::Host;
 
 /// A body on its way, from either side.
 pub(super) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;

@@ -17,11 +17,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub(crate) use head::frames_the_message;
 
 use crate::flow::{Passage, Way};
-use crate::grant::Protocol;
 use crate::inside::Inside;
 use crate::refusal::{Reason, Refusal};
 use crate::run::Run;
 use forward::{Forwarder, Origin};
+use stockade_core::grant::Protocol;
 
 /// How many headers a request may have.
 const HEADERS_MAX: usize = 128;

@@ -13,7 +13,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::NoServerSessionStorage;
 
-use crate::name::Host;
+use stockade_core::name::Host;
 
 /// How many certificates are kept; more hosts than this are made anew each time.
 const KEPT_MAX: usize = 256;

@@ -23,12 +23,12 @@ pub(crate) use secret::Secrets;
 pub use secret::{BadSecret, Secret};
 
 use crate::flow::Passage;
-use crate::grant::Protocol;
 use crate::http;
 use crate::inside::{Inside, deadline};
-use crate::name::Host;
 use crate::refusal::Reason;
 use crate::upstream::Upstream;
+use stockade_core::grant::Protocol;
+use stockade_core::name::Host;
 
 /// The only protocol spoken inside inspected TLS.
 const ALPN: &[u8] = b"http/1.1";

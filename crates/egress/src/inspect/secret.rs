@@ -9,7 +9,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::Scrubber;
-use crate::name::Name;
+use stockade_core::name::Name;
 
 /// Shorter values would be found by chance in answers, and placeholders in requests.
 const LENGTH_MIN: usize = 8;

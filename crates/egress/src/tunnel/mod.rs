@@ -13,9 +13,10 @@ use tokio::io::AsyncWriteExt;
 pub(crate) use copy::Buffers;
 pub(crate) use splice::Pipes;
 
-use crate::budget::{Budget, Excess};
+use crate::budget::Excess;
 use crate::inside::Inside;
 use crate::upstream::{Count, Upstream};
+use stockade_core::budget::Budget;
 
 /// Joins the two ends until both directions are over, one fails, or a budget is used up.
 pub(crate) async fn join(inside: &mut Inside, mut upstream: Upstream) {

@@ -2,8 +2,8 @@
 
 use std::os::unix::net::UnixListener;
 
+use stockade_core::grant::Protocol;
 use stockade_egress::event::What;
-use stockade_egress::grant::Protocol;
 use stockade_egress::{Host, NewRun, Want, Way};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};

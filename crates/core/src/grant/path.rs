@@ -13,7 +13,7 @@ pub struct PathPrefix(String);
 
 /// A path that two servers could read in two ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct AmbiguousPath;
+pub struct AmbiguousPath;
 
 impl PathPrefix {
     pub(super) fn parse(text: &str) -> Result<Self, BadGrant> {
@@ -47,7 +47,7 @@ impl fmt::Display for PathPrefix {
 
 /// Refuses what is decoded or folded by some servers only: `//`, `\`, dot segments (also with `;`), and
 /// escapes of characters that need none or that separate.
-pub(crate) fn unambiguous(path: &str) -> Result<(), AmbiguousPath> {
+pub fn unambiguous(path: &str) -> Result<(), AmbiguousPath> {
     let folded = path.contains("//") || path.contains('\\') || path.contains(';') || !path.starts_with('/');
     if folded || path.split('/').any(|segment| segment == "." || segment == "..") {
         return Err(AmbiguousPath);

@@ -1,6 +1,6 @@
 //! What one grant says: where to, on which ports, by which protocol, for which requests.
 //!
-//! Pure values; [`crate::rules`] decides with them. A grant exists only in normal form: whatever could not
+//! Pure values; the egress gate decides with them. A grant exists only in normal form: whatever could not
 //! be enforced (a path inside TLS that nobody opens, a method of plain TCP) is refused when it is written.
 
 mod path;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use path::PathPrefix;
-pub(crate) use path::unambiguous;
+pub use path::unambiguous;
 
 use crate::name::{BadHost, Host, Name};
 
@@ -216,31 +216,41 @@ impl Grant {
     }
 
     /// Whether it tells requests apart, not only connections.
-    pub(crate) const fn concerns_requests(&self) -> bool {
+    #[must_use]
+    pub const fn concerns_requests(&self) -> bool {
         !self.methods.is_empty() || !self.paths.is_empty()
     }
 
-    pub(crate) fn is_for(&self, host: &Host, port: u16) -> bool {
+    /// Whether this host and port are meant.
+    #[must_use]
+    pub fn is_for(&self, host: &Host, port: u16) -> bool {
         self.is_for_port(port) && self.target.matches(host)
     }
 
-    pub(crate) fn is_for_port(&self, port: u16) -> bool {
+    /// Whether this port is meant.
+    #[must_use]
+    pub fn is_for_port(&self, port: u16) -> bool {
         self.ports.is_empty() || self.ports.contains(&port)
     }
 
-    pub(crate) fn net(&self) -> Option<&IpNet> {
+    /// The block of addresses, unless names are meant.
+    #[must_use]
+    pub fn net(&self) -> Option<&IpNet> {
         match &self.target {
             Target::Net(net) => Some(net),
             Target::Name(_) | Target::Below(_) => None,
         }
     }
 
-    pub(crate) fn has_method(&self, method: &str) -> bool {
+    /// Whether the method is meant.
+    #[must_use]
+    pub fn has_method(&self, method: &str) -> bool {
         self.methods.is_empty() || self.methods.iter().any(|own| own.0 == method)
     }
 
     /// Whether the path is meant. Some servers do not tell case apart, so a denial does not either.
-    pub(crate) fn has_path(&self, path: &str) -> bool {
+    #[must_use]
+    pub fn has_path(&self, path: &str) -> bool {
         self.paths.is_empty()
             || self.paths.iter().any(|prefix| match self.effect {
                 Effect::Allow => prefix.is_front_of(path),

@@ -160,7 +160,7 @@ impl fmt::Display for Host {
 }
 
 /// Splits `HOST[:PORT]`; a text with several colons and no brackets is ambiguous.
-pub(crate) fn split_port(text: &str) -> Result<(&str, Option<&str>), BadHost> {
+pub fn split_port(text: &str) -> Result<(&str, Option<&str>), BadHost> {
     if text.starts_with('[') {
         let (host, rest) = text.split_once(']').ok_or(BadHost::AlmostAddress)?;
         let host = host.strip_prefix('[').ok_or(BadHost::AlmostAddress)?;
@@ -181,7 +181,7 @@ pub(crate) fn split_port(text: &str) -> Result<(&str, Option<&str>), BadHost> {
 }
 
 /// A port in plain decimal, without sign or leading zero.
-pub(crate) fn parse_port(text: &str) -> Result<u16, BadHost> {
+pub fn parse_port(text: &str) -> Result<u16, BadHost> {
     if text.starts_with('0') || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(BadHost::Port);
     }

@@ -9,11 +9,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use stockade_core::network::{Egress, Network};
 use stockade_core::outcome::{Connections, Denial, Outcome, Reached};
 use stockade_core::plan::Plan;
-use stockade_egress::control::{Client, ClientFailure, OpenRun, RunReport, SecretValue, Sockets};
+use stockade_egress::control::{self, Client, Failure, Open, SecretValue};
+use stockade_egress::{RunReport, Sockets};
 use stockade_launch::GateSockets;
 
 use crate::problem::Problem;
@@ -45,15 +45,15 @@ impl Gate {
     /// When the gate cannot be started, or refuses.
     pub(crate) fn open(&mut self, plan: Plan, secrets: Vec<SecretValue>, trail: &FileTrail) -> Result<Plan, Problem> {
         let Network::Gate(egress) = &plan.network else { return Ok(plan) };
-        let asked = OpenRun {
+        let asked = Open {
             run: plan.run.clone(),
             rules: rules(egress),
             budget: egress.budget.clone(),
             secrets,
             extra_roots_pem: None,
         };
-        let opened = self.running(trail)?.client.open(&asked)?;
-        Ok(match opened.authority_pem {
+        let authority = self.running(trail)?.client.open(asked)?;
+        Ok(match authority {
             None => plan,
             Some(own) => plan.trusting(authorities(&own)),
         })
@@ -64,7 +64,7 @@ impl Gate {
     /// # Errors
     /// When the gate is gone or refuses; the run must not go on then.
     pub(crate) fn serve(&mut self, run: &str, sockets: GateSockets) -> Result<(), Problem> {
-        let Some(running) = &mut self.0 else { return Err(ClientFailure::Gone.into()) };
+        let Some(running) = &mut self.0 else { return Err(Failure::Gone.into()) };
         let GateSockets { proxy, resolver, transparent, watchers } = sockets;
         let sockets = Sockets { proxies: proxy.into_iter().collect(), resolver, transparent, watchers };
         Ok(running.client.serve(run, sockets)?)
@@ -74,7 +74,7 @@ impl Gate {
     pub(crate) fn close(&mut self, run: &str, outcome: &mut Outcome) {
         let report = match &mut self.0 {
             Some(running) => running.client.close(run),
-            None => Err(ClientFailure::Gone),
+            None => Err(Failure::Gone),
         };
         match report {
             Ok(report) => tell(report, outcome),
@@ -100,9 +100,7 @@ impl Running {
         // Beside this very file, also when another version took its path meanwhile.
         let own = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
         let program = own.with_file_name(PROGRAM);
-        let (control, far) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .map_err(|errno| failed(stockade_launch::errno_text(errno)))?;
+        let (control, far) = control::pair().map_err(|error| failed(error.to_string()))?;
         let records: File = trail.open().map_err(|error| Problem::from(trail.refused(&error)))?;
         let vars = VARS.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         let child = Command::new(&program)
@@ -135,8 +133,8 @@ impl Drop for Running {
     }
 }
 
-impl From<ClientFailure> for Problem {
-    fn from(failure: ClientFailure) -> Self {
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
         Self::new("the egress gate does not serve the run", failure.to_string(), failure.next())
     }
 }

@@ -36,9 +36,7 @@ impl Trail for FileTrail {
     fn append(&mut self, record: &Record<'_>) -> Result<(), NotRecorded> {
         let mut line = serde_json::to_vec(record).map_err(|error| self.refused(&error.into()))?;
         line.push(b'\n');
-        self.open()
-            .and_then(|file| stockade_egress::trail::append_whole(&file, &line))
-            .map_err(|error| self.refused(&error))
+        self.open().and_then(|file| stockade_egress::append_whole(&file, &line)).map_err(|error| self.refused(&error))
     }
 }
 

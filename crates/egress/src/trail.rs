@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
@@ -60,13 +59,11 @@ struct Line<'e> {
 }
 
 impl Trail {
-    /// Opens the file behind `given` anew for appending, so that its lock is this process's own.
-    ///
-    /// # Errors
-    /// When it cannot be opened through `/proc`.
-    pub fn new(given: &File) -> io::Result<Self> {
-        let own = File::options().append(true).open(format!("/proc/self/fd/{}", given.as_raw_fd()))?;
-        Ok(Self(Mutex::new(own)))
+    /// Appends to `file`, which nobody else has the same description of (see [`append_whole`]). It is not opened
+    /// anew here: the gate has given up the right to by the time it serves.
+    #[must_use]
+    pub const fn new(file: File) -> Self {
+        Self(Mutex::new(file))
     }
 }
 
@@ -96,7 +93,7 @@ mod tests {
     #[test]
     fn a_line_says_which_record_it_is() {
         let (file, path) = scratch();
-        Trail::new(&file).unwrap().take(&event()).unwrap();
+        Trail::new(file).take(&event()).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(path).unwrap();
         assert!(text.starts_with(r#"{"record":"network","time_ms":5,"run":"r1","event":"ended","#), "{text}");
@@ -109,15 +106,15 @@ mod tests {
     fn what_cannot_be_written_is_an_error() {
         let full = File::options().append(true).open("/dev/full").unwrap();
         assert_eq!(append_whole(&full, b"x\n").unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert!(Trail::new(&full).unwrap().take(&event()).is_err());
+        assert!(Trail::new(full).take(&event()).is_err());
     }
 
     #[test]
     fn lines_of_many_writers_stay_whole() {
-        let (file, path) = scratch();
+        let (_, path) = scratch();
         std::thread::scope(|scope| {
             for writer in 0..4 {
-                let trail = Trail::new(&file).unwrap();
+                let trail = Trail::new(File::options().append(true).open(&path).unwrap());
                 scope.spawn(move || {
                     for number in 0..200 {
                         let line = format!("{writer} {number} {}\n", "x".repeat(number * 7));

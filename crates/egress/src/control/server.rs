@@ -33,9 +33,6 @@ pub enum NotServed {
     /// Not one end of [`super::pair`].
     #[error("the control socket cannot be used: {0}")]
     Control(#[source] io::Error),
-    /// The records would have nowhere to go.
-    #[error("the audit trail cannot be opened: {0}")]
-    Trail(#[source] io::Error),
     /// The system has no room for a runtime.
     #[error("the gate cannot begin: {0}")]
     Runtime(#[source] io::Error),
@@ -47,22 +44,21 @@ impl NotServed {
     pub const fn next(&self) -> &'static str {
         match self {
             Self::Control(_) => "start the gate with one end of a pair of sequenced-packet sockets",
-            Self::Trail(_) => "make the trail writable for the gate, and /proc readable",
             Self::Runtime(_) => "look at the limits on processes and open files",
         }
     }
 }
 
-/// Serves runs for whoever holds the other end of `control`, until that end is closed. Records go to `trail`.
+/// Serves runs for whoever holds the other end of `control`, until that end is closed. Records go to `trail`, open for
+/// appending by a description of its own.
 ///
 /// # Errors
 /// [`NotServed`]; whatever was served is cut.
-pub fn serve(control: OwnedFd, trail: &File) -> Result<(), NotServed> {
-    let trail = Trail::new(trail).map_err(NotServed::Trail)?;
+pub fn serve(control: OwnedFd, trail: File) -> Result<(), NotServed> {
     ask_for_descriptors();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(NotServed::Runtime)?;
     runtime.block_on(async {
-        let gate = Gate::new(system_resolver(), Arc::new(trail));
+        let gate = Gate::new(system_resolver(), Arc::new(Trail::new(trail)));
         answer(control, &gate).await
     })
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use stockade_egress::event::What;
-use stockade_egress::{Event, Gate, NewRun, Rules, Sink, SystemResolver};
+use stockade_egress::{Event, Gate, NewRun, Rules, Sink, Sockets, SystemResolver};
 use stockade_environments::{Ended, Interpreter, Jail, JailFailure, JailOutcome, JailStep, Progress, Refusal};
 
 /// Runs a step on scratch in memory, and hands out what it left.
@@ -154,9 +154,8 @@ fn serve(listener: OwnedFd, rules: Rules, sink: Arc<Refused>, stopped: tokio::sy
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async move {
         let gate = Gate::new(Arc::new(SystemResolver::new().unwrap()), sink);
-        let mut run = NewRun::new("jail", rules);
-        run.proxies.push(listener);
-        gate.add(run).unwrap();
+        let run = NewRun { id: "jail".to_owned(), rules, ..NewRun::default() };
+        gate.add(run, Sockets::proxies(vec![listener])).unwrap();
         // Its end is the sender's drop.
         drop(stopped.await);
         gate.remove("jail").await.unwrap();

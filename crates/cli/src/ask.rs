@@ -53,7 +53,7 @@ pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result
             Cgroup::Require => CgroupMode::Require,
             Cgroup::Off => CgroupMode::Off,
         },
-        tier: tier(run.tier)?,
+        tier: tier(run.tier),
         scratch: run
             .scratch_dir
             .as_deref()
@@ -63,19 +63,14 @@ pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result
     Ok(Asked { request, secrets, environment, remarks })
 }
 
-fn tier(asked: crate::args::Tier) -> Result<Tier, Problem> {
+const fn tier(asked: crate::args::Tier) -> Tier {
     use crate::args::Tier as Asked;
-    let name = match asked {
-        Asked::Namespaces => return Ok(Tier::Namespaces),
-        Asked::Landlock => return Ok(Tier::Landlock),
-        Asked::Gvisor => "gvisor",
-        Asked::Oci => "oci",
-    };
-    Err(Problem::new(
-        format!("there is no tier `{name}` yet"),
-        "this version makes its walls of namespaces, or of Landlock alone",
-        "leave out --tier; where namespaces are blocked, --tier landlock",
-    ))
+    match asked {
+        Asked::Namespaces => Tier::Namespaces,
+        Asked::Landlock => Tier::Landlock,
+        Asked::Gvisor => Tier::Gvisor,
+        Asked::Oci => Tier::Oci,
+    }
 }
 
 /// Whether the code gets a terminal of its own: when the caller sits at one, for input and output.

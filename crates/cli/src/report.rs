@@ -48,10 +48,14 @@ impl Report<'_> {
         if outcome.network.is_some() {
             expected = expected.with(Layer::Gate);
         }
-        let missing = expected.missing_from(outcome.enforced);
-        if self.tier == Tier::Landlock {
-            lines.push(wrapped(&format!("  tier landlock goes without: {missing}"), columns));
-        } else if !missing.is_empty() {
+        let mut missing = expected.missing_from(outcome.enforced);
+        if self.tier != Tier::Namespaces {
+            let without = self.tier.goes_without();
+            let asked_for = missing.missing_from(missing.missing_from(without));
+            lines.push(wrapped(&format!("  tier {} goes without: {asked_for}", self.tier.name()), columns));
+            missing = missing.missing_from(without);
+        }
+        if !missing.is_empty() {
             lines.push(format!("  missing: {missing}\n    next: `stockade doctor` says why"));
         }
         if outcome.processes_left > 0 {
@@ -186,7 +190,7 @@ fn wrapped(line: &str, columns: Option<usize>) -> String {
 /// What every run should have on a machine in order; the watchdog only stands in for a cgroup, where
 /// there is a network namespace sockets harm nobody, and without a grant there is no gate.
 fn expected() -> Layers {
-    let when_asked = [Layer::Watchdog, Layer::Cgroup, Layer::NoSockets, Layer::Gate];
+    let when_asked = [Layer::Watchdog, Layer::Cgroup, Layer::NoSockets, Layer::Gate, Layer::SecondKernel];
     when_asked.into_iter().fold(Layers::of(&Layer::ALL), Layers::without)
 }
 

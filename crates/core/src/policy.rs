@@ -53,6 +53,32 @@ pub const REQUIRED_OF_LANDLOCK: Layers = Layers::of(&[
     Layer::NoSockets,
 ]);
 
+/// What a run of the tier `gvisor` requires instead.
+pub const REQUIRED_OF_GVISOR: Layers = Layers::of(&[
+    Layer::UserNamespace,
+    Layer::MountNamespace,
+    Layer::PidNamespace,
+    Layer::Root,
+    Layer::Network,
+    Layer::NoNewPrivileges,
+    Layer::NoCapabilities,
+    Layer::Seccomp,
+    Layer::SecondKernel,
+]);
+
+/// What a run of the tier `oci` requires instead.
+pub const REQUIRED_OF_OCI: Layers = Layers::of(&[
+    Layer::UserNamespace,
+    Layer::MountNamespace,
+    Layer::PidNamespace,
+    Layer::Root,
+    Layer::Network,
+    Layer::NoNewPrivileges,
+    Layer::NoCapabilities,
+    Layer::Seccomp,
+    Layer::Proc,
+]);
+
 const UNBOUNDED: Limits = Limits {
     wall_ms: u64::MAX,
     cpu_ms: u64::MAX,
@@ -170,6 +196,8 @@ impl Policy {
         let mut required = request.require.and(match request.tier {
             Tier::Namespaces => self.require,
             Tier::Landlock => REQUIRED_OF_LANDLOCK,
+            Tier::Gvisor => REQUIRED_OF_GVISOR,
+            Tier::Oci => REQUIRED_OF_OCI,
         });
         if request.cgroup == CgroupMode::Require {
             required = required.with(Layer::Cgroup);

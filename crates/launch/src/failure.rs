@@ -61,6 +61,14 @@ pub enum Failure {
         /// What it is.
         what: &'static str,
     },
+    /// The container runtime did not come as far as the code.
+    #[error("the container runtime `{runtime}` did not start the code")]
+    Runtime {
+        /// Its name.
+        runtime: &'static str,
+        /// What it said.
+        said: String,
+    },
     /// The sandbox's init ended without a word.
     #[error("the sandbox ended before it said how the code ended")]
     Lost,
@@ -88,6 +96,7 @@ impl Failure {
             Self::Missing { .. } => "each is required by the policy or by --require".to_owned(),
             Self::Changed { .. } => "its device or inode is another one than before".to_owned(),
             Self::UnsafeShare { .. } => "code could speak to the host through it".to_owned(),
+            Self::Runtime { said, .. } => text::shown(said, 600),
             Self::Lost => "it was killed from outside, or the machine is out of memory".to_owned(),
             Self::Threads => {
                 "the sandbox starts as a copy of this process, and a lock held by another thread would never open"
@@ -126,6 +135,9 @@ impl Failure {
             Self::Missing { missing } if missing.has(Layer::Scopes) => {
                 "use a kernel whose Landlock keeps signals inside (Linux 6.12 or later), with `landlock` in its lsm= list"
                     .to_owned()
+            }
+            Self::Runtime { runtime, .. } => {
+                format!("use a newer `{runtime}`, or run without --tier; what it was told is shown by `stockade plan`")
             }
             Self::Changed { .. } => "run it again".to_owned(),
             Self::Missing { .. } | Self::Inside { .. } | Self::Outside { .. } | Self::Lost | Self::Threads => {

@@ -542,7 +542,15 @@ fn cause_of_status(status: i32, plan: &Plan) -> Cause {
     }
 }
 
-fn conclude(running: Running, ended: Ended, refused_network: u64) -> Result<Finished, Failure> {
+fn conclude(mut running: Running, mut ended: Ended, refused_network: u64) -> Result<Finished, Failure> {
+    if let Some(proofs) = running.proofs.take() {
+        let told = proofs.read(&running, ended.cause)?;
+        ended.cause = told.cause;
+        running.enforced = running.enforced.and(told.proven);
+        running.notes.extend(told.note);
+        // What is left of a container is its runtime's own.
+        ended.drained.killed = 0;
+    }
     let used = ended.drained.used;
     let counted = running.group.as_ref().map(Group::usage);
     let usage = Usage {

@@ -1,0 +1,282 @@
+//! The outer tiers: a container runtime (gVisor, runc, crun) inside the walls of a run.
+//!
+//! The root, its scratch, its namespaces and its limits are those of the tier `namespaces`; what is
+//! executed in them is the runtime, without any right, and what the runtime is told is written here.
+//! Pure: a plan in, a plan and the text of an OCI bundle out.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::facts::{HostFacts, Runtime, RuntimeKind, SystemKind};
+use crate::ground::Ground;
+use crate::layer::{Layer, Layers};
+use crate::network::Network;
+use crate::paths::{self, InsidePath};
+use crate::plan::{ForRuntime, Mount, Plan, Unplannable};
+use crate::request::{ResultDescriptor, Streams, Tier};
+use crate::syscalls::{Architecture, Profile};
+
+/// Where the runtime finds the root of the container: the run's own root, once more.
+pub const ROOT: &str = "/opt/stockade/root";
+/// Where the runtime finds what it is told.
+const BUNDLE: &str = "/opt/stockade/bundle";
+/// The folder the runtime writes to; the container does not see it.
+pub const STATE: &str = "/run";
+/// The name of the file, in that folder, which the runtime's errors go to.
+pub const LOG: &str = "log";
+/// What is looked at inside, each a file that is removed when it was found.
+pub const PROOFS: &str = "/opt/stockade/proofs";
+/// The file that is removed when the code is about to start.
+pub const STARTED: &str = "started";
+/// Processes and threads of the runtime's own.
+pub const OWN_TASKS: u64 = 128;
+/// What runs first in the container.
+const ENTER: &str = "/opt/stockade/engine/enter.sh";
+const ENTER_TEXT: &str = include_str!("enter.sh");
+/// The user of a run is the only one that a container can have, and its runtime wants that to be root's number.
+const USERS: [(&str, &str); 2] = [
+    ("/etc/passwd", "runner:x:0:0:throw-away user:/home/runner:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
+    ("/etc/group", "runner:x:0:\ntty:x:5:\nnogroup:x:65534:\n"),
+];
+/// What of `/proc` tells of the machine to everyone, or changes it.
+const MASKED: [&str; 13] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/bus",
+    "/proc/cmdline",
+    "/proc/config.gz",
+    "/proc/driver",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/kallsyms",
+    "/proc/key-users",
+    "/proc/keys",
+    "/proc/modules",
+    "/proc/scsi",
+];
+
+/// The layers that only a look from inside the container shows.
+#[must_use]
+pub const fn proven(kind: RuntimeKind) -> Layers {
+    match kind {
+        RuntimeKind::Runsc => Layers::of(&[Layer::NoCapabilities, Layer::Proc, Layer::SecondKernel]),
+        RuntimeKind::Runc | RuntimeKind::Crun => Layers::of(&[Layer::NoCapabilities, Layer::Proc, Layer::Seccomp]),
+    }
+}
+
+/// Turns the plan of a run in namespaces into that of the same run in a container inside them.
+///
+/// # Errors
+/// [`Unplannable`] when there is no runtime, or something is asked that it cannot give.
+pub fn into_container(plan: Plan, host: &HostFacts, tier: Tier) -> Result<Plan, Unplannable> {
+    let runtime = host.runtime.clone().ok_or(Unplannable::NoRuntime(tier))?;
+    let is_seen = host
+        .system
+        .iter()
+        .filter(|entry| entry.kind == SystemKind::Folder)
+        .any(|entry| runtime.program.strip_prefix(&entry.path).is_some_and(|below| below.starts_with('/')));
+    if !is_seen {
+        return Err(Unplannable::RuntimeElsewhere(runtime.program));
+    }
+    if tier == Tier::Gvisor && plan.network != Network::None {
+        return Err(Unplannable::NoNetwork(tier));
+    }
+    let kind = runtime.kind;
+    let mut plan = Plan {
+        mounts: mounts(plan.mounts),
+        // A runtime makes mounts, which Landlock forbids to whoever it holds.
+        landlock: Vec::new(),
+        // A terminal is handed to a runtime in a way of its own.
+        streams: Streams::Pipes,
+        // A runtime passes on three streams and nothing else.
+        result: ResultDescriptor::None,
+        syscalls: plan.syscalls.of_runtime(),
+        ground: Ground::Container(runtime),
+        ..plan
+    };
+    plan.vars.remove("STOCKADE_RESULT_FD");
+    let text = bundle(&plan, kind);
+    let scratch = |path: &'static str| Mount::Scratch { target: InsidePath::fixed(path), sticky: false };
+    plan.mounts.push(Mount::ForRuntime(ForRuntime::Root));
+    plan.mounts.push(scratch(STATE));
+    plan.mounts.push(Mount::File {
+        target: InsidePath::fixed("/opt/stockade/bundle/config.json"),
+        contents: Cow::Owned(text.into_bytes()),
+    });
+    if kind != RuntimeKind::Runsc {
+        plan.mounts.push(Mount::ForRuntime(ForRuntime::Groups));
+    }
+    plan.mounts.push(Mount::ForRuntime(ForRuntime::Proc));
+    Ok(plan)
+}
+
+/// What the container shall see: all of a run's root but what the runtime makes itself.
+fn mounts(mounts: Vec<Mount>) -> Vec<Mount> {
+    let file = |path: &'static str, text: &'static str| Mount::File {
+        target: InsidePath::fixed(path),
+        contents: Cow::Borrowed(text.as_bytes()),
+    };
+    let mut kept: Vec<Mount> = mounts
+        .into_iter()
+        .filter(|mount| match mount {
+            Mount::Terminals | Mount::Proc => false,
+            Mount::Link { target, .. } => target.as_str() != "/dev/ptmx",
+            _ => true,
+        })
+        .map(|mount| match &mount {
+            Mount::File { target, .. } => USERS
+                .into_iter()
+                .find(|(path, _)| target.as_str() == *path)
+                .map_or(mount, |(path, text)| file(path, text)),
+            _ => mount,
+        })
+        .collect();
+    kept.push(file(ENTER, ENTER_TEXT));
+    kept.push(Mount::Scratch { target: InsidePath::fixed(PROOFS), sticky: false });
+    kept
+}
+
+/// What is executed at the end of the set-up: the runtime, and the variables it sees.
+#[must_use]
+pub fn command(runtime: &Runtime, run: &str) -> (Vec<String>, BTreeMap<String, String>) {
+    let state = format!("--root={STATE}/state");
+    let log = format!("--log={STATE}/{LOG}");
+    let bundle = format!("--bundle={BUNDLE}");
+    let words: Vec<&str> = match runtime.kind {
+        // Its platform is the one it was built to prefer, or the administrator's choice.
+        RuntimeKind::Runsc => {
+            vec![&state, &log, "--rootless", "--network=none", "--ignore-cgroups", "run", &bundle, run]
+        }
+        // Keyrings are in no namespace, so the filter refuses them.
+        RuntimeKind::Runc | RuntimeKind::Crun => vec![&state, &log, "run", "--no-new-keyring", &bundle, run],
+    };
+    let argv = std::iter::once(runtime.program.as_str()).chain(words).map(ToOwned::to_owned).collect();
+    let vars =
+        [("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("HOME", STATE), ("TMPDIR", "/tmp"), ("XDG_RUNTIME_DIR", STATE)];
+    (argv, vars.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+/// The text of `config.json` (OCI runtime specification 1.0.2).
+fn bundle(plan: &Plan, kind: RuntimeKind) -> String {
+    let required = plan.required.missing_from(plan.required.missing_from(proven(kind)));
+    let args = ["/bin/sh", ENTER, &required.to_string()];
+    let none: [&str; 0] = [];
+    let config = json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false,
+            "user": { "uid": 0, "gid": 0 },
+            "args": args.into_iter().chain(plan.argv.iter().map(String::as_str)).collect::<Vec<_>>(),
+            "env": plan.vars.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
+            "cwd": paths::JOB,
+            "capabilities": {
+                "bounding": none, "effective": none, "inheritable": none, "permitted": none, "ambient": none,
+            },
+            "rlimits": limits(plan, kind),
+            "noNewPrivileges": true,
+        },
+        // It is read-only already; gVisor would make it so again, without what else is locked there.
+        "root": { "path": ROOT, "readonly": kind != RuntimeKind::Runsc },
+        "hostname": "sandbox",
+        "mounts": container_mounts(plan, kind),
+        "linux": linux(plan, kind),
+    });
+    format!("{config:#}\n")
+}
+
+/// The host's kernel bounds the others already: they inherit what is set before.
+fn limits(plan: &Plan, kind: RuntimeKind) -> Vec<Value> {
+    if kind != RuntimeKind::Runsc {
+        return Vec::new();
+    }
+    [
+        ("RLIMIT_CORE", 0),
+        ("RLIMIT_NOFILE", plan.limits.open_files),
+        ("RLIMIT_FSIZE", plan.limits.file_bytes),
+        ("RLIMIT_NPROC", plan.limits.processes),
+    ]
+    .into_iter()
+    .map(|(name, most)| json!({ "type": name, "hard": most, "soft": most }))
+    .collect()
+}
+
+fn container_mounts(plan: &Plan, kind: RuntimeKind) -> Vec<Value> {
+    let bind = |path: &str, options: &[&str]| json!({ "destination": path, "type": "bind", "source": path, "options": options });
+    let mut mounts = vec![json!({
+        "destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "nodev", "noexec"],
+    })];
+    match kind {
+        // Else it would lay memory of its own over what is empty, and newer ones over all that is written.
+        RuntimeKind::Runsc => mounts.extend(
+            plan.mounts
+                .iter()
+                .filter_map(Mount::written_to)
+                .filter(|path| path.below("/dev").is_none())
+                .map(|path| bind(path.as_str(), &["rbind", "rw", "nosuid", "nodev"])),
+        ),
+        // As it is: else it would make terminals and devices there.
+        RuntimeKind::Runc | RuntimeKind::Crun => {
+            mounts.push(bind("/dev", &["rbind", "ro", "nosuid", "nodev", "noexec"]))
+        }
+    }
+    mounts
+}
+
+fn linux(plan: &Plan, kind: RuntimeKind) -> Value {
+    let namespaces = |names: &[&str]| names.iter().map(|name| json!({ "type": name })).collect::<Vec<_>>();
+    // The network is the run's own already, and its resolver and gate are in it.
+    if kind == RuntimeKind::Runsc {
+        return json!({ "namespaces": namespaces(&["pid", "mount", "ipc", "uts"]) });
+    }
+    let map = json!([{ "containerID": 0, "hostID": crate::plan::INSIDE_ID, "size": 1 }]);
+    json!({
+        "uidMappings": map,
+        "gidMappings": map,
+        "namespaces": namespaces(&["user", "pid", "mount", "ipc", "uts", "cgroup"]),
+        "maskedPaths": MASKED,
+        "readonlyPaths": ["/proc/sys", "/proc/sysrq-trigger"],
+        "seccomp": seccomp(plan.syscalls.architecture()),
+    })
+}
+
+/// Takes from the code what the runtime was let in for; the filter around both has all the rest.
+fn seccomp(architecture: Architecture) -> Value {
+    let code = Profile::builtin(architecture);
+    let runtime = code.clone().of_runtime();
+    let changed = code.rules().iter().zip(runtime.rules()).filter(|(code, runtime)| code != runtime);
+    let (plain, by_argument): (Vec<_>, Vec<_>) = changed.map(|(code, _)| code).partition(|code| code.arms.is_empty());
+    let names: Vec<&str> = plain.iter().map(|rule| rule.name).collect();
+    let mut rules = vec![json!({ "names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM })];
+    for rule in by_argument {
+        let tests = match rule.name {
+            "clone" => NAMESPACES
+                .map(|flag| json!([{ "index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": flag, "valueTwo": flag }]))
+                .to_vec(),
+            "prctl" => PRIVILEGES
+                .map(
+                    |option| json!([{ "index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": u32::MAX, "valueTwo": option }]),
+                )
+                .to_vec(),
+            _ => vec![json!([])],
+        };
+        rules.extend(
+            tests.into_iter().map(
+                |test| json!({ "names": [rule.name], "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM, "args": test }),
+            ),
+        );
+    }
+    let architecture = match architecture {
+        Architecture::X86_64 => "SCMP_ARCH_X86_64",
+        Architecture::Aarch64 => "SCMP_ARCH_AARCH64",
+    };
+    json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": [architecture], "syscalls": rules })
+}
+
+const EPERM: u32 = 1;
+/// CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, one a rule.
+const NAMESPACES: [u64; 7] =
+    [0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000];
+/// PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_SECUREBITS, as in `profiles/seccomp.txt`.
+const PRIVILEGES: [u64; 3] = [22, 24, 28];

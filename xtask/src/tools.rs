@@ -47,12 +47,14 @@ pub(crate) fn has(program: &str) -> bool {
 }
 
 /// Debian packages the tests use, and the program that shows each is there.
-const PACKAGES: [(&str, &str); 5] = [
+const PACKAGES: [(&str, &str); 7] = [
     ("Rscript", "r-base-core"),
     ("gcc", "gcc"),
     ("python3", "python3"),
     ("bwrap", "bubblewrap"),
     ("unshare", "util-linux"),
+    ("runsc", "runsc"),
+    ("runc", "runc"),
 ];
 
 /// Installs what the tests need, as far as it is missing.

@@ -222,7 +222,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "LAYER,...", value_delimiter = ',', help_heading = "Walls")]
     pub(crate) require: Vec<String>,
 
-    /// What the walls are made of; `landlock` is what can be had without namespaces
+    /// What the walls are made of; `landlock` is what can be had without namespaces, `gvisor` adds a second
+    /// kernel, `oci` a container of runc or crun
     #[arg(long, value_name = "TIER", value_enum, default_value_t, help_heading = "Walls")]
     pub(crate) tier: Tier,
 

@@ -50,6 +50,13 @@ pub(crate) fn check(run: &Run, engine: &Engine) -> Result<(), Problem> {
     }
 
     check_tier(run, engine)?;
+    if run.tier == Tier::Gvisor && net {
+        return Err(Problem::new(
+            "--net cannot be had with --tier gvisor",
+            "its second kernel has a loopback of its own, from which no way leads to the gate",
+            "stage the data with --in, or run with --tier oci or without --tier",
+        ));
+    }
 
     let options = [
         (with, "--with"),

@@ -30,8 +30,6 @@ pub const LOG: &str = "log";
 pub const PROOFS: &str = "/opt/stockade/proofs";
 /// The file that is removed when the code is about to start.
 pub const STARTED: &str = "started";
-/// Processes and threads of the runtime's own.
-pub const OWN_TASKS: u64 = 128;
 /// What runs first in the container.
 const ENTER: &str = "/opt/stockade/engine/enter.sh";
 const ENTER_TEXT: &str = include_str!("enter.sh");
@@ -63,6 +61,15 @@ pub const fn proven(kind: RuntimeKind) -> Layers {
     match kind {
         RuntimeKind::Runsc => Layers::of(&[Layer::NoCapabilities, Layer::Proc, Layer::SecondKernel]),
         RuntimeKind::Runc | RuntimeKind::Crun => Layers::of(&[Layer::NoCapabilities, Layer::Proc, Layer::Seccomp]),
+    }
+}
+
+/// How many processes and threads a runtime has itself: gVisor's kernel is one of them.
+#[must_use]
+pub const fn own_tasks(kind: RuntimeKind) -> u64 {
+    match kind {
+        RuntimeKind::Runsc => 128,
+        RuntimeKind::Runc | RuntimeKind::Crun => 32,
     }
 }
 
@@ -248,24 +255,16 @@ fn seccomp(architecture: Architecture) -> Value {
     let changed = code.rules().iter().zip(runtime.rules()).filter(|(code, runtime)| code != runtime);
     let (plain, by_argument): (Vec<_>, Vec<_>) = changed.map(|(code, _)| code).partition(|code| code.arms.is_empty());
     let names: Vec<&str> = plain.iter().map(|rule| rule.name).collect();
-    let mut rules = vec![json!({ "names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM })];
-    for rule in by_argument {
-        let tests = match rule.name {
-            "clone" => NAMESPACES
-                .map(|flag| json!([{ "index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": flag, "valueTwo": flag }]))
-                .to_vec(),
-            "prctl" => PRIVILEGES
-                .map(
-                    |option| json!([{ "index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": u32::MAX, "valueTwo": option }]),
-                )
-                .to_vec(),
-            _ => vec![json!([])],
-        };
-        rules.extend(
-            tests.into_iter().map(
-                |test| json!({ "names": [rule.name], "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM, "args": test }),
-            ),
-        );
+    let rule = |names: Value, tests: Value| json!({ "names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM, "args": tests });
+    let low = |value: u32| json!([{ "index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": u32::MAX, "valueTwo": value }]);
+    let bit = |flag: u32| json!([{ "index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": flag, "valueTwo": flag }]);
+    let mut rules = vec![rule(json!(names), json!([]))];
+    for name in by_argument.into_iter().map(|rule| rule.name) {
+        match name {
+            "clone" => rules.extend(NAMESPACES.map(|flag| rule(json!([name]), bit(flag)))),
+            "prctl" => rules.extend(PRIVILEGES.map(|option| rule(json!([name]), low(option)))),
+            _ => rules.push(rule(json!([name]), json!([]))),
+        }
     }
     let architecture = match architecture {
         Architecture::X86_64 => "SCMP_ARCH_X86_64",
@@ -276,7 +275,62 @@ fn seccomp(architecture: Architecture) -> Value {
 
 const EPERM: u32 = 1;
 /// CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, one a rule.
-const NAMESPACES: [u64; 7] =
+const NAMESPACES: [u32; 7] =
     [0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000];
 /// PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_SECUREBITS, as in `profiles/seccomp.txt`.
-const PRIVILEGES: [u64; 3] = [22, 24, 28];
+const PRIVILEGES: [u32; 3] = [22, 24, 28];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{REQUIRED_OF_GVISOR, REQUIRED_OF_OCI};
+    use crate::syscalls::Action;
+
+    /// Code that is on could take the proof of another away, and so claim what is not there.
+    #[test]
+    fn what_is_proven_inside_is_required() {
+        assert_eq!(proven(RuntimeKind::Runsc).missing_from(REQUIRED_OF_GVISOR), Layers::NONE);
+        assert_eq!(proven(RuntimeKind::Runc).missing_from(REQUIRED_OF_OCI), Layers::NONE);
+    }
+
+    /// Two filters, of which the stricter counts, are together what code in namespaces has.
+    #[test]
+    fn what_the_runtime_is_let_in_for_is_taken_from_the_code() {
+        for architecture in [Architecture::X86_64, Architecture::Aarch64] {
+            let (code, runtime) = (Profile::builtin(architecture), Profile::builtin(architecture).of_runtime());
+            let inner = seccomp(architecture);
+            let rules: Vec<&Value> = inner["syscalls"].as_array().unwrap().iter().collect();
+            let refuses = |name: &str, first: u64| {
+                rules.iter().any(|rule| {
+                    let holds = |test: &Value| {
+                        let [mask, value] = ["value", "valueTwo"].map(|key| test[key].as_u64().unwrap());
+                        assert_eq!((&test["op"], &test["index"]), (&json!("SCMP_CMP_MASKED_EQ"), &json!(0)));
+                        first & mask == value
+                    };
+                    rule["names"].as_array().unwrap().contains(&json!(name))
+                        && rule["args"].as_array().unwrap().iter().all(holds)
+                })
+            };
+            let firsts = (0..80).chain((0..32).map(|bit| 1 << bit)).chain([0x5356_4d41, 0x4155_5856, 1 << 32 | 22]);
+            for first in firsts {
+                for rule in code.rules() {
+                    let decided =
+                        |profile: &Profile| profile.decide(rule.number, &[first, 0, 0, 0, 0, 0]) == Action::Allow;
+                    assert_eq!(
+                        decided(&code),
+                        decided(&runtime) && !refuses(rule.name, first),
+                        "{} {first:#x}",
+                        rule.name
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fixed_paths_are_well_formed() {
+        for path in [ROOT, BUNDLE, STATE, PROOFS, ENTER] {
+            assert_eq!(InsidePath::fixed(path).as_str(), path);
+        }
+    }
+}

@@ -38,9 +38,14 @@ for name in $required; do
     *) status=125 ;;
   esac
 done
-if [ "$status" = 0 ] && ! command -v -- "$1" > /dev/null; then
-  status=127
-  [ -e "$1" ] && status=126
+if [ "$status" = 0 ]; then
+  case $1 in
+    */*)
+      [ -f "$1" ] && [ -x "$1" ] || status=126
+      [ -e "$1" ] || status=127
+      ;;
+    *) command -v -- "$1" > /dev/null || status=127 ;;
+  esac
 fi
 [ "$status" = 0 ] && gone="$gone $proofs/started"
 [ -z "$gone" ] || /bin/rm -f $gone || exit 125

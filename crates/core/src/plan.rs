@@ -279,7 +279,7 @@ impl Unplannable {
             Self::NoRuntime(Tier::Gvisor) => "install gVisor (Debian: apt install runsc), or leave out --tier",
             Self::NoRuntime(_) => "install one of them (Debian: apt install runc), or leave out --tier",
             Self::RuntimeElsewhere(_) => "install it below /usr",
-            Self::NoNetwork(_) => "run without --net, or with --tier oci or none",
+            Self::NoNetwork(_) => "stage the data with --in, or run with --tier oci or without --tier",
             Self::Place(_) => "set TMPDIR to another folder, or use what has a plain path",
             Self::TooLarge(..) => {
                 "give the folder that holds them (folders are not copied), or raise --limit scratch=SIZE"
@@ -744,7 +744,8 @@ impl fmt::Display for Plan {
         }
         writeln!(out, "required  {}", self.required)?;
         // Last, for it is by far the longest and hardly ever differs.
-        writeln!(out, "syscalls  {}", self.syscalls.to_string().trim_end())
+        let whose = if self.ground.runtime().is_some() { "of the runtime and all in it: " } else { "" };
+        writeln!(out, "syscalls  {whose}{}", self.syscalls.to_string().trim_end())
     }
 }
 

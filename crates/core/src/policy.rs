@@ -63,6 +63,7 @@ pub const REQUIRED_OF_GVISOR: Layers = Layers::of(&[
     Layer::NoNewPrivileges,
     Layer::NoCapabilities,
     Layer::Seccomp,
+    Layer::Proc,
     Layer::SecondKernel,
 ]);
 

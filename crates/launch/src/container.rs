@@ -87,10 +87,12 @@ impl Proofs {
             Cause::Exited { status: 127 } if missing.is_empty() => Cause::NotFound,
             Cause::Exited { status: 126 } if missing.is_empty() => Cause::NotExecutable,
             _ => {
-                return Err(match said {
-                    Some(said) => Failure::Runtime { runtime: runtime.kind.name(), said },
-                    None if !missing.is_empty() => Failure::Missing { missing },
-                    None => Failure::Lost,
+                let name = runtime.kind.name();
+                return Err(match (said, cause) {
+                    (Some(said), _) => Failure::Runtime { runtime: name, said },
+                    // How our own script ends that did not find everything.
+                    (None, Cause::Exited { status: 125 }) if !missing.is_empty() => Failure::Missing { missing },
+                    (None, cause) => Failure::Runtime { runtime: name, said: format!("it ended: {cause}") },
                 });
             }
         };

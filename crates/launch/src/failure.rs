@@ -129,6 +129,9 @@ impl Failure {
             }
             Self::UnsafeShare { .. } => "remove it, or share read-only".to_owned(),
             Self::Cgroup(why) => why.next().to_owned(),
+            Self::Missing { missing } if missing.has(Layer::SecondKernel) => {
+                "ask for it with --tier gvisor, and see that `runsc` is gVisor's".to_owned()
+            }
             Self::Inside { step: Step::Closed, .. } => {
                 "use an interpreter or environment outside of root's home (--python /usr/bin/python3), or start it as an ordinary user".to_owned()
             }
@@ -137,7 +140,7 @@ impl Failure {
                     .to_owned()
             }
             Self::Runtime { runtime, .. } => {
-                format!("use a newer `{runtime}`, or run without --tier; what it was told is shown by `stockade plan`")
+                format!("see that `{runtime}` works by itself, or run without --tier")
             }
             Self::Changed { .. } => "run it again".to_owned(),
             Self::Missing { .. } | Self::Inside { .. } | Self::Outside { .. } | Self::Lost | Self::Threads => {

@@ -344,10 +344,15 @@ pub(crate) fn set_rlimits(carried: &mut Carried<'_>) -> Result<(), Failed> {
     }
     let limits = &carried.plan.limits;
     let runtime = carried.plan.ground.runtime();
-    let own = if runtime.is_some() { container::OWN_TASKS } else { 0 };
+    let own = runtime.map_or(0, |runtime| container::own_tasks(runtime.kind));
     let processes = limits.processes.saturating_add(carried.kit.tasks_before).saturating_add(own);
-    // These would bound the second kernel, whose memory is a file; it bounds its own processes.
+    // Files and descriptors of the second kernel are not the code's, and its memory is a file.
     let is_kernel = runtime.is_some_and(|runtime| runtime.kind == RuntimeKind::Runsc);
+    let is_left_out = |resource| {
+        let is_of_kernel = is_kernel && matches!(resource, Resource::Nofile | Resource::Fsize);
+        // The code is process 1 of its container, which does not hear the first warning: the tree is watched.
+        is_of_kernel || (runtime.is_some() && matches!(resource, Resource::Cpu))
+    };
     for (resource, most) in [
         // 1, not 0: with 0 a crash still starts the host's handler of a piped core_pattern, as root
         // (fs/coredump.c); a dump of one byte is none.
@@ -371,7 +376,7 @@ pub(crate) fn set_rlimits(carried: &mut Carried<'_>) -> Result<(), Failed> {
         (Resource::Rtprio, 0),
         (Resource::Nice, 0),
     ] {
-        if !(is_kernel && matches!(resource, Resource::Nofile | Resource::Fsize)) {
+        if !is_left_out(resource) {
             sys::limit(resource, most).at(Step::Rlimits)?;
         }
     }

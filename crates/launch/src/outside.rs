@@ -309,7 +309,7 @@ fn make_group(plan: &Plan, notes: &mut Vec<String>) -> Result<Option<Group>, Fai
 
 /// The limits on the tree, as cgroups and the watchdog take them; two processes are ours.
 pub(crate) fn tree_limits(plan: &Plan) -> cgroup::Limits {
-    let own_tasks = if plan.ground.runtime().is_some() { container::OWN_TASKS } else { 0 };
+    let own_tasks = plan.ground.runtime().map_or(0, |runtime| container::own_tasks(runtime.kind));
     cgroup::Limits {
         memory_bytes: plan.limits.memory_bytes,
         pids: plan.limits.processes.saturating_add(2).saturating_add(own_tasks),

@@ -168,15 +168,22 @@ pub fn command(runtime: &Runtime, run: &str) -> (Vec<String>, BTreeMap<String, S
 /// The text of `config.json` (OCI runtime specification 1.0.2).
 fn bundle(plan: &Plan, kind: RuntimeKind) -> String {
     let required = plan.required.missing_from(plan.required.missing_from(proven(kind)));
-    let args = ["/bin/sh", ENTER, &required.to_string()];
+    let vars = plan.vars.iter().map(|(name, value)| format!("{name}={value}"));
+    let args: Vec<String> = ["/bin/sh", ENTER, &required.to_string()]
+        .map(ToOwned::to_owned)
+        .into_iter()
+        .chain(vars)
+        .chain(["--".to_owned()])
+        .chain(plan.argv.iter().cloned())
+        .collect();
     let none: [&str; 0] = [];
     let config = json!({
         "ociVersion": "1.0.2",
         "process": {
             "terminal": false,
             "user": { "uid": 0, "gid": 0 },
-            "args": args.into_iter().chain(plan.argv.iter().map(String::as_str)).collect::<Vec<_>>(),
-            "env": plan.vars.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
+            "args": args,
+            "env": ["PATH=/usr/bin:/bin"],
             "cwd": paths::JOB,
             "capabilities": {
                 "bounding": none, "effective": none, "inheritable": none, "permitted": none, "ambient": none,

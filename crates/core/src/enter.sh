@@ -1,10 +1,13 @@
 # First in the container, before any line of the code: looks at what the runtime made, says what is
 # there by removing a file of that name, and becomes the code. The supervisor holds these files open:
-# one that is gone cannot come back. The first word is what must be there.
+# one that is gone cannot come back.
+#
+# sh enter.sh REQUIRED [NAME=VALUE]... -- PROGRAM [ARGUMENT]...
+#
+# The variables of the code come as words, since some (LD_PRELOAD) would let it in before its time.
 proofs=/opt/stockade/proofs
 required=$1
 shift
-found=
 sets=
 filters=0
 while IFS=': 	' read -r name value rest; do
@@ -13,6 +16,7 @@ while IFS=': 	' read -r name value rest; do
     Seccomp_filters) filters=$value ;;
   esac
 done < /proc/self/status
+found=
 case $sets in
   '' | *[!0]*) ;;
   *) found="$found no-capabilities" ;;
@@ -38,17 +42,35 @@ for name in $required; do
     *) status=125 ;;
   esac
 done
-if [ "$status" = 0 ]; then
-  case $1 in
-    */*)
-      [ -f "$1" ] && [ -x "$1" ] || status=126
-      [ -e "$1" ] || status=127
+path=
+program=
+for word; do
+  case $program$word in
+    --) program=$word ;;
+    --*)
+      program=$word
+      break
       ;;
-    *) command -v -- "$1" > /dev/null || status=127 ;;
+    PATH=*) path=${word#PATH=} ;;
+  esac
+done
+if [ "$status" = 0 ]; then
+  case $program in
+    */*)
+      [ -f "$program" ] && [ -x "$program" ] || status=126
+      [ -e "$program" ] || status=127
+      ;;
+    *) (PATH=$path && command -v -- "$program" > /dev/null) || status=127 ;;
   esac
 fi
 [ "$status" = 0 ] && gone="$gone $proofs/started"
 [ -z "$gone" ] || /bin/rm -f $gone || exit 125
 [ "$status" = 0 ] || exit "$status"
 unset PWD OLDPWD
+# From here on no variable is ours.
+while [ "$1" != -- ]; do
+  export "$1"
+  shift
+done
+shift
 exec "$@"

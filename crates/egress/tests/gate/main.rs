@@ -15,6 +15,7 @@
 mod attacks;
 mod client;
 mod control;
+mod inside;
 mod load;
 mod server;
 mod works;

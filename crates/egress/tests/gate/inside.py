@@ -67,10 +67,16 @@ def question(name, kind):
 
 def lookup(name, kind=1):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        one.settimeout(PATIENCE)
-        asked = question(name, kind)
-        one.sendto(asked, ("127.0.0.1", 53))
-        answer = one.recv(2000)
+        # As every resolver does, ask again what got no answer.
+        one.settimeout(PATIENCE / 20)
+        for turn in range(20):
+            try:
+                one.sendto(question(name, kind), ("127.0.0.1", 53))
+                answer = one.recv(2000)
+                break
+            except TimeoutError:
+                if turn == 19:
+                    raise
     answers = struct.unpack("!H", answer[6:8])[0]
     address = socket.inet_ntoa(answer[-4:]) if answers else None
     return {"code": answer[3] & 15, "address": address}

@@ -15,9 +15,6 @@ use tokio::net::UnixStream;
 
 use crate::world::rules;
 
-/// Says what is not tested where namespaces cannot be made.
-pub(crate) const SKIPPED: &str = "SKIPPED: no network namespace can be made here";
-
 /// A process inside.
 pub(crate) struct Inside {
     child: Child,
@@ -33,6 +30,10 @@ impl Drop for Inside {
 
 /// Starts the process; `None` where no namespace can be made.
 pub(crate) fn start(spec: &Value) -> Option<(Child, StdUnixStream)> {
+    if !Command::new("unshare").args(["-Urn", "true"]).status().is_ok_and(|status| status.success()) {
+        println!("SKIPPED: no network namespace can be made here");
+        return None;
+    }
     let (ours, theirs) = StdUnixStream::pair().unwrap();
     let mut command = Command::new("unshare");
     let code = include_str!("inside.py");
@@ -42,25 +43,23 @@ pub(crate) fn start(spec: &Value) -> Option<(Child, StdUnixStream)> {
     Some((child, ours))
 }
 
-/// What one namespace passes out; `None` when its process has ended instead.
-pub(crate) fn passed_out(control: &StdUnixStream) -> Option<Sockets> {
+/// What one namespace passes out.
+pub(crate) fn passed_out(control: &StdUnixStream) -> Sockets {
     let (mut bytes, mut space) = ([0; 64], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(250))]);
     let mut beside = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL;
     let received = rustix::net::recvmsg(control, &mut [IoSliceMut::new(&mut bytes)], &mut beside, flags).unwrap();
-    if received.bytes == 0 {
-        return None;
-    }
+    assert_ne!(received.bytes, 0, "the process inside has ended");
     let RecvAncillaryMessage::ScmRights(descriptors) = beside.drain().next().unwrap() else { panic!("no descriptors") };
     let mut rest = descriptors;
     let [proxies, transparent, watchers]: [usize; 3] =
         serde_json::from_str(std::str::from_utf8(&bytes).unwrap().trim_end()).unwrap();
-    Some(Sockets {
+    Sockets {
         proxies: rest.by_ref().take(proxies).collect(),
         resolver: rest.next(),
         transparent: rest.by_ref().take(transparent).collect(),
         watchers: rest.by_ref().take(watchers).collect(),
-    })
+    }
 }
 
 impl Inside {
@@ -77,10 +76,7 @@ impl Inside {
         budget: Budget,
     ) -> Option<Self> {
         let (child, control) = start(spec)?;
-        let Some(sockets) = passed_out(&control) else {
-            println!("{SKIPPED}");
-            return None;
-        };
+        let sockets = passed_out(&control);
         let run = NewRun { id: id.to_owned(), rules: rules(grants), budget, ..NewRun::default() };
         gate.add(run, sockets).unwrap();
         control.set_nonblocking(true).unwrap();

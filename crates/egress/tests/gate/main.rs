@@ -9,6 +9,7 @@
     clippy::indexing_slicing,
     clippy::expect_used,
     clippy::cast_possible_truncation,
+    clippy::print_stdout,
     reason = "tests may stop at the first surprise, in what they share too"
 )]
 

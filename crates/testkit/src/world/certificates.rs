@@ -1,0 +1,40 @@
+//! An authority and a certificate for the names of a world, by `openssl`.
+
+use std::path::Path;
+use std::process::Command;
+
+pub(super) const AUTHORITY: &str = "ca.pem";
+pub(super) const CERTIFICATE: &str = "server.pem";
+pub(super) const KEY: &str = "server.key";
+
+/// Makes both in `folder`. They are apart: a strict client takes no authority for a server.
+pub(super) fn make(folder: &Path, names: &[String]) {
+    let ours = [
+        "-keyout",
+        "ca.key",
+        "-out",
+        AUTHORITY,
+        "-subj",
+        "/CN=authority of a test",
+        "-addext",
+        "keyUsage=critical,keyCertSign,cRLSign",
+    ];
+    openssl(folder, &ours);
+    let mut alternatives: Vec<String> = names.iter().map(|name| format!("DNS:{name}")).collect();
+    alternatives.extend(["IP:203.0.113.80", "IP:203.0.113.81", "IP:10.77.0.5"].map(ToOwned::to_owned));
+    let alternatives = format!("subjectAltName={}", alternatives.join(","));
+    let servers = ["-CA", AUTHORITY, "-CAkey", "ca.key", "-keyout", KEY, "-out", CERTIFICATE, "-subj", "/CN=server"];
+    let extensions = ["basicConstraints=critical,CA:FALSE", "extendedKeyUsage=serverAuth", &alternatives];
+    let extensions = extensions.into_iter().flat_map(|extension| ["-addext", extension]);
+    openssl(folder, &servers.into_iter().chain(extensions).collect::<Vec<_>>());
+}
+
+fn openssl(folder: &Path, words: &[&str]) {
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(words)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}

@@ -60,12 +60,6 @@ pub(crate) enum Command {
     /// The system-call filter as the kernel takes it, for benchmarks beside other tools; not for people
     #[command(hide = true)]
     InternalFilter,
-    /// The relay of a build jail; not for people
-    #[command(hide = true)]
-    InternalRelay {
-        /// The hosts it may reach
-        hosts: Vec<String>,
-    },
 }
 
 #[derive(Debug, Args)]
@@ -102,6 +96,7 @@ Examples:
   stockade run --project . --out results src/main.py
   stockade run --in sales.parquet query.sql
   stockade run -c 'print(1)'
+  stockade run --net api.example.com fetch.py
   stockade run -- ./any-program --flag
 
 Options of Stockade come before the script; what comes after it is the script's.";
@@ -196,6 +191,19 @@ pub(crate) struct Run {
     /// The interpreter to use
     #[arg(long, value_name = "PROGRAM", help_heading = "Packages")]
     pub(crate) python: Option<PathBuf>,
+
+    /// Grant the network HOST[:PORT], through a gate that checks and records: a name, `*.name`, an address or a
+    /// block; `METHOD https://HOST/PATH` for requests, `tcp://HOST:PORT` for bytes nobody checks, `deny:HOST`
+    #[arg(long, value_name = "GRANT", help_heading = "Network")]
+    pub(crate) net: Vec<String>,
+
+    /// Bound the network: bytes_up, bytes_down, connections, connections_at_once, names_per_wildcard and more
+    #[arg(long, value_name = "KEY=NUMBER", help_heading = "Network")]
+    pub(crate) net_budget: Vec<String>,
+
+    /// Let the gate put the caller's variable NAME into requests to this host only; the code gets a placeholder
+    #[arg(long = "secret", value_name = "NAME=HOST[:HEADER]", help_heading = "Network")]
+    pub(crate) secrets: Vec<String>,
 
     /// Set a limit: time, cpu-time, memory, processes, open-files, scratch, scratch-files, file-size,
     /// output, output-files, output-depth, streams, cpus

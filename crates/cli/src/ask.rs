@@ -6,22 +6,23 @@ use std::path::Path;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::Limit;
 use stockade_core::paths;
-use stockade_core::request::{
-    CgroupMode, Input, Network, Request, ResultDescriptor, Scratch, Start, Streams, Tier, Tree,
-};
+use stockade_core::request::{CgroupMode, Input, Request, ResultDescriptor, Scratch, Start, Streams, Tier, Tree};
 use stockade_core::text;
+use stockade_egress::control::SecretValue;
 use stockade_engines::{Interpreter, PythonCode};
 
 use crate::args::{Cgroup, Run};
 use crate::code::{Code, Engine};
+use crate::pipeline::Services;
 use crate::problem::Problem;
-use crate::trail::FileTrail;
-use crate::{environment, staging};
+use crate::{environment, network, staging};
 
 /// A request and what the report will say about it.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) request: Request,
+    /// The values of secrets, for the gate only.
+    pub(crate) secrets: Vec<SecretValue>,
     /// Digest of the environment, or `none`.
     pub(crate) environment: String,
     /// What the caller should know before the code runs.
@@ -29,13 +30,14 @@ pub(crate) struct Asked {
 }
 
 /// Makes the request of a command line; builds the environment if it needs one that is not there.
-pub(crate) fn request(run: &Run, code: &Code, trail: &mut FileTrail) -> Result<Asked, Problem> {
+pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result<Asked, Problem> {
     let mut remarks = Vec::new();
     let inputs = inputs(run, code, &mut remarks)?;
     let shares = run.share.iter().map(|share| staging::share(share)).collect::<Result<_, _>>()?;
     let limits = limits(run)?;
     let (require, vars) = (require(run)?, vars(run)?);
-    let (start, environment) = start(run, code, trail)?;
+    let (network, secrets) = network::asked(run)?;
+    let (start, environment) = start(run, code, services)?;
     let request = Request {
         label: code.label.clone(),
         language: code.engine.language(),
@@ -43,7 +45,7 @@ pub(crate) fn request(run: &Run, code: &Code, trail: &mut FileTrail) -> Result<A
         inputs,
         shares,
         limits,
-        network: Network::None,
+        network,
         vars,
         require,
         cgroup: match run.cgroup {
@@ -58,7 +60,7 @@ pub(crate) fn request(run: &Run, code: &Code, trail: &mut FileTrail) -> Result<A
             .map_or(Ok(Scratch::Memory), |folder| staging::scratch(folder).map(Scratch::Disk))?,
         streams: if is_terminal() { Streams::Terminal } else { Streams::Pipes },
     };
-    Ok(Asked { request, environment, remarks })
+    Ok(Asked { request, secrets, environment, remarks })
 }
 
 fn tier(asked: crate::args::Tier) -> Result<Tier, Problem> {
@@ -112,10 +114,10 @@ fn inputs(run: &Run, code: &Code, remarks: &mut Vec<String>) -> Result<Vec<Input
 }
 
 /// What the engine needs, and the digest of its environment.
-fn start(run: &Run, code: &Code, trail: &mut FileTrail) -> Result<(Start, String), Problem> {
+fn start(run: &Run, code: &Code, services: &mut Services) -> Result<(Start, String), Problem> {
     let arguments = code.arguments.clone();
     let python = match &code.engine {
-        Engine::Program(program) => return program_start(run, code, program, trail),
+        Engine::Program(program) => return program_start(run, code, program, services),
         Engine::R(script) => return Ok((stockade_engines::r(script, arguments), "none".to_owned())),
         Engine::Script(name) => PythonCode::Script(name.clone()),
         Engine::Inline(text) => PythonCode::Inline(text.clone()),
@@ -124,7 +126,7 @@ fn start(run: &Run, code: &Code, trail: &mut FileTrail) -> Result<(Start, String
         Engine::Sql(name) => PythonCode::Sql(name.clone()),
     };
     let interpreter = interpreter(run)?;
-    let packages = packages(run, code, &interpreter, trail)?;
+    let packages = packages(run, code, &interpreter, services)?;
     let (tree, executable, digest) = match packages {
         Some(packages) => (Some(packages.tree), packages.executable, packages.digest),
         None => (None, interpreter.inside_executable(), "none".to_owned()),
@@ -155,7 +157,7 @@ fn packages(
     run: &Run,
     code: &Code,
     interpreter: &Interpreter,
-    trail: &mut FileTrail,
+    services: &mut Services,
 ) -> Result<Option<Packages>, Problem> {
     if let Some(venv) = &run.venv {
         let source = staging::look(venv)?;
@@ -177,7 +179,7 @@ fn packages(
     if asked.is_empty() {
         return Ok(None);
     }
-    let built = environment::find_or_build(&asked, interpreter, trail, run.quiet)?;
+    let built = environment::find_or_build(&asked, interpreter, services, run.quiet)?;
     let source = staging::look(&built.folder)?;
     if run.tier == crate::args::Tier::Landlock {
         // It names its interpreter by the path inside, where nothing lies without a root of the run's own.
@@ -189,7 +191,7 @@ fn packages(
 }
 
 /// A program; with packages, those of the environment come first in `PATH`.
-fn program_start(run: &Run, code: &Code, program: &str, trail: &mut FileTrail) -> Result<(Start, String), Problem> {
+fn program_start(run: &Run, code: &Code, program: &str, services: &mut Services) -> Result<(Start, String), Problem> {
     let mut argv = vec![program.to_owned()];
     argv.extend(code.arguments.iter().cloned());
     let mut start =
@@ -198,7 +200,7 @@ fn program_start(run: &Run, code: &Code, program: &str, trail: &mut FileTrail) -
         return Ok((start, "none".to_owned()));
     }
     let interpreter = interpreter(run)?;
-    let Some(packages) = packages(run, code, &interpreter, trail)? else { return Ok((start, "none".to_owned())) };
+    let Some(packages) = packages(run, code, &interpreter, services)? else { return Ok((start, "none".to_owned())) };
     start.trees = interpreter.trees();
     start.vars.extend(interpreter.vars());
     start.trees.push(packages.tree);

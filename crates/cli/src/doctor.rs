@@ -11,17 +11,18 @@ use serde::Serialize;
 use stockade_core::audit::Closed;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::Limit;
+use stockade_core::network::Network;
 use stockade_core::outcome::{Accounting, Cause, Outcome};
 use stockade_core::policy::{Policy, REQUIRED};
 use stockade_core::request::{
-    CgroupMode, Input, Language, Network, Request, ResultDescriptor, Scratch, Start, Streams as Kind, Tier,
+    CgroupMode, Input, Language, Request, ResultDescriptor, Scratch, Start, Streams as Kind, Tier,
 };
 use stockade_launch::{Input as In, Output, Streams};
 
 use crate::args::Doctor;
-use crate::pipeline::{self, Digests};
+use crate::pipeline::{self, Digests, Services};
 use crate::problem::Problem;
-use crate::trail::{FileTrail, now_ms};
+use crate::trail::now_ms;
 use crate::{printer, staging};
 
 /// One layer as found.
@@ -129,7 +130,7 @@ fn examine() -> Result<Vec<Finding>, Problem> {
     let mut findings: Vec<Finding> = Layer::ALL
         .into_iter()
         // Sockets are refused where there is no namespace to make them in.
-        .filter(|layer| !matches!(layer, Layer::Cgroup | Layer::Watchdog | Layer::NoSockets))
+        .filter(|layer| !matches!(layer, Layer::Cgroup | Layer::Watchdog | Layer::NoSockets | Layer::Gate))
         .map(|layer| finding(layer, &outcome, &tries))
         .collect();
     findings.push(memory_finding()?);
@@ -191,6 +192,7 @@ const fn how_to_get(layer: Layer) -> &'static str {
         | Layer::Seccomp
         | Layer::Watchdog
         | Layer::NoSockets
+        | Layer::Gate
         | Layer::Rlimits
         | Layer::Scratch => "permit user namespaces; see the first lines of `stockade doctor` where they are off",
     }
@@ -257,10 +259,9 @@ fn probe(command: &str, limits: &[(Limit, u64)]) -> Result<(Outcome, String), Pr
     let mut said = Vec::new();
     let mut take = |bytes: &[u8]| said.extend_from_slice(bytes);
     let streams = Streams { input: In::Empty, output: Output::Taken(&mut take), error: Output::Taken(&mut |_| {}) };
-    let mut trail = FileTrail::of_user();
-    let finished =
-        pipeline::carry_out(plan, Digests { code: "-", environment: "none" }, &mut trail, streams, |_| Ok(()))?;
-    let closed = Closed::outcome(&mut trail, &run, finished.outcome, now_ms())?;
+    let mut services = Services::of_user();
+    let finished = pipeline::carry_out(plan, Digests { code: "-", environment: "none" }, &mut services, streams)?;
+    let closed = Closed::outcome(&mut services.trail, &run, finished.outcome, now_ms())?;
     Ok((closed.get().clone(), String::from_utf8_lossy(&said).into_owned()))
 }
 

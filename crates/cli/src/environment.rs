@@ -6,8 +6,8 @@ use stockade_environments::{Builder, Environment, Limits, Machine, Progress, Req
 use crate::args::Run;
 use crate::code::{Code, Engine};
 use crate::jail::BuildJail;
+use crate::pipeline::Services;
 use crate::problem::Problem;
-use crate::trail::FileTrail;
 
 /// What the command line and the script ask for together; empty when they ask for nothing.
 pub(crate) fn asked(run: &Run, code: &Code) -> Result<Request, Problem> {
@@ -37,7 +37,7 @@ pub(crate) fn asked(run: &Run, code: &Code) -> Result<Request, Problem> {
 pub(crate) fn find_or_build(
     request: &Request,
     interpreter: &Interpreter,
-    trail: &mut FileTrail,
+    services: &mut Services,
     quiet: bool,
 ) -> Result<Environment, Problem> {
     let machine = Machine::of_this_process();
@@ -51,7 +51,7 @@ pub(crate) fn find_or_build(
     if let Some(found) = stockade_environments::find(request, &wanted, &machine, &store)? {
         return Ok(found);
     }
-    let mut jail = BuildJail { interpreter, trail };
+    let mut jail = BuildJail { interpreter, services };
     let mut progress = Shown::new(quiet);
     let mut builder = Builder {
         store: &store,

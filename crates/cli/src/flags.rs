@@ -28,6 +28,15 @@ pub(crate) fn check(run: &Run, engine: &Engine) -> Result<(), Problem> {
         (with || requirements || venv || names_packages, "--with PACKAGES"),
         "it lets a package that is asked for run its build",
     )?;
+    let net = !run.net.is_empty();
+    for option in [(!run.secrets.is_empty(), "--secret"), (!run.net_budget.is_empty(), "--net-budget")] {
+        needs(option, (net, "--net HOST"), "it is about what a run may reach")?;
+    }
+    needs(
+        (requires("gate"), "--require gate"),
+        (net, "--net HOST"),
+        "the gate is there for what is granted of the network",
+    )?;
     needs(
         (requires("watchdog"), "--require watchdog"),
         (off, "--cgroup off"),
@@ -71,6 +80,12 @@ fn check_tier(run: &Run, engine: &Engine) -> Result<(), Problem> {
             "--share",
             "code could speak to the host through a live folder; only a mount of its own keeps that out",
             "stage it with --in, which copies it",
+        ),
+        (
+            !run.net.is_empty(),
+            "--net",
+            "there is no network of its own, from which only the gate leads out",
+            "run without --tier landlock",
         ),
         (
             run.apply,

@@ -1,36 +1,35 @@
-//! The build jail of environments: a run under the policy `package-build`, with at most a relay to
-//! the package index, whose outputs are brought out.
+//! The build jail of environments: a run under the policy `package-build`, with at most the
+//! package index to reach, whose outputs are brought out.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
+use stockade_core::grant::Grant;
 use stockade_core::layer::Layers;
 use stockade_core::limits::Limit;
-use stockade_core::outcome::Cause;
+use stockade_core::network::{Egress, Network};
+use stockade_core::outcome::{Cause, Denial};
 use stockade_core::paths::InsidePath;
 use stockade_core::policy::Policy;
 use stockade_core::request::{
-    CgroupMode, Language, Network, Request, ResultDescriptor, Scratch, Start, Streams as Kind, Tier, Tree,
+    CgroupMode, Language, Request, ResultDescriptor, Scratch, Start, Streams as Kind, Tier, Tree,
 };
 use stockade_engines::Interpreter;
-use stockade_environments::relay::{Refusal, Rules};
-use stockade_environments::{Ended, HostPort, Jail, JailFailure, JailOutcome, JailStep, Relay};
+use stockade_environments::{Ended, Jail, JailFailure, JailOutcome, JailStep, Refusal};
 use stockade_launch::collect::{self, Caches, Destination, Existing};
-use stockade_launch::{Finished, Input, Output, Running, Streams};
+use stockade_launch::{Finished, Input, Output, Streams};
 
-use crate::pipeline::{self, Digests};
+use crate::pipeline::{self, Digests, Services};
 use crate::problem::Problem;
 use crate::staging;
-use crate::trail::{FileTrail, now_ms};
+use crate::trail::now_ms;
 
 /// Runs build steps behind the walls of a run.
 #[derive(Debug)]
 pub(crate) struct BuildJail<'a> {
     pub(crate) interpreter: &'a Interpreter,
-    pub(crate) trail: &'a mut FileTrail,
+    pub(crate) services: &'a mut Services,
 }
 
 impl Jail for BuildJail<'_> {
@@ -41,27 +40,25 @@ impl Jail for BuildJail<'_> {
 
 impl BuildJail<'_> {
     fn carry_out(&mut self, step: JailStep<'_>) -> Result<JailOutcome, Problem> {
-        let request = self.request(&step)?;
-        let plan = pipeline::planned(&Policy::package_build(), request)?;
+        let index = index(&step)?;
+        let request = self.request(&step, index.clone())?;
+        let plan = pipeline::planned(&Policy::package_build(index), request)?;
+        let plan = self.services.network(plan, Vec::new())?;
         let run = plan.run.clone();
         let mut lines = Lines::new(step.on_line);
         let mut take = |bytes: &[u8]| lines.take(bytes);
         let streams =
             Streams { input: Input::Empty, output: Output::Taken(&mut |_| {}), error: Output::Taken(&mut take) };
-        let mut relay = None;
         let digests = Digests { code: step.name, environment: "none" };
-        let finished = pipeline::carry_out(plan, digests, self.trail, streams, |running| {
-            relay = serve_relay(running, step.relay.as_ref())?;
-            Ok(())
-        })?;
-        let refused = relay.map(ServedRelay::stop).unwrap_or_default();
+        let finished = pipeline::carry_out(plan, digests, self.services, streams)?;
+        let refused = finished.outcome.denials.iter().filter_map(refusal).collect();
         bring_out(&finished, &step.outputs)?;
         let cause = finished.outcome.cause;
-        stockade_core::audit::Closed::outcome(self.trail, &run, finished.outcome, now_ms())?;
+        stockade_core::audit::Closed::outcome(&mut self.services.trail, &run, finished.outcome, now_ms())?;
         Ok(JailOutcome { ended: ended(cause), refused })
     }
 
-    fn request(&self, step: &JailStep<'_>) -> Result<Request, Problem> {
+    fn request(&self, step: &JailStep<'_>, index: Vec<Grant>) -> Result<Request, Problem> {
         let mut trees = self.interpreter.trees();
         for shown in &step.shown {
             let target = InsidePath::parse(&shown.inside).map_err(|bad| {
@@ -87,7 +84,11 @@ impl BuildJail<'_> {
             inputs: Vec::new(),
             shares: Vec::new(),
             limits: vec![(Limit::Time, step.time_ms_max), (Limit::Scratch, step.scratch_bytes_max)],
-            network: if step.relay.is_some() { Network::Relay } else { Network::None },
+            network: if index.is_empty() {
+                Network::None
+            } else {
+                Network::Gate(Box::new(Egress { layers: vec![index], ..Egress::default() }))
+            },
             vars: step.vars.clone().into_iter().chain(self.interpreter.vars()).collect(),
             require: Layers::NONE,
             cgroup: CgroupMode::Auto,
@@ -95,6 +96,29 @@ impl BuildJail<'_> {
             streams: Kind::Pipes,
             tier: Tier::Namespaces,
         })
+    }
+}
+
+/// The hosts of the index as grants: TLS, and nothing else.
+fn index(step: &JailStep<'_>) -> Result<Vec<Grant>, Problem> {
+    let grant = |host: &String| {
+        host.parse().map_err(|bad: stockade_core::grant::BadGrant| {
+            Problem::new("the package index has a host that cannot be granted", bad.to_string(), bad.next())
+        })
+    };
+    step.hosts.iter().map(grant).collect()
+}
+
+fn refusal(denial: &Denial) -> Option<Refusal> {
+    match denial {
+        Denial::Gate { asked, why, .. } => Some(Refusal { target: asked.clone(), reason: why.clone() }),
+        Denial::Name { .. }
+        | Denial::GateMore { .. }
+        | Denial::Addresses { .. }
+        | Denial::SystemCall { .. }
+        | Denial::Full { .. }
+        | Denial::DiskFull
+        | Denial::Processes { .. } => None,
     }
 }
 
@@ -126,64 +150,6 @@ fn bring_out(finished: &Finished, outputs: &Path) -> Result<(), Problem> {
             "report it to the package's authors, or choose another version",
         )),
     }
-}
-
-/// The relay of one step: a process of its own, which holds the listener and nothing else.
-#[derive(Debug)]
-struct ServedRelay(Child);
-
-fn serve_relay(running: &mut Running, relay: Option<&Relay>) -> Result<Option<ServedRelay>, Problem> {
-    let (Some(listener), Some(relay)) = (running.take_relay(), relay) else { return Ok(None) };
-    let failed = |error: std::io::Error| {
-        Problem::new("cannot start the relay to the package index", error.to_string(), "run it again")
-    };
-    // Not by its path, which may hold another version by now, or none.
-    let child = Command::new("/proc/self/exe")
-        .arg("internal-relay")
-        .args(relay.hosts.iter().map(|host| &host.host))
-        .stdin(listener)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(failed)?;
-    Ok(Some(ServedRelay(child)))
-}
-
-impl ServedRelay {
-    /// Ends the relay and takes what it refused.
-    fn stop(mut self) -> Vec<Refusal> {
-        // It may have ended by itself; then there is nothing to kill.
-        drop(self.0.kill());
-        let mut text = String::new();
-        if let Some(out) = self.0.stdout.take() {
-            drop(out.take(1 << 20).read_to_string(&mut text));
-        }
-        drop(self.0.wait());
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-    }
-}
-
-impl Drop for ServedRelay {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-/// `stockade internal-relay HOST...`: serves the listener on standard input until it is killed.
-pub(crate) fn relay(hosts: &[String]) -> Result<(), Problem> {
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).map_err(|errno| {
-        Problem::new("cannot tie the relay to its caller's life", stockade_launch::errno_text(errno), "run it again")
-    })?;
-    let listener = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| {
-        Problem::new("cannot use the relay's listener", error.to_string(), "this command is not for people")
-    })?;
-    let rules = Rules::new(hosts.iter().map(|host| HostPort::https(host)).collect());
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    stockade_environments::relay::serve(&listener, &rules, &stop, &|refusal| {
-        crate::printer::page(&format!("{}\n", serde_json::to_string(&refusal).unwrap_or_default()));
-    })?;
-    Ok(())
 }
 
 /// Cuts a stream into lines of bounded length.

@@ -59,6 +59,8 @@ fn proposal(outcome: &Outcome) -> String {
         lines.push(format!("\n# evidence: {}", denial.what()));
         lines.push(match denial {
             Denial::Name { name } => format!("# egress = [ {{ host = \"{name}\" }} ]   # said by the code"),
+            Denial::Gate { asked, .. } => format!("# egress: {asked}   # said by the code"),
+            Denial::GateMore { .. } => "# egress: more, see the audit trail".to_owned(),
             Denial::Addresses { .. } => "# egress: which addresses is not known".to_owned(),
             Denial::SystemCall { name, .. } => format!("# no policy permits system call {name}"),
             Denial::Full { limit } => format!("# limits.{limit} = \"MORE\""),

@@ -7,10 +7,12 @@ mod doctor;
 mod environment;
 mod files;
 mod flags;
+mod gate;
 mod hints;
 mod jail;
 mod learn;
 mod manual;
+mod network;
 mod outputs;
 mod pipeline;
 mod printer;
@@ -48,7 +50,6 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Command::InternalFilter => Ok(printer::filter()),
-        Command::InternalRelay { hosts } => jail::relay(&hosts).map(|()| ExitCode::SUCCESS),
     };
     match done {
         Ok(status) => status,

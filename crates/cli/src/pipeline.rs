@@ -4,10 +4,35 @@ use stockade_core::audit::{Asker, Record, Recorded, Trail};
 use stockade_core::plan::{self, Plan};
 use stockade_core::policy::{Decision, Policy};
 use stockade_core::request::Request;
-use stockade_launch::{Finished, Running, Streams};
+use stockade_egress::control::SecretValue;
+use stockade_launch::{Finished, Streams};
 
+use crate::gate::Gate;
 use crate::problem::Problem;
 use crate::trail::{FileTrail, now_ms};
+
+/// What all runs of this process share.
+#[derive(Debug)]
+pub(crate) struct Services {
+    /// Where records go.
+    pub(crate) trail: FileTrail,
+    /// The way to the network, for those that are granted one.
+    pub(crate) gate: Gate,
+}
+
+impl Services {
+    pub(crate) fn of_user() -> Self {
+        Self { trail: FileTrail::of_user(), gate: Gate::default() }
+    }
+
+    /// Makes the gate ready for a plan that reaches the network; see [`Gate::open`].
+    ///
+    /// # Errors
+    /// When the gate cannot be started, or refuses.
+    pub(crate) fn network(&mut self, plan: Plan, secrets: Vec<SecretValue>) -> Result<Plan, Problem> {
+        self.gate.open(plan, secrets, &self.trail)
+    }
+}
 
 /// Decides about a request and plans it.
 pub(crate) fn planned(policy: &Policy, request: Request) -> Result<Plan, Problem> {
@@ -16,25 +41,34 @@ pub(crate) fn planned(policy: &Policy, request: Request) -> Result<Plan, Problem
         Decision::Permit(grant) => *grant,
         Decision::Forbid(reason) => return Err(reason.into()),
     };
-    Ok(plan::build(grant, &stockade_launch::facts::gather(tier), &run_id()?)?)
+    Ok(plan::build(grant, &stockade_launch::facts::gather(tier), &random_hexadecimal()?)?)
 }
 
-/// Carries a plan out, on record at both ends. `meanwhile` is called when the code runs.
+/// Carries a plan out, on record at both ends.
 pub(crate) fn carry_out(
     plan: Plan,
     digests: Digests<'_>,
-    trail: &mut FileTrail,
+    services: &mut Services,
     streams: Streams<'_>,
-    meanwhile: impl FnOnce(&mut Running) -> Result<(), Problem>,
 ) -> Result<Finished, Problem> {
     let run = plan.run.clone();
     let principal = principal();
     let asker = Asker { principal: &principal, code_digest: digests.code, environment_digest: digests.environment };
+    let Services { trail, gate } = services;
     let recorded = Recorded::intent(trail, asker, plan, now_ms())?;
     let followed = (|| {
         let mut running = stockade_launch::start(recorded)?;
-        meanwhile(&mut running)?;
-        Ok(running.wait(streams)?)
+        let sockets = running.take_gate_sockets();
+        let has_network = sockets.is_some();
+        if let Some(sockets) = sockets {
+            // The code may run already; what it asks for waits until somebody serves it.
+            gate.serve(&run, sockets)?;
+        }
+        let mut finished = running.wait(streams)?;
+        if has_network {
+            gate.close(&run, &mut finished.outcome);
+        }
+        Ok(finished)
     })();
     followed.map_err(|problem: Problem| {
         match trail.append(&Record::Failed { time_ms: now_ms(), run: &run, error: problem.what() }) {
@@ -59,10 +93,10 @@ fn principal() -> String {
 }
 
 /// Sixteen hexadecimal digits nobody can guess.
-fn run_id() -> Result<String, Problem> {
+pub(crate) fn random_hexadecimal() -> Result<String, Problem> {
     let mut bytes = [0_u8; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(|errno| {
-        Problem::new("cannot make the run's id", stockade_launch::errno_text(errno), "run it again")
+        Problem::new("cannot make a random number", stockade_launch::errno_text(errno), "run it again")
     })?;
     Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
 }

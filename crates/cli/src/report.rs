@@ -10,6 +10,8 @@ use stockade_core::text;
 
 use crate::outputs::{Outputs, REMOVED};
 
+/// The protocol of connections whose bytes nobody looked at.
+const UNCHECKED: &str = "tcp";
 /// Lines of one kind that are shown to people.
 const SHOWN: usize = 20;
 
@@ -38,11 +40,14 @@ impl Report<'_> {
     pub(crate) fn lines(&self, columns: Option<usize>) -> String {
         let outcome = self.outcome;
         let mut lines = vec![self.headline(), wrapped(&format!("  layers: {}", outcome.enforced), columns)];
-        let expected = match outcome.scratch {
+        let mut expected = match outcome.scratch {
             ScratchPlace::Memory => expected(),
             // Asked for; a note says what it means.
             ScratchPlace::Disk => expected().without(Layer::Scratch),
         };
+        if outcome.network.is_some() {
+            expected = expected.with(Layer::Gate);
+        }
         let missing = expected.missing_from(outcome.enforced);
         if self.tier == Tier::Landlock {
             lines.push(wrapped(&format!("  tier landlock goes without: {missing}"), columns));
@@ -53,6 +58,7 @@ impl Report<'_> {
             let processes = text::count(outcome.processes_left, "process", "processes");
             lines.push(format!("  ended with the code: {processes} still running"));
         }
+        lines.extend(self.network_lines());
         lines.extend(self.output_lines());
         lines.extend(self.denial_lines());
         lines.extend(self.hints.iter().map(|hint| format!("  hint: {hint}")));
@@ -71,6 +77,22 @@ impl Report<'_> {
             text::span(usage.cpu_ms),
             text::bytes(usage.memory_peak_bytes)
         )
+    }
+
+    fn network_lines(&self) -> Vec<String> {
+        let Some(reached) = &self.outcome.network else { return Vec::new() };
+        listed(&reached.connections, reached.connections_more, "  network: ", |to| {
+            let checked = if to.protocol == UNCHECKED { ", unchecked" } else { "" };
+            format!(
+                "{}:{}, {}, {} up, {} down{checked} (by `{}`)",
+                to.host,
+                to.port,
+                text::count(to.count, "connection", "connections"),
+                text::bytes(to.bytes_up),
+                text::bytes(to.bytes_down),
+                to.rule
+            )
+        })
     }
 
     fn output_lines(&self) -> Vec<String> {
@@ -161,10 +183,11 @@ fn wrapped(line: &str, columns: Option<usize>) -> String {
     text
 }
 
-/// What every run should have on a machine in order; the watchdog only stands in for a cgroup, and
-/// where there is a network namespace sockets harm nobody.
+/// What every run should have on a machine in order; the watchdog only stands in for a cgroup, where
+/// there is a network namespace sockets harm nobody, and without a grant there is no gate.
 fn expected() -> Layers {
-    Layers::of(&Layer::ALL).without(Layer::Watchdog).without(Layer::Cgroup).without(Layer::NoSockets)
+    let when_asked = [Layer::Watchdog, Layer::Cgroup, Layer::NoSockets, Layer::Gate];
+    when_asked.into_iter().fold(Layers::of(&Layer::ALL), Layers::without)
 }
 
 #[cfg(test)]

@@ -5,13 +5,15 @@ use std::process::ExitCode;
 
 use sha2::{Digest, Sha256};
 use stockade_core::audit::Closed;
+use stockade_core::network::Network;
 use stockade_core::policy::Policy;
+use stockade_core::request::Request;
 use stockade_launch::{Disk, Finished, Input, Output, Streams};
 
 use crate::args::Run;
 use crate::ask::{self, Asked};
 use crate::code::{self, Code};
-use crate::pipeline::{self, Digests};
+use crate::pipeline::{self, Digests, Services};
 use crate::problem::Problem;
 use crate::report::Report;
 use crate::trail::{FileTrail, now_ms};
@@ -22,9 +24,10 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     if arguments.explain {
         return plan(arguments);
     }
-    let mut trail = FileTrail::of_user();
-    let (code, asked) = ask(arguments, &mut trail)?;
-    let plan = pipeline::planned(&Policy::offline(), asked.request)?;
+    let mut services = Services::of_user();
+    let (code, asked) = ask(arguments, &mut services)?;
+    let plan = pipeline::planned(&policy(&asked.request), asked.request)?;
+    let plan = services.network(plan, asked.secrets)?;
     let kept = Kept {
         code,
         environment: asked.environment,
@@ -39,11 +42,11 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     let digests = Digests { code: &digest, environment: &kept.environment };
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let streams = streams(arguments, &input, &output, &error);
-    let mut finished = pipeline::carry_out(plan, digests, &mut trail, streams, |_| Ok(()))?;
+    let mut finished = pipeline::carry_out(plan, digests, &mut services, streams)?;
 
     let ends_open = finished.error_ends_open;
     let scratch = finished.disk.take();
-    let concluded = conclude(arguments, kept, &finished, &mut trail);
+    let concluded = conclude(arguments, kept, &finished, &mut services.trail);
     // A line of the code's that has no end shall not become part of ours.
     if ends_open && !matches!(concluded, Ok((_, None))) {
         printer::remark("");
@@ -109,11 +112,19 @@ fn conclude(
 
 /// Prints the plan and runs nothing.
 pub(crate) fn plan(arguments: &Run) -> Result<ExitCode, Problem> {
-    let (_, asked) = ask(arguments, &mut FileTrail::of_user())?;
-    let plan = pipeline::planned(&Policy::offline(), asked.request)?;
+    let (_, asked) = ask(arguments, &mut Services::of_user())?;
+    let plan = pipeline::planned(&policy(&asked.request), asked.request)?;
     printer::page(&plan.to_string());
     remark(&asked.remarks);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Nothing of the network unless the caller names it.
+fn policy(request: &Request) -> Policy {
+    match request.network {
+        Network::None => Policy::offline(),
+        Network::Gate(_) => Policy::default_of_callers(),
+    }
 }
 
 /// What the caller should know before the code runs.
@@ -124,10 +135,10 @@ fn remark(remarks: &[String]) {
 }
 
 /// From the command line to the code and the request to run it.
-fn ask(arguments: &Run, trail: &mut FileTrail) -> Result<(Code, Asked), Problem> {
+fn ask(arguments: &Run, services: &mut Services) -> Result<(Code, Asked), Problem> {
     let code = code::code(arguments)?;
     flags::check(arguments, &code.engine)?;
-    let asked = ask::request(arguments, &code, trail)?;
+    let asked = ask::request(arguments, &code, services)?;
     Ok((code, asked))
 }
 

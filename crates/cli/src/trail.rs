@@ -1,6 +1,6 @@
 //! The audit trail as a plain file of JSON lines, appended only; a chain of hashes takes its place later.
 
-use std::io::Write;
+use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,28 +18,25 @@ impl FileTrail {
         Self { path: crate::files::state().join("audit.jsonl") }
     }
 
-    fn write(&self, line: &[u8]) -> std::io::Result<()> {
+    /// Opens it for appending, made with its folder if it is not there.
+    pub(crate) fn open(&self) -> std::io::Result<File> {
         if let Some(folder) = self.path.parent() {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
-        // One write: appending is whole, or taken back and reported. The lock ends with the file.
-        file.lock()?;
-        let before = file.metadata()?.len();
-        if file.write(line)? == line.len() {
-            return Ok(());
-        }
-        file.set_len(before)?;
-        Err(std::io::ErrorKind::StorageFull.into())
+        std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)
+    }
+
+    /// The refusal for want of a record.
+    pub(crate) fn refused(&self, error: &std::io::Error) -> NotRecorded {
+        NotRecorded { place: self.path.to_string_lossy().into_owned(), why: error.to_string() }
     }
 }
 
 impl Trail for FileTrail {
     fn append(&mut self, record: &Record<'_>) -> Result<(), NotRecorded> {
-        let refused = |why: String| NotRecorded { place: self.path.to_string_lossy().into_owned(), why };
-        let mut line = serde_json::to_vec(record).map_err(|error| refused(error.to_string()))?;
+        let mut line = serde_json::to_vec(record).map_err(|error| self.refused(&error.into()))?;
         line.push(b'\n');
-        self.write(&line).map_err(|error| refused(error.to_string()))
+        self.open().and_then(|file| stockade_egress::append_whole(&file, &line)).map_err(|error| self.refused(&error))
     }
 }
 

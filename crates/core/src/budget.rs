@@ -47,3 +47,59 @@ impl Default for Budget {
         }
     }
 }
+
+impl Budget {
+    /// Every bound with its key, as `--net-budget` takes it.
+    #[must_use]
+    pub const fn entries(&self) -> [(&'static str, u64); 11] {
+        [
+            ("connections_at_once", self.connections_at_once),
+            ("connections", self.connections),
+            ("bytes_up", self.bytes_up),
+            ("bytes_down", self.bytes_down),
+            ("names_per_wildcard", self.names_per_wildcard),
+            ("name_bytes", self.name_bytes),
+            ("connection_ms", self.connection_ms),
+            ("idle_ms", self.idle_ms),
+            ("head_ms", self.head_ms),
+            ("head_bytes", self.head_bytes),
+            ("refusals_told", self.refusals_told),
+        ]
+    }
+
+    /// Sets the bound of this key; says whether there is one.
+    pub fn set(&mut self, key: &str, value: u64) -> bool {
+        let bound = match key {
+            "connections_at_once" => &mut self.connections_at_once,
+            "connections" => &mut self.connections,
+            "bytes_up" => &mut self.bytes_up,
+            "bytes_down" => &mut self.bytes_down,
+            "names_per_wildcard" => &mut self.names_per_wildcard,
+            "name_bytes" => &mut self.name_bytes,
+            "connection_ms" => &mut self.connection_ms,
+            "idle_ms" => &mut self.idle_ms,
+            "head_ms" => &mut self.head_ms,
+            "head_bytes" => &mut self.head_bytes,
+            "refusals_told" => &mut self.refusals_told,
+            _ => return false,
+        };
+        *bound = value;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bound_can_be_set_by_its_key() {
+        let mut budget = Budget::default();
+        for (number, (key, _)) in (1_000_000..).zip(Budget::default().entries()) {
+            assert!(budget.set(key, number), "{key}");
+        }
+        let set: Vec<u64> = budget.entries().into_iter().map(|(_, value)| value).collect();
+        assert_eq!(set, (1_000_000..1_000_011).collect::<Vec<u64>>());
+        assert!(!budget.set("bytes", 1));
+    }
+}

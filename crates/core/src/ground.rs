@@ -5,9 +5,10 @@
 use std::fmt;
 
 use crate::facts::{HostFacts, SystemKind};
+use crate::network::Network;
 use crate::paths::{self, InsidePath};
 use crate::plan::{Mount, Permits, Plan, Reach, Unplannable};
-use crate::request::{Network, Over, Streams, Tier};
+use crate::request::{Over, Streams, Tier};
 use crate::text;
 
 /// How the names of run folders begin.
@@ -133,7 +134,7 @@ impl Ground {
 /// [`Unplannable`] when something is asked that only namespaces give.
 pub fn onto_host(plan: Plan, host: &HostFacts) -> Result<Plan, Unplannable> {
     if plan.network != Network::None {
-        return Err(Unplannable::Tier("a relay to a network"));
+        return Err(Unplannable::Tier("a network"));
     }
     let bad = |_| Unplannable::Place(text::shown(&host.temporary, 200));
     let folder = InsidePath::parse(host.temporary.trim_end_matches('/'))

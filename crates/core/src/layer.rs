@@ -52,11 +52,13 @@ pub enum Layer {
     Scratch,
     /// No socket can be made or connected but pairs of the code's own (the tier `landlock`).
     NoSockets,
+    /// What is granted of the network is reached through the egress gate, which checks and records it.
+    Gate,
 }
 
 impl Layer {
     /// Every layer, in the order reports use.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::UserNamespace,
         Self::MountNamespace,
         Self::PidNamespace,
@@ -79,6 +81,7 @@ impl Layer {
         Self::Rlimits,
         Self::Scratch,
         Self::NoSockets,
+        Self::Gate,
     ];
 
     /// The name in `--require`, policies and reports.
@@ -107,6 +110,7 @@ impl Layer {
             Self::Rlimits => "rlimits",
             Self::Scratch => "scratch",
             Self::NoSockets => "no-sockets",
+            Self::Gate => "gate",
         }
     }
 
@@ -136,6 +140,7 @@ impl Layer {
             Self::Rlimits => "descriptors, file size, core dumps",
             Self::Scratch => "bytes and files that can be written",
             Self::NoSockets => "no network and no socket, but pairs of its own",
+            Self::Gate => "of the network what is granted, checked and recorded",
         }
     }
 

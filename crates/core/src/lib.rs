@@ -14,6 +14,7 @@ pub mod ground;
 pub mod layer;
 pub mod limits;
 pub mod name;
+pub mod network;
 pub mod outcome;
 pub mod paths;
 pub mod plan;

@@ -108,10 +108,28 @@ pub struct Usage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Denial {
-    /// A name asked of the run's resolver.
+    /// A name asked of the run's resolver, where no network was granted.
     Name {
         /// The name, neutralised.
         name: String,
+    },
+    /// Something the egress gate refused.
+    Gate {
+        /// What was asked for, neutralised: `HOST:PORT` if it was understood.
+        asked: String,
+        /// A fixed name of the reason.
+        reason: String,
+        /// The reason in words.
+        why: String,
+        /// What to do about it.
+        next: String,
+        /// How often.
+        count: u64,
+    },
+    /// More that the egress gate refused than is told one by one.
+    GateMore {
+        /// How many more.
+        count: u64,
     },
     /// Connections to addresses, for which there is no route.
     Addresses {
@@ -145,9 +163,14 @@ impl Denial {
     pub fn what(&self) -> String {
         match self {
             Self::Name { name } => format!("network to {name} (no network was granted)"),
+            Self::Gate { asked, why, count, .. } => {
+                let often = if *count > 1 { format!(", {}", times(*count)) } else { String::new() };
+                format!("network to {asked} ({why}){often}")
+            }
+            Self::GateMore { count } => format!("network, {} more", times(*count)),
             Self::Addresses { count } => {
                 let packets = text::count(count, "network packet", "network packets");
-                format!("{packets} to addresses (no network was granted)")
+                format!("{packets} to addresses that were not granted")
             }
             Self::SystemCall { name, count } => {
                 format!("system call {name}, {} (not permitted to code in a sandbox)", times(*count))
@@ -162,9 +185,10 @@ impl Denial {
     #[must_use]
     pub fn next(&self) -> String {
         match self {
-            Self::Name { .. } | Self::Addresses { .. } => {
-                "fetch it beforehand and stage it with --in FILE; this version grants no network to runs".to_owned()
-            }
+            Self::Name { name } => format!("--net {name}, or fetch it beforehand and stage it with --in FILE"),
+            Self::Addresses { .. } => "--net ADDRESS:PORT, or do without".to_owned(),
+            Self::Gate { next, .. } => next.clone(),
+            Self::GateMore { .. } => "--json and the audit trail tell of them".to_owned(),
             Self::SystemCall { .. } => {
                 "no flag permits it: the code must do without, or run outside of Stockade".to_owned()
             }
@@ -177,6 +201,38 @@ impl Denial {
 
 fn times(count: u64) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
+/// What a run reached through the egress gate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reached {
+    /// Connections, summed by where they went and why that was permitted.
+    pub connections: Vec<Connections>,
+    /// Connections to more places than are told one by one.
+    pub connections_more: u64,
+    /// Bytes to servers.
+    pub bytes_up: u64,
+    /// Bytes from servers.
+    pub bytes_down: u64,
+}
+
+/// Connections to one place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Connections {
+    /// The name or address that was asked for.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// How they were checked; `tcp` is not.
+    pub protocol: String,
+    /// The deciding grant.
+    pub rule: String,
+    /// How many.
+    pub count: u64,
+    /// Bytes to the server.
+    pub bytes_up: u64,
+    /// Bytes from it.
+    pub bytes_down: u64,
 }
 
 /// Everything the launcher measured about one run.
@@ -194,6 +250,9 @@ pub struct Outcome {
     pub scratch: ScratchPlace,
     /// What was asked for and refused, as far as it can be known.
     pub denials: Vec<Denial>,
+    /// What was reached, where network was granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Reached>,
     /// Processes still alive when the code ended; they were killed.
     pub processes_left: u64,
     /// Anything that differs from what the plan wanted and is permitted to, in words.

@@ -4,7 +4,7 @@
 //! done instead when the kernel refuses is written down too. It can only be built from a [`Grant`].
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt;
 
@@ -14,10 +14,11 @@ use crate::facts::{HostFacts, Source, SourceKind, SystemKind};
 use crate::ground::{self, Ground};
 use crate::layer::Layers;
 use crate::limits::{Limit, Limits};
+use crate::network::{BLOCKS_MAX, Network, PORTS_MAX, PROXY_PORT};
 use crate::paths::{self, InsidePath};
 use crate::policy::Grant;
 use crate::request::{
-    Access, CgroupMode, Input, Network, Over, Request, ResultDescriptor, Scratch, Share, Start, Streams, Tier, Tree,
+    Access, CgroupMode, Input, Over, Request, ResultDescriptor, Scratch, Share, Start, Streams, Tier, Tree,
 };
 use crate::syscalls::{Architecture, Profile};
 use crate::text;
@@ -227,6 +228,15 @@ pub enum Unplannable {
     /// Staged files are larger than scratch.
     #[error("the files to stage are {} together, more than scratch ({})", text::bytes(*.0), text::bytes(*.1))]
     TooLarge(u64, u64),
+    /// The same variable twice: as a secret and as itself.
+    #[error("variable `{0}` is a secret of the gate, and would be given to the code besides")]
+    SecretTwice(String),
+    /// More ports than listeners.
+    #[error("the network grants are for more than {PORTS_MAX} different ports")]
+    Ports,
+    /// More address blocks than the sandbox answers for.
+    #[error("the network grants are for more than {BLOCKS_MAX} address blocks")]
+    Blocks,
     /// Scratch would lie in what the code is given, where it could reach behind its own walls.
     #[error("the folder of scratch lies in `{}`, which is given to the code", text::shown(.0, 400))]
     ScratchWithin(String),
@@ -247,6 +257,9 @@ impl Unplannable {
             Self::TooLarge(..) => {
                 "give the folder that holds them (folders are not copied), or raise --limit scratch=SIZE"
             }
+            Self::SecretTwice(_) => "name it once: --secret gives the code a placeholder, --env the value itself",
+            Self::Ports => "grant fewer ports",
+            Self::Blocks => "grant wider blocks, or names",
             Self::ScratchWithin(_) => "name a folder outside of it: --scratch-dir DIR",
         }
     }
@@ -262,7 +275,8 @@ pub fn build(grant: Grant, host: &HostFacts, run: &str) -> Result<Plan, Unplanna
     let syscalls = Architecture::native().map(Profile::builtin).ok_or(Unplannable::Architecture)?;
     check_scratch(&request)?;
     let Request { label, start, inputs, shares, network, vars, cgroup, scratch, streams, tier, .. } = request;
-    let vars = all_vars(&start, vars)?;
+    check_network(&network, &vars)?;
+    let vars = all_vars(&start, &network, vars)?;
     let mut mounts = Vec::with_capacity(48);
     system(&mut mounts, host);
     made_etc(&mut mounts);
@@ -318,6 +332,12 @@ pub const fn is_throw_away(id: u32) -> bool {
     id >= THROW_AWAY_BASE && id - THROW_AWAY_BASE < 1 << 22
 }
 
+/// The id of a service that root started, beyond those of runs.
+#[must_use]
+pub const fn service_id(pid: u32) -> u32 {
+    THROW_AWAY_BASE + (1 << 22) + pid
+}
+
 const fn identity(host: &HostFacts, tier: Tier) -> Identity {
     if matches!(tier, Tier::Landlock) && !(host.uid == 0 && host.maps_every_id) {
         Identity { outside_uid: host.uid, outside_gid: host.gid, groups: Groups::Kept }
@@ -363,7 +383,69 @@ fn check_inputs(request: &Request, limits: &Limits) -> Result<(), Unplannable> {
     Ok(())
 }
 
-fn all_vars(start: &Start, asked: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Unplannable> {
+/// Each port and block costs the sandbox a listener or an address before the code starts.
+fn check_network(network: &Network, vars: &BTreeMap<String, String>) -> Result<(), Unplannable> {
+    let Network::Gate(egress) = network else { return Ok(()) };
+    if egress.ports().len() > PORTS_MAX {
+        return Err(Unplannable::Ports);
+    }
+    if egress.blocks().len() > BLOCKS_MAX || egress.addresses_v6().len() > BLOCKS_MAX {
+        return Err(Unplannable::Blocks);
+    }
+    let mut names = BTreeSet::new();
+    for secret in &egress.secrets {
+        let name = &secret.variable;
+        if !is_variable(name) {
+            return Err(Unplannable::Variable(name.clone()));
+        }
+        if !names.insert(name) || vars.contains_key(name) {
+            return Err(Unplannable::SecretTwice(name.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+}
+
+/// What programs look at that know of proxies; the others are served without.
+fn network_vars(network: &Network) -> Vec<(String, String)> {
+    let Network::Gate(egress) = network else { return Vec::new() };
+    let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
+    let own = "localhost,127.0.0.1,::1";
+    let mut vars: Vec<(String, String)> = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"]
+        .map(|name| (name.to_owned(), proxy.clone()))
+        .into_iter()
+        .chain(["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), own.to_owned())))
+        .collect();
+    vars.extend(egress.secrets.iter().map(|secret| (secret.variable.clone(), secret.placeholder.clone())));
+    if egress.inspects() {
+        vars.extend(CERTIFICATE_VARS.map(|name| (name.to_owned(), AUTHORITIES.to_owned())));
+    }
+    vars
+}
+
+/// Where the authorities that an inspected run trusts lie: the machine's and the gate's own.
+const AUTHORITIES: &str = "/etc/stockade/authorities.pem";
+/// The variables by which OpenSSL, requests, curl, R, pip, git, Node.js and AWS tools find them.
+const CERTIFICATE_VARS: [&str; 7] = [
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "PIP_CERT",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+    "AWS_CA_BUNDLE",
+];
+
+fn all_vars(
+    start: &Start,
+    network: &Network,
+    asked: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, Unplannable> {
     let fixed = [
         ("PATH", PATH),
         ("HOME", paths::HOME),
@@ -376,12 +458,10 @@ fn all_vars(start: &Start, asked: BTreeMap<String, String>) -> Result<BTreeMap<S
     ];
     let mut vars: BTreeMap<String, String> =
         fixed.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    vars.extend(network_vars(network));
     vars.extend(start.vars.clone());
     for (name, value) in asked {
-        let well_formed = !name.is_empty()
-            && !name.starts_with(|first: char| first.is_ascii_digit())
-            && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
-        if !well_formed || value.contains('\0') {
+        if !is_variable(&name) || value.contains('\0') {
             return Err(Unplannable::Variable(name));
         }
         vars.insert(name, value);
@@ -534,6 +614,15 @@ impl Plan {
         given.chain(scratch)
     }
 
+    /// Lets the code trust these authorities (PEM) as well, where the gate looks into TLS.
+    #[must_use]
+    pub fn trusting(mut self, authorities: Vec<u8>) -> Self {
+        let file = Mount::File { target: InsidePath::fixed(AUTHORITIES), contents: Cow::Owned(authorities) };
+        let at = self.mounts.iter().rposition(|mount| matches!(mount, Mount::File { .. }));
+        self.mounts.insert(at.map_or(0, |at| at + 1), file);
+        self
+    }
+
     /// A small plan for tests.
     #[cfg(test)]
     pub(crate) fn fixture() -> Self {
@@ -571,11 +660,7 @@ impl fmt::Display for Plan {
         for rule in &self.landlock {
             writeln!(out, "landlock  {} {}", rule.permits, quoted(rule.path.as_str()))?;
         }
-        let network = match self.network {
-            Network::None => "none",
-            Network::Relay => "relay on 127.0.0.1:3128",
-        };
-        writeln!(out, "network   {network}")?;
+        write!(out, "{}", self.network)?;
         let streams = match self.streams {
             Streams::Pipes => "pipes",
             Streams::Terminal => "a terminal of its own",

@@ -4,19 +4,32 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::grant::Grant as NetworkGrant;
 use crate::layer::{Layer, Layers};
 use crate::limits::{Limit, Limits};
-use crate::request::{CgroupMode, Language, Network, Request, Scratch, Tier};
+use crate::network::Network;
+use crate::request::{CgroupMode, Language, Request, Scratch, Tier};
 
 /// What a run may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     name: &'static str,
     languages: &'static [Language],
-    network: Network,
+    reach: Reach,
     defaults: Limits,
     maxima: Limits,
     require: Layers,
+}
+
+/// What of the network a policy lets runs ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Reach {
+    /// Nothing.
+    Nothing,
+    /// Whatever the caller names: it is the caller's own machine and code.
+    Named,
+    /// Of this, what the request names.
+    AtMost(Vec<NetworkGrant>),
 }
 
 /// The layers every shipped policy requires.
@@ -63,16 +76,22 @@ impl Policy {
         Self {
             name: "offline",
             languages: &[Language::Python, Language::R, Language::Sql, Language::Program],
-            network: Network::None,
+            reach: Reach::Nothing,
             defaults: Limits::default(),
             maxima: UNBOUNDED,
             require: REQUIRED,
         }
     }
 
-    /// `package-build`: the jail that resolves and fetches packages; may use a relay, sees no data.
+    /// `default`: as `offline`, and of the network what the caller of `stockade run` names.
     #[must_use]
-    pub fn package_build() -> Self {
+    pub fn default_of_callers() -> Self {
+        Self { name: "default", reach: Reach::Named, ..Self::offline() }
+    }
+
+    /// `package-build`: the jail that resolves and fetches packages; may reach the package index, sees no data.
+    #[must_use]
+    pub fn package_build(index: Vec<NetworkGrant>) -> Self {
         let defaults = Limits {
             scratch_bytes: 12 << 30,
             memory_bytes: 16 << 30,
@@ -85,7 +104,7 @@ impl Policy {
         Self {
             name: "package-build",
             languages: &[Language::Program, Language::Python],
-            network: Network::Relay,
+            reach: Reach::AtMost(index),
             defaults,
             ..Self::offline()
         }
@@ -119,12 +138,16 @@ impl Policy {
         }
     }
 
-    fn grant(&self, request: Request) -> Result<Grant, Reason> {
+    fn grant(&self, mut request: Request) -> Result<Grant, Reason> {
         if !self.languages.contains(&request.language) {
             return Err(Reason::Language { policy: self.name, language: request.language });
         }
-        if request.network == Network::Relay && self.network != Network::Relay {
-            return Err(Reason::Network { policy: self.name });
+        if let Network::Gate(egress) = &mut request.network {
+            match &self.reach {
+                Reach::Nothing => return Err(Reason::Network { policy: self.name }),
+                Reach::Named => {}
+                Reach::AtMost(grants) => egress.layers.insert(0, grants.clone()),
+            }
         }
         let mut limits = self.defaults.clone();
         for (limit, value) in &request.limits {
@@ -217,7 +240,7 @@ impl Reason {
     pub fn next(&self) -> Next {
         match self {
             Self::Language { policy, .. } => Next(format!("use a policy other than `{policy}` that permits it")),
-            Self::Network { .. } => Next("stage the data with --in instead".to_owned()),
+            Self::Network { .. } => Next("stage the data with --in instead, or use a policy that grants it".to_owned()),
             Self::Limit { limit, most, .. } => Next(format!("ask for at most {}", limit.show(*most))),
             Self::Scratch => Next("leave out --scratch-dir, or do not require the layer `scratch`".to_owned()),
         }

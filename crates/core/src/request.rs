@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::facts::Source;
 use crate::layer::{Layer, Layers};
 use crate::limits::Limit;
+use crate::network::Network;
 use crate::paths::InsidePath;
 
 /// The language of the code, as policies name it.
@@ -141,19 +142,6 @@ pub enum Access {
     Write,
 }
 
-/// What network the run asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Network {
-    /// None: an empty loopback and a resolver that answers no.
-    None,
-    /// One relay on loopback port 3128, whose listener is served outside (build jails).
-    Relay,
-}
-
-/// The port of [`Network::Relay`] on the sandbox's loopback.
-pub const RELAY_PORT: u16 = 3128;
-
 /// What the walls are made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -193,6 +181,7 @@ impl Tier {
                 Layer::LockedMounts,
                 Layer::Proc,
                 Layer::Scratch,
+                Layer::Gate,
             ]),
         }
     }

@@ -9,14 +9,16 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use stockade_core::facts::{HostFacts, Source, SourceKind};
+use stockade_core::grant::Grant;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::{Limit, Limits};
+use stockade_core::network::{Egress, Network, SecretUse};
 use stockade_core::paths::{self, InsidePath};
 use stockade_core::plan::{self, Plan, Unplannable};
 use stockade_core::policy::{Decision, Policy, REQUIRED, Reason};
 use stockade_core::request::{
-    Access, CgroupMode, Input, Language, MadeFile, Network, Over, Request, ResultDescriptor, Scratch, Share, Start,
-    Streams, Tier, Tree,
+    Access, CgroupMode, Input, Language, MadeFile, Over, Request, ResultDescriptor, Scratch, Share, Start, Streams,
+    Tier, Tree,
 };
 
 const RUN: &str = "00c0ffee00c0ffee";
@@ -45,6 +47,20 @@ fn request() -> Request {
         streams: Streams::Pipes,
         tier: Tier::Namespaces,
     }
+}
+
+fn grants(texts: &[&str]) -> Vec<Grant> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// A request for these grants.
+fn granted(texts: &[&str]) -> Network {
+    Network::Gate(Box::new(Egress { layers: vec![grants(texts)], ..Egress::default() }))
+}
+
+/// The policy of build jails, for an index of one host.
+fn package_build() -> Policy {
+    Policy::package_build(grants(&["index.example.com"]))
 }
 
 /// A Python script, as the engine asks for it.
@@ -196,9 +212,73 @@ fn scratch_on_disk_is_no_larger_wall_and_may_be_larger_than_memory() {
 }
 
 #[test]
-fn a_build_jail_with_a_relay() {
-    let asked = Request { network: Network::Relay, cgroup: CgroupMode::Off, ..request() };
-    assert_text("build-jail", &try_plan(&Policy::package_build(), asked, &HostFacts::fixture()).unwrap());
+fn a_build_jail_that_reaches_the_index() {
+    let asked = Request { network: granted(&["index.example.com"]), cgroup: CgroupMode::Off, ..request() };
+    assert_text("build-jail", &try_plan(&package_build(), asked, &HostFacts::fixture()).unwrap());
+}
+
+#[test]
+fn a_run_with_network_grants_a_budget_and_a_secret() {
+    let Network::Gate(mut egress) =
+        granted(&["GET https://api.example.com/v1", "*.files.example.com:443,8443", "tcp://10.1.0.0/16:5432"])
+    else {
+        panic!("no grants")
+    };
+    egress.budget.bytes_up = 1 << 20;
+    egress.secrets.push(SecretUse {
+        variable: "API_TOKEN".to_owned(),
+        host: "api.example.com".parse().unwrap(),
+        header: "authorization".to_owned(),
+        placeholder: "stockade-secret-1".to_owned(),
+    });
+    let asked = Request { network: Network::Gate(egress), ..request() };
+    let plan = try_plan(&Policy::default_of_callers(), asked, &HostFacts::fixture()).unwrap();
+    assert_text("network", &plan.trusting(b"-----BEGIN CERTIFICATE-----".to_vec()));
+}
+
+#[test]
+fn a_secret_is_not_given_to_the_code_besides() {
+    let secret = |variable: &str| SecretUse {
+        variable: variable.to_owned(),
+        host: "api.example.com".parse().unwrap(),
+        header: "authorization".to_owned(),
+        placeholder: "stockade-secret-1".to_owned(),
+    };
+    let with = |secrets: Vec<SecretUse>, vars: BTreeMap<String, String>| {
+        let egress = Egress { layers: vec![grants(&["api.example.com"])], secrets, ..Egress::default() };
+        let asked = Request { network: Network::Gate(Box::new(egress)), vars, ..request() };
+        try_plan(&Policy::default_of_callers(), asked, &HostFacts::fixture()).map(drop)
+    };
+    let twice = Err(Unplannable::SecretTwice("TOKEN".to_owned()));
+    assert_eq!(with(vec![secret("TOKEN"), secret("OTHER")], BTreeMap::new()), Ok(()));
+    assert_eq!(with(vec![secret("TOKEN")], BTreeMap::from([("TOKEN".to_owned(), "real".to_owned())])), twice);
+    assert_eq!(with(vec![secret("TOKEN"), secret("TOKEN")], BTreeMap::new()), twice);
+    assert_eq!(with(vec![secret("A B")], BTreeMap::new()), Err(Unplannable::Variable("A B".to_owned())));
+}
+
+#[test]
+fn grants_for_too_many_ports_or_blocks_are_refused() {
+    let plan = |texts: Vec<String>| {
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        try_plan(
+            &Policy::default_of_callers(),
+            Request { network: granted(&texts), ..request() },
+            &HostFacts::fixture(),
+        )
+        .map(drop)
+    };
+    let ports = |count: u16| (1..=count).map(|port| format!("api.example.com:{port}")).collect();
+    let blocks = |count: u16| (1..=count).map(|third| format!("10.0.{third}.0/24")).collect();
+    assert_eq!((plan(ports(64)), plan(ports(65))), (Ok(()), Err(Unplannable::Ports)));
+    assert_eq!((plan(blocks(64)), plan(blocks(65))), (Ok(()), Err(Unplannable::Blocks)));
+}
+
+#[test]
+fn a_policy_cuts_down_what_a_request_names() {
+    let asked = Request { network: granted(&["index.example.com", "evil.example.com"]), ..request() };
+    let plan = try_plan(&package_build(), asked, &HostFacts::fixture()).unwrap();
+    let Network::Gate(egress) = plan.network else { panic!("no network") };
+    assert_eq!(egress.layers, [grants(&["index.example.com"]), grants(&["index.example.com", "evil.example.com"])]);
 }
 
 #[test]
@@ -294,25 +374,29 @@ fn requests_that_contradict_themselves_are_refused() {
 #[test]
 fn every_policy_decides_about_every_language_and_network() {
     const YES: &str = "yes";
+    const OFFLINE: &str = "policy `offline` grants no network";
+    let some = || granted(&["index.example.com"]);
     for (policy, language, network, answer) in [
         (Policy::offline(), Language::Python, Network::None, YES),
         (Policy::offline(), Language::R, Network::None, YES),
         (Policy::offline(), Language::Sql, Network::None, YES),
         (Policy::offline(), Language::Program, Network::None, YES),
-        (Policy::offline(), Language::Python, Network::Relay, "policy `offline` grants no network"),
-        (Policy::offline(), Language::R, Network::Relay, "policy `offline` grants no network"),
-        (Policy::offline(), Language::Sql, Network::Relay, "policy `offline` grants no network"),
-        (Policy::offline(), Language::Program, Network::Relay, "policy `offline` grants no network"),
-        (Policy::package_build(), Language::Python, Network::None, YES),
-        (Policy::package_build(), Language::R, Network::None, "policy `package-build` does not permit r"),
-        (Policy::package_build(), Language::Sql, Network::None, "policy `package-build` does not permit sql"),
-        (Policy::package_build(), Language::Program, Network::None, YES),
-        (Policy::package_build(), Language::Python, Network::Relay, YES),
-        (Policy::package_build(), Language::R, Network::Relay, "policy `package-build` does not permit r"),
-        (Policy::package_build(), Language::Sql, Network::Relay, "policy `package-build` does not permit sql"),
-        (Policy::package_build(), Language::Program, Network::Relay, YES),
+        (Policy::offline(), Language::Python, some(), OFFLINE),
+        (Policy::offline(), Language::R, some(), OFFLINE),
+        (Policy::offline(), Language::Sql, some(), OFFLINE),
+        (Policy::offline(), Language::Program, some(), OFFLINE),
+        (Policy::default_of_callers(), Language::Python, Network::None, YES),
+        (Policy::default_of_callers(), Language::R, some(), YES),
+        (Policy::default_of_callers(), Language::Sql, some(), YES),
+        (Policy::default_of_callers(), Language::Program, some(), YES),
+        (Policy::examination(), Language::Program, some(), "policy `examination` grants no network"),
+        (package_build(), Language::Python, Network::None, YES),
+        (package_build(), Language::R, Network::None, "policy `package-build` does not permit r"),
+        (package_build(), Language::Sql, some(), "policy `package-build` does not permit sql"),
+        (package_build(), Language::Python, some(), YES),
+        (package_build(), Language::Program, some(), YES),
     ] {
-        let found = match policy.decide(Request { language, network, ..request() }) {
+        let found = match policy.decide(Request { language, network: network.clone(), ..request() }) {
             Decision::Permit(_) => YES.to_owned(),
             Decision::Forbid(reason) => {
                 assert!(!reason.next().to_string().is_empty());
@@ -325,7 +409,7 @@ fn every_policy_decides_about_every_language_and_network() {
 
 #[test]
 fn what_a_policy_requires_cannot_be_asked_away() {
-    for policy in [Policy::offline(), Policy::package_build()] {
+    for policy in [Policy::offline(), Policy::default_of_callers(), package_build()] {
         for layer in Layer::ALL {
             for cgroup in [CgroupMode::Auto, CgroupMode::Require, CgroupMode::Off] {
                 let asked = Request { require: Layers::of(&[layer]), cgroup, ..request() };
@@ -386,7 +470,7 @@ proptest! {
         asked in proptest::collection::vec((proptest::sample::select(Limit::ALL.to_vec()), an_amount()), 0..12),
         is_build in proptest::bool::ANY,
     ) {
-        let policy = if is_build { Policy::package_build() } else { Policy::offline() };
+        let policy = if is_build { package_build() } else { Policy::offline() };
         let decision = policy.decide(Request { limits: asked.clone(), ..request() });
         match (obvious(policy.defaults(), &asked), decision) {
             (Ok(values), Decision::Permit(grant)) => {
@@ -444,7 +528,7 @@ fn without_namespaces_what_needs_a_mount_or_a_network_cannot_be_planned() {
     for (asked, policy) in [
         (Request { shares: vec![share("/data", "/job/data", Access::Read)], ..request() }, Policy::offline()),
         (Request { shares: vec![share("/data", "/job/data", Access::Write)], ..request() }, Policy::offline()),
-        (Request { network: Network::Relay, ..request() }, Policy::package_build()),
+        (Request { network: granted(&["index.example.com"]), ..request() }, package_build()),
     ] {
         let refused = try_plan(&policy, Request { tier: Tier::Landlock, ..asked }, &HostFacts::fixture());
         assert!(matches!(refused, Err(Unplannable::Tier(_))), "{refused:?}");

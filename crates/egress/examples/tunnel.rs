@@ -14,7 +14,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stockade_egress::{Gate, JsonLines, NewRun, Rules, SystemResolver};
+use stockade_egress::{Gate, JsonLines, NewRun, Rules, Sockets, SystemResolver};
 
 const BYTES: u64 = 2 << 30;
 const TURNS: usize = 5;
@@ -74,9 +74,8 @@ fn gate(port: u16) -> SocketAddr {
             let sink = Arc::new(JsonLines::new(std::io::sink()));
             let gate = Gate::new(Arc::new(SystemResolver::new().unwrap()), sink);
             let rules = Rules::new(vec![format!("tcp://127.0.0.1:{port}").parse().unwrap()]);
-            let (budget, secrets) = (Default::default(), Vec::new());
-            gate.add(NewRun { id: "bench".to_owned(), proxies: vec![listener.into()], rules, budget, secrets })
-                .unwrap();
+            let run = NewRun { id: "bench".to_owned(), rules, ..NewRun::default() };
+            gate.add(run, Sockets::proxies(vec![listener.into()])).unwrap();
             std::future::pending::<()>().await;
         });
     });

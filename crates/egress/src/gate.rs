@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::net::AddressFamily;
@@ -24,10 +24,14 @@ use crate::inside::{Inside, Stream};
 use crate::inspect::{Authority, Secret, Secrets, Trust};
 use crate::rules::Rules;
 use crate::run::{Run, Shared};
+use crate::sockets::Sockets;
+use crate::tally::RunReport;
 use stockade_core::budget::Budget;
 
 /// Streams of a user-mode TCP stack that wait to be taken.
 const FLOWS_WAITING_MAX: usize = 64;
+/// Runs that are open at one time.
+const RUNS_MAX: usize = 10_000;
 /// How long accepting pauses when the process is out of descriptors.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -35,36 +39,36 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Gate {
     shared: Arc<Shared>,
-    runs: Mutex<HashMap<String, Served>>,
+    runs: Mutex<HashMap<String, Held>>,
 }
 
-/// A run to be served.
-#[derive(Debug)]
+/// A run to be opened.
+#[derive(Debug, Default)]
 pub struct NewRun {
     /// Its name in events.
     pub id: String,
-    /// Listening sockets whose other side is inside; TCP or Unix, speaking HTTP proxy and SOCKS5.
-    pub proxies: Vec<OwnedFd>,
     /// What it may reach.
     pub rules: Rules,
     /// How much of it.
     pub budget: Budget,
     /// What it may use without having it.
     pub secrets: Vec<Secret>,
+    /// Authorities that its inspected servers may have their certificates from, beside the gate's own.
+    pub extra_roots: Vec<CertificateDer<'static>>,
 }
 
 /// The way into a run that is served.
 #[derive(Clone, Debug)]
 pub struct Handle {
     flows: mpsc::Sender<Arrival>,
-    authority_pem: Option<String>,
+    run: Arc<Run>,
 }
 
 impl Handle {
     /// The certificate that the sandbox must trust, if anything is inspected.
     #[must_use]
     pub fn authority_pem(&self) -> Option<&str> {
-        self.authority_pem.as_deref()
+        self.run.authority.as_ref().map(Authority::pem)
     }
 
     /// Hands over a stream that says where it wants to go; it meets the same checks as every other.
@@ -86,12 +90,18 @@ pub enum GateFailure {
     /// The keys of the run's authority could not be made.
     #[error("the run's certificate authority cannot be made: {0}")]
     Authority(#[source] io::Error),
-    /// A run of this name is served already.
-    #[error("a run of this name is served already")]
+    /// A run of this name is open already.
+    #[error("a run of this name is open already")]
     Known,
-    /// No run of this name is served.
-    #[error("the run is not served")]
+    /// No run of this name is open.
+    #[error("no run of this name is open")]
     Gone,
+    /// The run is served already.
+    #[error("the run is served already")]
+    Served,
+    /// As many runs as a gate holds are open.
+    #[error("the gate holds {RUNS_MAX} runs already")]
+    Full,
 }
 
 impl GateFailure {
@@ -101,16 +111,19 @@ impl GateFailure {
         match self {
             Self::Listener(_) => "pass a TCP or Unix socket that listens",
             Self::Authority(_) => "try again; if it stays, look at the machine's source of random numbers",
-            Self::Known => "remove it first, or give the new run another name",
-            Self::Gone => "add it first",
+            Self::Known => "close it first, or give the new run another name",
+            Self::Gone => "open it first",
+            Self::Served => "hand over all sockets of a run at once",
+            Self::Full => "close runs that are over, or start another gate",
         }
     }
 }
 
+/// A run that is open, and the task that serves it.
 #[derive(Debug)]
-struct Served {
+struct Held {
     run: Arc<Run>,
-    accepting: JoinHandle<()>,
+    serving: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -158,7 +171,7 @@ impl Gate {
             resolver,
             sink,
             own: Default::default(),
-            trust: Trust::new(extra),
+            trust: Arc::new(Trust::new(extra)),
             counters: Default::default(),
             numbers: Default::default(),
             buffers: Default::default(),
@@ -167,45 +180,91 @@ impl Gate {
         Self { shared: Arc::new(shared), runs: Mutex::default() }
     }
 
-    /// Begins to serve a run. Must be called within the runtime.
+    /// Makes everything of a run but serves nothing yet. Returns the certificate, as PEM, that its sandbox must trust
+    /// if anything is inspected.
     ///
     /// # Errors
-    /// [`GateFailure`]; then nothing of the run is served.
-    pub fn add(&self, new: NewRun) -> Result<Handle, GateFailure> {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+    /// [`GateFailure`]; then the gate knows nothing of the run.
+    pub fn open(&self, new: NewRun) -> Result<Option<String>, GateFailure> {
+        let mut runs = self.runs();
         if runs.contains_key(&new.id) {
             return Err(GateFailure::Known);
         }
-        let listeners: Vec<Listener> =
-            new.proxies.into_iter().map(Listener::new).collect::<Result<_, _>>().map_err(GateFailure::Listener)?;
+        if runs.len() >= RUNS_MAX {
+            return Err(GateFailure::Full);
+        }
         let secrets = Secrets::new(new.secrets);
         let authority = if secrets.is_empty() && !new.rules.need_authority() {
             None
         } else {
             Some(Authority::new().map_err(GateFailure::Authority)?)
         };
-        let authority_pem = authority.as_ref().map(|authority| authority.pem().to_owned());
-        let run = Run::new(new.id.clone(), new.rules, new.budget, secrets, authority, Arc::clone(&self.shared));
-        let run = Arc::new(run);
+        let authority_pem = authority.as_ref().map(Authority::pem).map(str::to_owned);
+        let (shared, trust) = (Arc::clone(&self.shared), self.shared.trust.and(new.extra_roots));
+        let run = Run::new(new.id.clone(), new.rules, new.budget, secrets, authority, trust, shared);
+        runs.insert(new.id, Held { run: Arc::new(run), serving: None });
+        Ok(authority_pem)
+    }
+
+    /// Begins to serve an open run. Must be called within the runtime.
+    ///
+    /// # Errors
+    /// [`GateFailure`]; then nothing of the run is served.
+    pub fn serve(&self, id: &str, sockets: Sockets) -> Result<Handle, GateFailure> {
+        let mut runs = self.runs();
+        let held = runs.get_mut(id).ok_or(GateFailure::Gone)?;
+        if held.serving.is_some() {
+            return Err(GateFailure::Served);
+        }
+        let listeners: Vec<Listener> =
+            sockets.proxies.into_iter().map(Listener::new).collect::<Result<_, _>>().map_err(GateFailure::Listener)?;
         let (flows, waiting) = mpsc::channel(FLOWS_WAITING_MAX);
-        let accepting = tokio::spawn(serve(Arc::clone(&run), listeners, waiting));
-        runs.insert(new.id, Served { run, accepting });
-        Ok(Handle { flows, authority_pem })
+        held.serving = Some(tokio::spawn(serve(Arc::clone(&held.run), listeners, waiting)));
+        Ok(Handle { flows, run: Arc::clone(&held.run) })
+    }
+
+    /// Opens a run and serves it at once.
+    ///
+    /// # Errors
+    /// As [`Gate::open`] and [`Gate::serve`]; then the gate knows nothing of the run.
+    pub fn add(&self, new: NewRun, sockets: Sockets) -> Result<Handle, GateFailure> {
+        let id = new.id.clone();
+        self.open(new)?;
+        let served = self.serve(&id, sockets);
+        if served.is_err() {
+            self.runs().remove(&id);
+        }
+        served
     }
 
     /// Ends a run: closes its listeners, cuts its connections, and tells what it did.
     ///
     /// # Errors
     /// [`GateFailure::Gone`].
-    pub async fn remove(&self, id: &str) -> Result<Totals, GateFailure> {
-        let served = self.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(id).ok_or(GateFailure::Gone)?;
-        served.accepting.abort();
-        // Cancelled, as it was told to be.
-        drop(served.accepting.await);
-        served.run.all_closed().await;
-        let totals = served.run.totals();
-        served.run.tell(What::Ended { totals: totals.clone() });
-        Ok(totals)
+    pub async fn remove(&self, id: &str) -> Result<RunReport, GateFailure> {
+        let held = self.runs().remove(id).ok_or(GateFailure::Gone)?;
+        if let Some(serving) = held.serving {
+            serving.abort();
+            // Cancelled, as it was told to be.
+            drop(serving.await);
+        }
+        held.run.all_closed().await;
+        let report = held.run.report();
+        held.run.tell(What::Ended { totals: report.totals.clone() });
+        Ok(report)
+    }
+
+    /// Ends every run.
+    pub async fn clear(&self) {
+        let all: Vec<String> = self.runs().keys().cloned().collect();
+        for id in all {
+            // Gone already is what it shall be.
+            drop(self.remove(&id).await);
+        }
+    }
+
+    fn runs(&self) -> MutexGuard<'_, HashMap<String, Held>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sums over all runs, past ones too.

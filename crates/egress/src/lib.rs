@@ -15,6 +15,7 @@
 
 pub mod address;
 pub mod budget;
+pub mod control;
 pub mod dial;
 pub mod event;
 mod flow;
@@ -29,7 +30,10 @@ pub mod refusal;
 mod retry;
 pub mod rules;
 mod run;
+mod sockets;
 mod socks;
+mod tally;
+mod trail;
 mod tunnel;
 mod upstream;
 
@@ -40,6 +44,9 @@ pub use gate::{Gate, Handle, NewRun};
 pub use inside::Stream;
 pub use inspect::{BadSecret, Secret};
 pub use rules::Rules;
+pub use sockets::Sockets;
 pub use stockade_core::budget::Budget;
 pub use stockade_core::grant::Grant;
 pub use stockade_core::name::{Host, Name};
+pub use tally::{Connected, Refused, RunReport};
+pub use trail::{Trail, append_whole};

@@ -128,6 +128,12 @@ impl Rules {
         self.0.iter().flat_map(|layer| &layer.0)
     }
 
+    /// The grants of several parties, each of which must permit.
+    #[must_use]
+    pub fn of_layers(layers: Vec<Vec<Grant>>) -> Self {
+        Self(layers.into_iter().map(Layer::from).collect())
+    }
+
     /// Whether any connection could be permitted.
     #[must_use]
     pub fn permit_nothing(&self) -> bool {

@@ -9,10 +9,11 @@ use tokio::sync::Notify;
 use crate::address::OwnAddresses;
 use crate::budget::Spent;
 use crate::dial::Resolve;
-use crate::event::{Counters, Event, Sink, Totals, What, now_ms};
+use crate::event::{Connection, Counters, Event, Sink, What, now_ms};
 use crate::inspect::{Authority, Secrets, Trust};
 use crate::refusal::Refusal;
 use crate::rules::Rules;
+use crate::tally::{Entry, RunReport, Tally};
 use crate::tunnel::{Buffers, Pipes};
 use stockade_core::budget::Budget;
 
@@ -22,7 +23,7 @@ pub(crate) struct Shared {
     pub(crate) resolver: Arc<dyn Resolve>,
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) own: OwnAddresses,
-    pub(crate) trust: Trust,
+    pub(crate) trust: Arc<Trust>,
     pub(crate) counters: Counters,
     pub(crate) numbers: AtomicU64,
     pub(crate) buffers: Buffers,
@@ -38,9 +39,12 @@ pub(crate) struct Run {
     pub(crate) secrets: Secrets,
     /// Only where something is inspected.
     pub(crate) authority: Option<Authority>,
+    /// The gate's, unless the run has roots of its own.
+    pub(crate) trust: Arc<Trust>,
     pub(crate) shared: Arc<Shared>,
     spent: Spent,
     counters: Counters,
+    tally: Tally,
     closed: Notify,
 }
 
@@ -51,10 +55,11 @@ impl Run {
         budget: Budget,
         secrets: Secrets,
         authority: Option<Authority>,
+        trust: Arc<Trust>,
         shared: Arc<Shared>,
     ) -> Self {
-        let (spent, counters, closed) = (Spent::default(), Counters::default(), Notify::new());
-        Self { id, rules, budget, secrets, authority, shared, spent, counters, closed }
+        let (spent, counters, tally) = Default::default();
+        Self { id, rules, budget, secrets, authority, trust, shared, spent, counters, tally, closed: Notify::new() }
     }
 
     pub(crate) const fn spent(&self) -> &Spent {
@@ -67,17 +72,34 @@ impl Run {
     }
 
     /// The run's own counters and those of the gate.
-    pub(crate) fn each_counter(&self, count: impl Fn(&Counters)) {
+    fn each_counter(&self, count: impl Fn(&Counters)) {
         count(&self.counters);
         count(&self.shared.counters);
     }
 
-    pub(crate) fn totals(&self) -> Totals {
-        self.counters.totals()
+    pub(crate) fn report(&self) -> RunReport {
+        self.tally.report(self.counters.totals())
+    }
+
+    /// Records a connection, then counts it; without a record there is none.
+    pub(crate) fn opened(&self, connection: &Connection) -> io::Result<Entry> {
+        self.record(What::Opened { connection: connection.clone() })?;
+        self.each_counter(Counters::opened);
+        Ok(self.tally.opened(connection))
+    }
+
+    /// Counts and tells the end of a connection.
+    pub(crate) fn ended(&self, entry: Entry, what: What) {
+        if let What::Closed { bytes_up, bytes_down, .. } = what {
+            self.each_counter(|counters| counters.closed(bytes_up, bytes_down));
+            self.tally.closed(entry, bytes_up, bytes_down);
+        }
+        self.tell(what);
+        self.closed.notify_waiters();
     }
 
     /// Writes an event that must be kept before what it speaks of may happen.
-    pub(crate) fn record(&self, what: What) -> io::Result<()> {
+    fn record(&self, what: What) -> io::Result<()> {
         self.shared.sink.take(&Event { time_ms: now_ms(), run: self.id.clone(), what })
     }
 
@@ -92,6 +114,7 @@ impl Run {
         let code = refusal.reason.code();
         let before = self.counters.refused(code);
         self.shared.counters.refused(code);
+        self.tally.refused(refusal);
         if before < self.budget.refusals_told {
             self.tell(What::Refused {
                 way: refusal.way,
@@ -105,10 +128,6 @@ impl Run {
 
     pub(crate) fn number(&self) -> u64 {
         self.shared.numbers.fetch_add(1, Ordering::Relaxed)
-    }
-
-    pub(crate) fn one_closed(&self) {
-        self.closed.notify_waiters();
     }
 
     /// Waits until no connection of the run is left.

@@ -14,9 +14,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::budget::Excess;
-use crate::event::{Connection, Counters, What};
+use crate::event::{Connection, What};
 use crate::refusal::Refusal;
 use crate::run::Run;
+use crate::tally::Entry;
 use crate::tunnel::within;
 
 /// What is counted on one connection.
@@ -44,6 +45,7 @@ pub(crate) struct Upstream {
     tcp: TcpStream,
     run: Arc<Run>,
     connection: Connection,
+    entry: Entry,
     count: Arc<Count>,
     opened: Instant,
     exceeded: AtomicBool,
@@ -52,12 +54,12 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// Records the connection; without a record there is none.
     pub(crate) fn open(tcp: TcpStream, run: Arc<Run>, connection: Connection) -> io::Result<Self> {
-        run.record(What::Opened { connection: connection.clone() })?;
-        run.each_counter(Counters::opened);
+        let entry = run.opened(&connection)?;
         Ok(Self {
             tcp,
             run,
             connection,
+            entry,
             count: Arc::default(),
             opened: Instant::now(),
             exceeded: AtomicBool::new(false),
@@ -105,16 +107,14 @@ impl Upstream {
 
 impl Drop for Upstream {
     fn drop(&mut self) {
-        let (bytes_up, bytes_down) = (self.count.up.load(Ordering::Relaxed), self.count.down.load(Ordering::Relaxed));
-        self.run.each_counter(|counters| counters.closed(bytes_up, bytes_down));
-        self.run.tell(What::Closed {
+        let closed = What::Closed {
             connection: self.connection.clone(),
-            bytes_up,
-            bytes_down,
+            bytes_up: self.count.up.load(Ordering::Relaxed),
+            bytes_down: self.count.down.load(Ordering::Relaxed),
             requests: self.count.requests.load(Ordering::Relaxed),
             wall_ms: u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX),
-        });
-        self.run.one_closed();
+        };
+        self.run.ended(self.entry, closed);
     }
 }
 

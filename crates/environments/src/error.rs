@@ -49,9 +49,6 @@ pub enum Error {
     /// A file or folder of the store could not be used.
     #[error("{0}")]
     Store(Detail),
-    /// The relay to the package index could not serve.
-    #[error("{0}")]
-    Relay(Detail),
     /// The build jail did not start or did not deliver.
     #[error("{0}")]
     Jail(JailFailure),
@@ -74,8 +71,7 @@ impl Error {
             | Self::Size(d)
             | Self::Install(d)
             | Self::Tree(d)
-            | Self::Store(d)
-            | Self::Relay(d) => &d.why,
+            | Self::Store(d) => &d.why,
         }
     }
 
@@ -95,8 +91,7 @@ impl Error {
             | Self::Size(d)
             | Self::Install(d)
             | Self::Tree(d)
-            | Self::Store(d)
-            | Self::Relay(d) => &d.next,
+            | Self::Store(d) => &d.next,
         }
     }
 

@@ -2,7 +2,7 @@
 
 /// Where the finished environment is mounted in a run.
 pub const ENVIRONMENT: &str = "/opt/stockade/env";
-/// The relay, as a step that has one sees it.
+/// The way to the hosts of a step, as the step sees it.
 pub const PROXY: &str = "http://127.0.0.1:3128";
 
 pub(crate) const JOB: &str = "/job";

@@ -1,14 +1,13 @@
 //! What this crate asks of a build jail. The launcher's owner implements [`Jail`].
 //!
 //! Inside: cwd is `/job`, empty and writable; `/tmp` and `HOME` are writable; the interpreter is
-//! at its inside path; nothing of the host's data, and no network but the relay of the step.
+//! at its inside path; nothing of the host's data, and no network but a proxy at
+//! [`crate::INSIDE_PROXY`] that leads to the hosts of the step.
 //! What comes back is not believed: every output is checked again outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
-
-use crate::relay::Refusal;
 
 /// One step run behind the walls of a build jail.
 pub struct JailStep<'a> {
@@ -23,8 +22,8 @@ pub struct JailStep<'a> {
     /// An empty folder: what the step created below `/job` is copied here, as regular files and
     /// folders only. Anything else the step left there is a failure of the step.
     pub outputs: PathBuf,
-    /// The hosts that may be reached; `None` means no network at all.
-    pub relay: Option<Relay>,
+    /// The hosts that may be reached, by TLS on port 443; none means no network at all.
+    pub hosts: BTreeSet<String>,
     /// The step is killed after this long.
     pub time_ms_max: u64,
     /// Bound on what the step may write below `/job`, `/tmp` and `HOME` together.
@@ -41,7 +40,7 @@ impl fmt::Debug for JailStep<'_> {
             .field("vars", &self.vars)
             .field("shown", &self.shown)
             .field("outputs", &self.outputs)
-            .field("relay", &self.relay)
+            .field("hosts", &self.hosts)
             .field("time_ms_max", &self.time_ms_max)
             .field("scratch_bytes_max", &self.scratch_bytes_max)
             .finish_non_exhaustive()
@@ -55,30 +54,6 @@ pub struct Shown {
     pub outside: PathBuf,
     /// Where the step sees it; absolute. Missing parents are made by the jail.
     pub inside: String,
-}
-
-/// The network of a step: a CONNECT relay at [`crate::INSIDE_PROXY`] that reaches these hosts only.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Relay {
-    /// Exactly these; see [`crate::relay`].
-    pub hosts: Vec<HostPort>,
-}
-
-/// A host name and a port.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HostPort {
-    /// The name, in lower case.
-    pub host: String,
-    /// The port; the relay serves 443 only.
-    pub port: u16,
-}
-
-impl HostPort {
-    /// The TLS port of `host`.
-    #[must_use]
-    pub fn https(host: &str) -> Self {
-        Self { host: host.to_ascii_lowercase(), port: 443 }
-    }
 }
 
 /// How a step came to its end.
@@ -99,8 +74,17 @@ pub enum Ended {
 pub struct JailOutcome {
     /// How it ended.
     pub ended: Ended,
-    /// What its relay refused.
+    /// What it asked of the network and did not get.
     pub refused: Vec<Refusal>,
+}
+
+/// Something a step asked of the network and did not get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What was asked for, as it was understood.
+    pub target: String,
+    /// Why not.
+    pub reason: String,
 }
 
 /// The jail could not be made, or could not bring the outputs out: nothing the step did counts.

@@ -8,7 +8,7 @@ use crate::build::Limits;
 use crate::error::{Detail, Error};
 use crate::inside;
 use crate::interpreter::Interpreter;
-use crate::jail::{Ended, HostPort, Jail, JailOutcome, JailStep, Relay, Shown};
+use crate::jail::{Ended, Jail, JailOutcome, JailStep, Shown};
 use crate::progress::{Progress, counted};
 use crate::quote::quote;
 use crate::room::Room;
@@ -101,7 +101,7 @@ impl Bench<'_> {
             vars,
             shown,
             outputs: outputs.clone(),
-            relay: relay_to(&step.hosts),
+            hosts: step.hosts.clone(),
             time_ms_max: step.time_ms_max,
             scratch_bytes_max: self.room.at_most(step.scratch_bytes_max),
             on_line: &mut on_line,
@@ -144,10 +144,6 @@ fn network_variables(vars: &mut BTreeMap<String, String>) {
     vars.insert("SSL_CERT_FILE".to_owned(), inside::CERTIFICATES.to_owned());
 }
 
-fn relay_to(hosts: &BTreeSet<String>) -> Option<Relay> {
-    (!hosts.is_empty()).then(|| Relay { hosts: hosts.iter().map(|host| HostPort::https(host)).collect() })
-}
-
 /// A line is a count of bytes, a new stage, or one that may explain a failure.
 fn hear(line: &str, tail: &mut VecDeque<String>, progress: &mut dyn Progress) {
     let mut words = line.split(' ');
@@ -168,7 +164,7 @@ fn hear(line: &str, tail: &mut VecDeque<String>, progress: &mut dyn Progress) {
     tail.push_back(crate::quote::neutral(&line));
 }
 
-/// Why a step failed, in one text: how it ended, what it said last, what the relay refused.
+/// Why a step failed, in one text: how it ended, what it said last, what of the network was refused.
 fn reason(outcome: &JailOutcome, tail: &VecDeque<String>) -> String {
     let ended = match outcome.ended {
         Ended::Exited(_) if tail.iter().any(|line| !line.trim().is_empty()) => None,
@@ -181,7 +177,7 @@ fn reason(outcome: &JailOutcome, tail: &VecDeque<String>) -> String {
         .refused
         .iter()
         .take(3)
-        .map(|refusal| format!("the relay refused {}: {}", quote(&refusal.target), refusal.reason));
+        .map(|refusal| format!("the network refused {}: {}", quote(&refusal.target), refusal.reason));
     let said = tail.iter().map(|line| line.trim_end().to_owned()).filter(|line| !line.is_empty());
     ended.into_iter().chain(said).chain(refused).collect::<Vec<_>>().join("\n")
 }
@@ -189,8 +185,8 @@ fn reason(outcome: &JailOutcome, tail: &VecDeque<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jail::Refusal;
     use crate::progress::Silent;
-    use crate::relay::Refusal;
 
     #[test]
     fn a_failure_says_what_the_step_said_and_nothing_acts_on_the_terminal() {
@@ -203,7 +199,7 @@ mod tests {
         let why = reason(&JailOutcome { ended: Ended::TimedOut, refused }, &tail);
         assert!(why.starts_with("it took too long"), "{why}");
         assert!(why.contains("line 39 \\u{1b}[31m") && !why.contains("line 20"));
-        assert!(why.ends_with("the relay refused `evil.invalid:443`: no"));
+        assert!(why.ends_with("the network refused `evil.invalid:443`: no"));
         assert!(!why.contains('\x1b'));
     }
 }

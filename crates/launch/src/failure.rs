@@ -177,7 +177,7 @@ steps! {
     HostName = 8 "set the host name",
     Loopback = 9 "bring up the loopback interface",
     Resolver = 10 "open the run's resolver",
-    Relay = 11 "open the relay's listener",
+    Proxy = 11 "open the listener of the gate's proxy",
     OpenSource = 12 "open",
     SourceChanged = 13 "mount, because it changed meanwhile,",
     RootFolder = 14 "make the root file system",
@@ -201,6 +201,9 @@ steps! {
     Missing = 32 "give every required layer",
     Execute = 33 "execute the program",
     Cgroup = 34 "enter the cgroup",
+    Answers = 37 "answer for granted addresses",
+    Transparent = 38 "open a listener for a granted port",
+    Watcher = 39 "watch for what is not granted",
     Closed = 36 "let the code read what it is given: it is closed to the throw-away user that root's runs have",
     MountPoint = 35 "make the mount point, which must not lead through a link, of",
 }

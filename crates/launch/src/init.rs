@@ -21,7 +21,7 @@ use crate::hooks::{self, Side};
 use crate::inside::{self, At, Carried, Failed};
 use crate::seccomp::Instruction;
 use crate::wire::{self, Drained, Event, Order, Received};
-use crate::{disk, root, sources, sys};
+use crate::{disk, network, root, sources, sys};
 
 /// How long the init waits for the next helper of the ended code, and how often at most.
 const HELPER_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
@@ -95,7 +95,7 @@ fn build_and_hand_over(carried: &mut Carried<'_>, code: &Code) -> Result<(), Fai
     let (root, built) = build_root(carried, &code.handover)?;
     code.handover.wait_for(Word::NetworkStands).at(Step::Supervisor)?;
     if !hooks::removed(Layer::Network) {
-        sys::enter_network_of(code.pidfd.as_fd()).at(Step::Namespaces)?;
+        network::enter_network_of(code.pidfd.as_fd()).at(Step::Namespaces)?;
     }
     code.handover.say(Word::RootStands(built)).at(Step::Supervisor)?;
     // The kernel takes its time to let go of the host; the code's process seals itself meanwhile.

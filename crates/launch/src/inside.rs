@@ -20,7 +20,7 @@ use stockade_core::ground::Ground;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::paths;
 use stockade_core::plan::{Groups, INSIDE_ID, Plan};
-use stockade_core::request::{Network, RELAY_PORT, Streams};
+use stockade_core::request::Streams;
 
 use crate::failure::Step;
 use crate::handover::{self, Handover, Word};
@@ -29,12 +29,11 @@ use crate::seccomp::Instruction;
 use crate::sources::Given;
 use crate::sys::{self, Forked};
 use crate::wire::{self, Event, Order, Received};
-use crate::{bare, cgroup, confine, disk, init};
+use crate::{bare, cgroup, confine, disk, init, network};
 
 const NEW_TIME: u64 = 0x80;
 const NEW_CGROUP: u64 = 0x0200_0000;
 const NEW_USER: u64 = 0x1000_0000;
-const NEW_NETWORK: u64 = 0x4000_0000;
 
 /// What went wrong inside: sent up as a fixed frame.
 #[derive(Clone, Copy, Debug)]
@@ -269,7 +268,7 @@ impl<'p> Apart<'p> {
         lock_mounts(&mut carried)?;
         handover.say(Word::MountsLocked).at(Step::Supervisor)?;
         sys::die_with_parent().at(Step::ParentDeath)?;
-        make_network(&mut carried)?;
+        network::make(&mut carried)?;
         handover.say(Word::NetworkStands).at(Step::Supervisor)?;
         sys::start_session().at(Step::Session)?;
         set_rlimits(&mut carried)?;
@@ -283,30 +282,6 @@ impl<'p> Apart<'p> {
         }
         Ok(Lowered { carried, handover })
     }
-}
-
-/// A network namespace of its own, of which the init becomes part when the root stands.
-fn make_network(carried: &mut Carried<'_>) -> Result<(), Failed> {
-    if hooks::removed(Layer::Network) {
-        return Ok(());
-    }
-    sys::unshare(NEW_NETWORK).at(Step::Namespaces)?;
-    open_listeners(carried)?;
-    carried.enforce(Layer::Network);
-    Ok(())
-}
-
-/// The run's own loopback: a resolver that always answers no, and a relay when one is granted.
-/// Both are served outside; this side keeps neither.
-fn open_listeners(carried: &Carried<'_>) -> Result<(), Failed> {
-    sys::bring_loopback_up().at(Step::Loopback)?;
-    let resolver = sys::bind_loopback(53, rustix::net::SocketType::DGRAM).at(Step::Resolver)?;
-    carried.tell(Event::Resolver, Some(resolver.as_fd()))?;
-    if carried.plan.network == Network::Relay {
-        let relay = sys::bind_loopback(RELAY_PORT, rustix::net::SocketType::STREAM).at(Step::Relay)?;
-        carried.tell(Event::Relay, Some(relay.as_fd()))?;
-    }
-    Ok(())
 }
 
 /// A second user namespace: the mounts belong to the first, so whatever the code may become in its

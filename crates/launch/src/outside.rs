@@ -12,6 +12,7 @@ use rustix::process::Pid;
 use stockade_core::audit::Recorded;
 use stockade_core::ground::Ground;
 use stockade_core::layer::{Layer, Layers};
+use stockade_core::network::Network;
 use stockade_core::plan::{Groups, INSIDE_ID, Identity, Mount, Plan};
 use stockade_core::request::{CgroupMode, ResultDescriptor};
 use stockade_core::syscalls::Profile;
@@ -25,6 +26,7 @@ use crate::failure::{Failure, MAKE_NAMESPACES, Step, errno_text};
 use crate::finished::Finished;
 use crate::hooks::{self, Side};
 use crate::inside::{self, Kit, Rest};
+use crate::network::GateSockets;
 use crate::seccomp::{self, Telling};
 use crate::sources::{self, Given};
 use crate::stage::{self, Staged};
@@ -124,8 +126,7 @@ pub struct Running {
     pub(crate) ends: Ends,
     pub(crate) scratch: Option<OwnedFd>,
     pub(crate) shared_memory: Option<OwnedFd>,
-    pub(crate) resolver: Option<OwnedFd>,
-    pub(crate) relay: Option<OwnedFd>,
+    pub(crate) sockets: GateSockets,
     pub(crate) terminal: Option<OwnedFd>,
     pub(crate) refusals: Option<OwnedFd>,
     // Before the group: fields are dropped in this order, and a group with a process stays.
@@ -209,8 +210,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         folder: None,
         scratch: None,
         shared_memory: None,
-        resolver: None,
-        relay: None,
+        sockets: GateSockets::default(),
         terminal: None,
         refusals: None,
         init,
@@ -372,9 +372,9 @@ fn control_pair() -> Result<(OwnedFd, OwnedFd), Failure> {
 }
 
 impl Running {
-    /// The relay's listener, to be served by a process outside; there is one when the plan has a relay.
-    pub const fn take_relay(&mut self) -> Option<OwnedFd> {
-        self.relay.take()
+    /// What the egress gate is to serve, if the plan grants network; whoever takes it answers for the run's names.
+    pub fn take_gate_sockets(&mut self) -> Option<GateSockets> {
+        matches!(self.plan.network, Network::Gate(_)).then(|| std::mem::take(&mut self.sockets))
     }
 
     /// Follows the run to its end.
@@ -402,8 +402,10 @@ impl Running {
             match event {
                 Event::Scratch => self.stage_files(attached)?,
                 Event::OverlayRefused(mount) => self.stage_copy(mount)?,
-                Event::Resolver => self.resolver = attached,
-                Event::Relay => self.relay = attached,
+                Event::Resolver => self.sockets.resolver = attached,
+                Event::Proxy => self.sockets.proxy = attached,
+                Event::Transparent => self.sockets.transparent.extend(attached),
+                Event::Watcher => self.sockets.watchers.extend(attached),
                 Event::Terminal => self.terminal = attached,
                 Event::Failed(step, mount, errno) => return Err(self.inside_failure(step, mount, errno)),
                 Event::Sealed(layers) => {

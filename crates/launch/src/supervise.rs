@@ -161,7 +161,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             error: Outward::new(error_end, error),
             result: running.ends.result.take(),
             said: Vec::new(),
-            resolver: running.resolver.take().map(Resolver::new),
+            resolver: running.sockets.resolver.take().map(Resolver::new),
             refusals: running.refusals.take(),
             refused: BTreeMap::new(),
             signals,
@@ -283,7 +283,9 @@ impl<'r, 'a> Supervisor<'r, 'a> {
                 Event::Scratch
                 | Event::OverlayRefused(_)
                 | Event::Resolver
-                | Event::Relay
+                | Event::Proxy
+                | Event::Transparent
+                | Event::Watcher
                 | Event::Terminal
                 | Event::Sealed(_) => return Err(Failure::Lost),
             },
@@ -596,6 +598,7 @@ fn conclude(running: Running, ended: Ended, refused_network: u64) -> Result<Fini
         accounting,
         scratch: if is_on_disk { ScratchPlace::Disk } else { ScratchPlace::Memory },
         denials,
+        network: None,
         processes_left: u64::from(ended.drained.killed),
         notes,
     };

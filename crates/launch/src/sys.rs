@@ -1,4 +1,4 @@
-//! System calls, one function each, safe to call, no policy. The only file of the project with `unsafe`.
+//! System calls, one function each, safe to call, no policy. With `network/sys.rs` the only file with `unsafe`.
 //!
 //! Every call that builds a wall goes through here, also those that rustix already makes safe, so
 //! that the fault tests can fail the n-th of them (see [`crate::hooks`]).
@@ -18,7 +18,7 @@ use crate::seccomp::Instruction;
 /// The result of a system call.
 pub(crate) type Sys<T> = Result<T, Errno>;
 
-fn call<T>(name: &'static str, result: impl FnOnce() -> Sys<T>) -> Sys<T> {
+pub(crate) fn call<T>(name: &'static str, result: impl FnOnce() -> Sys<T>) -> Sys<T> {
     hooks::fault(name)?;
     result()
 }
@@ -27,7 +27,7 @@ fn last_errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)
 }
 
-fn check(returned: libc::c_long) -> Sys<libc::c_long> {
+pub(crate) fn check(returned: libc::c_long) -> Sys<libc::c_long> {
     if returned < 0 { Err(last_errno()) } else { Ok(returned) }
 }
 
@@ -317,51 +317,9 @@ pub(crate) fn unshare(namespaces: u64) -> Sys<()> {
     })
 }
 
-/// Moves this process into the network namespace of another, given by pidfd (setns(2), Linux 5.8).
-pub(crate) fn enter_network_of(process: BorrowedFd<'_>) -> Sys<()> {
-    use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
-    call("setns", || move_into_thread_name_spaces(process, ThreadNameSpaceType::NETWORK))
-}
-
 /// Sets the host name of this UTS namespace.
 pub(crate) fn set_host_name(name: &[u8]) -> Sys<()> {
     call("sethostname", || rustix::system::sethostname(name))
-}
-
-/// Brings the loopback interface of this network namespace up.
-pub(crate) fn bring_loopback_up() -> Sys<()> {
-    const UP: libc::c_short = 0x1 | 0x40; // IFF_UP | IFF_RUNNING, netdevice(7)
-    call("loopback up", || {
-        let socket = rustix::net::socket_with(
-            rustix::net::AddressFamily::INET,
-            rustix::net::SocketType::DGRAM,
-            rustix::net::SocketFlags::CLOEXEC,
-            None,
-        )?;
-        // SAFETY: ifreq is plain data, for which zeroes are valid.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-            *to = libc::c_char::try_from(*from).map_err(|_| Errno::INVAL)?;
-        }
-        request.ifr_ifru.ifru_flags = UP;
-        // SAFETY: SIOCSIFFLAGS reads a `struct ifreq`.
-        check(libc::c_long::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }))
-            .map(drop)
-    })
-}
-
-/// A socket bound to 127.0.0.1:`port` of this network namespace.
-pub(crate) fn bind_loopback(port: u16, kind: rustix::net::SocketType) -> Sys<OwnedFd> {
-    call("bind loopback", || {
-        let socket =
-            rustix::net::socket_with(rustix::net::AddressFamily::INET, kind, rustix::net::SocketFlags::CLOEXEC, None)?;
-        let address = rustix::net::SocketAddrV4::new(rustix::net::Ipv4Addr::LOCALHOST, port);
-        rustix::net::bind(&socket, &address)?;
-        if kind == rustix::net::SocketType::STREAM {
-            rustix::net::listen(&socket, 128)?;
-        }
-        Ok(socket)
-    })
 }
 
 /// No program this process executes gains rights: prctl(PR_SET_NO_NEW_PRIVS).

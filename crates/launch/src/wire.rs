@@ -26,8 +26,12 @@ pub(crate) enum Event {
     OverlayRefused(u32),
     /// The resolver's socket is attached.
     Resolver,
-    /// The relay's listener is attached.
-    Relay,
+    /// The listener of the gate's proxy is attached.
+    Proxy,
+    /// A listener on a granted port is attached.
+    Transparent,
+    /// A watcher of what is not granted is attached.
+    Watcher,
     /// The master side of the terminal is attached.
     Terminal,
     /// Everything is in force (a set of layers); the listener of refused calls may be attached.
@@ -84,7 +88,9 @@ impl Event {
             Self::Scratch => frame((1, 0, 0, 0, 0)),
             Self::OverlayRefused(mount) => frame((2, 0, mount, 0, 0)),
             Self::Resolver => frame((3, 0, 0, 0, 0)),
-            Self::Relay => frame((4, 0, 0, 0, 0)),
+            Self::Proxy => frame((4, 0, 0, 0, 0)),
+            Self::Transparent => frame((10, 0, 0, 0, 0)),
+            Self::Watcher => frame((11, 0, 0, 0, 0)),
             Self::Terminal => frame((5, 0, 0, 0, 0)),
             Self::Sealed(layers) => frame((6, 0, layers, 0, 0)),
             Self::Failed(step, mount, errno) => frame((7, step, mount, errno, 0)),
@@ -100,7 +106,9 @@ impl Event {
             (1, ..) => Self::Scratch,
             (2, _, mount, ..) => Self::OverlayRefused(mount),
             (3, ..) => Self::Resolver,
-            (4, ..) => Self::Relay,
+            (4, ..) => Self::Proxy,
+            (10, ..) => Self::Transparent,
+            (11, ..) => Self::Watcher,
             (5, ..) => Self::Terminal,
             (6, _, layers, ..) => Self::Sealed(layers),
             (7, step, mount, errno, _) => Self::Failed(step, mount, errno),
@@ -209,7 +217,9 @@ mod tests {
             Event::Scratch,
             Event::OverlayRefused(7),
             Event::Resolver,
-            Event::Relay,
+            Event::Proxy,
+            Event::Transparent,
+            Event::Watcher,
             Event::Terminal,
             Event::Sealed(0x1f),
             Event::Failed(3, 9, -1),

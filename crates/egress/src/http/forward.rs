@@ -234,7 +234,7 @@ impl Forwarder {
         };
         let count = upstream.count();
         let (sender, task) = if inspected {
-            let tls = self.run.shared.trust.connect(&want.host, upstream).await?;
+            let tls = self.run.trust.connect(&want.host, upstream).await?;
             self.speak(tls, want, &count).await?
         } else {
             self.speak(upstream, want, &count).await?

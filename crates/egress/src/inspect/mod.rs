@@ -51,6 +51,14 @@ impl Trust {
         Self { extra, config: OnceLock::new() }
     }
 
+    /// With `more` roots beside these; the same, if there are none.
+    pub(crate) fn and(self: &Arc<Self>, more: Vec<CertificateDer<'static>>) -> Arc<Self> {
+        if more.is_empty() {
+            return Arc::clone(self);
+        }
+        Arc::new(Self::new(self.extra.iter().cloned().chain(more).collect()))
+    }
+
     fn client(&self) -> Option<Arc<ClientConfig>> {
         self.config.get_or_init(|| client_config(&self.extra).map(Arc::new)).clone()
     }

@@ -55,7 +55,7 @@ async fn two_hundred_runs_share_a_gate_and_lose_nothing() {
     }
     for number in 0..RUNS {
         let id = format!("r{number}");
-        let totals = gate.remove(&id).await.unwrap();
+        let totals = gate.remove(&id).await.unwrap().totals;
         let told = told.of(&id);
         let opened = told.iter().filter(|what| matches!(what, What::Opened { .. })).count();
         let closed = told.iter().filter(|what| matches!(what, What::Closed { .. })).count();
@@ -80,7 +80,7 @@ async fn a_slow_reader_holds_its_server_and_no_memory() {
     let grown = resident_bytes().saturating_sub(before);
     // What the kernel holds in socket buffers is not the gate's; this is.
     assert!(grown < 8 << 20, "grew by {grown} bytes");
-    let totals = world.gate.remove("r1").await.unwrap();
+    let totals = world.gate.remove("r1").await.unwrap().totals;
     assert!(totals.bytes_down < 8 * (24 << 20), "{totals:?}");
 }
 

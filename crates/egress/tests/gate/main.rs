@@ -14,6 +14,7 @@
 
 mod attacks;
 mod client;
+mod control;
 mod load;
 mod server;
 mod works;

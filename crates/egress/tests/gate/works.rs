@@ -4,7 +4,7 @@ use std::os::unix::net::UnixListener;
 
 use stockade_core::grant::Protocol;
 use stockade_egress::event::What;
-use stockade_egress::{Host, NewRun, Want, Way};
+use stockade_egress::{Host, NewRun, Sockets, Want, Way};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -190,14 +190,8 @@ async fn a_unix_listener_serves_alike() {
     let world = World::new(&["unused.test"]);
     let path = std::env::temp_dir().join(format!("stockade-egress-{}", std::process::id()));
     let listener = UnixListener::bind(&path).unwrap();
-    let run = NewRun {
-        id: "unix".to_owned(),
-        proxies: vec![listener.into()],
-        rules: rules(&server.grants("tcp", "api.test")),
-        budget: Default::default(),
-        secrets: Vec::new(),
-    };
-    world.gate.add(run).unwrap();
+    let run = NewRun { id: "unix".to_owned(), rules: rules(&server.grants("tcp", "api.test")), ..NewRun::default() };
+    world.gate.add(run, Sockets::proxies(vec![listener.into()])).unwrap();
     let mut stream = UnixStream::connect(&path).await.unwrap();
     std::fs::remove_file(&path).unwrap();
     stream.write_all(format!("CONNECT api.test:{} HTTP/1.1\r\n\r\n", server.port()).as_bytes()).await.unwrap();
@@ -220,13 +214,7 @@ async fn what_is_no_listener_is_not_served() {
     let world = World::new(&["unused.test"]);
     let stream = std::net::TcpStream::connect(world.proxy).unwrap();
     for socket in [stream.into(), std::fs::File::open("/dev/null").unwrap().into()] {
-        let run = NewRun {
-            id: "r2".to_owned(),
-            proxies: vec![socket],
-            rules: Default::default(),
-            budget: Default::default(),
-            secrets: Vec::new(),
-        };
-        assert!(world.gate.add(run).is_err());
+        let run = NewRun { id: "r2".to_owned(), ..NewRun::default() };
+        assert!(world.gate.add(run, Sockets::proxies(vec![socket])).is_err());
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use stockade_egress::dial::Answer;
 use stockade_egress::event::What;
-use stockade_egress::{Budget, Event, Gate, Handle, Name, NewRun, Resolve, Rules, Secret, Sink};
+use stockade_egress::{Budget, Event, Gate, Handle, Name, NewRun, Resolve, Rules, Secret, Sink, Sockets};
 
 /// Everything the gate told.
 #[derive(Debug, Default)]
@@ -139,8 +139,8 @@ pub(crate) fn add(
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = listener.local_addr().unwrap();
     let rules = rules(grants);
-    let run = NewRun { id: id.to_owned(), proxies: vec![listener.into()], rules, budget, secrets };
-    (proxy, gate.add(run).unwrap())
+    let run = NewRun { id: id.to_owned(), rules, budget, secrets, ..NewRun::default() };
+    (proxy, gate.add(run, Sockets::proxies(vec![listener.into()])).unwrap())
 }
 
 pub(crate) fn rules(grants: &[impl AsRef<str>]) -> Rules {

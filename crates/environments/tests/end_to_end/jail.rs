@@ -1,5 +1,5 @@
 //! A build jail made with bubblewrap, for tests only: it keeps the contract of `Jail`, with the
-//! listener of the relay made inside and passed out, as the launcher does it.
+//! listener of the gate made inside and passed out, as the launcher does it.
 
 use std::io::{BufRead, BufReader, IoSliceMut};
 use std::os::fd::OwnedFd;
@@ -7,23 +7,23 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
-use stockade_environments::relay::{Rules, serve};
-use stockade_environments::{Ended, Interpreter, Jail, JailFailure, JailOutcome, JailStep, Progress};
+use stockade_egress::event::What;
+use stockade_egress::{Event, Gate, NewRun, Rules, Sink, Sockets, SystemResolver};
+use stockade_environments::{Ended, Interpreter, Jail, JailFailure, JailOutcome, JailStep, Progress, Refusal};
 
 /// Runs a step on scratch in memory, and hands out what it left.
 const SHIM: &str = "
 import os, shutil, socket, subprocess, sys
-if os.path.exists('/relay.sock'):
+if os.path.exists('/gate.sock'):
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(('127.0.0.1', 3128))
     listener.listen(64)
     out = socket.socket(socket.AF_UNIX)
-    out.connect('/relay.sock')
+    out.connect('/gate.sock')
     socket.send_fds(out, [b'x'], [listener.fileno()])
     listener.close(); out.close()
 code = subprocess.call(sys.argv[1:])
@@ -98,16 +98,16 @@ impl Jail for BubblewrapJail<'_> {
         for (name, value) in &step.vars {
             command.args(["--setenv", name, value]);
         }
-        let socket = scratch.path().join("relay.sock");
-        let listener = step.relay.as_ref().map(|_| UnixListener::bind(&socket).unwrap());
+        let socket = scratch.path().join("gate.sock");
+        let listener = (!step.hosts.is_empty()).then(|| UnixListener::bind(&socket).unwrap());
         if listener.is_some() {
-            command.arg("--bind").arg(&socket).arg("/relay.sock");
+            command.arg("--bind").arg(&socket).arg("/gate.sock");
         }
         command.args([&self.python.interpreter.inside_executable, "-I", "-c", SHIM]);
         command.args(&step.argv).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let hosts = step.relay.map(|relay| relay.hosts).unwrap_or_default();
+        let rules = Rules::new(step.hosts.iter().map(|host| host.parse().unwrap()).collect());
         let started = std::time::Instant::now();
-        let outcome = run(command, listener, Rules::new(hosts), step.on_line);
+        let outcome = run(command, listener, rules, step.on_line);
         let ran = started.elapsed();
         collect(&job, &step.outputs)?;
         let collected = started.elapsed().saturating_sub(ran);
@@ -117,24 +117,49 @@ impl Jail for BubblewrapJail<'_> {
 }
 
 fn run(mut command: Command, socket: Option<UnixListener>, rules: Rules, on_line: &mut dyn FnMut(&str)) -> JailOutcome {
-    let (stop, refused) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    let refused = Arc::new(Refused::default());
     let mut child = command.spawn().unwrap();
     let ended = std::thread::scope(|scope| {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         if let Some(socket) = socket {
-            let (stop, refused, rules) = (&stop, &refused, &rules);
-            scope.spawn(move || {
-                let listener = receive(&socket);
-                serve(&listener, rules, stop, &|refusal| refused.lock().unwrap().push(refusal)).unwrap();
-            });
+            let refused = Arc::clone(&refused);
+            scope.spawn(move || serve(receive(&socket), rules, refused, stopped));
         }
         for line in BufReader::new(child.stderr.take().unwrap()).lines() {
             on_line(&line.unwrap());
         }
         let status = child.wait().unwrap();
-        stop.store(true, Ordering::Relaxed);
+        drop(stop);
         status.code().map_or_else(|| Ended::Signalled(status.signal().unwrap()), Ended::Exited)
     });
-    JailOutcome { ended, refused: refused.into_inner().unwrap() }
+    let refused = refused.0.lock().unwrap().clone();
+    JailOutcome { ended, refused }
+}
+
+/// What the gate refused.
+#[derive(Debug, Default)]
+struct Refused(Mutex<Vec<Refusal>>);
+
+impl Sink for Refused {
+    fn take(&self, event: &Event) -> std::io::Result<()> {
+        if let What::Refused { asked, why, .. } = &event.what {
+            self.0.lock().unwrap().push(Refusal { target: asked.clone(), reason: why.clone() });
+        }
+        Ok(())
+    }
+}
+
+/// Serves the listener until the step is over.
+fn serve(listener: OwnedFd, rules: Rules, sink: Arc<Refused>, stopped: tokio::sync::oneshot::Receiver<()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async move {
+        let gate = Gate::new(Arc::new(SystemResolver::new().unwrap()), sink);
+        let run = NewRun { id: "jail".to_owned(), rules, ..NewRun::default() };
+        gate.add(run, Sockets::proxies(vec![listener])).unwrap();
+        // Its end is the sender's drop.
+        drop(stopped.await);
+        gate.remove("jail").await.unwrap();
+    });
 }
 
 /// The listening socket that the shim made inside.

@@ -164,6 +164,6 @@ async fn a_flood_of_refusals_fills_no_record() {
         assert_eq!(socks(world.proxy, format!("n{number}.test").as_bytes(), 9).await.unwrap_err(), 2);
     }
     assert_eq!(world.refusals().len(), 5);
-    let totals = world.gate.remove("r1").await.unwrap();
+    let totals = world.gate.remove("r1").await.unwrap().totals;
     assert_eq!(totals.refusals["not-granted"], 20);
 }

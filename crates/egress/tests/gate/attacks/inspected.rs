@@ -163,7 +163,7 @@ async fn an_inspected_connection_is_cut_with_the_run() {
     let request = format!("GET /v1/a HTTP/1.1\r\nHost: api.test:{}\r\n\r\n", server.port());
     stream.write_all(request.as_bytes()).await.unwrap();
     crate::client::until(&mut stream, "GET /v1/a 0").await;
-    let removed = tokio::time::timeout(Duration::from_secs(5), world.gate.remove("r1")).await.unwrap().unwrap();
+    let removed = tokio::time::timeout(Duration::from_secs(5), world.gate.remove("r1")).await.unwrap().unwrap().totals;
     assert_eq!(removed.open, 0);
     rest(&mut stream).await;
 }

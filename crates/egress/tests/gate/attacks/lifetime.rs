@@ -20,7 +20,7 @@ async fn a_connection_that_a_child_keeps_is_cut_with_the_run() {
     let mut waiting = TcpStream::connect(world.proxy).await.unwrap();
     tunnel.write_all(b"still here").await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let totals = world.gate.remove("r1").await.unwrap();
+    let totals = world.gate.remove("r1").await.unwrap().totals;
     assert_eq!((totals.connections, totals.open, totals.bytes_up), (1, 0, 10));
     // Both records are there when the run is gone, the end last.
     assert!(
@@ -44,7 +44,7 @@ async fn a_request_without_its_answer_is_cut_with_the_run() {
     let request = format!("GET http://api.test:{port}/ HTTP/1.1\r\nHost: api.test:{port}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let totals = tokio::time::timeout(Duration::from_secs(5), world.gate.remove("r1")).await.unwrap().unwrap();
+    let totals = tokio::time::timeout(Duration::from_secs(5), world.gate.remove("r1")).await.unwrap().unwrap().totals;
     assert_eq!((totals.connections, totals.open), (1, 0));
     assert_eq!(rest(&mut stream).await, "");
 }

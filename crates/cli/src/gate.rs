@@ -1,0 +1,182 @@
+//! The egress gate as this process sees it: `stockade-gate`, its neighbour, started when the first run needs it.
+//!
+//! It is a process of its own because it speaks with strangers; this one only tells it which runs there are, hands
+//! over the sockets of their sandboxes, and asks at their end what they did. When this process ends, however, the
+//! gate sees its socket close, and ends with every connection.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use stockade_core::network::{Egress, Network};
+use stockade_core::outcome::{Connections, Denial, Outcome, Reached};
+use stockade_core::plan::Plan;
+use stockade_egress::control::{self, Client, Failure, Open, SecretValue};
+use stockade_egress::{RunReport, Sockets};
+use stockade_launch::GateSockets;
+
+use crate::problem::Problem;
+use crate::trail::FileTrail;
+
+/// The program, beside this one.
+const PROGRAM: &str = "stockade-gate";
+/// What the gate is told of its surroundings: where the machine's authorities are, if not in the usual place.
+const VARS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+/// The authorities of this machine, by the folder layouts of distributions.
+const AUTHORITIES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// The gate of this process; none runs before one is needed.
+#[derive(Debug, Default)]
+pub(crate) struct Gate(Option<Running>);
+
+#[derive(Debug)]
+struct Running {
+    client: Client,
+    child: Child,
+}
+
+impl Gate {
+    /// Makes the gate ready for a planned run, and the plan trust the gate where it looks into TLS. A plan without
+    /// network stays as it is.
+    ///
+    /// # Errors
+    /// When the gate cannot be started, or refuses.
+    pub(crate) fn open(&mut self, plan: Plan, secrets: Vec<SecretValue>, trail: &FileTrail) -> Result<Plan, Problem> {
+        let Network::Gate(egress) = &plan.network else { return Ok(plan) };
+        let asked = Open {
+            run: plan.run.clone(),
+            rules: rules(egress),
+            budget: egress.budget.clone(),
+            secrets,
+            extra_roots_pem: None,
+        };
+        let authority = self.running(trail)?.client.open(asked)?;
+        Ok(match authority {
+            None => plan,
+            Some(own) => plan.trusting(authorities(&own)),
+        })
+    }
+
+    /// Serves the sockets of a run that was made ready.
+    ///
+    /// # Errors
+    /// When the gate is gone or refuses; the run must not go on then.
+    pub(crate) fn serve(&mut self, run: &str, sockets: GateSockets) -> Result<(), Problem> {
+        let Some(running) = &mut self.0 else { return Err(Failure::Gone.into()) };
+        let GateSockets { proxy, resolver, transparent, watchers } = sockets;
+        let sockets = Sockets { proxies: proxy.into_iter().collect(), resolver, transparent, watchers };
+        Ok(running.client.serve(run, sockets)?)
+    }
+
+    /// Cuts what a run still holds open, and adds what it did to its outcome.
+    pub(crate) fn close(&mut self, run: &str, outcome: &mut Outcome) {
+        let report = match &mut self.0 {
+            Some(running) => running.client.close(run),
+            None => Err(Failure::Gone),
+        };
+        match report {
+            Ok(report) => tell(report, outcome),
+            Err(failure) => {
+                outcome.network = Some(Reached::default());
+                outcome.notes.push(format!("what the run did on the network is only in the audit trail: {failure}"));
+            }
+        }
+    }
+
+    fn running(&mut self, trail: &FileTrail) -> Result<&mut Running, Problem> {
+        let running = match self.0.take() {
+            Some(running) => running,
+            None => Running::start(trail)?,
+        };
+        Ok(self.0.insert(running))
+    }
+}
+
+impl Running {
+    fn start(trail: &FileTrail) -> Result<Self, Problem> {
+        let failed = |why: String| Problem::new("cannot start the egress gate", why, NEXT);
+        // Beside this very file, also when another version took its path meanwhile.
+        let own = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+        let program = own.with_file_name(PROGRAM);
+        let (control, far) = control::pair().map_err(|error| failed(error.to_string()))?;
+        let records: File = trail.open().map_err(|error| Problem::from(trail.refused(&error)))?;
+        let vars = VARS.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        let child = Command::new(&program)
+            .env_clear()
+            .envs(vars)
+            .current_dir("/")
+            // Keys of the terminal are for the code; the gate ends with this process.
+            .process_group(0)
+            .stdin(far)
+            .stdout(OwnedFd::from(records))
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| {
+                let shown = stockade_core::text::shown(&program.to_string_lossy(), 300);
+                failed(format!("`{shown}`: {}", crate::problem::plain(&error.to_string())))
+            })?;
+        let mut running = Self { client: Client::new(control), child };
+        running.client.hello()?;
+        Ok(running)
+    }
+}
+
+const NEXT: &str = "install both programs: cargo install --path crates/cli";
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It ends by itself when the socket closes, which is after this; nothing of it is needed any more.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        Self::new("the egress gate does not serve the run", failure.to_string(), failure.next())
+    }
+}
+
+fn rules(egress: &Egress) -> stockade_egress::Rules {
+    stockade_egress::Rules::of_layers(egress.layers.clone())
+}
+
+/// The machine's authorities and the gate's own, in one file.
+fn authorities(own: &str) -> Vec<u8> {
+    let mut bundle = AUTHORITIES.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
+    if bundle.last().is_some_and(|last| *last != b'\n') {
+        bundle.push(b'\n');
+    }
+    bundle.extend_from_slice(own.as_bytes());
+    bundle
+}
+
+fn tell(report: RunReport, outcome: &mut Outcome) {
+    outcome.denials.extend(report.refusals.into_iter().map(|refused| Denial::Gate {
+        asked: refused.asked,
+        reason: refused.reason,
+        why: refused.why,
+        next: refused.next,
+        count: refused.count,
+    }));
+    if report.refusals_more > 0 {
+        outcome.denials.push(Denial::GateMore { count: report.refusals_more });
+    }
+    let connections = report.connections.into_iter().map(|to| Connections {
+        host: to.host,
+        port: to.port,
+        protocol: to.protocol.to_string(),
+        rule: to.rule,
+        count: to.count,
+        bytes_up: to.bytes_up,
+        bytes_down: to.bytes_down,
+    });
+    outcome.network = Some(Reached {
+        connections: connections.collect(),
+        connections_more: report.connections_more,
+        bytes_up: report.totals.bytes_up,
+        bytes_down: report.totals.bytes_down,
+    });
+}

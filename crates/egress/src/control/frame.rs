@@ -1,0 +1,118 @@
+//! One frame: bounded bytes and bounded descriptors, sent and received whole or not at all. Both sides use this.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::cmsg_space;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+/// Largest frame; the system's usual bound on a message is 208 KiB.
+pub const FRAME_BYTES_MAX: usize = 160 << 10;
+/// Most descriptors beside one frame; the system's bound is 253.
+pub const DESCRIPTORS_MAX: usize = 250;
+
+const SPACE: usize = cmsg_space!(ScmRights(DESCRIPTORS_MAX));
+
+/// A message as the bytes of a frame; `None` when it is too large for one. May hold secrets.
+pub(super) fn encode(message: &impl Serialize) -> Option<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(vec![0; FRAME_BYTES_MAX]);
+    let mut rest = bytes.as_mut_slice();
+    serde_json::to_writer(&mut rest, message).ok()?;
+    let left = rest.len();
+    bytes.truncate(FRAME_BYTES_MAX - left);
+    Some(bytes)
+}
+
+/// Sends one frame without waiting.
+pub(super) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); SPACE];
+    let mut beside = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let sent = rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut beside, flags)?;
+    if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
+
+/// What has come.
+#[derive(Debug)]
+pub(super) enum Frame {
+    /// A whole frame; it may hold secrets.
+    Whole(Zeroizing<Vec<u8>>, Vec<OwnedFd>),
+    /// One that is too large, or has too many descriptors; they are closed.
+    TooLarge,
+    /// The other side has closed its end.
+    End,
+}
+
+/// Receives one frame without waiting.
+pub(super) fn receive(socket: impl AsFd) -> io::Result<Frame> {
+    let mut bytes = Zeroizing::new(vec![0; FRAME_BYTES_MAX + 1]);
+    let mut space = [MaybeUninit::uninit(); SPACE];
+    let mut beside = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let received = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut beside, flags)?;
+    let descriptors: Vec<OwnedFd> =
+        beside
+            .drain()
+            .filter_map(|message| {
+                if let RecvAncillaryMessage::ScmRights(descriptors) = message { Some(descriptors) } else { None }
+            })
+            .flatten()
+            .collect();
+    if received.bytes == 0 {
+        return Ok(Frame::End);
+    }
+    if received.bytes > FRAME_BYTES_MAX || received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Ok(Frame::TooLarge);
+    }
+    bytes.truncate(received.bytes);
+    Ok(Frame::Whole(bytes, descriptors))
+}
+
+/// Whether an error says that nobody is there any more.
+pub(super) fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// Makes room for the largest frame, where the system is set up with less. A refusal shows when a frame is sent.
+pub(super) fn make_room(socket: impl AsFd) {
+    rustix::net::sockopt::set_socket_send_buffer_size(socket, FRAME_BYTES_MAX + (32 << 10)).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_comes_whole_with_what_lies_beside_it() {
+        let (one, two) = super::super::pair().unwrap();
+        make_room(&one);
+        let large = encode(&"x".repeat(FRAME_BYTES_MAX - 2)).unwrap();
+        assert!(encode(&"x".repeat(FRAME_BYTES_MAX - 1)).is_none());
+        let null = std::fs::File::open("/dev/null").unwrap();
+        send(&one, &large, &vec![null.as_fd(); DESCRIPTORS_MAX]).unwrap();
+        let Frame::Whole(bytes, descriptors) = receive(&two).unwrap() else { panic!("no frame") };
+        assert_eq!((bytes.len(), descriptors.len()), (FRAME_BYTES_MAX, DESCRIPTORS_MAX));
+        assert_eq!(receive(&two).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(one);
+        assert!(matches!(receive(&two).unwrap(), Frame::End));
+    }
+
+    #[test]
+    fn what_is_too_large_is_told_from_what_fits() {
+        let (one, two) = super::super::pair().unwrap();
+        make_room(&one);
+        send(&one, &vec![b'x'; FRAME_BYTES_MAX + 1], &[]).unwrap();
+        assert!(matches!(receive(&two).unwrap(), Frame::TooLarge));
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert!(send(&one, b"x", &vec![null.as_fd(); DESCRIPTORS_MAX + 10]).is_err());
+    }
+}

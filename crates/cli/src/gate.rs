@@ -9,6 +9,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags};
 use stockade_core::network::{Egress, Network};
 use stockade_core::outcome::{Connections, Denial, Outcome, Reached};
 use stockade_core::plan::Plan;
@@ -33,8 +35,28 @@ pub(crate) struct Gate(Option<Running>);
 
 #[derive(Debug)]
 struct Running {
+    // Dropped first: its closed socket is what tells the gate to end.
     client: Client,
-    child: Child,
+    _process: Process,
+}
+
+/// The gate's process, which ends by itself, with its last records written.
+#[derive(Debug)]
+struct Process(Child);
+
+/// How long the gate may take to write its last records.
+const ENDING: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let ended = rustix::process::pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty())
+            .and_then(|pidfd| rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&ENDING)));
+        if ended != Ok(1) {
+            // It may have ended meanwhile; what counts is that it does.
+            drop(self.0.kill());
+        }
+        drop(self.0.wait());
+    }
 }
 
 impl Gate {
@@ -117,21 +139,13 @@ impl Running {
                 let shown = stockade_core::text::shown(&program.to_string_lossy(), 300);
                 failed(format!("`{shown}`: {}", crate::problem::plain(&error.to_string())))
             })?;
-        let mut running = Self { client: Client::new(control), child };
+        let mut running = Self { client: Client::new(control), _process: Process(child) };
         running.client.hello()?;
         Ok(running)
     }
 }
 
 const NEXT: &str = "install both programs: cargo install --path crates/cli";
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It ends by itself when the socket closes, which is after this; nothing of it is needed any more.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {

@@ -92,6 +92,9 @@ fn secret(text: &str, grants: &[Grant]) -> Result<(SecretUse, SecretValue), Prob
         placeholder: placeholder.clone(),
     };
     let value = SecretValue { host, header: header.to_lowercase(), placeholder, value: value.into() };
+    // The gate makes it again from its parts; here it is looked at before anything starts.
+    let SecretValue { host, header, placeholder, value: real } = value.clone();
+    stockade_egress::Secret::new(host, &header, placeholder, real).map_err(|wrong| bad(wrong.to_string()))?;
     Ok((used, value))
 }
 

@@ -114,6 +114,14 @@ fn options_that_need_another_name_it() {
             "--apply",
             "it permits a path to be written back",
         ),
+        (&["--secret", "A=a.example"], "--secret", "--net HOST", "it is about what a run may reach"),
+        (&["--net-budget", "bytes_up=1"], "--net-budget", "--net HOST", "it is about what a run may reach"),
+        (
+            &["--require", "gate"],
+            "--require gate",
+            "--net HOST",
+            "the gate is there for what is granted of the network",
+        ),
         (
             &["--require", "root,watchdog"],
             "--require watchdog",
@@ -776,6 +784,118 @@ fn a_proposal_that_could_not_be_written_stops_the_run_before_it_starts() {
         let message =
             format!("error: cannot write the proposal to `{name}`\n  why:  {why}\n  next: name a file you may write");
         refused(&scene, &["--learn", name, "ok.py"], 125, &message);
+    }
+}
+
+#[test]
+fn network_grants_are_well_formed_and_permit_something() {
+    for (grant, why, next) in [
+        (
+            "api.example.com:0",
+            "the port is not a number from 1 to 65535",
+            "write HOST[:PORT], such as `api.example.com` or `*.example.com:8443`",
+        ),
+        (
+            "*",
+            "a wildcard is `*.` in front of a name",
+            "write HOST[:PORT], such as `api.example.com` or `*.example.com:8443`",
+        ),
+        (
+            "10.1.2.3/8",
+            "an address block is written as its first address, `/`, and a length",
+            "write it as in `10.1.0.0/16:5432` or `[fd00:1::/32]:443`",
+        ),
+        (
+            "ftp://a.example",
+            "the protocol is not one of tls, http, https, inspect, postgres, tcp",
+            "write it as in `tcp://db.example.com:1521`",
+        ),
+        (
+            "1.2.3.256",
+            "the host looks like an address but is none",
+            "write HOST[:PORT], such as `api.example.com` or `*.example.com:8443`",
+        ),
+        (
+            "GET a.example:5432",
+            "methods and paths need the protocol http, or tls that is inspected",
+            "write https://, or leave methods, paths and inspect away",
+        ),
+    ] {
+        let message = format!("error: `{grant}` is no network grant\n  why:  {why}\n  next: {next}");
+        refused(&scene(), &["--net", grant, "ok.py"], 125, &message);
+    }
+    let message = "error: the network grants permit nothing\n  why:  a denial only takes away from what another grant permits\n  next: add what may be reached: --net HOST[:PORT]";
+    refused(&scene(), &["--net", "deny:a.example", "ok.py"], 125, message);
+}
+
+#[test]
+fn network_budgets_are_called_by_their_names() {
+    let keys = "connections_at_once, connections, bytes_up, bytes_down, names_per_wildcard, name_bytes, connection_ms, idle_ms, head_ms, head_bytes, refusals_told";
+    let message =
+        format!("error: there is no network budget `bytes`\n  why:  the budgets are {keys}\n  next: use one of them");
+    refused(&scene(), &["--net", "a.example", "--net-budget", "bytes=1", "ok.py"], 125, &message);
+    let message = "error: `1MB` is no value of a network budget\n  why:  it is a number: of bytes, milliseconds, connections or names\n  next: --net-budget KEY=NUMBER";
+    refused(&scene(), &["--net", "a.example", "--net-budget", "bytes_up=1MB", "ok.py"], 125, message);
+}
+
+#[test]
+fn a_secret_goes_to_a_granted_host_only_and_never_to_the_code() {
+    let run = |arguments: &[&str], message: &str| {
+        for user in users() {
+            let scene = scene();
+            let call = scene.call(user).env("TOKEN", "a-long-real-value").args(arguments);
+            assert_eq!(refusal(&scene, call, 125), message, "{arguments:?}");
+        }
+    };
+    let net = ["--net", "api.example.com"];
+    let form = "\n  next: write --secret NAME=HOST or --secret NAME=HOST:HEADER";
+    run(
+        &[net[0], net[1], "--secret", "TOKEN", "ok.py"],
+        &format!("error: `TOKEN` is no secret\n  why:  it names no host{form}"),
+    );
+    run(
+        &[net[0], net[1], "--secret", "TOKEN=10.0.0.1", "ok.py"],
+        &format!(
+            "error: `TOKEN=10.0.0.1` is no secret\n  why:  a secret goes to a host that is given by its name{form}"
+        ),
+    );
+    run(
+        &[net[0], net[1], "--secret", "TOKEN=evil.example.com", "ok.py"],
+        "error: the secret `TOKEN` would go nowhere\n  why:  no grant permits TLS to evil.example.com, and over anything else a secret would be read on the way\n  next: --net evil.example.com",
+    );
+    run(
+        &["--net", "http://api.example.com", "--secret", "TOKEN=api.example.com", "ok.py"],
+        "error: the secret `TOKEN` would go nowhere\n  why:  no grant permits TLS to api.example.com, and over anything else a secret would be read on the way\n  next: --net api.example.com",
+    );
+    run(
+        &[net[0], net[1], "--secret", "NOT_SET=api.example.com", "ok.py"],
+        "error: variable `NOT_SET` is not set here\n  why:  the value of a secret is taken from the caller's variable of that name\n  next: set NOT_SET for this command",
+    );
+    run(
+        &[net[0], net[1], "--secret", "TOKEN=api.example.com", "--env", "TOKEN", "ok.py"],
+        "error: the run cannot be planned\n  why:  variable `TOKEN` is a secret of the gate, and would be given to the code besides\n  next: name it once: --secret gives the code a placeholder, --env the value itself",
+    );
+    run(
+        &[net[0], net[1], "--secret", "TOKEN=api.example.com:host", "ok.py"],
+        &format!(
+            "error: `TOKEN=api.example.com:host` is no secret\n  why:  a secret is put into a named header that carries data, such as authorization{form}"
+        ),
+    );
+}
+
+#[test]
+fn without_its_neighbour_nothing_is_granted() {
+    for user in users() {
+        let scene = scene();
+        let alone = scene.folder.path().join("stockade");
+        std::fs::copy(STOCKADE, &alone).unwrap();
+        std::fs::set_permissions(&alone, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let call = call(alone.to_str().unwrap(), user).within(scene.folder.path());
+        let call = call.args(["run", "--net", "api.example.com", "ok.py"]);
+        assert_eq!(
+            refusal(&scene, call, 125),
+            "error: cannot start the egress gate\n  why:  `FOLDER/stockade-gate`: no such file or directory\n  next: install both programs: cargo install --path crates/cli"
+        );
     }
 }
 

@@ -72,7 +72,7 @@ impl Egress {
     }
 
     /// The granted IPv4 blocks as the loopback can answer for them: neither 0.0.0.0/8, which is no destination, nor
-    /// what begins at 224.0.0.0, which is no single host's.
+    /// what begins at 224.0.0.0, which is no single host's. What it answers for anyhow is left out.
     #[must_use]
     pub fn blocks(&self) -> BTreeSet<Ipv4Net> {
         let mut blocks = BTreeSet::new();
@@ -81,6 +81,10 @@ impl Egress {
                 collect_hosts(*net, &mut blocks);
             }
         }
+        let anyhow = [Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8), made_up()];
+        let all: Vec<Ipv4Net> = blocks.iter().copied().chain(anyhow).collect();
+        blocks.retain(|net| !all.iter().any(|other| other != net && other.contains(net)));
+        blocks.retain(|net| !anyhow.contains(net));
         blocks
     }
 
@@ -88,7 +92,9 @@ impl Egress {
     #[must_use]
     pub fn addresses_v6(&self) -> BTreeSet<Ipv6Addr> {
         let single = |grant: &Grant| match grant.target() {
-            Target::Net(IpNet::V6(net)) if net.prefix_len() == net.max_prefix_len() => Some(net.addr()),
+            Target::Net(IpNet::V6(net)) if net.prefix_len() == net.max_prefix_len() && !net.addr().is_loopback() => {
+                Some(net.addr())
+            }
             Target::Net(_) | Target::Name(_) | Target::Below(_) => None,
         };
         self.allowances().filter_map(single).collect()
@@ -187,6 +193,12 @@ mod tests {
         assert_eq!(of("203.0.113.7"), ["203.0.113.7/32"]);
         assert_eq!(of("0.0.0.0/7"), ["1.0.0.0/8"]);
         assert!(of("0.0.0.0/8").is_empty() && of("224.0.0.0/4").is_empty());
+        for answered_anyhow in ["127.0.0.1", "127.0.0.0/8", "198.18.0.1", "198.18.0.0/16"] {
+            assert!(of(answered_anyhow).is_empty(), "{answered_anyhow}");
+        }
+        assert_eq!(of("198.18.0.0/15"), ["198.18.0.0/15"]);
+        let within = egress(&[&["10.1.0.0/16", "10.0.0.0/8", "10.0.0.0/9"]]).blocks();
+        assert_eq!(within.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8"]);
         let all = egress(&[&["0.0.0.0/0"]]).blocks();
         let covered: u64 = all.iter().map(|net| 1_u64 << (32 - net.prefix_len())).sum();
         assert_eq!(covered, (1 << 32) - (1 << 24) - (32_u64 << 24));
@@ -194,7 +206,7 @@ mod tests {
 
     #[test]
     fn only_single_addresses_of_ipv6_are_answered_for() {
-        let some = egress(&[&["[2001:db8::80]:443", "[2001:db8::/32]:443"]]);
+        let some = egress(&[&["[2001:db8::80]:443", "[2001:db8::/32]:443", "[::1]:443"]]);
         assert_eq!(some.addresses_v6(), BTreeSet::from(["2001:db8::80".parse().unwrap()]));
     }
 

@@ -1,0 +1,85 @@
+//! What a confined service cannot do any more. Without a harness: its threads would make confining refuse.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests may stop at the first surprise")]
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+
+use rustix::io::Errno;
+use rustix::process::Signal;
+
+const NAME: &str = "a_confined_service_only_reads_connects_and_appends";
+/// The one of the egress gate.
+const PROFILE: &str = include_str!("../../../profiles/gate.txt");
+
+fn main() {
+    let words: Vec<String> = std::env::args().collect();
+    let has = |word: &str| words.iter().any(|other| other == word);
+    // What test runners ask of a test without a harness.
+    if has("--list") {
+        return if has("--ignored") { () } else { println!("{NAME}: test") };
+    }
+    a_confined_service_only_reads_connects_and_appends();
+    println!("test {NAME} ... ok");
+}
+
+fn a_confined_service_only_reads_connects_and_appends() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut trail = File::options().append(true).create(true).open(folder.path().join("trail")).unwrap();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let was_root = rustix::process::geteuid().is_root();
+    let parent = rustix::process::getppid().unwrap();
+
+    stockade_launch::service::confine(PROFILE, &["/etc/hostname", "/does/not/exist", "/proc/self/status"]).unwrap();
+
+    // What it is for.
+    std::io::Write::write_all(&mut trail, b"record\n").unwrap();
+    assert!(std::fs::read("/etc/hostname").is_ok());
+    let _connected = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+    UdpSocket::bind("127.0.0.1:0").unwrap();
+
+    // Files, by Landlock: nothing else is read, not even what everybody may.
+    for path in ["/etc/passwd", "/usr/bin/env", "/proc/self/environ"] {
+        assert_eq!(File::open(path).unwrap_err().kind(), ErrorKind::PermissionDenied, "{path}");
+    }
+    // Nothing is written, by the filter, which comes first.
+    let written = File::options().write(true).open("/dev/null").unwrap_err();
+    assert_eq!(written.raw_os_error(), Some(Errno::PERM.raw_os_error()));
+    assert!(std::fs::remove_file(folder.path().join("trail")).is_err());
+    // No port of TCP, by Landlock alone: UDP is needed for names.
+    assert_eq!(TcpListener::bind("127.0.0.1:0").unwrap_err().raw_os_error(), Some(Errno::ACCESS.raw_os_error()));
+    // No other kind of socket, no process, no signal.
+    assert_eq!(UnixStream::connect("/run/any").unwrap_err().raw_os_error(), Some(Errno::PERM.raw_os_error()));
+    assert!(std::process::Command::new("/bin/true").status().is_err());
+    assert_eq!(rustix::process::kill_process(parent, Signal::CONT), Err(Errno::NOSYS));
+
+    status(was_root);
+}
+
+/// Who it is, as the kernel says.
+fn status(was_root: bool) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}"));
+        line.trim_start_matches(':').split_whitespace().map(ToOwned::to_owned).collect::<Vec<String>>().join(" ")
+    };
+    for set in ["CapEff", "CapPrm", "CapInh"] {
+        assert_eq!(field(set), "0000000000000000", "{set}");
+    }
+    assert_eq!((field("NoNewPrivs").as_str(), field("Seccomp").as_str()), ("1", "2"));
+    if was_root {
+        assert_eq!((field("CapBnd").as_str(), field("Groups").as_str()), ("0000000000000000", ""));
+        let own = stockade_core::plan::service_id(std::process::id());
+        let ids = [own.to_string().as_str(); 4].join(" ");
+        assert_eq!((field("Uid"), field("Gid")), (ids.clone(), ids));
+        assert!(!stockade_core::plan::is_throw_away(own), "a run could have its id");
+    } else {
+        println!("SKIPPED: root becomes a user of no one: the tests are run by an ordinary user");
+    }
+    // What is not dumpable has a /proc of root's.
+    use std::os::unix::fs::MetadataExt;
+    let owner = std::fs::metadata("/proc/self/status").unwrap().uid();
+    assert_eq!(owner, 0, "others of its user may read its memory");
+}

@@ -113,3 +113,17 @@ fn nothing_of_a_world_stays() {
     left.kill().unwrap();
     left.wait().unwrap();
 }
+
+#[test]
+fn a_trusted_world_needs_no_word_about_its_authority() {
+    let Some(world) = World::trusted() else { return };
+    let code =
+        "import ssl, urllib.request\nprint(urllib.request.urlopen('https://api.example.com/', timeout=10).read())";
+    for user in users() {
+        let curl =
+            world.call("curl", user).args(["-sS", "--max-time", "10", "https://api.example.com/"]).run().expect(0);
+        assert_eq!(curl.stdout, "hello from api.example.com/\n");
+        let python = world.call("/usr/bin/python3", user).env("SSL_CERT_FILE", "").args(["-c", code]).run().expect(0);
+        assert_eq!(python.stdout, "b'hello from api.example.com/\\n'\n");
+    }
+}

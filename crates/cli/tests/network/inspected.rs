@@ -69,7 +69,7 @@ fn the_authority_of_one_run_is_unknown_to_the_next() {
             .collect();
         assert_ne!(authorities[0], authorities[1]);
         // Its key is nowhere inside.
-        let code = "import os\nfor folder, _, names in os.walk('/'):\n    if folder.startswith(('/proc', '/usr', '/sys', '/opt')): continue\n    for name in names:\n        try: data = open(f'{folder}/{name}', 'rb').read(1 << 20) if os.path.isfile(f'{folder}/{name}') else b''\n        except OSError: continue\n        if b'PRIVATE KEY' in data: print(folder, name)\nprint('looked')";
+        let code = "import os\nfor folder, _, names in os.walk('/'):\n    if folder == '/': _[:] = set(_) - {'proc', 'usr', 'sys', 'opt'}\n    for name in names:\n        try: data = open(f'{folder}/{name}', 'rb').read(1 << 20) if os.path.isfile(f'{folder}/{name}') else b''\n        except OSError: continue\n        if b'PRIVATE KEY' in data: print(folder, name)\nprint('looked')";
         let over = Over::of(world, trusting(world, user, &["inspect://api.example.com"]).args(["-c", code]));
         assert_eq!(over.ran.stdout, "looked\n", "{}", over.ran.stderr);
     });

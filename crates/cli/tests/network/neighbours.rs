@@ -161,7 +161,7 @@ fn the_process_of_the_gate_is_neither_seen_nor_reached() {
         let code = r#"
 print("ready", flush=True)
 outside = int(sys.stdin.readline())
-say("listed", sum(b"stockade-gate" in open(f"/proc/{one}/cmdline", "rb").read() for one in os.listdir("/proc") if one.isdigit() and os.path.exists(f"/proc/{one}/cmdline")))
+say("listed", sum(b"stockade-" b"gate" in open(f"/proc/{one}/cmdline", "rb").read() for one in os.listdir("/proc") if one.isdigit() and os.path.exists(f"/proc/{one}/cmdline")))
 attempt("kill", lambda: os.kill(outside, 0))
 attempt("memory", lambda: open(f"/proc/{outside}/mem", "rb"))
 attempt("descriptors", lambda: os.listdir(f"/proc/{outside}/fd"))

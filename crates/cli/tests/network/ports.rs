@@ -19,7 +19,7 @@ say("zero", connect("api.example.com:0"))
         }
         over.assert_reasons(&["port", "protocol", "bad-host", "bad-request"]);
         assert!(over.refusals().contains(&("api.example.com:8443".to_owned(), "port".to_owned())));
-        world.assert_silent();
+        world.assert_unreached();
     });
 }
 
@@ -35,7 +35,7 @@ say("other 443", by_every_way("other.example.com", 443))
             assert_eq!(how, "403 403 2 cut", "{what}");
         }
         over.assert_refused(&[("api.example.com:8443", "port"), ("other.example.com:443", "port")]);
-        world.assert_silent();
+        world.assert_unreached();
     });
 }
 
@@ -71,7 +71,7 @@ say("bind", talk(b"\x05\x01\x00\x05\x02\x00\x01\xcb\x00\x71\x50\x01\xbb")[:4].he
         }
         assert_eq!(said.len(), 14, "{said:?}");
         assert!(!over.ran.report()["denials"].as_array().unwrap().is_empty());
-        world.assert_silent();
+        world.assert_unreached();
     });
 }
 
@@ -86,7 +86,7 @@ say("tls on a port of http", secure(tunnel("api.example.com:80")[0], "api.exampl
         assert_eq!(over.said()["http on a port of tls"], "403");
         assert!(!over.said()["tls on a port of http"].contains("hello"));
         over.assert_reasons(&["protocol", "bad-request"]);
-        world.assert_silent();
+        world.assert_unreached();
     });
 }
 

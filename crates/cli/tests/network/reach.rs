@@ -274,7 +274,7 @@ fn people_are_told_what_was_refused_and_what_to_do() {
         ] {
             assert!(ran.stderr.contains(line), "{line}\n{}", ran.stderr);
         }
-        world.assert_silent();
+        world.assert_unreached();
         eventually("the gate is gone", || world.strangers().is_empty());
     });
 }

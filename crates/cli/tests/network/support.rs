@@ -31,11 +31,12 @@ pub(crate) struct Over {
 }
 
 impl Over {
-    /// Runs it, and looks that neither it nor its gate is left.
+    /// Runs it, and looks that neither it nor its gate is left, nor anything else that was not there before.
     #[track_caller]
     pub(crate) fn of(world: &World, call: Call) -> Self {
+        let before: Vec<u32> = world.strangers().into_keys().collect();
         let (ran, state) = call.run_keeping();
-        world.assert_no_strangers();
+        world.assert_no_strangers_but(&before);
         Self { ran, trail: Call::trail(&state) }
     }
 

@@ -17,7 +17,7 @@ for name in ("evil.example.com", "other.example.com", "api.example.com.evil.exam
         }
         over.assert_refused(&[("api.example.com:443", "server-name"), ("api.example.com:443", "no-server-name")]);
         // Not even a connection: the greeting is read before the server is dialled.
-        world.assert_silent();
+        world.assert_unreached();
     });
 }
 
@@ -35,7 +35,7 @@ for what, data in (("http", b"GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n"),
         let over = attack(world, user, &["api.example.com"], code);
         assert!(over.said().values().all(|how| how == "no"), "{:?}", over.said());
         over.assert_reasons(&["not-tls", "bad-hello", "slow"]);
-        world.assert_silent();
+        world.assert_unreached();
     });
 }
 

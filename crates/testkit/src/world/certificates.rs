@@ -29,6 +29,24 @@ pub(super) fn make(folder: &Path, names: &[String]) {
     openssl(folder, &servers.into_iter().chain(extensions).collect::<Vec<_>>());
 }
 
+/// Where Debian has the machine's authorities: one file for each, links to them by their hashes, and all in one.
+pub(super) const STORE: &str = "/etc/ssl/certs";
+
+/// Makes a copy of the machine's store that has our authority too.
+pub(super) fn extend_store(folder: &Path) {
+    const EXTEND: &str = r#"
+set -e
+cp -a "$0/." certs
+hash=$(openssl x509 -noout -hash -in ca.pem)
+cp ca.pem "certs/$hash.0"
+cat ca.pem >> certs/ca-certificates.crt
+chmod -R a+rX certs
+"#;
+    std::fs::create_dir(folder.join("certs")).unwrap();
+    let done = Command::new("sh").args(["-c", EXTEND, STORE]).current_dir(folder).status().unwrap();
+    assert!(done.success(), "the machine's authorities cannot be copied");
+}
+
 fn openssl(folder: &Path, words: &[&str]) {
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])

@@ -95,26 +95,47 @@ impl World {
     /// A world with web servers, an echo and a resolver; `None`, and a word about it, where it cannot be made.
     #[must_use]
     pub fn new() -> Option<Self> {
-        Self::made(None)
+        Self::made(None, false)
+    }
+
+    /// A world with a database whose servers the machine trusts, as far as `home` can tell: no program has to be
+    /// told of an authority.
+    #[must_use]
+    pub fn trusted() -> Option<Self> {
+        if !Path::new(certificates::STORE).is_dir() {
+            skipped(
+                "a network of a test's own that is trusted",
+                "the machine's authorities are not where Debian has them",
+            );
+            return None;
+        }
+        Self::database(true)
     }
 
     /// The same, with a PostgreSQL server at `db.example.com`.
     #[must_use]
     pub fn with_database() -> Option<Self> {
+        Self::database(false)
+    }
+
+    fn database(trusted: bool) -> Option<Self> {
         let Some(programs) = postgres() else {
             skipped("a database in a network of a test's own", "postgres is not installed");
             return None;
         };
-        Self::made(Some(&programs))
+        Self::made(Some(&programs), trusted)
     }
 
-    fn made(postgres: Option<&Path>) -> Option<Self> {
+    fn made(postgres: Option<&Path>, trusted: bool) -> Option<Self> {
         if let Err(why) = possible() {
             skipped("a network of a test's own", &why);
             return None;
         }
         let folder = Folder::new();
         certificates::make(folder.path(), &names());
+        if trusted {
+            certificates::extend_store(folder.path());
+        }
         folder.write("hosts", hosts());
         folder.write("resolv.conf", "nameserver 203.0.113.80\noptions timeout:2 attempts:2\n");
         let mut server = Side::new("server", folder.path(), postgres);
@@ -174,6 +195,14 @@ impl World {
         assert!(heard.is_empty(), "something arrived: {heard:#?}");
     }
 
+    /// Stops the test if anybody but the resolver heard anything: the gate may ask for a granted name, and
+    /// not like what it is told.
+    #[track_caller]
+    pub fn assert_unreached(&self) {
+        let heard: Vec<Heard> = self.heard().into_iter().filter(|one| one.service != "names").collect();
+        assert!(heard.is_empty(), "something arrived: {heard:#?}");
+    }
+
     /// Forgets what was heard.
     pub fn forget(&self) {
         drop(self.heard());
@@ -192,8 +221,14 @@ impl World {
     /// Waits until there is none; stops the test if there is one for long.
     #[track_caller]
     pub fn assert_no_strangers(&self) {
+        self.assert_no_strangers_but(&[]);
+    }
+
+    /// Waits until there is none but these.
+    #[track_caller]
+    pub fn assert_no_strangers_but(&self, known: &[u32]) {
         let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while !self.strangers().is_empty() {
+        while self.strangers().keys().any(|id| !known.contains(id)) {
             assert!(std::time::Instant::now() < until, "processes are left: {:#?}", self.strangers());
             std::thread::sleep(std::time::Duration::from_millis(10));
         }

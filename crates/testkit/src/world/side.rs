@@ -19,6 +19,7 @@ const FIRST: &str = r#"
 set -e
 mount --bind hosts /etc/hosts
 mount --bind resolv.conf /etc/resolv.conf
+if [ -d certs ]; then mount --bind certs /etc/ssl/certs; fi
 echo apart
 read -r wired
 exec python3 -c "$@"

@@ -57,6 +57,9 @@ pub(crate) enum Command {
     /// What the doctor runs inside; not for people
     #[command(hide = true)]
     InternalProbeMemory(Probe),
+    /// What the doctor runs inside; not for people
+    #[command(hide = true)]
+    InternalProbeGate(Probe),
     /// The system-call filter as the kernel takes it, for benchmarks beside other tools; not for people
     #[command(hide = true)]
     InternalFilter,

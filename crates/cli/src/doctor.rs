@@ -11,7 +11,7 @@ use serde::Serialize;
 use stockade_core::audit::Closed;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::Limit;
-use stockade_core::network::Network;
+use stockade_core::network::{Egress, Network};
 use stockade_core::outcome::{Accounting, Cause, Outcome};
 use stockade_core::policy::{Policy, REQUIRED};
 use stockade_core::request::{
@@ -125,7 +125,7 @@ fn why_no_namespaces() -> Vec<String> {
 const SCOPES_ABI: u32 = 6;
 
 fn examine() -> Result<Vec<Finding>, Problem> {
-    let (outcome, said) = probe("internal-probe", &[])?;
+    let (outcome, said) = probe("internal-probe", &[], Network::None)?;
     let tries = parse(&said);
     let mut findings: Vec<Finding> = Layer::ALL
         .into_iter()
@@ -134,6 +134,7 @@ fn examine() -> Result<Vec<Finding>, Problem> {
         .map(|layer| finding(layer, &outcome, &tries))
         .collect();
     findings.push(memory_finding()?);
+    findings.push(gate_finding());
     Ok(findings)
 }
 
@@ -177,6 +178,7 @@ const fn how_to_get(layer: Layer) -> &'static str {
         Layer::Proc => "in a container, ask for an unmasked /proc; without it `ps` and R's detectCores do not work",
         Layer::Cgroup => "start from a delegated cgroup (systemd: Delegate=yes), or as root",
         Layer::TimeNamespace => "use Linux 5.6 or later",
+        Layer::Gate => "install both programs: cargo install --path crates/cli",
         Layer::LockedMounts => "raise user.max_user_namespaces",
         Layer::UserNamespace
         | Layer::MountNamespace
@@ -192,15 +194,33 @@ const fn how_to_get(layer: Layer) -> &'static str {
         | Layer::Seccomp
         | Layer::Watchdog
         | Layer::NoSockets
-        | Layer::Gate
         | Layer::Rlimits
         | Layer::Scratch => "permit user namespaces; see the first lines of `stockade doctor` where they are off",
     }
 }
 
+/// The one name that the probe of the gate is granted; nobody has it (RFC 6761).
+const GRANTED: &str = "granted.invalid";
+
+/// A run without the gate is a run without network, so it is no layer that every run requires.
+fn gate_finding() -> Finding {
+    let grants = GRANTED.parse().into_iter().collect();
+    let network = Network::Gate(Box::new(Egress { layers: vec![grants], ..Egress::default() }));
+    match probe("internal-probe-gate", &[], network) {
+        Ok((outcome, said)) => finding(Layer::Gate, &outcome, &parse(&said)),
+        Err(problem) => Finding {
+            layer: Layer::Gate.name(),
+            required: false,
+            state: State::Missing,
+            detail: problem.what().to_owned(),
+            next: Some(how_to_get(Layer::Gate)),
+        },
+    }
+}
+
 /// Memory is bounded for real: a probe that takes too much is ended.
 fn memory_finding() -> Result<Finding, Problem> {
-    let (outcome, _) = probe("internal-probe-memory", &[(Limit::Memory, 96 << 20)])?;
+    let (outcome, _) = probe("internal-probe-memory", &[(Limit::Memory, 96 << 20)], Network::None)?;
     let ended = outcome.cause == Cause::Limit { limit: Limit::Memory };
     let (layer, exact) = match outcome.accounting {
         Accounting::CgroupV1 | Accounting::CgroupV2 => (Layer::Cgroup, true),
@@ -223,7 +243,7 @@ fn memory_finding() -> Result<Finding, Problem> {
 }
 
 /// One sandbox with this very program inside.
-fn probe(command: &str, limits: &[(Limit, u64)]) -> Result<(Outcome, String), Problem> {
+fn probe(command: &str, limits: &[(Limit, u64)], network: Network) -> Result<(Outcome, String), Problem> {
     let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
     let (port, _listener) = listener.map_err(|error| {
         Problem::new("cannot listen on the loopback", error.to_string(), "bring up the loopback interface")
@@ -246,7 +266,7 @@ fn probe(command: &str, limits: &[(Limit, u64)]) -> Result<(Outcome, String), Pr
         inputs: vec![program],
         shares: Vec::new(),
         limits: all,
-        network: Network::None,
+        network,
         vars: BTreeMap::new(),
         require: Layers::NONE,
         cgroup: CgroupMode::Auto,
@@ -254,12 +274,13 @@ fn probe(command: &str, limits: &[(Limit, u64)]) -> Result<(Outcome, String), Pr
         streams: Kind::Pipes,
         tier: Tier::Namespaces,
     };
+    let mut services = Services::of_user();
     let plan = pipeline::planned(&Policy::examination(), request)?;
+    let plan = services.network(plan, Vec::new())?;
     let run = plan.run.clone();
     let mut said = Vec::new();
     let mut take = |bytes: &[u8]| said.extend_from_slice(bytes);
     let streams = Streams { input: In::Empty, output: Output::Taken(&mut take), error: Output::Taken(&mut |_| {}) };
-    let mut services = Services::of_user();
     let finished = pipeline::carry_out(plan, Digests { code: "-", environment: "none" }, &mut services, streams)?;
     let closed = Closed::outcome(&mut services.trail, &run, finished.outcome, now_ms())?;
     Ok((closed.get().clone(), String::from_utf8_lossy(&said).into_owned()))

@@ -49,6 +49,10 @@ fn main() -> ExitCode {
             probe::take_memory();
             Ok(ExitCode::SUCCESS)
         }
+        Command::InternalProbeGate(_) => {
+            probe::ask_gate();
+            Ok(ExitCode::SUCCESS)
+        }
         Command::InternalFilter => Ok(printer::filter()),
     };
     match done {

@@ -3,7 +3,7 @@
 //! One line a try: layer, `held` or `broken`, what was tried and the answer. Our own code, but it
 //! runs where the code would, with nothing more.
 
-use std::io::{Error, Result};
+use std::io::{Error, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -61,6 +61,20 @@ pub(crate) fn run(outside: &Outside) {
         (Layer::Rlimits, "dump core", core_limit()),
         (Layer::Scratch, "write more than scratch holds", refused(fill())),
     ]);
+    tell(tried);
+}
+
+/// Tries to get more from the gate than the one name that was granted.
+pub(crate) fn ask_gate() {
+    tell(vec![
+        (Layer::Gate, "have the proxy connect to an address", refused_by_proxy("192.0.2.1:443")),
+        (Layer::Gate, "have the proxy connect to the host's loopback", refused_by_proxy("127.0.0.1:443")),
+        (Layer::Gate, "reach an address that stands for no name", refused(read_from("198.18.77.77:443"))),
+        (Layer::Gate, "reach a port that was not granted", refused(connect("198.18.0.2:80"))),
+    ]);
+}
+
+fn tell(tried: Vec<Tried>) {
     for (layer, what, answer) in tried {
         let (verdict, detail) = match answer {
             Ok(detail) => ("held", detail),
@@ -68,6 +82,27 @@ pub(crate) fn run(outside: &Outside) {
         };
         crate::printer::page(&format!("{layer}\t{verdict}\t{what}: {detail}\n"));
     }
+}
+
+/// The gate's own no: it is there, and it decides.
+fn refused_by_proxy(target: &str) -> std::result::Result<String, String> {
+    let answer = (|| {
+        let mut stream = open(&format!("127.0.0.1:{}", stockade_core::network::PROXY_PORT))?;
+        write!(stream, "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n")?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    })();
+    match answer {
+        Ok(answer) if answer == "HTTP/1.1 403" => Ok("it said no".to_owned()),
+        Ok(answer) => Err(format!("it answered {answer}")),
+        Err(error) => Err(plain(&Error::to_string(&error))),
+    }
+}
+
+/// A byte from there: a connection alone proves nothing, since the sandbox's own kernel accepts it.
+fn read_from(address: &str) -> Result<()> {
+    open(address)?.read_exact(&mut [0])
 }
 
 type Tried = (Layer, &'static str, std::result::Result<String, String>);
@@ -108,8 +143,14 @@ fn is_own(name: &str, outside: &Outside) -> std::result::Result<String, String> 
 }
 
 fn connect(address: &str) -> Result<()> {
+    open(address).map(drop)
+}
+
+fn open(address: &str) -> Result<TcpStream> {
     let address: SocketAddr = address.parse().map_err(|_| Error::from(std::io::ErrorKind::InvalidInput))?;
-    TcpStream::connect_timeout(&address, Duration::from_secs(1)).map(drop)
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    Ok(stream)
 }
 
 fn raw_socket() -> Result<()> {

@@ -263,7 +263,8 @@ fn the_reference_of_variables_is_what_code_sees() {
         let vars = plan.lines().filter_map(|line| line.strip_prefix("var"));
         vars.map(|line| line.trim().split('=').next().unwrap().to_owned()).collect()
     };
-    for name in seen(&["--", "true"]).union(&seen(&["-c", "1"])) {
+    let looked_into = seen(&["--net", "GET https://api.example.com/", "--", "true"]);
+    for name in seen(&["--", "true"]).union(&seen(&["-c", "1"])).chain(&looked_into) {
         row(PAGE, name);
     }
 }

@@ -111,10 +111,16 @@ impl Policy {
     }
 
     /// `examination`: the probes of `stockade doctor`, which run our own code and show which layers
-    /// a machine gives, so none is required.
+    /// a machine gives, so none is required, and one name that nobody has is granted to examine the gate.
     #[must_use]
     pub fn examination() -> Self {
-        Self { name: "examination", languages: &[Language::Program], require: Layers::NONE, ..Self::offline() }
+        Self {
+            name: "examination",
+            languages: &[Language::Program],
+            reach: Reach::Named,
+            require: Layers::NONE,
+            ..Self::offline()
+        }
     }
 
     /// The name in reports and records.

@@ -389,7 +389,7 @@ fn every_policy_decides_about_every_language_and_network() {
         (Policy::default_of_callers(), Language::R, some(), YES),
         (Policy::default_of_callers(), Language::Sql, some(), YES),
         (Policy::default_of_callers(), Language::Program, some(), YES),
-        (Policy::examination(), Language::Program, some(), "policy `examination` grants no network"),
+        (Policy::examination(), Language::Program, some(), YES),
         (package_build(), Language::Python, Network::None, YES),
         (package_build(), Language::R, Network::None, "policy `package-build` does not permit r"),
         (package_build(), Language::Sql, some(), "policy `package-build` does not permit sql"),

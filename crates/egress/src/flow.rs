@@ -23,7 +23,7 @@ use stockade_core::grant::Protocol;
 use stockade_core::name::{Host, Name};
 
 /// How a run asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Way {
     /// HTTP CONNECT.
@@ -32,8 +32,10 @@ pub enum Way {
     HttpProxy,
     /// SOCKS5.
     Socks,
-    /// No proxy: a stream that the run believes to be the server's.
+    /// No proxy: a connection that the run believes to be the server's.
     Transparent,
+    /// A question to the run's name server.
+    Resolver,
     /// Nothing that was understood.
     Unknown,
 }

@@ -1,13 +1,15 @@
 //! The first byte of a connection from inside: which proxy protocol is spoken?
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::budget::Excess;
 use crate::flow::{Want, Way, admit};
 use crate::hello;
 use crate::inside::{Inside, deadline};
 use crate::refusal::{Reason, Refusal};
 use crate::run::Run;
-use crate::{http, socks};
+use crate::{http, socks, transparent};
 
 /// A connection that counts against the run's budget until it is dropped.
 struct Entered<'r>(&'r Run);
@@ -20,27 +22,47 @@ impl Drop for Entered<'_> {
 
 /// What came from inside.
 pub(crate) enum Arrival {
-    /// A connection to the run's listener.
+    /// A connection to the run's proxy.
     Proxy(Inside),
+    /// A connection that was dialled to this address.
+    Transparent(SocketAddr, Inside),
     /// A stream that says where it wants to go.
     Flow(Want, Inside),
 }
 
 /// Serves one arrival to its end.
 pub(crate) async fn serve(run: Arc<Run>, arrival: Arrival) {
-    let (way, asked) = match &arrival {
-        Arrival::Proxy(_) => (Way::Unknown, "a connection".to_owned()),
-        Arrival::Flow(want, _) => (want.way, want.asked()),
-    };
     if let Err(excess) = run.spent().enter(&run.budget) {
-        return run.refused(&Refusal::new(way, &asked, excess));
+        return too_many(&run, arrival, excess);
     }
     let entered = Entered(&run);
     match arrival {
         Arrival::Proxy(inside) => proxy(Arc::clone(&run), inside).await,
+        Arrival::Transparent(to, inside) => match transparent::want(&run, to) {
+            Ok(want) => flow(&run, want, inside).await,
+            Err(refusal) => {
+                run.refused(&refusal);
+                inside.reset();
+            }
+        },
         Arrival::Flow(want, inside) => flow(&run, want, inside).await,
     }
     drop(entered);
+}
+
+fn too_many(run: &Run, arrival: Arrival, excess: Excess) {
+    let (way, asked, inside) = match arrival {
+        Arrival::Proxy(inside) => (Way::Unknown, "a connection".to_owned(), inside),
+        Arrival::Transparent(to, inside) => {
+            let asked = transparent::want(run, to).map_or_else(|refusal| refusal.asked, |want| want.asked());
+            (Way::Transparent, asked, inside)
+        }
+        Arrival::Flow(want, inside) => (want.way, want.asked(), inside),
+    };
+    run.refused(&Refusal::new(way, &asked, excess));
+    if way == Way::Transparent {
+        inside.reset();
+    }
 }
 
 async fn proxy(run: Arc<Run>, mut inside: Inside) {
@@ -62,7 +84,10 @@ async fn proxy(run: Arc<Run>, mut inside: Inside) {
 async fn flow(run: &Arc<Run>, want: Want, inside: Inside) {
     match admit(run, want.clone()).await {
         Ok(passage) => passage.carry(inside).await,
-        Err(reason) => run.refused(&want.refusal(reason)),
+        Err(reason) => {
+            run.refused(&want.refusal(reason));
+            inside.reset();
+        }
     }
 }
 

@@ -5,18 +5,16 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::net::AddressFamily;
 use rustls::pki_types::CertificateDer;
 use thiserror::Error;
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::dial::Resolve;
+use crate::doors::{Doors, Listener};
 use crate::event::{Sink, Totals, What};
 use crate::flow::Want;
 use crate::front::{self, Arrival};
@@ -26,6 +24,7 @@ use crate::rules::Rules;
 use crate::run::{Run, Shared};
 use crate::sockets::Sockets;
 use crate::tally::RunReport;
+use crate::{resolver, watch};
 use stockade_core::budget::Budget;
 
 /// Streams of a user-mode TCP stack that wait to be taken.
@@ -84,9 +83,14 @@ impl Handle {
 /// Why the gate cannot do what it was told.
 #[derive(Debug, Error)]
 pub enum GateFailure {
-    /// A descriptor is not a listening socket that can be served.
-    #[error("the run's listener cannot be served: {0}")]
-    Listener(#[source] io::Error),
+    /// A descriptor is not the socket that it was said to be.
+    #[error("the run's {kind} cannot be served: {source}")]
+    Socket {
+        /// What it was said to be.
+        kind: &'static str,
+        /// What came of it.
+        source: io::Error,
+    },
     /// The keys of the run's authority could not be made.
     #[error("the run's certificate authority cannot be made: {0}")]
     Authority(#[source] io::Error),
@@ -109,7 +113,7 @@ impl GateFailure {
     #[must_use]
     pub const fn next(&self) -> &'static str {
         match self {
-            Self::Listener(_) => "pass a TCP or Unix socket that listens",
+            Self::Socket { .. } => "pass listening TCP or Unix sockets, a bound UDP socket, and raw IPv4 sockets",
             Self::Authority(_) => "try again; if it stays, look at the machine's source of random numbers",
             Self::Known => "close it first, or give the new run another name",
             Self::Gone => "open it first",
@@ -124,37 +128,6 @@ impl GateFailure {
 struct Held {
     run: Arc<Run>,
     serving: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Listener {
-    fn new(socket: OwnedFd) -> io::Result<Self> {
-        rustix::io::ioctl_fionbio(&socket, true)?;
-        let listens = rustix::net::sockopt::socket_acceptconn(socket.as_fd())?;
-        match rustix::net::sockopt::socket_domain(socket.as_fd())? {
-            _ if !listens => Err(io::Error::from(io::ErrorKind::InvalidInput)),
-            AddressFamily::INET | AddressFamily::INET6 => Ok(Self::Tcp(TcpListener::from_std(socket.into())?)),
-            AddressFamily::UNIX => Ok(Self::Unix(UnixListener::from_std(socket.into())?)),
-            _ => Err(io::Error::from(io::ErrorKind::InvalidInput)),
-        }
-    }
-
-    async fn accept(&self) -> io::Result<Inside> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                // Costs time only if it is refused.
-                drop(stream.set_nodelay(true));
-                Ok(Inside::from(stream))
-            }
-            Self::Unix(listener) => Ok(Inside::new(listener.accept().await?.0)),
-        }
-    }
 }
 
 impl Gate {
@@ -216,10 +189,9 @@ impl Gate {
         if held.serving.is_some() {
             return Err(GateFailure::Served);
         }
-        let listeners: Vec<Listener> =
-            sockets.proxies.into_iter().map(Listener::new).collect::<Result<_, _>>().map_err(GateFailure::Listener)?;
+        let doors = Doors::new(sockets)?;
         let (flows, waiting) = mpsc::channel(FLOWS_WAITING_MAX);
-        held.serving = Some(tokio::spawn(serve(Arc::clone(&held.run), listeners, waiting)));
+        held.serving = Some(tokio::spawn(serve(Arc::clone(&held.run), doors, waiting)));
         Ok(Handle { flows, run: Arc::clone(&held.run) })
     }
 
@@ -275,12 +247,18 @@ impl Gate {
 }
 
 /// Takes what comes from inside until the task is aborted; then everything it serves goes with it.
-async fn serve(run: Arc<Run>, listeners: Vec<Listener>, mut flows: mpsc::Receiver<Arrival>) {
-    let mut served = JoinSet::new();
+async fn serve(run: Arc<Run>, doors: Doors, mut flows: mpsc::Receiver<Arrival>) {
+    let (mut served, mut standing) = (JoinSet::new(), JoinSet::new());
     let (sender, mut accepted) = mpsc::channel(1);
-    let mut accepting = JoinSet::new();
-    for listener in listeners {
-        accepting.spawn(accept(listener, sender.clone()));
+    let taken = doors.taken();
+    for listener in doors.listeners {
+        run.spawn(&mut standing, accept(listener, sender.clone()));
+    }
+    if let Some(socket) = doors.resolver {
+        run.spawn(&mut standing, resolver::serve(Arc::clone(&run), socket));
+    }
+    for socket in doors.watchers {
+        run.spawn(&mut standing, watch::serve(Arc::clone(&run), socket, Arc::clone(&taken)));
     }
     drop(sender);
     loop {
@@ -288,17 +266,18 @@ async fn serve(run: Arc<Run>, listeners: Vec<Listener>, mut flows: mpsc::Receive
             Some(arrival) = accepted.recv() => arrival,
             Some(arrival) = flows.recv() => arrival,
             Some(_) = served.join_next() => continue,
+            Some(_) = standing.join_next() => continue,
             else => return,
         };
-        served.spawn(front::serve(Arc::clone(&run), arrival));
+        run.spawn(&mut served, front::serve(Arc::clone(&run), arrival));
     }
 }
 
 async fn accept(listener: Listener, arrivals: mpsc::Sender<Arrival>) {
     loop {
         match listener.accept().await {
-            Ok(inside) => {
-                if arrivals.send(Arrival::Proxy(inside)).await.is_err() {
+            Ok(arrival) => {
+                if arrivals.send(arrival).await.is_err() {
                     return;
                 }
             }

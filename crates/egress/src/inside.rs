@@ -53,6 +53,14 @@ impl Inside {
         Self { early: BytesMut::new(), end: End::Other(Box::new(stream)) }
     }
 
+    /// Ends a connection so that its client fails at once, with nothing to wait for or to misread.
+    pub(crate) fn reset(self) {
+        if let End::Tcp(tcp) = self.end {
+            // Without it the end is an orderly one, which tells the client the same a little later.
+            drop(tcp.set_zero_linger());
+        }
+    }
+
     /// Puts bytes back in front.
     pub(crate) fn put_back(&mut self, bytes: &[u8]) {
         let mut early = BytesMut::from(bytes);

@@ -69,6 +69,15 @@ pub enum Reason {
     /// No address for the name.
     #[error("its name does not resolve")]
     Unresolved,
+    /// An address that stands for names inside, but for none of this run.
+    #[error("the address stands for no name that the run has looked up")]
+    NoName,
+    /// More names than a run has addresses for.
+    #[error("the run has looked up too many names")]
+    Names,
+    /// A datagram.
+    #[error("only TCP passes the gate")]
+    NotTcp,
     /// Nobody answers at the addresses.
     #[error("it cannot be reached")]
     Unreachable,
@@ -134,6 +143,9 @@ impl Reason {
             Self::Upgrade => "upgrade",
             Self::Special { .. } => "special-address",
             Self::Unresolved => "unresolved",
+            Self::NoName => "no-name",
+            Self::Names => "names",
+            Self::NotTcp => "not-tcp",
             Self::Unreachable => "unreachable",
             Self::NotTls => "not-tls",
             Self::NoServerName => "no-server-name",
@@ -176,6 +188,9 @@ impl Reason {
             | Self::HiddenServerName
             | Self::BadHello
             | Self::PostgresPlain
+            | Self::NoName
+            | Self::Names
+            | Self::NotTcp
             | Self::Slow
             | Self::Budget(_) => Fault::Rules,
         }
@@ -203,7 +218,9 @@ impl Reason {
             Self::Budget(excess) => format!("raise `{}`, or do with less", excess.key()),
             Self::Unresolved | Self::Unreachable => "look whether the server is there, from outside".to_owned(),
             Self::BadRequest(_) | Self::HostHeader | Self::Upgrade | Self::ServerName { .. } => NO_FLAG.to_owned(),
-            Self::HiddenServerName | Self::BadHello => NO_FLAG.to_owned(),
+            Self::HiddenServerName | Self::BadHello | Self::NotTcp => NO_FLAG.to_owned(),
+            Self::NoName => "look the name up in the same run first".to_owned(),
+            Self::Names => "look up fewer names, or use the proxy".to_owned(),
             Self::UpstreamTls | Self::UpstreamAnswer | Self::Encoded => "ask whoever runs the server".to_owned(),
             Self::Slow => "send the request at once".to_owned(),
             Self::NotRecorded => "look at the disk that holds the records".to_owned(),
@@ -269,7 +286,9 @@ impl Refusal {
     pub fn next(&self) -> String {
         match self.way {
             Way::HttpProxy => self.reason.next(&format!("http://{}", self.asked)),
-            Way::Connect | Way::Socks | Way::Transparent | Way::Unknown => self.reason.next(&self.asked),
+            Way::Connect | Way::Socks | Way::Transparent | Way::Resolver | Way::Unknown => {
+                self.reason.next(&self.asked)
+            }
         }
     }
 }

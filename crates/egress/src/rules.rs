@@ -172,6 +172,24 @@ impl Rules {
         Ok(permit)
     }
 
+    /// Whether some port of this name may be connected to: what a name server may say yes to.
+    ///
+    /// # Errors
+    /// The reason why no port may; a denial, if there is one.
+    pub fn names(&self, name: &Name) -> Result<(), Reason> {
+        let host = Host::Name(name.clone());
+        let mut why = Reason::NotGranted;
+        let about = |grant: &&Grant| grant.effect() == Effect::Allow && grant.target().matches(&host);
+        for port in self.grants().filter(about).flat_map(Grant::ports) {
+            match self.connection(&host, *port) {
+                Ok(_) => return Ok(()),
+                Err(denied @ Reason::Denied { .. }) => why = denied,
+                Err(_) => {}
+            }
+        }
+        Err(why)
+    }
+
     /// Decides about one request on a connection that was permitted; returns the deciding grants.
     ///
     /// # Errors

@@ -1,21 +1,29 @@
 //! One run as the gate knows it: its rules, budgets, secrets, and what it has done.
 
+use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
 use crate::address::OwnAddresses;
 use crate::budget::Spent;
 use crate::dial::Resolve;
 use crate::event::{Connection, Counters, Event, Sink, What, now_ms};
+use crate::flow::Way;
 use crate::inspect::{Authority, Secrets, Trust};
+use crate::names::Names;
 use crate::refusal::Refusal;
 use crate::rules::Rules;
 use crate::tally::{Entry, RunReport, Tally};
 use crate::tunnel::{Buffers, Pipes};
 use stockade_core::budget::Budget;
+
+/// How many different refusals are remembered, so as not to tell them again; after that they are counted only.
+const TOLD_MAX: usize = 4_096;
 
 /// What all runs of a gate share.
 #[derive(Debug)]
@@ -39,12 +47,16 @@ pub(crate) struct Run {
     pub(crate) secrets: Secrets,
     /// Only where something is inspected.
     pub(crate) authority: Option<Authority>,
+    /// What the names it looks up stand for.
+    pub(crate) names: Names,
     /// The gate's, unless the run has roots of its own.
     pub(crate) trust: Arc<Trust>,
     pub(crate) shared: Arc<Shared>,
     spent: Spent,
     counters: Counters,
     tally: Tally,
+    told: Mutex<HashSet<(Way, String, &'static str)>>,
+    tasks: TaskTracker,
     closed: Notify,
 }
 
@@ -58,8 +70,22 @@ impl Run {
         trust: Arc<Trust>,
         shared: Arc<Shared>,
     ) -> Self {
-        let (spent, counters, tally) = Default::default();
-        Self { id, rules, budget, secrets, authority, trust, shared, spent, counters, tally, closed: Notify::new() }
+        Self {
+            id,
+            rules,
+            budget,
+            secrets,
+            authority,
+            names: Names::default(),
+            trust,
+            shared,
+            spent: Spent::default(),
+            counters: Counters::default(),
+            tally: Tally::default(),
+            told: Mutex::default(),
+            tasks: TaskTracker::new(),
+            closed: Notify::new(),
+        }
     }
 
     pub(crate) const fn spent(&self) -> &Spent {
@@ -111,11 +137,24 @@ impl Run {
 
     /// Counts a refusal, and tells it unless the run has filled its share of the records.
     pub(crate) fn refused(&self, refusal: &Refusal) {
+        self.refuse(refusal, true);
+    }
+
+    /// As [`Run::refused`], for what programs repeat by themselves: told the first time, only counted after that.
+    pub(crate) fn refused_once(&self, refusal: &Refusal) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (refusal.way, refusal.asked.clone(), refusal.reason.code());
+        let new = told.len() < TOLD_MAX && told.insert(key);
+        drop(told);
+        self.refuse(refusal, new);
+    }
+
+    fn refuse(&self, refusal: &Refusal, tell: bool) {
         let code = refusal.reason.code();
         let before = self.counters.refused(code);
         self.shared.counters.refused(code);
         self.tally.refused(refusal);
-        if before < self.budget.refusals_told {
+        if tell && before < self.budget.refusals_told {
             self.tell(What::Refused {
                 way: refusal.way,
                 asked: refusal.asked.clone(),
@@ -130,8 +169,15 @@ impl Run {
         self.shared.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Waits until no connection of the run is left.
+    /// Begins a task of the run.
+    pub(crate) fn spawn(&self, set: &mut JoinSet<()>, task: impl Future<Output = ()> + Send + 'static) {
+        set.spawn(self.tasks.track_future(task));
+    }
+
+    /// Waits until no task and no connection of the run is left.
     pub(crate) async fn all_closed(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
         loop {
             let closed = self.closed.notified();
             tokio::pin!(closed);

@@ -1,0 +1,28 @@
+//! Connections of code that knows no proxy: the address that it dialled says where it wants to go.
+//!
+//! The kernel inside answers for every address of its loopback interface, made-up and granted ones; a connection's own
+//! address, on the side that accepted it, is the one that was dialled. Nothing inside can change it.
+
+use std::net::SocketAddr;
+
+use stockade_core::name::Host;
+
+use crate::flow::{Want, Way};
+use crate::names::is_made_up;
+use crate::refusal::{Reason, Refusal};
+use crate::run::Run;
+
+/// What a connection to `to` wants: the name that the address stands for, or the address itself.
+pub(crate) fn want(run: &Run, to: SocketAddr) -> Result<Want, Refusal> {
+    let address = to.ip().to_canonical();
+    let of = |host| Want { host, port: to.port(), way: Way::Transparent };
+    if let Some(name) = run.names.name(address) {
+        return Ok(of(Host::Name(name)));
+    }
+    let want = of(Host::from(address));
+    // Somebody may have granted a machine in this block; else it is a guess, or another run's.
+    if is_made_up(address) && run.rules.connection(&want.host, want.port).is_err() {
+        return Err(want.refusal(Reason::NoName));
+    }
+    Ok(want)
+}

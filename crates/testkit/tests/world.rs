@@ -92,7 +92,7 @@ fn the_command_is_who_and_where_it_is_without_a_world() {
     }
     let (mut child, _state) = world.call("sleep", User::Ordinary).arg("1000").start();
     let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while !world.strangers().get(&child.id()).is_some_and(|line| line == "sleep 1000 ") {
+    while world.strangers().get(&child.id()).is_none_or(|line| line != "sleep 1000 ") {
         assert!(std::time::Instant::now() < until, "{:?}", world.strangers());
     }
     child.kill().unwrap();

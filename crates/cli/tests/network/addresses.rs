@@ -124,6 +124,8 @@ say("itself", secure(socket.create_connection((address, 443), 20), "api.example.
         assert_eq!(said.remove("given").as_deref(), Some("1"));
         assert_eq!(said.remove("itself").as_deref(), Some("hello from api.example.com/"));
         assert!(!said.remove("other name").unwrap().contains("hello"));
+        // The last address of the block is a broadcast's, which no stream is opened to.
+        assert_eq!(said.remove("198.18.255.255").as_deref(), Some("ENETUNREACH"));
         assert!(said.values().all(|how| how == "cut" || how == "ECONNREFUSED"), "{said:?}");
         assert_eq!(world.requests("https"), ["GET /"]);
         assert!(over.refusals().contains(&("api.example.com:443".to_owned(), "server-name".to_owned())));

@@ -48,7 +48,7 @@ fn one_run_does_not_get_through_what_another_was_granted() {
 say("proxy", connect("api.example.com:443"))
 say("socks", socks("api.example.com", 443))
 say("name", direct("api.example.com", 443))
-say("made up", secure(socket.create_connection(({made_up:?}, 8443), 20), "api.example.com"))
+say("made up", direct({made_up:?}, 8443))
 say("listener", direct({made_up:?}, 9999))
 say("loopback", direct("127.0.0.1", 9999))
 def unix(name):
@@ -60,11 +60,12 @@ say("listed", len(open("/proc/net/unix").readlines()) - 1)
         );
         let over = attack(world, user, &["other.example.com:8443"], &code);
         let mut said = over.said();
-        assert!(!said.remove("made up").unwrap().contains("hello from api"));
         let expected = [
             ("proxy", "403"),
             ("socks", "2"),
             ("name", "no-such-name"),
+            // The address was made up for somebody else; here it is nobody's.
+            ("made up", "cut"),
             ("listener", "ECONNREFUSED"),
             ("loopback", "ECONNREFUSED"),
             ("abstract", "ECONNREFUSED"),

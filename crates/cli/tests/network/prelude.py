@@ -56,15 +56,20 @@ def by_every_way(host, port):
 def direct(host, port):
     """A connection of a program that knows no proxy; it is refused, or cut before any byte came."""
     try:
-        with socket.create_connection((host, port), PATIENCE_S) as stream:
-            stream.sendall(b"GET / HTTP/1.1\r\nHost: " + host.encode() + b"\r\n\r\n")
-            stream.settimeout(3)
-            answer = read_all(stream)
-            return "cut" if answer in (b"", b" ECONNRESET", b" EPIPE") else f"answered {answer[:60]!r}"
+        stream = socket.create_connection((host, port), PATIENCE_S)
     except (socket.gaierror, UnicodeError):
         return "no-such-name"
     except OSError as refused:
-        return error(refused.errno)
+        # Accepted and reset before it was noticed.
+        return "cut" if refused.errno == errno.ECONNRESET else error(refused.errno)
+    with stream:
+        stream.settimeout(3)
+        try:
+            stream.sendall(b"GET / HTTP/1.1\r\nHost: " + host.encode() + b"\r\n\r\n")
+        except OSError:
+            return "cut"
+        answer = read_all(stream)
+        return "cut" if answer in (b"", b" ECONNRESET", b" EPIPE") else f"answered {answer[:60]!r}"
 def trust():
     return ssl.create_default_context(cafile="ca.pem")
 def careless():

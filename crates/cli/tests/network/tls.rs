@@ -53,7 +53,8 @@ def in_records(hello, size):
     body = hello[5:]
     return b"".join(hello[:3] + struct.pack("!H", len(body[at:at + size])) + body[at:at + size] for at in range(0, len(body), size))
 for name in ("evil.example.com", "api.example.com"):
-    for what, pieces in (("records", [in_records(greeting(name), 40)]), ("packets", [greeting(name)[at:at + 7] for at in range(0, len(greeting(name)), 7)])):
+    whole = greeting(name)
+    for what, pieces in (("records", [in_records(whole, 40)]), ("packets", [whole[at:at + 7] for at in range(0, len(whole), 7)])):
         stream, how = tunnel("api.example.com:443")
         stream.settimeout(5)
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -67,6 +68,7 @@ for name in ("evil.example.com", "api.example.com"):
         let over = attack(world, user, &["api.example.com"], code);
         assert_eq!(over.said()["evil.example.com records"], "no");
         assert_eq!(over.said()["evil.example.com packets"], "no");
+        assert_eq!(over.said()["api.example.com records"], "server's hello");
         assert_eq!(over.said()["api.example.com packets"], "server's hello");
         assert!(over.refusals().contains(&("api.example.com:443".to_owned(), "server-name".to_owned())));
         assert!(world.requests("tls").iter().all(|one| one == "name api.example.com"), "{:?}", world.requests("tls"));

@@ -15,7 +15,7 @@ use stockade_core::network::{Egress, Network};
 use stockade_core::outcome::{Connections, Denial, Outcome, Reached};
 use stockade_core::plan::Plan;
 use stockade_egress::control::{self, Client, Failure, Open, SecretValue};
-use stockade_egress::{Connected, RunReport, Sockets};
+use stockade_egress::{Connected, Refused, RunReport, Sockets};
 use stockade_launch::GateSockets;
 
 use crate::problem::Problem;
@@ -168,13 +168,9 @@ fn authorities(own: &str) -> Vec<u8> {
 }
 
 fn tell(report: RunReport, outcome: &mut Outcome) {
-    outcome.denials.extend(report.refusals.into_iter().map(|refused| Denial::Gate {
-        asked: refused.asked,
-        reason: refused.reason,
-        why: refused.why,
-        next: refused.next,
-        count: refused.count,
-    }));
+    for refused in report.refusals {
+        deny(&mut outcome.denials, refused);
+    }
     if report.refusals_more > 0 {
         outcome.denials.push(Denial::GateMore { count: report.refusals_more });
     }
@@ -211,4 +207,14 @@ fn added(mut all: Vec<Connections>, to: Connected) -> Vec<Connections> {
         None => all.push(one),
     }
     all
+}
+
+/// One line for each thing refused and why, by whatever way it was asked for.
+fn deny(all: &mut Vec<Denial>, refused: Refused) {
+    let Refused { asked, reason, why, next, count, .. } = refused;
+    let same = |known: &&mut Denial| matches!(known, Denial::Gate { asked: other, why: known, .. } if *other == asked && *known == why);
+    match all.iter_mut().find(same) {
+        Some(Denial::Gate { count: known, .. }) => *known += count,
+        Some(_) | None => all.push(Denial::Gate { asked, reason, why, next, count }),
+    }
 }

@@ -176,10 +176,10 @@ fn network() {
     page(NETWORK, || world.call("sh", User::Caller));
 }
 
-/// The README's first command, with the built `stockade` in place of `cargo run --release --quiet --`.
+/// The README's first command, with the built `stockade` in place of what builds it.
 #[test]
 fn the_first_command_of_the_readme_prints_what_is_shown() {
-    const CARGO: &str = "cargo run --release --quiet -- ";
+    const CARGO: &str = "cargo build --release && cargo run --release --quiet -- ";
     let folder = Folder::new();
     folder.write("examples/flights.py", read("examples/flights.py"));
     let blocks = blocks(&read("README.md"));

@@ -23,5 +23,6 @@ mod ports;
 mod reach;
 mod requests;
 mod resolved;
+mod secrets;
 mod support;
 mod tls;

@@ -47,15 +47,30 @@ pub(crate) fn has(program: &str) -> bool {
 }
 
 /// Debian packages the tests use, and the program that shows each is there.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("Rscript", "r-base-core"),
     ("gcc", "gcc"),
     ("python3", "python3"),
     ("bwrap", "bubblewrap"),
     ("unshare", "util-linux"),
+    // Networks of a test's own, and what speaks in them.
+    ("ip", "iproute2"),
+    ("openssl", "openssl"),
+    ("curl", "curl"),
+    ("wget", "wget"),
+    // The program without its service.
+    ("tinyproxy", "tinyproxy-bin"),
+    // Container runtimes of the outer tiers.
     ("runsc", "runsc"),
     ("runc", "runc"),
 ];
+
+/// Debian keeps the programs of this server out of `PATH`.
+const POSTGRES: &str = "postgresql";
+const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
+
+/// Its package makes a database and starts it, unless this file is there already and says no.
+const POSTGRES_SETTINGS: &str = "/etc/postgresql-common/createcluster.conf";
 
 /// Installs what the tests need, as far as it is missing.
 pub(crate) fn setup() -> Done {
@@ -68,6 +83,9 @@ pub(crate) fn setup() -> Done {
     if !Path::new("/usr/lib/python3/dist-packages/pip").exists() && !Path::new("/usr/share/python-wheels").exists() {
         missing.push("python3-venv");
     }
+    if !has("initdb") && !has_postgres_apart() {
+        missing.push(POSTGRES);
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -75,9 +93,33 @@ pub(crate) fn setup() -> Done {
         return Err(format!("the tests need {}; install them, then run this again", missing.join(", ")));
     }
     run(&["apt-get", "update", "-q"])?;
-    let mut words = vec!["apt-get", "install", "-y", "-q", "--no-install-recommends"];
+    if missing.contains(&POSTGRES) {
+        make_no_database()?;
+    }
+    // Nothing is asked, and settings that are there stay.
+    let mut words = vec!["env", "DEBIAN_FRONTEND=noninteractive", "UCF_FORCE_CONFFOLD=1"];
+    words.extend(["apt-get", "install", "-y", "-q", "--no-install-recommends"]);
     words.extend(missing);
     run(&words)
+}
+
+/// Whether a version of PostgreSQL's server is where Debian puts it.
+fn has_postgres_apart() -> bool {
+    let mut versions = std::fs::read_dir(POSTGRES_VERSIONS).into_iter().flatten().flatten();
+    versions.any(|version| version.path().join("bin/initdb").is_file())
+}
+
+/// The tests make databases of their own; none is to be left running by the package.
+fn make_no_database() -> Done {
+    let settings = Path::new(POSTGRES_SETTINGS);
+    if settings.exists() {
+        return Ok(());
+    }
+    settings
+        .parent()
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .and_then(|()| std::fs::write(settings, "create_main_cluster = false\n"))
+        .map_err(|error| format!("cannot write {POSTGRES_SETTINGS}: {error}"))
 }
 
 fn is_root() -> bool {

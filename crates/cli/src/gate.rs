@@ -15,7 +15,7 @@ use stockade_core::network::{Egress, Network};
 use stockade_core::outcome::{Connections, Denial, Outcome, Reached};
 use stockade_core::plan::Plan;
 use stockade_egress::control::{self, Client, Failure, Open, SecretValue};
-use stockade_egress::{RunReport, Sockets};
+use stockade_egress::{Connected, Refused, RunReport, Sockets};
 use stockade_launch::GateSockets;
 
 use crate::problem::Problem;
@@ -168,29 +168,53 @@ fn authorities(own: &str) -> Vec<u8> {
 }
 
 fn tell(report: RunReport, outcome: &mut Outcome) {
-    outcome.denials.extend(report.refusals.into_iter().map(|refused| Denial::Gate {
-        asked: refused.asked,
-        reason: refused.reason,
-        why: refused.why,
-        next: refused.next,
-        count: refused.count,
-    }));
+    for refused in report.refusals {
+        deny(&mut outcome.denials, refused);
+    }
     if report.refusals_more > 0 {
         outcome.denials.push(Denial::GateMore { count: report.refusals_more });
     }
-    let connections = report.connections.into_iter().map(|to| Connections {
-        host: to.host,
-        port: to.port,
-        protocol: to.protocol.to_string(),
-        rule: to.rule,
-        count: to.count,
-        bytes_up: to.bytes_up,
-        bytes_down: to.bytes_down,
-    });
     outcome.network = Some(Reached {
-        connections: connections.collect(),
+        connections: report.connections.into_iter().fold(Vec::new(), added),
         connections_more: report.connections_more,
         bytes_up: report.totals.bytes_up,
         bytes_down: report.totals.bytes_down,
     });
+}
+
+/// One line for each place, by whatever way (a proxy or none) it was reached.
+fn added(mut all: Vec<Connections>, to: Connected) -> Vec<Connections> {
+    let one = Connections {
+        host: to.host,
+        port: to.port,
+        protocol: to.protocol.to_string(),
+        inspected: to.inspected,
+        rule: to.rule,
+        count: to.count,
+        bytes_up: to.bytes_up,
+        bytes_down: to.bytes_down,
+    };
+    let same = |known: &&mut Connections| {
+        (&known.host, known.port, &known.protocol, known.inspected, &known.rule)
+            == (&one.host, one.port, &one.protocol, one.inspected, &one.rule)
+    };
+    match all.iter_mut().find(same) {
+        Some(known) => {
+            known.count += one.count;
+            known.bytes_up += one.bytes_up;
+            known.bytes_down += one.bytes_down;
+        }
+        None => all.push(one),
+    }
+    all
+}
+
+/// One line for each thing refused and why, by whatever way it was asked for.
+fn deny(all: &mut Vec<Denial>, refused: Refused) {
+    let Refused { asked, reason, why, next, count, .. } = refused;
+    let same = |known: &&mut Denial| matches!(known, Denial::Gate { asked: other, why: known, .. } if *other == asked && *known == why);
+    match all.iter_mut().find(same) {
+        Some(Denial::Gate { count: known, .. }) => *known += count,
+        Some(_) | None => all.push(Denial::Gate { asked, reason, why, next, count }),
+    }
 }

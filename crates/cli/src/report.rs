@@ -86,7 +86,11 @@ impl Report<'_> {
     fn network_lines(&self) -> Vec<String> {
         let Some(reached) = &self.outcome.network else { return Vec::new() };
         listed(&reached.connections, reached.connections_more, "  network: ", |to| {
-            let checked = if to.protocol == UNCHECKED { ", unchecked" } else { "" };
+            let checked = match (to.protocol.as_str(), to.inspected) {
+                (UNCHECKED, _) => ", unchecked",
+                (_, true) => ", looked into",
+                (_, false) => "",
+            };
             format!(
                 "{}:{}, {}, {} up, {} down{checked} (by `{}`)",
                 to.host,

@@ -1,6 +1,6 @@
 //! The audit trail as a plain file of JSON lines, appended only; a chain of hashes takes its place later.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,12 +18,16 @@ impl FileTrail {
         Self { path: crate::files::state().join("audit.jsonl") }
     }
 
-    /// Opens it for appending, made with its folder if it is not there.
+    /// Opens it for appending and nothing else, made with its folder if it is not there.
     pub(crate) fn open(&self) -> std::io::Result<File> {
+        self.open_with(OpenOptions::new().append(true))
+    }
+
+    fn open_with(&self, options: &mut OpenOptions) -> std::io::Result<File> {
         if let Some(folder) = self.path.parent() {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
-        std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)
+        options.create(true).mode(0o600).open(&self.path)
     }
 
     /// The refusal for want of a record.
@@ -36,7 +40,10 @@ impl Trail for FileTrail {
     fn append(&mut self, record: &Record<'_>) -> Result<(), NotRecorded> {
         let mut line = serde_json::to_vec(record).map_err(|error| self.refused(&error.into()))?;
         line.push(b'\n');
-        self.open().and_then(|file| stockade_egress::append_whole(&file, &line)).map_err(|error| self.refused(&error))
+        // Read as well: what a gate left torn on a full disk is taken off.
+        self.open_with(OpenOptions::new().append(true).read(true))
+            .and_then(|file| stockade_egress::append_whole(&file, &line))
+            .map_err(|error| self.refused(&error))
     }
 }
 

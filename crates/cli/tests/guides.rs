@@ -7,6 +7,9 @@
 //! - the lines after it are all it prints, standard output first; a line `...` stands for any lines, and
 //!   `...` within a line for any text. A block may also end with `...`: numbers and layers vary.
 //!
+//! The guide of the network is run in a network of its own (`stockade_testkit::world`), whose names are those
+//! it shows, and whose authority the machine trusts.
+//!
 //! The tables of `docs/reference/` are held against the code, and links against the tree.
 #![expect(
     clippy::unwrap_used,
@@ -22,7 +25,8 @@ use std::path::{Path, PathBuf};
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::{Limit, Limits};
 use stockade_core::policy::REQUIRED;
-use stockade_testkit::{Folder, Ran, User, call};
+use stockade_testkit::world::World;
+use stockade_testkit::{Call, Folder, Ran, User, call};
 
 const STOCKADE: &str = env!("CARGO_BIN_EXE_stockade");
 const ANYTHING: &str = "...";
@@ -110,8 +114,8 @@ fn are_lines(shown: &[String], lines: &[&str]) -> bool {
     }
 }
 
-/// Runs a page from its top to its end.
-fn page(page: &str) {
+/// Runs a page from its top to its end, each command by a new `shell`.
+fn page(page: &str, shell: impl Fn() -> Call) {
     let folder = Folder::new();
     let programs = Folder::new();
     std::os::unix::fs::symlink(STOCKADE, programs.path().join("stockade")).unwrap();
@@ -122,7 +126,7 @@ fn page(page: &str) {
             folder.write(name.trim(), block.lines.join("\n") + "\n");
         } else if block.about == "console" {
             for example in examples(&block) {
-                run(page, &folder, &path, &example);
+                run(page, shell().within(folder.path()).env("PATH", &path), &example);
                 ran += 1;
             }
         }
@@ -130,8 +134,7 @@ fn page(page: &str) {
     assert!(ran > 0, "{page} shows no command");
 }
 
-fn run(page: &str, folder: &Folder, path: &str, example: &Example) {
-    let shell = call("sh", User::Caller).within(folder.path()).env("PATH", path);
+fn run(page: &str, shell: Call, example: &Example) {
     let Ran { status, stdout, stderr } = shell.args(["-c", &example.command]).run();
     let said = format!("{stdout}{stderr}");
     let depends = |line: &str| line.trim().is_empty() || line.starts_with(DEPENDS);
@@ -146,7 +149,7 @@ macro_rules! pages {
     ($($name:ident: $page:literal,)*) => {
         $(#[test]
         fn $name() {
-            page($page);
+            page($page, || call("sh", User::Caller));
         })*
 
         const PAGES: &[&str] = &[$($page),*];
@@ -165,10 +168,18 @@ pages! {
     where_namespaces_are_blocked: "docs/guides/where-namespaces-are-blocked.md",
 }
 
-/// The README's first command, with the built `stockade` in place of `cargo run --release --quiet --`.
+const NETWORK: &str = "docs/guides/network.md";
+
+#[test]
+fn network() {
+    let Some(world) = World::trusted() else { return };
+    page(NETWORK, || world.call("sh", User::Caller));
+}
+
+/// The README's first command, with the built `stockade` in place of what builds it.
 #[test]
 fn the_first_command_of_the_readme_prints_what_is_shown() {
-    const CARGO: &str = "cargo run --release --quiet -- ";
+    const CARGO: &str = "cargo build --release && cargo run --release --quiet -- ";
     let folder = Folder::new();
     folder.write("examples/flights.py", read("examples/flights.py"));
     let blocks = blocks(&read("README.md"));
@@ -191,8 +202,12 @@ fn every_guide_is_run() {
         .flatten()
         .map(|entry| format!("docs/guides/{}", entry.file_name().to_string_lossy()))
         .collect();
-    let known: BTreeSet<String> =
-        PAGES.iter().filter(|page| page.starts_with("docs/guides/")).map(ToString::to_string).collect();
+    let known: BTreeSet<String> = PAGES
+        .iter()
+        .chain([&NETWORK])
+        .filter(|page| page.starts_with("docs/guides/"))
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(guides, known);
 }
 

@@ -26,9 +26,9 @@ const BUNDLE: &str = "/opt/stockade/bundle";
 pub const STATE: &str = "/run";
 /// The name of the file, in that folder, which the runtime's errors go to.
 pub const LOG: &str = "log";
-/// What is looked at inside, each a file that is removed when it was found.
+/// What is looked at inside, each a file that is emptied when it was found.
 pub const PROOFS: &str = "/opt/stockade/proofs";
-/// The file that is removed when the code is about to start.
+/// The file that is emptied when the code is about to start.
 pub const STARTED: &str = "started";
 /// What runs first in the container.
 const ENTER: &str = "/opt/stockade/engine/enter.sh";

@@ -225,6 +225,8 @@ pub struct Connections {
     pub port: u16,
     /// How they were checked; `tcp` is not.
     pub protocol: String,
+    /// Whether the gate ended their TLS and looked into it.
+    pub inspected: bool,
     /// The deciding grant.
     pub rule: String,
     /// How many.

@@ -254,6 +254,9 @@ pub enum Unplannable {
     /// The same variable twice: as a secret and as itself.
     #[error("variable `{0}` is a secret of the gate, and would be given to the code besides")]
     SecretTwice(String),
+    /// The gate's own port.
+    #[error("port {PROXY_PORT} is that of the gate's proxy inside")]
+    ProxyPort,
     /// More ports than listeners.
     #[error("the network grants are for more than {PORTS_MAX} different ports")]
     Ports,
@@ -285,6 +288,7 @@ impl Unplannable {
                 "give the folder that holds them (folders are not copied), or raise --limit scratch=SIZE"
             }
             Self::SecretTwice(_) => "name it once: --secret gives the code a placeholder, --env the value itself",
+            Self::ProxyPort => "let the server listen on another port",
             Self::Ports => "grant fewer ports",
             Self::Blocks => "grant wider blocks, or names",
             Self::ScratchWithin(_) => "name a folder outside of it: --scratch-dir DIR",
@@ -423,6 +427,9 @@ fn check_network(network: &Network, vars: &BTreeMap<String, String>) -> Result<(
     let Network::Gate(egress) = network else { return Ok(()) };
     if egress.ports().len() > PORTS_MAX {
         return Err(Unplannable::Ports);
+    }
+    if egress.ports().contains(&PROXY_PORT) {
+        return Err(Unplannable::ProxyPort);
     }
     if egress.blocks().len() > BLOCKS_MAX || egress.addresses_v6().len() > BLOCKS_MAX {
         return Err(Unplannable::Blocks);

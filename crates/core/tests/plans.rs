@@ -270,6 +270,7 @@ fn grants_for_too_many_ports_or_blocks_are_refused() {
     let ports = |count: u16| (1..=count).map(|port| format!("api.example.com:{port}")).collect();
     let blocks = |count: u16| (1..=count).map(|third| format!("10.0.{third}.0/24")).collect();
     assert_eq!((plan(ports(64)), plan(ports(65))), (Ok(()), Err(Unplannable::Ports)));
+    assert_eq!(plan(vec!["tcp://api.example.com:3128".to_owned()]), Err(Unplannable::ProxyPort));
     assert_eq!((plan(blocks(64)), plan(blocks(65))), (Ok(()), Err(Unplannable::Blocks)));
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use thiserror::Error;
+use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -20,11 +21,12 @@ use crate::flow::Want;
 use crate::front::{self, Arrival};
 use crate::inside::{Inside, Stream};
 use crate::inspect::{Authority, Secret, Secrets, Trust};
+use crate::resolver;
 use crate::rules::Rules;
 use crate::run::{Run, Shared};
 use crate::sockets::Sockets;
 use crate::tally::RunReport;
-use crate::{resolver, watch};
+use crate::watch::Watcher;
 use stockade_core::budget::Budget;
 
 /// Streams of a user-mode TCP stack that wait to be taken.
@@ -128,6 +130,7 @@ impl GateFailure {
 struct Held {
     run: Arc<Run>,
     serving: Option<JoinHandle<()>>,
+    watchers: Vec<Arc<Watcher>>,
 }
 
 impl Gate {
@@ -175,7 +178,7 @@ impl Gate {
         let authority_pem = authority.as_ref().map(Authority::pem).map(str::to_owned);
         let (shared, trust) = (Arc::clone(&self.shared), self.shared.trust.and(new.extra_roots));
         let run = Run::new(new.id.clone(), new.rules, new.budget, secrets, authority, trust, shared);
-        runs.insert(new.id, Held { run: Arc::new(run), serving: None });
+        runs.insert(new.id, Held { run: Arc::new(run), serving: None, watchers: Vec::new() });
         Ok(authority_pem)
     }
 
@@ -191,7 +194,10 @@ impl Gate {
         }
         let doors = Doors::new(sockets)?;
         let (flows, waiting) = mpsc::channel(FLOWS_WAITING_MAX);
-        held.serving = Some(tokio::spawn(serve(Arc::clone(&held.run), doors, waiting)));
+        let (run, taken) = (&held.run, doors.taken());
+        held.watchers = doors.watchers.into_iter().map(|socket| Arc::new(Watcher::new(run, socket, &taken))).collect();
+        let serving = serve(Arc::clone(run), doors.listeners, doors.resolver, held.watchers.clone(), waiting);
+        held.serving = Some(tokio::spawn(serving));
         Ok(Handle { flows, run: Arc::clone(&held.run) })
     }
 
@@ -221,6 +227,7 @@ impl Gate {
             drop(serving.await);
         }
         held.run.all_closed().await;
+        held.watchers.iter().for_each(|watcher| watcher.drain());
         let report = held.run.report();
         held.run.tell(What::Ended { totals: report.totals.clone() });
         Ok(report)
@@ -247,18 +254,23 @@ impl Gate {
 }
 
 /// Takes what comes from inside until the task is aborted; then everything it serves goes with it.
-async fn serve(run: Arc<Run>, doors: Doors, mut flows: mpsc::Receiver<Arrival>) {
+async fn serve(
+    run: Arc<Run>,
+    listeners: Vec<Listener>,
+    resolver: Option<UdpSocket>,
+    watchers: Vec<Arc<Watcher>>,
+    mut flows: mpsc::Receiver<Arrival>,
+) {
     let (mut served, mut standing) = (JoinSet::new(), JoinSet::new());
     let (sender, mut accepted) = mpsc::channel(1);
-    let taken = doors.taken();
-    for listener in doors.listeners {
+    for listener in listeners {
         run.spawn(&mut standing, accept(listener, sender.clone()));
     }
-    if let Some(socket) = doors.resolver {
+    if let Some(socket) = resolver {
         run.spawn(&mut standing, resolver::serve(Arc::clone(&run), socket));
     }
-    for socket in doors.watchers {
-        run.spawn(&mut standing, watch::serve(Arc::clone(&run), socket, Arc::clone(&taken)));
+    for watcher in watchers {
+        run.spawn(&mut standing, watcher.serve());
     }
     drop(sender);
     loop {

@@ -4,22 +4,26 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
 use crate::event::{Event, Sink};
 
+/// More than any record has.
+const LINE_BYTES_MAX: u64 = 1 << 20;
 /// What tells the gate's lines of the trail from others.
 const RECORD: &str = "network";
 
 /// Appends `line` as one write under the file's lock; what was written in part is taken back.
 ///
 /// `file` must be open for appending, and by this process alone: the lock is between descriptions of open files, so
-/// a descriptor that was inherited shares it with its giver.
+/// a descriptor that was inherited shares it with its giver. If it can be read as well, a part of a line that somebody
+/// could not take back himself (the gate may not) is taken off first.
 ///
 /// # Errors
-/// When the line is not in the file whole; then nothing of it is.
+/// When the line is not in the file whole; then nothing of it is, or nobody but the next who may read can tell.
 pub fn append_whole(file: &File, line: &[u8]) -> io::Result<()> {
     again(|| file.lock())?;
     let appended = append_locked(file, line);
@@ -29,12 +33,40 @@ pub fn append_whole(file: &File, line: &[u8]) -> io::Result<()> {
 }
 
 fn append_locked(mut file: &File, line: &[u8]) -> io::Result<()> {
-    let before = file.metadata()?.len();
+    let before = without_torn(file)?;
     if again(|| file.write(line))? == line.len() {
         return Ok(());
     }
     file.set_len(before)?;
     Err(io::ErrorKind::StorageFull.into())
+}
+
+/// Where the last whole line ends; what lies behind it goes.
+fn without_torn(file: &File) -> io::Result<u64> {
+    let length = file.metadata()?.len();
+    let from = length.saturating_sub(LINE_BYTES_MAX);
+    let mut tail = Vec::new();
+    let mut read = || {
+        let mut last = [b'\n'];
+        let at = if length == 0 { 0 } else { file.read_at(&mut last, length - 1)? };
+        // The usual case costs one byte.
+        if at == 0 || last == [b'\n'] {
+            return Ok(true);
+        }
+        tail.resize(usize::try_from(length - from).unwrap_or_default(), 0);
+        file.read_exact_at(&mut tail, from).map(|()| false)
+    };
+    match read() {
+        Ok(true) => return Ok(length),
+        Ok(false) => {}
+        // Open for writing only.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error()) => return Ok(length),
+        Err(error) => return Err(error),
+    }
+    let whole = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let whole = from + u64::try_from(whole).unwrap_or_default();
+    file.set_len(whole)?;
+    Ok(whole)
 }
 
 /// Until no signal comes in between.
@@ -47,9 +79,10 @@ fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// The trail as the gate's sink.
+/// The trail as the gate's sink: none any more, once a line could not be written whole. Part of it may be in the file
+/// then, and what came after would be read as one with it.
 #[derive(Debug)]
-pub struct Trail(Mutex<File>);
+pub struct Trail(Mutex<Option<File>>);
 
 #[derive(Serialize)]
 struct Line<'e> {
@@ -63,7 +96,7 @@ impl Trail {
     /// anew here: the gate has given up the right to by the time it serves.
     #[must_use]
     pub const fn new(file: File) -> Self {
-        Self(Mutex::new(file))
+        Self(Mutex::new(Some(file)))
     }
 }
 
@@ -71,7 +104,9 @@ impl Sink for Trail {
     fn take(&self, event: &Event) -> io::Result<()> {
         let mut line = serde_json::to_vec(&Line { record: RECORD, event })?;
         line.push(b'\n');
-        append_whole(&self.0.lock().unwrap_or_else(PoisonError::into_inner), &line)
+        let mut trail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = trail.as_ref().ok_or(io::ErrorKind::StorageFull)?;
+        append_whole(file, &line).inspect_err(|_| *trail = None)
     }
 }
 
@@ -110,6 +145,30 @@ mod tests {
     }
 
     #[test]
+    fn what_another_left_torn_is_taken_off_by_who_may_read() {
+        for (before, after) in
+            [("", "x\n"), ("a\n", "a\nx\n"), ("a\nb", "a\nx\n"), ("b", "x\n"), ("a\n\nbb", "a\n\nx\n")]
+        {
+            let (writing, path) = scratch();
+            std::fs::write(&path, before).unwrap();
+            append_whole(&File::options().read(true).append(true).open(&path).unwrap(), b"x\n").unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), after, "{before:?}");
+            // Who may only write appends, and takes nothing off.
+            std::fs::write(&path, before).unwrap();
+            append_whole(&writing, b"x\n").unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{before}x\n"));
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn after_a_line_that_could_not_be_written_there_is_no_other() {
+        let trail = Trail::new(File::options().append(true).open("/dev/full").unwrap());
+        assert!(trail.take(&event()).is_err());
+        assert!(trail.0.lock().unwrap().is_none() && trail.take(&event()).is_err());
+    }
+
+    #[test]
     fn lines_of_many_writers_stay_whole() {
         let (_, path) = scratch();
         std::thread::scope(|scope| {
@@ -118,7 +177,7 @@ mod tests {
                 scope.spawn(move || {
                     for number in 0..200 {
                         let line = format!("{writer} {number} {}\n", "x".repeat(number * 7));
-                        append_whole(&trail.0.lock().unwrap(), line.as_bytes()).unwrap();
+                        append_whole(trail.0.lock().unwrap().as_ref().unwrap(), line.as_bytes()).unwrap();
                     }
                 });
             }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::RecvFlags;
 use stockade_core::name::Host;
 use tokio::net::UdpSocket;
 
@@ -17,6 +18,8 @@ use crate::transparent;
 
 /// Room for the longest IPv4 header and what is read after it.
 const PACKET_BYTES: usize = 128;
+/// How many packets are read at the end of a run.
+const DRAINED_MAX: usize = 1_024;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// What a packet tried.
@@ -28,19 +31,45 @@ enum Tried {
     Datagram(SocketAddr),
 }
 
-/// Watches until it is aborted. `served` are the addresses and ports of listeners, which tell what they refuse
-/// themselves. The runtime knows no raw sockets; as one for datagrams it reads them all the same.
-pub(crate) async fn serve(run: Arc<Run>, socket: UdpSocket, served: Arc<[SocketAddr]>) {
-    let (mut packet, mut pace) = ([0; PACKET_BYTES], Pace::new());
-    loop {
-        let Ok(length) = socket.recv(&mut packet).await else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
-        if let Some(tried) = packet.get(..length).and_then(read) {
-            tell(&run, tried, &served);
+/// One raw socket. The runtime knows none; as one for datagrams it reads it all the same.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    run: Arc<Run>,
+    socket: UdpSocket,
+    /// Where listeners are, which tell what they refuse themselves.
+    served: Arc<[SocketAddr]>,
+}
+
+impl Watcher {
+    pub(crate) fn new(run: &Arc<Run>, socket: UdpSocket, served: &Arc<[SocketAddr]>) -> Self {
+        Self { run: Arc::clone(run), socket, served: Arc::clone(served) }
+    }
+
+    /// Watches until it is aborted.
+    pub(crate) async fn serve(self: Arc<Self>) {
+        let (mut packet, mut pace) = ([0; PACKET_BYTES], Pace::new());
+        loop {
+            match self.socket.recv(&mut packet).await {
+                Ok(length) => self.tell(packet.get(..length)),
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+            pace.step().await;
         }
-        pace.step().await;
+    }
+
+    /// Tells what still waits when the run is over: what code tried last is often why it ended.
+    pub(crate) fn drain(&self) {
+        let mut packet = [0; PACKET_BYTES];
+        for _ in 0..DRAINED_MAX {
+            let Ok((length, _)) = rustix::net::recv(&self.socket, &mut packet, RecvFlags::DONTWAIT) else { return };
+            self.tell(packet.get(..length));
+        }
+    }
+
+    fn tell(&self, packet: Option<&[u8]>) {
+        if let Some(tried) = packet.and_then(read) {
+            tell(&self.run, tried, &self.served);
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Parent, outside: what can be known of a container that a runtime made inside the walls.
 //!
 //! Before any line of the code, a script of ours looks at the container from inside
-//! (`core/src/enter.sh`) and removes a file for each layer that it found. The files are held open
-//! here: one without a name cannot come back, so the code cannot take a proof away or add one.
+//! (`core/src/enter.sh`) and empties a file for each layer that it found. A secret lies in them, which
+//! the code never sees: so it can take none of it back, and what was not found has kept it from starting.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -28,6 +28,7 @@ const VERSION: &str = "/proc/version";
 pub(crate) struct Proofs {
     layers: Vec<(Layer, OwnedFd)>,
     started: OwnedFd,
+    contents: Vec<u8>,
 }
 
 /// What they tell when everything inside is dead.
@@ -47,23 +48,24 @@ impl Proofs {
         let Some(runtime) = plan.ground.runtime() else { return Ok(None) };
         let at = || failed("lay out the proofs of", runtime.kind.name());
         let folder = part(plan, scratch, PROOFS).map_err(at())?;
-        let version = std::fs::read(VERSION).unwrap_or_default();
-        let make = |name: &str, contents: &[u8]| {
+        let mut secret = [0_u8; 16];
+        rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty()).map_err(at())?;
+        let version = std::fs::read_to_string(VERSION).unwrap_or_default();
+        let contents = format!("{}\n{:032x}\n", version.trim_end(), u128::from_ne_bytes(secret)).into_bytes();
+        let make = |name: &str| {
             sys::with_file_user(plan.identity.outside_uid, plan.identity.outside_gid, || {
                 let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let file = rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o600))?;
-                if rustix::io::write(&file, contents)? == contents.len() { Ok(file) } else { Err(Errno::NOSPC) }
+                if rustix::io::write(&file, &contents)? == contents.len() { Ok(file) } else { Err(Errno::NOSPC) }
             })
             .map_err(at())
         };
         let layers = container::proven(runtime.kind)
             .iter()
-            .map(|layer| {
-                let contents = if layer == Layer::SecondKernel { version.as_slice() } else { b"" };
-                Ok((layer, make(layer.name(), contents)?))
-            })
+            .map(|layer| Ok((layer, make(layer.name())?)))
             .collect::<Result<_, Failure>>()?;
-        Ok(Some(Self { layers, started: make(STARTED, b"")? }))
+        let started = make(STARTED)?;
+        Ok(Some(Self { layers, started, contents }))
     }
 
     /// What became of a run that has ended.
@@ -73,10 +75,10 @@ impl Proofs {
     pub(crate) fn read(&self, running: &Running, cause: Cause) -> Result<Told, Failure> {
         let plan = &running.plan;
         let Some(runtime) = plan.ground.runtime() else { return Err(Failure::Lost) };
-        let found = self.layers.iter().filter(|(_, file)| is_gone(file)).map(|(layer, _)| *layer);
+        let found = self.layers.iter().filter(|(_, file)| self.is_emptied(file)).map(|(layer, _)| *layer);
         let proven = found.fold(Layers::NONE, Layers::with);
         let said = running.scratch.as_ref().and_then(|scratch| said(plan, scratch.as_fd()).ok().flatten());
-        if is_gone(&self.started) {
+        if self.is_emptied(&self.started) {
             let note = said.map(|said| format!("{} said: {}", runtime.kind.name(), text::shown(&said, 600)));
             return Ok(Told { proven, cause, note });
         }
@@ -98,10 +100,12 @@ impl Proofs {
         };
         Ok(Told { proven, cause, note: None })
     }
-}
 
-fn is_gone(file: &OwnedFd) -> bool {
-    rustix::fs::fstat(file).is_ok_and(|status| status.st_nlink == 0)
+    /// Whatever lies in it now, it is not what was.
+    fn is_emptied(&self, file: &OwnedFd) -> bool {
+        let mut found = vec![0; self.contents.len()];
+        rustix::io::pread(file, &mut found, 0).is_ok_and(|length| found.get(..length) != Some(&*self.contents))
+    }
 }
 
 /// The folder of scratch that lies at this path inside.

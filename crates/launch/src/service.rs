@@ -18,7 +18,7 @@ use crate::outside::failed;
 use crate::seccomp::{self, Telling};
 use crate::sys;
 
-/// Gives up everything but the calls of `profile` (the grammar of `profiles/seccomp.txt`) and reading below
+/// Gives up everything but standard input, output and error, the calls of `profile` (the grammar of `profiles/seccomp.txt`) and reading below
 /// `readable`, as far as that exists. A caller that is root becomes a user of no one.
 ///
 /// # Errors
@@ -28,6 +28,8 @@ pub fn confine(profile: &str, readable: &[&str]) -> Result<(), Failure> {
         return Err(Failure::Threads);
     }
     let step = |what| failed(what, "this service");
+    // Whoever started it may have left more open than its three.
+    sys::close_all_but(&[]).map_err(step("close what is not for"))?;
     if rustix::process::geteuid().is_root() {
         sys::empty_bounding_set().map_err(step("take capabilities from"))?;
         let own = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
 
 use rustix::io::Errno;
@@ -22,22 +23,33 @@ fn main() {
         return if has("--ignored") { () } else { println!("{NAME}: test") };
     }
     a_confined_service_only_reads_connects_and_appends();
-    println!("test {NAME} ... ok");
 }
 
 fn a_confined_service_only_reads_connects_and_appends() {
     let folder = tempfile::tempdir().unwrap();
-    let mut trail = File::options().append(true).create(true).open(folder.path().join("trail")).unwrap();
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let was_root = rustix::process::geteuid().is_root();
+    if !was_root {
+        println!("SKIPPED: root becomes a user of no one: the tests are run by an ordinary user");
+    }
     let parent = rustix::process::getppid().unwrap();
+    // A service keeps its three descriptors and no other: a server to connect to, and the trail.
+    let address = {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let trail = File::options().append(true).create(true).open(folder.path().join("trail")).unwrap();
+        rustix::stdio::dup2_stdin(&server).unwrap();
+        rustix::stdio::dup2_stdout(&trail).unwrap();
+        server.local_addr().unwrap()
+    };
+    let left_open = File::open("/etc/hostname").unwrap().into_raw_fd();
 
     stockade_launch::service::confine(PROFILE, &["/etc/hostname", "/does/not/exist", "/proc/self/status"]).unwrap();
 
+    assert_eq!(std::fs::read_link(format!("/proc/self/fd/{left_open}")).unwrap_err().kind(), ErrorKind::NotFound);
     // What it is for.
+    let mut trail = File::from(rustix::io::dup(rustix::stdio::stdout()).unwrap());
     std::io::Write::write_all(&mut trail, b"record\n").unwrap();
     assert!(std::fs::read("/etc/hostname").is_ok());
-    let _connected = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+    let _connected = TcpStream::connect(address).unwrap();
     UdpSocket::bind("127.0.0.1:0").unwrap();
 
     // Files, by Landlock: nothing else is read, not even what everybody may.
@@ -48,6 +60,9 @@ fn a_confined_service_only_reads_connects_and_appends() {
     let written = File::options().write(true).open("/dev/null").unwrap_err();
     assert_eq!(written.raw_os_error(), Some(Errno::PERM.raw_os_error()));
     assert!(std::fs::remove_file(folder.path().join("trail")).is_err());
+    // What is on record stays: it is neither cut off nor written over.
+    assert!(trail.set_len(0).is_err());
+    assert_eq!(rustix::fs::fcntl_setfl(&trail, rustix::fs::OFlags::empty()), Err(Errno::PERM));
     // No port of TCP, by Landlock alone: UDP is needed for names.
     assert_eq!(TcpListener::bind("127.0.0.1:0").unwrap_err().raw_os_error(), Some(Errno::ACCESS.raw_os_error()));
     // No other kind of socket, no process, no signal.
@@ -75,8 +90,6 @@ fn status(was_root: bool) {
         let ids = [own.to_string().as_str(); 4].join(" ");
         assert_eq!((field("Uid"), field("Gid")), (ids.clone(), ids));
         assert!(!stockade_core::plan::is_throw_away(own), "a run could have its id");
-    } else {
-        println!("SKIPPED: root becomes a user of no one: the tests are run by an ordinary user");
     }
     // What is not dumpable has a /proc of root's.
     use std::os::unix::fs::MetadataExt;

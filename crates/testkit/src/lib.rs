@@ -1,7 +1,15 @@
-//! What the tests share: the command under test, scratch folders, ordinary users, what is left over.
+//! What the tests share: the command under test, scratch folders, ordinary users, what is left over, and
+//! networks of a test's own ([`world`]).
 //!
 //! Never shipped. Everything here may panic: it runs in tests only.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests may stop at the first surprise")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may stop at the first surprise"
+)]
+
+pub mod world;
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -64,6 +72,13 @@ pub enum User {
     Ordinary,
 }
 
+impl User {
+    /// Whether it is another user than the one that runs the tests.
+    fn is_lowered(self) -> bool {
+        self == Self::Ordinary && rustix::process::geteuid().is_root()
+    }
+}
+
 /// Both users when root runs the tests, else the caller alone (and says so).
 #[must_use]
 pub fn users() -> Vec<User> {
@@ -105,12 +120,20 @@ pub struct Ran {
 /// see nor disturb each other. The cache of environments is shared: it is made for that.
 #[must_use]
 pub fn call(binary: &str, user: User) -> Call {
-    let state = Folder::new();
     let mut command = Command::new(binary);
-    if user == User::Ordinary && rustix::process::geteuid().is_root() {
+    if user.is_lowered() {
         use std::os::unix::process::CommandExt;
-        // As an ordinary login has it: no supplementary group, a home of its own.
+        // As an ordinary login has it: no supplementary group.
         command.uid(ORDINARY_USER).gid(ORDINARY_USER);
+    }
+    prepared(command, user)
+}
+
+/// A call of a command that becomes this user.
+fn prepared(mut command: Command, user: User) -> Call {
+    let state = Folder::new();
+    if user.is_lowered() {
+        // A home of its own.
         command.env("HOME", state.path()).env("STOCKADE_CACHE_DIR", "/var/tmp/stockade-test-cache-ordinary");
         // The interpreter of a user who cannot enter root's folders.
         command.env("PATH", "/usr/local/bin:/usr/bin:/bin");

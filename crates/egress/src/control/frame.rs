@@ -19,14 +19,28 @@ pub const DESCRIPTORS_MAX: usize = 250;
 
 const SPACE: usize = cmsg_space!(ScmRights(DESCRIPTORS_MAX));
 
-/// A message as the bytes of a frame; `None` when it is too large for one. May hold secrets.
+/// A message as the bytes of a frame; `None` when it is too large for one. It may hold secrets, so it is measured
+/// first and never moved while it grows.
 pub(super) fn encode(message: &impl Serialize) -> Option<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(vec![0; FRAME_BYTES_MAX]);
-    let mut rest = bytes.as_mut_slice();
-    serde_json::to_writer(&mut rest, message).ok()?;
-    let left = rest.len();
-    bytes.truncate(FRAME_BYTES_MAX - left);
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, message).ok()?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length.0));
+    serde_json::to_writer(&mut *bytes, message).ok()?;
     Some(bytes)
+}
+
+/// Counts what is written, up to a frame.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.saturating_add(bytes.len());
+        if self.0 > FRAME_BYTES_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes.len()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Sends one frame without waiting.
@@ -54,7 +68,9 @@ pub(super) enum Frame {
 
 /// Receives one frame without waiting.
 pub(super) fn receive(socket: impl AsFd) -> io::Result<Frame> {
-    let mut bytes = Zeroizing::new(vec![0; FRAME_BYTES_MAX + 1]);
+    let peek = RecvFlags::DONTWAIT | RecvFlags::PEEK | RecvFlags::TRUNC;
+    let (_, length) = rustix::net::recv(&socket, &mut [0_u8; 0][..], peek)?;
+    let mut bytes = Zeroizing::new(vec![0; length.clamp(1, FRAME_BYTES_MAX)]);
     let mut space = [MaybeUninit::uninit(); SPACE];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
@@ -70,7 +86,7 @@ pub(super) fn receive(socket: impl AsFd) -> io::Result<Frame> {
     if received.bytes == 0 {
         return Ok(Frame::End);
     }
-    if received.bytes > FRAME_BYTES_MAX || received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
         return Ok(Frame::TooLarge);
     }
     bytes.truncate(received.bytes);

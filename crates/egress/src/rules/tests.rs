@@ -244,3 +244,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_name_is_told_if_every_layer_permits_one_port_of_it() {
+    let told = |rules: &Rules, name: &str| rules.names(&name.parse().unwrap()).map_err(|reason| reason.code());
+    let one = rules(&["a.example:80", "a.example:443", "*.b.example", "deny:bad.b.example", "tcp://10.0.0.1:443"]);
+    for name in ["a.example", "x.b.example"] {
+        assert_eq!(told(&one, name), Ok(()), "{name}");
+    }
+    for (name, code) in [("c.example", "not-granted"), ("b.example", "not-granted"), ("bad.b.example", "denied")] {
+        assert_eq!(told(&one, name), Err(code), "{name}");
+    }
+    let both = |other: &[&str]| told(&one.clone().and(rules(other)), "a.example");
+    assert_eq!(both(&["*.example:443", "a.example"]), Ok(()));
+    // No port that both permit; one that the other denies; a denial of some ports only.
+    assert_eq!(both(&["a.example:8443"]), Err("not-granted"));
+    assert_eq!(both(&["a.example:80,443", "deny:a.example"]), Err("denied"));
+    assert_eq!(both(&["a.example:80,443", "deny:a.example:443"]), Ok(()));
+    assert_eq!(told(&Rules::default(), "a.example"), Err("not-granted"));
+}

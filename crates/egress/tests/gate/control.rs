@@ -1,7 +1,7 @@
 //! The gate as a process: what a supervisor says to it, and what a broken or hostile one can do.
 
 use std::fs::File;
-use std::io::{IoSlice, Read, Write};
+use std::io::{BufRead, BufReader, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,9 +11,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use serde_json::{Value, json};
 use stockade_egress::control::{self, Client, Failure, NotServed, Open};
-use stockade_egress::{Sockets, Way};
+use stockade_egress::{RunReport, Sockets, Way};
 
+use crate::inside;
 use crate::world::rules;
 
 /// A gate on a thread of its own, as `serve` makes it, and the trail it writes.
@@ -318,4 +320,63 @@ fn without_room_for_records_there_is_no_connection() {
     assert_eq!((report.totals.connections, report.refusals[0].reason.as_str()), (0, "not-recorded"));
     drop(client);
     serving.join().unwrap().unwrap();
+}
+
+#[test]
+fn two_hundred_sandboxes_share_a_gate_and_everything_adds_up() {
+    const RUNS: usize = 200;
+    const ROUNDS: u64 = 3;
+    let port = echo();
+    let closed = if port == 25 { 26 } else { 25 };
+    let spec = json!({ "runs": RUNS, "rounds": ROUNDS, "name": "localhost", "ports": [port], "closed": closed });
+    let Some((mut child, mut control)) = inside::start(&spec) else { return };
+    let mut process = Process::start();
+    for number in 0..RUNS {
+        let id = format!("r{number}");
+        process.client.open(Open::new(&id, rules(&grants(port)))).unwrap();
+        process.client.serve(&id, inside::passed_out(&control)).unwrap();
+        control.write_all(b"x").unwrap();
+    }
+    let mut results = BufReader::new(control);
+    let (mut connections, mut up) = (0, 0);
+    for number in 0..RUNS {
+        let mut line = String::new();
+        results.read_line(&mut line).unwrap();
+        let done: Value = serde_json::from_str(&line).unwrap();
+        let report = process.client.close(&format!("r{number}")).unwrap();
+        adds_up(&report, &done, ROUNDS);
+        connections += report.totals.connections;
+        up += report.totals.bytes_up;
+    }
+    assert!(child.wait().unwrap().success());
+    let totals = process.client.metrics().unwrap();
+    assert_eq!((totals.connections, totals.open, totals.bytes_up, totals.bytes_down), (connections, 0, up, up));
+    assert_eq!(totals.refusals.values().sum::<u64>(), 4 * ROUNDS * RUNS as u64);
+    let trail = process.end();
+    let mut events = std::collections::BTreeMap::<String, u64>::new();
+    for line in trail.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(event["record"], "network");
+        *events.entry(event["event"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    assert_eq!((events["opened"], events["closed"], events["ended"]), (connections, connections, RUNS as u64));
+    // What is refused again through a listener or proxy is told again, what a resolver or watcher sees is not.
+    assert_eq!(events["refused"], (3 * ROUNDS + 1) * RUNS as u64);
+}
+
+fn adds_up(report: &RunReport, done: &Value, rounds: u64) {
+    assert_eq!(report.totals.connections, done["connections"].as_u64().unwrap(), "{report:?}");
+    assert_eq!((report.totals.open, report.totals.bytes_up), (0, done["up"].as_u64().unwrap()));
+    assert_eq!(report.totals.bytes_down, report.totals.bytes_up);
+    let ways: Vec<(Way, u64)> = report.connections.iter().map(|one| (one.way, one.count)).collect();
+    assert_eq!(ways, [(Way::Transparent, rounds), (Way::Connect, rounds)]);
+    assert_eq!(report.connections.iter().map(|one| one.bytes_up).sum::<u64>(), report.totals.bytes_up);
+    assert_eq!(report.refusals.iter().map(|one| one.count).sum::<u64>(), done["refused"].as_u64().unwrap());
+    let of = |reason: &str, way| -> u64 {
+        report.refusals.iter().filter(|one| one.reason == reason && one.way == way).map(|one| one.count).sum()
+    };
+    assert_eq!(of("not-granted", Way::Resolver), rounds, "{report:?}");
+    assert_eq!(of("not-granted", Way::Connect), rounds, "{report:?}");
+    assert_eq!((of("port", Way::Transparent), of("no-name", Way::Transparent)), (rounds, rounds), "{report:?}");
+    assert_eq!((report.connections_more, report.refusals_more), (0, 0));
 }

@@ -9,12 +9,14 @@
     clippy::indexing_slicing,
     clippy::expect_used,
     clippy::cast_possible_truncation,
+    clippy::print_stdout,
     reason = "tests may stop at the first surprise, in what they share too"
 )]
 
 mod attacks;
 mod client;
 mod control;
+mod inside;
 mod load;
 mod server;
 mod works;

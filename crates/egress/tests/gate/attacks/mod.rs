@@ -9,6 +9,7 @@ mod names;
 mod requests;
 mod socks;
 mod tls;
+mod transparent;
 
 use crate::client::{connect, socks, talk};
 use crate::world::World;

@@ -50,10 +50,15 @@ impl Report<'_> {
         }
         let mut missing = expected.missing_from(outcome.enforced);
         if self.tier != Tier::Namespaces {
-            let without = self.tier.goes_without();
-            let asked_for = missing.missing_from(missing.missing_from(without));
-            lines.push(wrapped(&format!("  tier {} goes without: {asked_for}", self.tier.name()), columns));
-            missing = missing.missing_from(without);
+            let never = match self.tier {
+                // An ordinary user's has no throw-away user either.
+                Tier::Namespaces | Tier::Landlock => Layers::of(&Layer::ALL),
+                Tier::Gvisor | Tier::Oci => self.tier.goes_without(),
+            };
+            let lacked = missing.missing_from(never);
+            let without = missing.missing_from(lacked);
+            lines.push(wrapped(&format!("  tier {} goes without: {without}", self.tier.name()), columns));
+            missing = lacked;
         }
         if !missing.is_empty() {
             lines.push(format!("  missing: {missing}\n    next: `stockade doctor` says why"));

@@ -26,7 +26,7 @@ use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::{Limit, Limits};
 use stockade_core::policy::REQUIRED;
 use stockade_testkit::world::World;
-use stockade_testkit::{Call, Folder, Ran, User, call};
+use stockade_testkit::{Call, Folder, Ran, User, call, skipped};
 
 const STOCKADE: &str = env!("CARGO_BIN_EXE_stockade");
 const ANYTHING: &str = "...";
@@ -176,6 +176,21 @@ fn network() {
     page(NETWORK, || world.call("sh", User::Caller));
 }
 
+/// Container runtimes, which a machine may lack.
+const OUTER_TIERS: &str = "docs/guides/outer-tiers.md";
+
+#[test]
+fn outer_tiers() {
+    for program in ["runsc", "runc"] {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        if !std::env::split_paths(&path).any(|folder| folder.join(program).exists()) {
+            skipped(OUTER_TIERS, &format!("{program} is not installed"));
+            return;
+        }
+    }
+    page(OUTER_TIERS, || call("sh", User::Caller));
+}
+
 /// The README's first command, with the built `stockade` in place of what builds it.
 #[test]
 fn the_first_command_of_the_readme_prints_what_is_shown() {
@@ -204,7 +219,7 @@ fn every_guide_is_run() {
         .collect();
     let known: BTreeSet<String> = PAGES
         .iter()
-        .chain([&NETWORK])
+        .chain([&NETWORK, &OUTER_TIERS])
         .filter(|page| page.starts_with("docs/guides/"))
         .map(ToString::to_string)
         .collect();

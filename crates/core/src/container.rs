@@ -125,21 +125,16 @@ fn mounts(mounts: Vec<Mount>) -> Vec<Mount> {
         target: InsidePath::fixed(path),
         contents: Cow::Borrowed(text.as_bytes()),
     };
-    let mut kept: Vec<Mount> = mounts
-        .into_iter()
-        .filter(|mount| match mount {
-            Mount::Terminals | Mount::Proc => false,
-            Mount::Link { target, .. } => target.as_str() != "/dev/ptmx",
-            _ => true,
-        })
-        .map(|mount| match &mount {
-            Mount::File { target, .. } => USERS
-                .into_iter()
-                .find(|(path, _)| target.as_str() == *path)
-                .map_or(mount, |(path, text)| file(path, text)),
-            _ => mount,
-        })
-        .collect();
+    let is_runtimes = |mount: &Mount| {
+        matches!(mount, Mount::Terminals | Mount::Proc)
+            || matches!(mount, Mount::Link { target, .. } if target.as_str() == "/dev/ptmx")
+    };
+    let made = |mount: Mount| {
+        let Mount::File { target, .. } = &mount else { return mount };
+        let user = USERS.into_iter().find(|(path, _)| target.as_str() == *path);
+        user.map_or(mount, |(path, text)| file(path, text))
+    };
+    let mut kept: Vec<Mount> = mounts.into_iter().filter(|mount| !is_runtimes(mount)).map(made).collect();
     kept.push(file(ENTER, ENTER_TEXT));
     kept.push(Mount::Scratch { target: InsidePath::fixed(PROOFS), sticky: false });
     kept

@@ -703,7 +703,9 @@ impl fmt::Display for Plan {
         writeln!(out, "run       {} ({}, policy {})", self.run, quoted(&self.label), self.policy)?;
         match self.ground.tier() {
             Tier::Namespaces => {}
-            tier => writeln!(out, "tier      {}, without {}", tier.name(), tier.goes_without())?,
+            tier @ (Tier::Landlock | Tier::Gvisor | Tier::Oci) => {
+                writeln!(out, "tier      {}, without {}", tier.name(), tier.goes_without())?
+            }
         }
         write!(out, "{}", self.ground)?;
         writeln!(out, "argv      {}", self.argv.iter().map(quoted).collect::<Vec<_>>().join(" "))?;

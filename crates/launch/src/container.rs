@@ -88,7 +88,7 @@ impl Proofs {
             Cause::Limit { .. } | Cause::Cancelled => cause,
             Cause::Exited { status: 127 } if missing.is_empty() => Cause::NotFound,
             Cause::Exited { status: 126 } if missing.is_empty() => Cause::NotExecutable,
-            _ => {
+            Cause::Exited { .. } | Cause::Signalled { .. } | Cause::NotFound | Cause::NotExecutable => {
                 let name = runtime.kind.name();
                 return Err(match (said, cause) {
                     (Some(said), _) => Failure::Runtime { runtime: name, said },
@@ -131,7 +131,7 @@ fn last_error(log: &str) -> Option<String> {
     let is_error = |line: &&str| {
         !line.is_empty() && !["level=warning", "level=info", "level=debug"].iter().any(|level| line.contains(level))
     };
-    let line = log.lines().map(str::trim).filter(is_error).next_back()?;
+    let line = log.lines().map(str::trim).rfind(is_error)?;
     let message = [r#""msg":""#, r#"msg=""#].iter().find_map(|start| {
         let (_, rest) = line.split_once(start)?;
         Some(unescaped(rest))

@@ -15,6 +15,7 @@ use stockade_core::plan::{Mount, Plan};
 use stockade_core::text;
 
 use crate::failure::Failure;
+use crate::hooks;
 use crate::outside::{Running, failed, scratch_part};
 use crate::sys;
 
@@ -47,6 +48,7 @@ impl Proofs {
     pub(crate) fn lay_out(plan: &Plan, scratch: BorrowedFd<'_>) -> Result<Option<Self>, Failure> {
         let Some(runtime) = plan.ground.runtime() else { return Ok(None) };
         let at = || failed("lay out the proofs of", runtime.kind.name());
+        hooks::fault("proofs").map_err(at())?;
         let folder = part(plan, scratch, PROOFS).map_err(at())?;
         let mut secret = [0_u8; 16];
         rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty()).map_err(at())?;

@@ -47,7 +47,7 @@ pub(crate) fn has(program: &str) -> bool {
 }
 
 /// Debian packages the tests use, and the program that shows each is there.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("Rscript", "r-base-core"),
     ("gcc", "gcc"),
     ("python3", "python3"),
@@ -63,6 +63,7 @@ const PACKAGES: [(&str, &str); 12] = [
     // Container runtimes of the outer tiers.
     ("runsc", "runsc"),
     ("runc", "runc"),
+    ("crun", "crun"),
 ];
 
 /// Debian keeps the programs of this server out of `PATH`.

@@ -186,8 +186,7 @@ fn bundle(plan: &Plan, kind: RuntimeKind) -> String {
             "rlimits": limits(plan, kind),
             "noNewPrivileges": true,
         },
-        // It is read-only already; gVisor would make it so again, without what else is locked there.
-        "root": { "path": ROOT, "readonly": kind != RuntimeKind::Runsc },
+        "root": { "path": ROOT, "readonly": true },
         "hostname": "sandbox",
         "mounts": container_mounts(plan, kind),
         "linux": linux(plan, kind),

@@ -203,6 +203,10 @@ impl Policy {
         if request.cgroup == CgroupMode::Require {
             required = required.with(Layer::Cgroup);
         }
+        let lacked = required.missing_from(required.missing_from(request.tier.goes_without()));
+        if !lacked.is_empty() {
+            return Err(Reason::Tier { tier: request.tier, lacked });
+        }
         if required.has(Layer::Scratch) && request.scratch != Scratch::Memory {
             return Err(Reason::Scratch);
         }
@@ -263,6 +267,14 @@ pub enum Reason {
         /// The most the policy permits.
         most: u64,
     },
+    /// A layer is required that the tier never has.
+    #[error("the tier `{}` never has what is required: {lacked}", tier.name())]
+    Tier {
+        /// The tier.
+        tier: Tier,
+        /// What it lacks.
+        lacked: Layers,
+    },
     /// The layer `scratch` is required, and scratch on disk does not have it.
     #[error("layer `scratch` is required, and scratch on disk is watched, not walled")]
     Scratch,
@@ -277,6 +289,8 @@ impl Reason {
             Self::Language { policy, .. } => Next(format!("use a policy other than `{policy}` that permits it")),
             Self::Network { .. } => Next("stage the data with --in instead, or use a policy that grants it".to_owned()),
             Self::Limit { limit, most, .. } => Next(format!("ask for at most {}", limit.show(*most))),
+            Self::Tier { lacked, .. } if lacked.has(Layer::SecondKernel) => Next("ask for --tier gvisor".to_owned()),
+            Self::Tier { .. } => Next("ask for another --tier, or do not require it".to_owned()),
             Self::Scratch => Next("leave out --scratch-dir, or do not require the layer `scratch`".to_owned()),
         }
     }

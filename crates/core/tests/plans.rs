@@ -411,7 +411,8 @@ fn every_policy_decides_about_every_language_and_network() {
 #[test]
 fn what_a_policy_requires_cannot_be_asked_away() {
     for policy in [Policy::offline(), Policy::default_of_callers(), package_build()] {
-        for layer in Layer::ALL {
+        let never = Tier::Namespaces.goes_without();
+        for layer in Layer::ALL.into_iter().filter(|layer| !never.has(*layer)) {
             for cgroup in [CgroupMode::Auto, CgroupMode::Require, CgroupMode::Off] {
                 let asked = Request { require: Layers::of(&[layer]), cgroup, ..request() };
                 let plan = try_plan(&policy, asked, &HostFacts::fixture()).unwrap();
@@ -575,6 +576,20 @@ fn a_container_is_made_of_the_root_of_the_same_run() {
         let (argv, vars) = plan.executed();
         assert_eq!(argv.first().map(String::as_str), Some(program));
         assert!(!vars.contains_key("PYTHONPATH") && vars.contains_key("PATH"), "{vars:?}");
+    }
+}
+
+#[test]
+fn a_layer_that_a_tier_never_has_cannot_be_required() {
+    for (tier, layer) in [
+        (Tier::Namespaces, Layer::SecondKernel),
+        (Tier::Landlock, Layer::PidNamespace),
+        (Tier::Gvisor, Layer::Landlock),
+        (Tier::Oci, Layer::SecondKernel),
+    ] {
+        let asked = Request { tier, require: Layers::of(&[layer, Layer::Seccomp]), ..request() };
+        let refused = Reason::Tier { tier, lacked: Layers::of(&[layer]) };
+        assert!(matches!(Policy::offline().decide(asked), Decision::Forbid(reason) if reason == refused));
     }
 }
 

@@ -119,7 +119,9 @@ impl Root {
             .sum();
         let size = c(&format!("{}", made + (1 << 20)))?;
         let nodev = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-        let base = sys::new_mount(c"tmpfs", &[(c"size", &size), (c"nr_inodes", c"4096"), (c"mode", c"0755")], nodev)
+        // gVisor makes its copy of the root read-only again, and would have to name what else is locked there.
+        let base_is = if plan.ground.runtime().is_some() { MountAttrFlags::empty() } else { nodev };
+        let base = sys::new_mount(c"tmpfs", &[(c"size", &size), (c"nr_inodes", c"4096"), (c"mode", c"0755")], base_is)
             .at(Step::RootFolder)?;
         let on_disk = match given {
             disk::Given::Memory => None,
@@ -495,7 +497,7 @@ fn mount_terminals() -> Result<(), Failed> {
 fn mount_again() -> Result<(), Failed> {
     make_folders(container::ROOT)?;
     let again = sys::open_tree(rustix::fs::CWD, c"/", true).at(Step::RootFolder)?;
-    sys::mount_setattr(again.as_fd(), false, read_only(), None).at(Step::ReadOnly)?;
+    sys::mount_setattr(again.as_fd(), false, MountAttrFlags::MOUNT_ATTR_RDONLY, None).at(Step::ReadOnly)?;
     sys::move_mount(again.as_fd(), &c(container::ROOT)?).at(Step::RootFolder)?;
     sys::detach(&c(&format!("{}{}", container::ROOT, HOST.to_string_lossy()))?).at(Step::Pivot)
 }

@@ -437,6 +437,27 @@ fn a_runtime_that_is_missing_or_broken_runs_nothing() {
     }
 }
 
+/// The runtime is whichever comes first in the caller's `PATH`; its container is looked at like any other.
+#[test]
+fn another_runtime_gives_the_same_container() {
+    let Some(program) = ["/usr/bin/crun", "/usr/sbin/crun"].into_iter().find(|path| Path::new(path).exists()) else {
+        skipped("the tier oci by crun", "crun is not installed");
+        return;
+    };
+    let folder = Folder::new();
+    symlink(program, folder.path().join("crun")).unwrap();
+    for user in users() {
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let code = "tries(('unshare', 0x10000000), ('mount', 0, 0, 0, 0, 0), ('ptrace', 0, 0, 0, 0), ('setns', 0, 0), ('seccomp', 0, 0, 0))\nopens('/etc/shadow')\nopens('/run/state')";
+        let ran = starting(OCI, user, &[], code).env("PATH", folder.path()).run().expect(0);
+        assert_all(&ran, &["EPERM", "ENOENT"]);
+        let named = layers(&ran);
+        for layer in ["no-capabilities", "seccomp", "proc"] {
+            assert!(named.contains(&layer.to_owned()), "{named:?}");
+        }
+    }
+}
+
 #[test]
 fn outputs_of_a_container_are_collected_with_the_same_disbelief() {
     for (tier, user) in everywhere() {

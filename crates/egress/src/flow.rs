@@ -1,6 +1,6 @@
 //! The one way from "a stream of this run wants that host" to bytes on the wire.
 //!
-//! CONNECT, SOCKS and whatever comes later (streams of a user-mode TCP stack) all become a [`Want`] here:
+//! CONNECT, SOCKS and connections of code that knows no proxy all become a [`Want`] here:
 //! [`admit`] decides, resolves and checks; [`Passage::carry`] looks at the first bytes, dials, and joins the ends.
 
 use std::net::SocketAddr;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::refusal::Reason;
 
-/// A byte stream from inside: an accepted socket now, a stream of a user-mode TCP stack as well.
+/// A byte stream from inside: an accepted socket, or anything else that carries bytes both ways.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}

@@ -63,6 +63,7 @@ fn outside() {
     let budget = Budget { connections_at_once: 1 << 20, bytes_down: u64::MAX, ..Budget::default() };
     let rules = |grants: &[String]| Rules::new(grants.iter().map(|grant| grant.parse().unwrap()).collect());
     let address = format!("tcp://{server}");
+    manage(&mut client);
     let open = |id: &str, grants: &[String]| Open { budget: budget.clone(), ..Open::new(id, rules(grants)) };
     client.open(open("proxy", std::slice::from_ref(&address))).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -76,7 +77,7 @@ fn outside() {
     if other.is_some() {
         ways.push(("tinyproxy", &through_other));
     }
-    compare(&ways);
+    compare(gate.id(), &ways);
     idle("CONNECT", gate.id(), &connect);
     client.close("proxy").unwrap();
 
@@ -121,24 +122,28 @@ fn inside(port: u16, gate: &str) {
     let near = server();
     let direct = || TcpStream::connect(near).unwrap();
     let through = || TcpStream::connect(SocketAddr::from((address, port))).unwrap();
-    compare(&[("direct inside", &direct), ("transparent", &through)]);
-    idle("transparent", gate.parse().unwrap(), &through);
+    let gate = gate.parse().unwrap();
+    compare(gate, &[("direct inside", &direct), ("transparent", &through)]);
+    idle("transparent", gate, &through);
 }
 
-fn compare(ways: &[Way<'_>]) {
-    let mut rates = vec![0.0_f64; ways.len()];
+fn compare(gate: u32, ways: &[Way<'_>]) {
+    let (mut rates, mut busy) = (vec![0.0_f64; ways.len()], vec![0; ways.len()]);
     for _ in 0..TURNS {
-        for (best, (_, open)) in rates.iter_mut().zip(ways) {
-            *best = best.max(rate(open()));
+        for (number, (_, open)) in ways.iter().enumerate() {
+            let before = ticks(gate);
+            rates[number] = rates[number].max(rate(open()));
+            busy[number] += ticks(gate) - before;
         }
     }
     let trips: Vec<Duration> = ways.iter().map(|(_, open)| round_trip(&mut open())).collect();
     let set_ups: Vec<Duration> = ways.iter().map(|(_, open)| set_up(open)).collect();
     for (number, (name, _)) in ways.iter().enumerate() {
         println!(
-            "{name:>14}: {:6.2} Gbit/s, {:.2} x direct; round trip {:?}, {:?} added; set-up {:?}, {:?} added",
+            "{name:>14}: {:6.2} Gbit/s, {:.2} x direct, the gate works {:.2} s a GiB; round trip {:?}, {:?} added; set-up {:?}, {:?} added",
             rates[number],
             rates[number] / rates[0],
+            busy[number] as f64 / 100.0 / TURNS as f64 / (BYTES >> 30) as f64,
             trips[number],
             trips[number].saturating_sub(trips[0]),
             set_ups[number],
@@ -147,12 +152,28 @@ fn compare(ways: &[Way<'_>]) {
     }
 }
 
+/// What a run costs that uses nothing: to open, serve and close it.
+fn manage(client: &mut Client) {
+    let grants = || Rules::new(vec!["api.example.com".parse().unwrap()]);
+    let time = median(ROUND_TRIPS, || {
+        client.open(Open::new("idle", grants())).unwrap();
+        let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+        client.serve("idle", Sockets::proxies(vec![proxy.into()])).unwrap();
+        client.close("idle").unwrap();
+    });
+    let begun = Instant::now();
+    let inspected = Rules::new(vec!["GET https://api.example.com/v1".parse().unwrap()]);
+    client.open(Open::new("inspected", inspected)).unwrap();
+    println!("a run opened, served and closed {time:?}; a certificate made {:?}", begun.elapsed());
+    client.close("inspected").unwrap();
+}
+
 /// The gate as a process: its control socket is descriptor 0.
 fn gate() {
     let control = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
     let trail =
         File::options().append(true).create(true).open(std::env::temp_dir().join("stockade-tunnel-trail")).unwrap();
-    control::serve(control, &trail).unwrap();
+    control::serve(control, trail).unwrap();
 }
 
 fn start_gate() -> (Child, Client) {
@@ -302,6 +323,12 @@ fn idle(way: &str, gate: u32, open: &dyn Fn() -> TcpStream) {
     let after = resident_kib(gate);
     println!("{IDLE} idle by {way}: the gate grows from {:.1} to {:.1} MiB", mib(before), mib(after));
     drop(kept);
+}
+
+/// Hundredths of a second that a process has worked so far, outside of and inside the kernel.
+fn ticks(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    stat.split(' ').skip(13).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
 
 fn mib(kib: u64) -> f64 {

@@ -21,6 +21,7 @@ use crate::flow::Want;
 use crate::front::{self, Arrival};
 use crate::inside::{Inside, Stream};
 use crate::inspect::{Authority, Secret, Secrets, Trust};
+use crate::pace::Pace;
 use crate::resolver;
 use crate::rules::Rules;
 use crate::run::{Run, Shared};
@@ -29,7 +30,7 @@ use crate::tally::RunReport;
 use crate::watch::Watcher;
 use stockade_core::budget::Budget;
 
-/// Streams of a user-mode TCP stack that wait to be taken.
+/// Streams that were handed over and wait to be taken.
 const FLOWS_WAITING_MAX: usize = 64;
 /// Runs that are open at one time.
 const RUNS_MAX: usize = 10_000;
@@ -286,12 +287,14 @@ async fn serve(
 }
 
 async fn accept(listener: Listener, arrivals: mpsc::Sender<Arrival>) {
+    let mut pace = Pace::new();
     loop {
         match listener.accept().await {
             Ok(arrival) => {
                 if arrivals.send(arrival).await.is_err() {
                     return;
                 }
+                pace.step().await;
             }
             // Out of descriptors or memory, or a client that left: what waits in the queue is not lost.
             Err(_) => tokio::time::sleep(PAUSE).await,

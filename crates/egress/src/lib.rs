@@ -6,9 +6,13 @@
 //!
 //! ```text
 //! listener → front → http or socks → Want → flow::admit → Passage → hello → dial → Upstream → tunnel
-//!                                           rules, budget, resolve,   TLS's       recorded,
+//!                    or transparent         rules, budget, resolve,   TLS's       recorded,
 //!                                           check every address       name        counted
 //! ```
+//!
+//! Code that knows no proxy looks names up (`resolver` makes addresses up and asks nobody) and connects to them: the
+//! kernel of its network namespace takes the connection, `transparent` tells what it wants, `watch` what nobody
+//! took. [`control`] is how a supervisor in another process opens, serves and closes runs.
 //!
 //! It must never resolve before the rules have said yes, dial an address that was not checked, or let a byte
 //! pass that is not recorded.
@@ -49,7 +53,6 @@ pub use flow::{Want, Way};
 pub use gate::{Gate, Handle, NewRun};
 pub use inside::Stream;
 pub use inspect::{BadSecret, Secret};
-pub use names::MADE_UP;
 pub use rules::Rules;
 pub use sockets::Sockets;
 pub use stockade_core::budget::Budget;

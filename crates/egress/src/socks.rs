@@ -31,7 +31,7 @@ pub(crate) async fn serve(run: Arc<Run>, mut inside: Inside) {
         drop(reply.reply_error(&ReplyError::CommandNotSupported).await);
         return refuse(&run, &target.to_string(), Reason::BadRequest("SOCKS serves CONNECT only"));
     }
-    let admitted = match want(&target) {
+    let admitted = match want(&run, &target) {
         Ok(want) => admit(&run, want.clone()).await.map_err(|reason| want.refusal(reason)),
         Err(bad) => Err(Refusal::new(Way::Socks, &target.to_string(), bad)),
     };
@@ -55,9 +55,10 @@ async fn read(inside: &mut Inside) -> Result<Asked<'_>, SocksServerError> {
     Socks5ServerProtocol::accept_no_auth(inside).await?.read_command().await
 }
 
-fn want(target: &TargetAddr) -> Result<Want, BadHost> {
+/// Many clients look the name up themselves, so that an address may be one that was made up.
+fn want(run: &Run, target: &TargetAddr) -> Result<Want, BadHost> {
     let (host, port) = match target {
-        TargetAddr::Ip(address) => (Host::from(address.ip()), address.port()),
+        TargetAddr::Ip(address) => (run.names.meant(address.ip()), address.port()),
         TargetAddr::Domain(text, port) => (Host::parse(text)?, *port),
     };
     if port == 0 { Err(BadHost::Port) } else { Ok(Want { host, port, way: Way::Socks }) }

@@ -14,15 +14,12 @@ use crate::run::Run;
 
 /// What a connection to `to` wants: the name that the address stands for, or the address itself.
 pub(crate) fn want(run: &Run, to: SocketAddr) -> Result<Want, Refusal> {
-    let address = to.ip().to_canonical();
-    let of = |host| Want { host, port: to.port(), way: Way::Transparent };
-    if let Some(name) = run.names.name(address) {
-        return Ok(of(Host::Name(name)));
+    let want = Want { host: run.names.meant(to.ip()), port: to.port(), way: Way::Transparent };
+    match want.host {
+        // Somebody may have granted a machine in this block; else it is a guess, or another run's.
+        Host::Address(address) if is_made_up(address) && run.rules.connection(&want.host, want.port).is_err() => {
+            Err(want.refusal(Reason::NoName))
+        }
+        Host::Address(_) | Host::Name(_) => Ok(want),
     }
-    let want = of(Host::from(address));
-    // Somebody may have granted a machine in this block; else it is a guess, or another run's.
-    if is_made_up(address) && run.rules.connection(&want.host, want.port).is_err() {
-        return Err(want.refusal(Reason::NoName));
-    }
-    Ok(want)
 }

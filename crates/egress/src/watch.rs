@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::RecvFlags;
-use stockade_core::name::Host;
 use tokio::net::UdpSocket;
 
 use crate::flow::{Want, Way};
@@ -89,8 +88,7 @@ fn tell(run: &Run, tried: Tried, served: &[SocketAddr]) {
             Err(refusal) => run.refused_once(&refusal),
         },
         Tried::Datagram(to) => {
-            let host = run.names.name(to.ip()).map_or_else(|| Host::from(to.ip()), Host::Name);
-            let want = Want { host, port: to.port(), way: Way::Transparent };
+            let want = Want { host: run.names.meant(to.ip()), port: to.port(), way: Way::Transparent };
             run.refused_once(&want.refusal(Reason::NotTcp));
         }
     }

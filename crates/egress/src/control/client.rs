@@ -103,7 +103,7 @@ impl Client {
     /// if anything is inspected.
     ///
     /// # Errors
-    /// [`Failure`]; then the gate has nothing of the run.
+    /// [`Failure`]; if the gate refused, it has nothing of the run.
     pub fn open(&mut self, run: Open) -> Result<Option<String>, Failure> {
         let Answer::Opened { authority_pem } = self.ask(Ask::Open(Box::new(run)), &[])? else {
             return Err(Failure::Answer);
@@ -114,7 +114,7 @@ impl Client {
     /// Hands over what the sandbox has passed out; from now on the run is served. This side's descriptors are closed.
     ///
     /// # Errors
-    /// [`Failure`]; then nothing of the run is served, but it is still open.
+    /// [`Failure`]; if the gate refused, nothing of the run is served, but it is still open.
     pub fn serve(&mut self, run: &str, sockets: Sockets) -> Result<(), Failure> {
         let descriptors: Vec<BorrowedFd<'_>> = sockets.descriptors().collect();
         if descriptors.len() > DESCRIPTORS_MAX {

@@ -280,6 +280,19 @@ fn everything_is_cut_when_the_supervisor_is_gone() {
 }
 
 #[test]
+fn a_supervisor_that_ends_in_the_middle_ends_the_gate() {
+    let (ours, trail, serving) = raw();
+    let hello = format!(r#"{{"number":1,"body":{{"hello":{{"version":"{}"}}}}}}"#, env!("CARGO_PKG_VERSION"));
+    for _ in 0..3 {
+        rustix::net::send(&ours, hello.as_bytes(), SendFlags::empty()).unwrap();
+    }
+    // Its answers are never read.
+    drop(ours);
+    serving.join().unwrap().unwrap();
+    std::fs::remove_file(trail).unwrap();
+}
+
+#[test]
 fn a_gate_that_is_gone_or_silent_is_told_from_one_that_refuses() {
     let (ours, theirs) = control::pair().unwrap();
     drop(theirs);

@@ -124,11 +124,13 @@ def do(order):
             return {"hex": one.recv(2000).hex()} if order.get("wait", True) else {}
     if what == "exchange":
         return {"got": exchange(to, order.get("send", "ping").encode()).decode()}
-    if what == "proxy":
-        return {"got": exchange(["127.0.0.1", 3128], order["send"].encode()).decode("latin-1")}
-    if what == "knock":
-        with connect(to) as one:
-            return {"got": read_all(one).decode("latin-1")}
+    if what == "socks":
+        with connect(["127.0.0.1", 3128]) as one:
+            one.sendall(bytes.fromhex(order["hex"]))
+            got = b""
+            while len(got) < 12 and (part := one.recv(12)):
+                got += part
+            return {"hex": got.hex()}
     if what == "keep":
         one = connect(to)
         one.sendall(b"ping")

@@ -4,6 +4,7 @@ use std::os::unix::net::UnixListener;
 
 use stockade_core::grant::Protocol;
 use stockade_egress::event::What;
+use stockade_egress::gate::GateFailure;
 use stockade_egress::{Host, NewRun, Sockets, Want, Way};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -217,4 +218,32 @@ async fn what_is_no_listener_is_not_served() {
         let run = NewRun { id: "r2".to_owned(), ..NewRun::default() };
         assert!(world.gate.add(run, Sockets::proxies(vec![socket])).is_err());
     }
+}
+
+#[tokio::test]
+async fn a_gate_holds_a_bounded_number_of_runs() {
+    let world = World::new(&["unused.test"]);
+    let open = |number: usize| world.gate.open(NewRun { id: format!("n{number}"), ..NewRun::default() });
+    // One is open already.
+    assert!((1..10_000).all(|number| open(number).is_ok()));
+    assert!(matches!(open(10_000), Err(GateFailure::Full)));
+    world.gate.remove("n7").await.unwrap();
+    open(10_000).unwrap();
+    world.gate.clear().await;
+    assert!(world.gate.remove("n8").await.is_err());
+}
+
+#[tokio::test]
+async fn a_client_that_only_looks_whether_a_port_is_open_is_told_nothing() {
+    let server = Server::echo().await;
+    let world = World::new(&server.grants("tls", "api.test"));
+    let target = format!("api.test:{}", server.port());
+    drop(connect(world.proxy, &target).await.unwrap());
+    let mut half = connect(world.proxy, &target).await.unwrap();
+    half.write_all(&[0x16, 3]).await.unwrap();
+    drop(half);
+    // Half a greeting is one that ended too early; nothing is nothing.
+    assert_eq!(world.refused("bad-request").await, target);
+    assert_eq!(world.refusals().len(), 1, "{:?}", world.refusals());
+    assert_eq!(server.connections(), 0);
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use hyper::Response;
 use rustls::pki_types::CertificateDer;
-use stockade_egress::Secret;
+use stockade_egress::{NewRun, Secret, Sockets};
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::client::TlsStream;
 
 use crate::client::{certificate, connect, rest, tls};
 use crate::server::{Answer, Server, plain};
-use crate::world::{Unusual, World};
+use crate::world::{Unusual, World, rules};
 
 const VALUE: &str = "real-token-0123456789";
 
@@ -50,6 +50,24 @@ async fn what_was_granted_passes_and_is_recorded_as_inspected() {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("GET /v1/a 0"), "{answer}");
     let closed = format!("{:?}", world.closed(1).await);
     assert!(closed.contains("inspected: true") && closed.contains("requests: 1"), "{closed}");
+}
+
+#[tokio::test]
+async fn roots_of_one_run_are_not_trusted_for_another() {
+    let (server, root) = Server::https("api.test", plain).await;
+    let grants = [format!("GET https://api.test:{}/v1", server.port()), server.loopback()];
+    let mut world = World::new(&grants);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = listener.local_addr().unwrap();
+    let run = NewRun { id: "r2".to_owned(), rules: rules(&grants), extra_roots: vec![root], ..NewRun::default() };
+    let trusting = world.gate.add(run, Sockets::proxies(vec![listener.into()])).unwrap();
+    let authority = certificate(world.handle.authority_pem().unwrap());
+    let answer = ask(&world, &server, &authority, &format!("{GET}\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 502 the server's TLS cannot be trusted"), "{answer}");
+    let authority = certificate(trusting.authority_pem().unwrap());
+    world.proxy = proxy;
+    let answer = ask(&world, &server, &authority, &format!("{GET}\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[tokio::test]

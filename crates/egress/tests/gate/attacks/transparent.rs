@@ -78,6 +78,25 @@ async fn tls_and_a_server_that_speaks_first_work_without_a_proxy() {
 }
 
 #[tokio::test]
+async fn a_client_of_socks_that_looks_names_up_itself_is_understood() {
+    let server = Server::echo().await;
+    let port = server.port();
+    let world = World::new(&["unused.test"]);
+    let Some(mut inside) = Inside::add(&world.gate, "ns", &server.grants("tcp", "api.test"), &[port]) else { return };
+    inside.address("api.test").await;
+    let mut ask = async |address: [u8; 4]| {
+        let request = [&[5, 1, 0, 5, 1, 0, 1][..], &address, &port.to_be_bytes()].concat();
+        let request: Vec<String> = request.iter().map(|byte| format!("{byte:02x}")).collect();
+        let answer = inside.order(json!({ "do": "socks", "hex": request.concat() })).await;
+        answer["hex"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(ask([198, 18, 0, 2]).await, "050005000001000000000000");
+    assert_eq!(ask([198, 18, 0, 3]).await, "050005020001000000000000");
+    assert_eq!(told(&world), [both(format!("198.18.0.3:{port}"), "not-granted")]);
+    assert!(matches!(&world.told.of("ns")[0], What::Opened { connection } if connection.host == "api.test"));
+}
+
+#[tokio::test]
 async fn a_name_that_was_not_granted_does_not_exist() {
     let world = World::new(&["unused.test"]);
     let Some(mut inside) = Inside::add(&world.gate, "ns", &["api.test", "deny:bad.api.test", "bad.api.test"], &[443])

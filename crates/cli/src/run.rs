@@ -11,7 +11,7 @@ use stockade_core::request::Request;
 use stockade_launch::{Disk, Finished, Input, Output, Streams};
 
 use crate::args::Run;
-use crate::ask::{self, Asked};
+use crate::ask::{self, Asked, Used};
 use crate::code::{self, Code};
 use crate::pipeline::{self, Digests, Services};
 use crate::problem::Problem;
@@ -39,7 +39,10 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
         remark(&kept.remarks);
     }
     let digest = hexadecimal(&Sha256::digest(&kept.code.bytes));
-    let digests = Digests { code: &digest, environment: &kept.environment };
+    let digests = Digests { code: &digest, environment: &kept.environment.digest };
+    if let Some(environment) = &kept.environment.held {
+        environment.count_use();
+    }
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let streams = streams(arguments, &input, &output, &error);
     let mut finished = pipeline::carry_out(plan, digests, &mut services, streams)?;
@@ -67,7 +70,7 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
 /// What is needed again when the run has ended.
 struct Kept<'a> {
     code: Code,
-    environment: String,
+    environment: Used,
     remarks: Vec<String>,
     destination: Option<OwnedFd>,
     proposal: Option<learn::Proposal<'a>>,
@@ -95,7 +98,7 @@ fn conclude(
         run: &finished.plan.run,
         tier: finished.plan.ground.tier(),
         outcome,
-        environment: &kept.environment,
+        environment: &kept.environment.digest,
         remarks: &kept.remarks,
         outputs: &outputs,
         hints: &hints,

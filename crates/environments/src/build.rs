@@ -24,7 +24,7 @@ use crate::layout;
 use crate::lock::{Built, Lock, Wheel};
 use crate::machine::Machine;
 use crate::progress::Progress;
-use crate::publish::{Building, take_turn};
+use crate::publish::{Building, hold_builds, take_turn};
 use crate::request::Request;
 use crate::resolve::resolve;
 use crate::room::Room;
@@ -93,12 +93,14 @@ pub fn find(
 ) -> Result<Option<Environment>, Error> {
     request.check_python(interpreter)?;
     let choice = index_config::choose(machine)?;
-    Ok(found(store, &request.key(interpreter, choice.token())))
+    found(store, &request.key(interpreter, choice.token()))
 }
 
-fn found(store: &Store, key: &str) -> Option<Environment> {
-    let digest = std::fs::read_to_string(store.request(key)).ok()?;
-    Environment::load(&store.environments(), &digest)
+fn found(store: &Store, key: &str) -> Result<Option<Environment>, Error> {
+    match std::fs::read_to_string(store.request(key)) {
+        Ok(digest) => Environment::load(store, &digest),
+        Err(_) => Ok(None),
+    }
 }
 
 impl Builder<'_> {
@@ -110,16 +112,17 @@ impl Builder<'_> {
         request.check_python(self.interpreter)?;
         let choice = index_config::choose(self.machine)?;
         let key = request.key(self.interpreter, choice.token());
-        if let Some(environment) = found(self.store, &key) {
+        if let Some(environment) = found(self.store, &key)? {
             return Ok(environment);
         }
         if request.is_empty() {
             return Err(nothing_asked());
         }
         self.store.prepare()?;
+        let _builds = hold_builds(self.store)?;
         let _turn = take_turn(self.store, &key)?;
         // Another process may have built it while this one waited for its turn.
-        if let Some(environment) = found(self.store, &key) {
+        if let Some(environment) = found(self.store, &key)? {
             return Ok(environment);
         }
         self.build(request, &choice, &key)
@@ -152,12 +155,12 @@ impl Builder<'_> {
         let files: Vec<&Wheel> = lock.wheels().collect();
         wheels::fetch(&mut bench, store, &files, &index.hosts)?;
         let folder = wheels::gather(&bench, store, "wheels", &files)?;
-        let prefix = install(&mut bench, &lock, &folder, &uv)?;
+        let installed = install(&mut bench, &lock, &folder, &uv)?;
         bench.progress.step("checking and publishing the environment");
-        let (tree, digest) = layout::assemble(&prefix, &lock, self.interpreter)?;
-        building.publish(store, &tree, &digest)?;
+        let (tree, digest) = layout::assemble(&installed, &lock, self.interpreter)?;
+        let environment = building.publish(store, &tree, &digest)?;
         store.write_whole(building.folder(), &store.request(key), &digest)?;
-        found(store, key).ok_or_else(vanished)
+        Ok(environment)
     }
 }
 
@@ -216,13 +219,5 @@ fn nothing_asked() -> Error {
         "no environment is built",
         "no package is asked for",
         "name packages with `--with`, `-r`, or in the script",
-    ))
-}
-
-fn vanished() -> Error {
-    Error::Store(Detail::new(
-        "the environment that was built is not in the store",
-        "something else changes the store",
-        "let nothing but stockade write into its store, then run again",
     ))
 }

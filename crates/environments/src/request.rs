@@ -17,7 +17,7 @@ use crate::{requirements_file, script, with_list};
 
 const REQUIREMENTS_MAX: usize = 1000;
 /// Raised when the meaning of a request or the layout of an environment changes.
-const FORMAT: &str = "stockade-environment 1";
+const FORMAT: &str = "stockade-environment 2";
 
 /// A set of requirements, all of them accepted.
 #[derive(Debug, Clone, Default)]

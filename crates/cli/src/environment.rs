@@ -1,6 +1,7 @@
 //! The packages of a run or of `env build`: found in the store, or built in the jail.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use stockade_engines::Interpreter;
 use stockade_environments::{Builder, Environment, Limits, Machine, Progress, Request, Store};
@@ -19,7 +20,10 @@ pub(crate) fn asked(packages: &Packages, interpreter: &Interpreter) -> Result<Re
         request.with(list)?;
     }
     for file in &packages.requirements {
-        request.requirements_file(file)?;
+        request.file(file, &packages.extra, &target(interpreter))?;
+    }
+    if let Some(age) = &packages.min_age {
+        request.min_age(age, SystemTime::now())?;
     }
     for package in &packages.allow_build {
         request.allow_build(package)?;

@@ -4,7 +4,7 @@
 //! Request → key → found?  ─ yes ─▶ Environment
 //!              └ no → one builder → index → uv
 //!                   → allowed source distributions built (in a jail without network)
-//!                   → Lock (checked)
+//!                   → Lock (uv's or the user's, checked)
 //!                   → wheels (fetched in a jail, hashes checked here)
 //!                   → prefix (installed in a jail without network)
 //!                   → layout → digest → published by one rename → Environment
@@ -91,7 +91,7 @@ pub fn find(
     machine: &Machine,
     store: &Store,
 ) -> Result<Option<Environment>, Error> {
-    request.check_python(interpreter)?;
+    request.check(interpreter)?;
     let choice = index_config::choose(machine)?;
     found(store, &request.key(interpreter, choice.token()))
 }
@@ -109,7 +109,7 @@ impl Builder<'_> {
     /// # Errors
     /// When the request is refused or empty, or a step of the build fails.
     pub fn find_or_build(&mut self, request: &Request) -> Result<Environment, Error> {
-        request.check_python(self.interpreter)?;
+        request.check(self.interpreter)?;
         let choice = index_config::choose(self.machine)?;
         let key = request.key(self.interpreter, choice.token());
         if let Some(environment) = found(self.store, &key)? {
@@ -147,11 +147,17 @@ impl Builder<'_> {
             Some(uv) => uv,
             None => tools::fetch(&mut bench, store, &url)?,
         };
-        let names: Vec<&str> = request.names().collect();
+        let locked = request.given().into_iter().flat_map(|given| &given.packages).map(|package| package.name.as_str());
+        let names: Vec<&str> = request.names().chain(locked).collect();
         let index = index::hosts(&mut bench, store, url, &names)?;
         let sources = Sources { store, machine: self.machine, uv: &uv, index: &index };
-        let built = sources.build(&mut bench, request)?;
-        let lock = resolve_with(&mut bench, request, &sources, &built)?;
+        let lock = match request.given() {
+            Some(given) => Lock::of_given(given, &index.hosts)?,
+            None => {
+                let built = sources.build(&mut bench, request)?;
+                resolve_with(&mut bench, request, &sources, &built)?
+            }
+        };
         let files: Vec<&Wheel> = lock.wheels().collect();
         wheels::fetch(&mut bench, store, &files, &index.hosts)?;
         let folder = wheels::gather(&bench, store, "wheels", &files)?;
@@ -193,13 +199,14 @@ impl Sources<'_> {
         let (listed, hosts) = index::files_of(bench, &self.index.url, name)?;
         let specifiers = request.specifiers_of(name);
         let python = &bench.interpreter.version;
-        let wanted = Wanted { name, specifiers: &specifiers, hashes: request.hashes_of(name), python };
+        let wanted =
+            Wanted { name, specifiers: &specifiers, hashes: request.hashes_of(name), python, newest: request.newest() };
         let Some((version, file)) = newest(&listed, &wanted) else {
             return Err(source_build::none_fits(name));
         };
         wheels::fetch(bench, self.store, &[&file], &hosts)?;
         let source = Source { name, version, file };
-        let tools = source_build::tools(bench, self.store, &source)?;
+        let tools = source_build::tools(bench, self.store, &source)?.no_newer_than(request);
         // INVARIANT: this request allows no builds, so it does not come back here.
         let tools = Builder {
             store: self.store,

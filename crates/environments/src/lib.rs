@@ -7,6 +7,7 @@
 //!
 //! Start at [`Builder::find_or_build`]; the line it follows is in `build.rs`.
 
+mod age;
 mod build;
 mod certificates;
 mod diff;
@@ -14,6 +15,7 @@ mod digest;
 mod environment;
 mod error;
 mod gc;
+mod given;
 mod imports;
 mod in_use;
 mod index;
@@ -28,8 +30,10 @@ mod layout;
 mod lock;
 mod machine;
 mod manifest;
+mod markers;
 mod names;
 mod progress;
+mod project;
 mod publish;
 mod quote;
 mod record;
@@ -46,11 +50,14 @@ mod source_files;
 mod startup;
 mod step;
 mod store;
+mod text_file;
 mod tools;
 mod tree;
 mod url;
+mod uv_lock;
 mod verify;
 mod wheel_name;
+mod wheel_tags;
 mod wheels;
 mod with_list;
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::digest::is_sha256;
 use crate::environment::Package;
 use crate::error::{Detail, Error};
+use crate::given::{self, Given, GivenWheel};
 use crate::inside;
 use crate::quote::quote;
 use crate::request::Request;
@@ -20,8 +21,8 @@ use crate::wheel_name::is_wheel_of;
 
 /// The largest lock that is read.
 pub(crate) const LOCK_BYTES_MAX: u64 = 16 << 20;
-const PACKAGES_MAX: usize = 2000;
-const WHEELS_MAX: usize = 10_000;
+pub(crate) const PACKAGES_MAX: usize = 2000;
+pub(crate) const WHEELS_MAX: usize = 10_000;
 const WHEEL_BYTES_MAX: u64 = 4 << 30;
 
 /// A lock that was accepted.
@@ -106,6 +107,37 @@ impl Lock {
         let mut packages = BTreeMap::new();
         for package in wire.packages {
             let locked = accept(package, hosts, built)?;
+            if let Some(twice) = packages.insert(locked.name.clone(), locked) {
+                return Err(refused(&twice.name, "the lock names it twice"));
+            }
+        }
+        Ok(Self { packages: packages.into_values().collect() })
+    }
+
+    /// A lock that the user gave, held against the hosts of the index.
+    pub(crate) fn of_given(given: &Given, hosts: &BTreeSet<String>) -> Result<Self, Error> {
+        let mut packages = BTreeMap::new();
+        for package in &given.packages {
+            let wheel = |wheel: &GivenWheel| wire::Wheel {
+                name: wheel.name.clone(),
+                url: Some(wheel.url.clone()),
+                path: None,
+                size: wheel.size,
+                hashes: wheel.sha256.iter().map(|sha256| ("sha256".to_owned(), sha256.clone())).collect(),
+            };
+            let wire = wire::Package {
+                name: package.name.clone(),
+                version: Some(package.version.clone()),
+                wheels: package.wheels.iter().map(wheel).collect(),
+                sdist: None,
+                vcs: None,
+                directory: None,
+                archive: None,
+            };
+            let locked = accept(wire, hosts, &[]).map_err(|error| {
+                let next = "write the lock anew against the package index of this machine";
+                given::refused(&package.place, error.why(), next)
+            })?;
             if let Some(twice) = packages.insert(locked.name.clone(), locked) {
                 return Err(refused(&twice.name, "the lock names it twice"));
             }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use stockade_environments::{Ended, Environment, Error};
+use stockade_environments::{Ended, Environment, Error, verify};
 
 use crate::place::{Place, place_without_index, request};
 use crate::shelf::{Member, Shelf, text};
@@ -104,6 +104,45 @@ fn bytecode_that_a_wheel_brings_is_not_believed() {
     assert_eq!(cached.len(), 1, "{tree}");
     assert!(cached[0].ends_with("/evil/__pycache__/__init__.cpython-311.pyc"), "{tree}");
     assert_eq!(python(&place, &environment, "import evil, evil.tests; print(evil.x)"), "1\n");
+}
+
+#[test]
+fn a_module_that_the_standard_library_has_is_listed_and_never_imported() {
+    let Some(place) = place_without_index() else { return };
+    let members = [
+        text("json/__init__.py", "print('evil')\n"),
+        text("ssl.py", "print('evil')\n"),
+        text("fine.py", "import json, ssl; print(json.__name__, ssl.__name__)\n"),
+        text("evil-1.0.data/data/lib/python3.11/os.py", "print('evil')\n"),
+    ];
+    let environment = build(&place, "evil", &members).unwrap();
+    assert_eq!(environment.shadowed, ["json", "ssl.py"]);
+    assert_eq!(python(&place, &environment, "import fine"), "json ssl\n");
+}
+
+#[test]
+fn what_a_hostile_wheel_brought_verifies_as_it_was_published() {
+    let Some(place) = place_without_index() else { return };
+    let members = [
+        text("evil.pth", "import os\n"),
+        text("files.txt", "- x evil\n"),
+        text("evil-1.0.data/data/files.txt", "- x evil\n"),
+        text("evil-1.0.data/data/recorded.txt", "- x evil\n"),
+        text("evil-1.0.data/data/complete", "x"),
+        text("evil-1.0.data/scripts/tool", "#!python\nprint(1)\n"),
+        ("large.bin", "zeros", MIB.into()),
+    ];
+    let environment = build(&place, "evil", &members).unwrap();
+    let verified = verify(&place.store, &environment.digest).unwrap();
+    assert_eq!(verified.wrong, []);
+    // Large files are shared, so what changes here changes for all: and is found, and shared no more.
+    let large = std::fs::read_dir(place.store.root().join("files")).unwrap().flatten().next().unwrap().path();
+    std::process::Command::new("chmod").arg("644").arg(&large).status().unwrap();
+    std::fs::write(&large, "other").unwrap();
+    let verified = verify(&place.store, &environment.digest).unwrap();
+    let wrong: Vec<&str> = verified.wrong.iter().map(|wrong| wrong.path.rsplit('/').next().unwrap()).collect();
+    assert_eq!(wrong, ["large.bin"]);
+    assert!(!large.exists());
 }
 
 #[test]

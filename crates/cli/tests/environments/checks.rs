@@ -89,7 +89,7 @@ fn a_list_or_lock_that_was_changed_with_the_files_does_not_fit_the_digest() {
     // It is no environment any more, and its digest still takes it away.
     let gone = place.ran(&["run", "--environment", "x", "-c", "1"]).expect(125);
     assert!(gone.stderr.contains("gone or damaged"), "{}", gone.stderr);
-    let _ = place.ran(&["env", "rm", "x", &digest]).expect(0);
+    place.done(&["env", "rm", "x", &digest]);
     assert_eq!(place.built("x", &["--with", "six"]), digest);
-    let _ = place.ran(&["env", "verify", "x"]).expect(0);
+    place.done(&["env", "verify", "x"]);
 }

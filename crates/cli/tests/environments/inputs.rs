@@ -88,7 +88,7 @@ fn files_that_are_not_those_of_the_lock_are_refused() {
     refused(
         &place,
         &["env", "build", "x", "uv.lock"],
-        &["`uv.lock`, line 10: package `six`", "not from the package index"],
+        &["`uv.lock`, line 12: package `six`", "not from the package index"],
     );
     refused(&place, &["env", "build", "x", "uv.lock", "-r", "pylock.toml"], &["package `six`"]);
     place.folder.write("pyproject.toml", "[project]\ndependencies = [\n'six @ file:///tmp/six.whl']\n");

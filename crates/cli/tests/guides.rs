@@ -121,12 +121,19 @@ fn page(page: &str, shell: impl Fn() -> Call) {
     std::os::unix::fs::symlink(STOCKADE, programs.path().join("stockade")).unwrap();
     let path = format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap_or_default());
     let mut ran = 0;
-    for block in blocks(&read(page)) {
+    let text = read(page);
+    // Names of environments are the reader's own: a page that gives some has a store for itself.
+    let cache = text.contains("$ stockade env ").then(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("guides-cache"));
+    for block in blocks(&text) {
         if let Some((_, name)) = block.about.split_once("file=") {
             folder.write(name.trim(), block.lines.join("\n") + "\n");
         } else if block.about == "console" {
             for example in examples(&block) {
-                run(page, shell().within(folder.path()).env("PATH", &path), &example);
+                let mut shell = shell().within(folder.path()).env("PATH", &path);
+                if let Some(cache) = &cache {
+                    shell = shell.env("STOCKADE_CACHE_DIR", cache);
+                }
+                run(page, shell, &example);
                 ran += 1;
             }
         }

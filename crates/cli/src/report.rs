@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use stockade_core::layer::{Layer, Layers};
-use stockade_core::outcome::{Accounting, Cause, Outcome, ScratchPlace};
+use stockade_core::outcome::{Accounting, Cause, Denial, Outcome, ScratchPlace};
 use stockade_core::request::Tier;
 use stockade_core::text;
 
@@ -142,17 +142,32 @@ impl Report<'_> {
 
     /// Each denial, and once for those of a kind what to do.
     fn denial_lines(&self) -> Vec<String> {
-        let denials: Vec<(String, String)> =
-            self.outcome.denials.iter().map(|denial| (denial.what(), denial.next())).collect();
-        denials
-            .chunk_by(|(_, one), (_, other)| one == other)
-            .flat_map(|alike| {
-                let mut lines = listed(alike, 0, "  denied: ", |(what, _)| what.clone());
-                lines.extend(alike.first().map(|(_, next)| format!("    next: {next}")));
-                lines
-            })
-            .collect()
+        let alike = |one: &Denial, other: &Denial| is_name(one) && is_name(other) || one.next() == other.next();
+        let groups: Vec<&[Denial]> = self.outcome.denials.chunk_by(alike).collect();
+        let mut lines: Vec<String> = groups.iter().take(SHOWN).copied().flat_map(group_lines).collect();
+        let more: usize = groups.iter().skip(SHOWN).map(|group| group.len()).sum();
+        if more > 0 {
+            lines.push(format!("  denied: {more} more (--json lists them)"));
+        }
+        lines
     }
+}
+
+const fn is_name(denial: &Denial) -> bool {
+    matches!(denial, Denial::Name { .. })
+}
+
+/// Denials about which the same can be done, and what that is.
+fn group_lines(group: &[Denial]) -> Vec<String> {
+    let mut lines = listed(group, 0, "  denied: ", Denial::what);
+    let next = match group {
+        [Denial::Name { .. }, _, ..] => {
+            Some("--net with each name, or fetch it beforehand and stage it with --in FILE".to_owned())
+        }
+        group => group.first().map(Denial::next),
+    };
+    lines.extend(next.map(|next| format!("    next: {next}")));
+    lines
 }
 
 /// A line for each of the first things, and one for how many more there are.

@@ -4,9 +4,11 @@
 //! over the sockets of their sandboxes, and asks at their end what they did. When this process ends, however, the
 //! gate sees its socket close, and ends with every connection.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -101,7 +103,9 @@ impl Gate {
         match report {
             Ok(report) => tell(report, outcome),
             Err(failure) => {
-                outcome.network = Some(Reached::default());
+                // Not zero connections: nobody knows.
+                outcome.network = None;
+                let failure = harmless(&failure.to_string());
                 outcome.notes.push(format!("what the run did on the network is only in the audit trail: {failure}"));
             }
         }
@@ -124,7 +128,10 @@ impl Running {
         let program = own.with_file_name(PROGRAM);
         let (control, far) = control::pair().map_err(|error| failed(error.to_string()))?;
         let records: File = trail.open().map_err(|error| Problem::from(trail.refused(&error)))?;
-        let vars = VARS.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        // The gate may read what these name, so they name no folder with a home in it.
+        let is_narrow = |path: &OsString| path.is_empty() || !home.starts_with(path);
+        let vars = VARS.into_iter().filter_map(|name| Some((name, std::env::var_os(name).filter(is_narrow)?)));
         let child = Command::new(&program)
             .env_clear()
             .envs(vars)
@@ -149,7 +156,7 @@ const NEXT: &str = "install both programs: cargo install --path crates/cli";
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
-        Self::new("the egress gate does not serve the run", failure.to_string(), failure.next())
+        Self::new("the egress gate does not serve the run", harmless(&failure.to_string()), harmless(failure.next()))
     }
 }
 
@@ -165,6 +172,11 @@ fn authorities(own: &str) -> Vec<u8> {
     }
     bundle.extend_from_slice(own.as_bytes());
     bundle
+}
+
+/// What the gate says went through strangers' hands: it shall neither steer a terminal nor pass for another line.
+fn harmless(text: &str) -> String {
+    stockade_core::text::shown(text, 400)
 }
 
 fn tell(report: RunReport, outcome: &mut Outcome) {
@@ -185,11 +197,11 @@ fn tell(report: RunReport, outcome: &mut Outcome) {
 /// One line for each place, by whatever way (a proxy or none) it was reached.
 fn added(mut all: Vec<Connections>, to: Connected) -> Vec<Connections> {
     let one = Connections {
-        host: to.host,
+        host: harmless(&to.host),
         port: to.port,
         protocol: to.protocol.to_string(),
         inspected: to.inspected,
-        rule: to.rule,
+        rule: harmless(&to.rule),
         count: to.count,
         bytes_up: to.bytes_up,
         bytes_down: to.bytes_down,
@@ -200,9 +212,9 @@ fn added(mut all: Vec<Connections>, to: Connected) -> Vec<Connections> {
     };
     match all.iter_mut().find(same) {
         Some(known) => {
-            known.count += one.count;
-            known.bytes_up += one.bytes_up;
-            known.bytes_down += one.bytes_down;
+            known.count = known.count.saturating_add(one.count);
+            known.bytes_up = known.bytes_up.saturating_add(one.bytes_up);
+            known.bytes_down = known.bytes_down.saturating_add(one.bytes_down);
         }
         None => all.push(one),
     }
@@ -211,10 +223,12 @@ fn added(mut all: Vec<Connections>, to: Connected) -> Vec<Connections> {
 
 /// One line for each thing refused and why, by whatever way it was asked for.
 fn deny(all: &mut Vec<Denial>, refused: Refused) {
-    let Refused { asked, reason, why, next, count, .. } = refused;
+    let [asked, reason, why, next] =
+        [&refused.asked, &refused.reason, &refused.why, &refused.next].map(|text| harmless(text));
+    let count = refused.count;
     let same = |known: &&mut Denial| matches!(known, Denial::Gate { asked: other, why: known, .. } if *other == asked && *known == why);
     match all.iter_mut().find(same) {
-        Some(Denial::Gate { count: known, .. }) => *known += count,
+        Some(Denial::Gate { count: known, .. }) => *known = known.saturating_add(count),
         Some(_) | None => all.push(Denial::Gate { asked, reason, why, next, count }),
     }
 }

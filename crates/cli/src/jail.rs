@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use stockade_core::grant::Grant;
+use stockade_core::grant::{Grant, Target};
 use stockade_core::layer::Layers;
 use stockade_core::limits::Limit;
 use stockade_core::network::{Egress, Network};
@@ -15,6 +15,7 @@ use stockade_core::policy::Policy;
 use stockade_core::request::{
     CgroupMode, Language, Request, ResultDescriptor, Scratch, Start, Streams as Kind, Tier, Tree,
 };
+use stockade_core::text;
 use stockade_engines::Interpreter;
 use stockade_environments::{Ended, Jail, JailFailure, JailOutcome, JailStep, Refusal};
 use stockade_launch::collect::{self, Caches, Destination, Existing};
@@ -101,10 +102,20 @@ impl BuildJail<'_> {
 
 /// The hosts of the index as grants: TLS, and nothing else.
 fn index(step: &JailStep<'_>) -> Result<Vec<Grant>, Problem> {
+    const WHAT: &str = "the package index has a host that cannot be granted";
     let grant = |host: &String| {
-        host.parse().map_err(|bad: stockade_core::grant::BadGrant| {
-            Problem::new("the package index has a host that cannot be granted", bad.to_string(), bad.next())
-        })
+        let grant: Grant = host
+            .parse()
+            .map_err(|bad: stockade_core::grant::BadGrant| Problem::new(WHAT, bad.to_string(), bad.next()))?;
+        // An index may name any host for its files, and a grant of an address is what opens special ones.
+        match grant.target() {
+            Target::Name(_) => Ok(grant),
+            Target::Below(_) | Target::Net(_) => Err(Problem::new(
+                WHAT,
+                format!("`{}` is an address, not a name", text::shown(host, 100)),
+                "use an index whose files lie on hosts with names",
+            )),
+        }
     };
     step.hosts.iter().map(grant).collect()
 }

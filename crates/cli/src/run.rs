@@ -48,6 +48,8 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let streams = streams(arguments, &input, &output, &error);
     let mut finished = pipeline::carry_out(plan, digests, &mut services, streams)?;
+    // Nothing is left for it to do, and the outcome is written beside nobody who holds the trail.
+    drop(std::mem::take(&mut services.gate));
 
     // Held until the end of this function, so that nobody takes the environment away meanwhile.
     let environment = kept.environment.held.take();

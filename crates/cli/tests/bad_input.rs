@@ -873,7 +873,7 @@ fn a_secret_goes_to_a_granted_host_only_and_never_to_the_code() {
     );
     run(
         &[net[0], net[1], "--secret", "TOKEN=api.example.com", "--env", "TOKEN", "ok.py"],
-        "error: the run cannot be planned\n  why:  variable `TOKEN` is a secret of the gate, and would be given to the code besides\n  next: name it once: --secret gives the code a placeholder, --env the value itself",
+        "error: the run cannot be planned\n  why:  variable `TOKEN` is a secret of the gate, and the code has it besides\n  next: name it once: --secret gives the code a placeholder, --env the value itself",
     );
     run(
         &[net[0], net[1], "--secret", "TOKEN=api.example.com:host", "ok.py"],

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::layer::Layers;
 use crate::limits::Limit;
+use crate::name::Host;
 use crate::text;
 
 /// Why a run ended. Exit numbers are ambiguous (code may use any); this is not.
@@ -185,7 +186,11 @@ impl Denial {
     #[must_use]
     pub fn next(&self) -> String {
         match self {
-            Self::Name { name } => format!("--net {name}, or fetch it beforehand and stage it with --in FILE"),
+            // Only what is a name is proposed: people copy these lines into a shell.
+            Self::Name { name } if matches!(Host::parse(name), Ok(Host::Name(_))) => {
+                format!("--net {name}, or fetch it beforehand and stage it with --in FILE")
+            }
+            Self::Name { .. } => "it is no name that can be granted".to_owned(),
             Self::Addresses { .. } => "--net ADDRESS:PORT, or do without".to_owned(),
             Self::Gate { next, .. } => next.clone(),
             Self::GateMore { .. } => "--json and the audit trail tell of them".to_owned(),

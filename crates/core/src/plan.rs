@@ -252,7 +252,7 @@ pub enum Unplannable {
     #[error("the files to stage are {} together, more than scratch ({})", text::bytes(*.0), text::bytes(*.1))]
     TooLarge(u64, u64),
     /// The same variable twice: as a secret and as itself.
-    #[error("variable `{0}` is a secret of the gate, and would be given to the code besides")]
+    #[error("variable `{0}` is a secret of the gate, and the code has it besides")]
     SecretTwice(String),
     /// The gate's own port.
     #[error("port {PROXY_PORT} is that of the gate's proxy inside")]
@@ -463,7 +463,6 @@ fn network_vars(network: &Network) -> Vec<(String, String)> {
         .into_iter()
         .chain(["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), own.to_owned())))
         .collect();
-    vars.extend(egress.secrets.iter().map(|secret| (secret.variable.clone(), secret.placeholder.clone())));
     if egress.inspects() {
         vars.extend(CERTIFICATE_VARS.map(|name| (name.to_owned(), AUTHORITIES.to_owned())));
     }
@@ -502,6 +501,13 @@ fn all_vars(
         fixed.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     vars.extend(network_vars(network));
     vars.extend(start.vars.clone());
+    if let Network::Gate(egress) = network {
+        for secret in &egress.secrets {
+            if vars.insert(secret.variable.clone(), secret.placeholder.clone()).is_some() {
+                return Err(Unplannable::SecretTwice(secret.variable.clone()));
+            }
+        }
+    }
     for (name, value) in asked {
         if !is_variable(&name) || value.contains('\0') {
             return Err(Unplannable::Variable(name));

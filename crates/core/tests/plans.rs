@@ -253,6 +253,9 @@ fn a_secret_is_not_given_to_the_code_besides() {
     assert_eq!(with(vec![secret("TOKEN"), secret("OTHER")], BTreeMap::new()), Ok(()));
     assert_eq!(with(vec![secret("TOKEN")], BTreeMap::from([("TOKEN".to_owned(), "real".to_owned())])), twice);
     assert_eq!(with(vec![secret("TOKEN"), secret("TOKEN")], BTreeMap::new()), twice);
+    for ours in ["PATH", "HTTPS_PROXY", "HOME"] {
+        assert_eq!(with(vec![secret(ours)], BTreeMap::new()), Err(Unplannable::SecretTwice(ours.to_owned())));
+    }
     assert_eq!(with(vec![secret("A B")], BTreeMap::new()), Err(Unplannable::Variable("A B".to_owned())));
 }
 

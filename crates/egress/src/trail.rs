@@ -2,17 +2,21 @@
 //!
 //! A line is in it whole or not at all. It must never be written half, or between the parts of another's.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::event::{Event, Sink};
 
-/// More than any record has.
-const LINE_BYTES_MAX: u64 = 1 << 20;
+/// More than anybody leaves torn by a full disk; a file that ends in more without a line is not appended to.
+const LINE_BYTES_MAX: u64 = 16 << 20;
+/// How long the lock may be held by others. One record takes microseconds.
+const LOCK_TIME: Duration = Duration::from_secs(5);
+const LOCK_PAUSE: Duration = Duration::from_millis(1);
 /// What tells the gate's lines of the trail from others.
 const RECORD: &str = "network";
 
@@ -25,11 +29,27 @@ const RECORD: &str = "network";
 /// # Errors
 /// When the line is not in the file whole; then nothing of it is, or nobody but the next who may read can tell.
 pub fn append_whole(file: &File, line: &[u8]) -> io::Result<()> {
-    again(|| file.lock())?;
+    lock(file)?;
     let appended = append_locked(file, line);
     // Dropped with the file at the latest; the line stands either way.
     drop(file.unlock());
     appended
+}
+
+/// Waits for the lock, not for ever: whoever holds it may be stopped, or mean harm.
+fn lock(file: &File) -> io::Result<()> {
+    let until = Instant::now() + LOCK_TIME;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() >= until => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "another process holds its lock"));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+        }
+    }
 }
 
 fn append_locked(mut file: &File, line: &[u8]) -> io::Result<()> {
@@ -63,8 +83,11 @@ fn without_torn(file: &File) -> io::Result<u64> {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error()) => return Ok(length),
         Err(error) => return Err(error),
     }
-    let whole = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let whole = from + u64::try_from(whole).unwrap_or_default();
+    let whole = match tail.iter().rposition(|byte| *byte == b'\n') {
+        Some(at) => from + u64::try_from(at + 1).unwrap_or_default(),
+        None if from == 0 => 0,
+        None => return Err(io::Error::new(io::ErrorKind::InvalidData, "it ends in no line")),
+    };
     file.set_len(whole)?;
     Ok(whole)
 }
@@ -159,6 +182,16 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{before}x\n"));
             std::fs::remove_file(path).unwrap();
         }
+    }
+
+    #[test]
+    fn a_lock_that_is_never_let_go_is_not_waited_for_for_ever() {
+        let (held, path) = scratch();
+        held.lock().unwrap();
+        let other = File::options().append(true).open(&path).unwrap();
+        let failed = append_whole(&other, b"x\n").unwrap_err();
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub fn confine(profile: &str, readable: &[&str]) -> Result<(), Failure> {
         sys::become_user(service_id(own), true).map_err(step("take the user from"))?;
     }
     sys::drop_capabilities().map_err(step("take capabilities from"))?;
+    // After the change of user, which clears it. It ends by itself too, when its socket closes.
+    sys::die_with_parent().map_err(step("tie to its caller's life"))?;
     sys::set_no_new_privileges().map_err(step("take privileges from"))?;
     // Others of its user may not read its memory: it holds secrets.
     sys::set_dumpable(false).map_err(step("hide the memory of"))?;

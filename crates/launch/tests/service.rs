@@ -70,6 +70,10 @@ fn a_confined_service_only_reads_connects_and_appends() {
     assert_eq!(UnixStream::connect("/run/any").unwrap_err().raw_os_error(), Some(Errno::PERM.raw_os_error()));
     assert!(std::process::Command::new("/bin/true").status().is_err());
     assert_eq!(rustix::process::kill_process(parent, Signal::CONT), Err(Errno::NOSYS));
+    // Not by way of a limit that ends another process of the user, nor of a pair of sockets that reaches a path.
+    let none = rustix::process::Rlimit { current: Some(1), maximum: Some(1) };
+    assert_eq!(rustix::process::prlimit(Some(parent), rustix::process::Resource::Cpu, none).err(), Some(Errno::PERM));
+    assert!(std::os::unix::net::UnixDatagram::pair().is_err() && UnixStream::pair().is_ok());
 
     status(was_root);
 }

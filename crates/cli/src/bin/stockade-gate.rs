@@ -12,8 +12,13 @@ use std::process::ExitCode;
 const PROFILE: &str = include_str!("../../../../profiles/gate.txt");
 /// What a resolver and TLS read, by the layouts of distributions, and where random numbers are from in a program
 /// that is linked statically.
-const READABLE: [&str; 10] = [
-    "/etc",
+const READABLE: [&str; 15] = [
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/ca-certificates",
     "/usr/share/ca-certificates",
     "/usr/local/share/ca-certificates",
     "/usr/share/pki",

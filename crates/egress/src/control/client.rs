@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use thiserror::Error;
 
-use super::frame::{self, DESCRIPTORS_MAX, FRAME_BYTES_MAX, Frame};
+use super::frame::{self, Beside, DESCRIPTORS_MAX, FRAME_BYTES_MAX, Frame};
 use super::message::{Answer, Ask, Counts, Numbered, Open, Refused, VERSION};
 use crate::event::Totals;
 use crate::sockets::Sockets;
@@ -151,12 +151,15 @@ impl Client {
         let until = Instant::now() + self.patience;
         self.waiting(PollFlags::OUT, until, |socket| frame::send(socket, &bytes, descriptors))?;
         loop {
-            let frame = self.waiting(PollFlags::IN, until, |socket| frame::receive(socket))?;
+            let frame = self.waiting(PollFlags::IN, until, |socket| frame::receive(socket, Beside::Nothing))?;
             let Frame::Whole(bytes, _) = frame else {
                 return Err(if matches!(frame, Frame::End) { Failure::Gone } else { Failure::Answer });
             };
             let answer: Numbered<Answer> = serde_json::from_slice(&bytes).map_err(|_| Failure::Answer)?;
-            // Answers to questions that nobody waits for any more are passed over.
+            // Answers to questions that nobody waits for any more are passed over, for as long as this one may take.
+            if Instant::now() >= until {
+                return Err(Failure::Slow(self.patience));
+            }
             if answer.number == self.number {
                 return if let Answer::Failed(refused) = answer.body {
                     Err(Failure::Refused(refused))

@@ -66,13 +66,25 @@ pub(super) enum Frame {
     End,
 }
 
+/// What may lie beside a frame that is received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// Descriptors.
+    Descriptors,
+    /// Nothing: the kernel closes what comes, so that closing it cannot be made to take long here.
+    Nothing,
+}
+
 /// Receives one frame without waiting.
-pub(super) fn receive(socket: impl AsFd) -> io::Result<Frame> {
+pub(super) fn receive(socket: impl AsFd, may: Beside) -> io::Result<Frame> {
     let peek = RecvFlags::DONTWAIT | RecvFlags::PEEK | RecvFlags::TRUNC;
     let (_, length) = rustix::net::recv(&socket, &mut [0_u8; 0][..], peek)?;
     let mut bytes = Zeroizing::new(vec![0; length.clamp(1, FRAME_BYTES_MAX)]);
     let mut space = [MaybeUninit::uninit(); SPACE];
-    let mut beside = RecvAncillaryBuffer::new(&mut space);
+    let mut beside = match may {
+        Beside::Descriptors => RecvAncillaryBuffer::new(&mut space),
+        Beside::Nothing => RecvAncillaryBuffer::default(),
+    };
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let received = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut beside, flags)?;
     let descriptors: Vec<OwnedFd> =
@@ -115,11 +127,11 @@ mod tests {
         assert!(encode(&"x".repeat(FRAME_BYTES_MAX - 1)).is_none());
         let null = std::fs::File::open("/dev/null").unwrap();
         send(&one, &large, &vec![null.as_fd(); DESCRIPTORS_MAX]).unwrap();
-        let Frame::Whole(bytes, descriptors) = receive(&two).unwrap() else { panic!("no frame") };
+        let Frame::Whole(bytes, descriptors) = receive(&two, Beside::Descriptors).unwrap() else { panic!("no frame") };
         assert_eq!((bytes.len(), descriptors.len()), (FRAME_BYTES_MAX, DESCRIPTORS_MAX));
-        assert_eq!(receive(&two).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(receive(&two, Beside::Descriptors).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(one);
-        assert!(matches!(receive(&two).unwrap(), Frame::End));
+        assert!(matches!(receive(&two, Beside::Descriptors).unwrap(), Frame::End));
     }
 
     #[test]
@@ -127,7 +139,7 @@ mod tests {
         let (one, two) = super::super::pair().unwrap();
         make_room(&one);
         send(&one, &vec![b'x'; FRAME_BYTES_MAX + 1], &[]).unwrap();
-        assert!(matches!(receive(&two).unwrap(), Frame::TooLarge));
+        assert!(matches!(receive(&two, Beside::Descriptors).unwrap(), Frame::TooLarge));
         let null = std::fs::File::open("/dev/null").unwrap();
         assert!(send(&one, b"x", &vec![null.as_fd(); DESCRIPTORS_MAX + 10]).is_err());
     }

@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
-use super::frame::{self, DESCRIPTORS_MAX, FRAME_BYTES_MAX, Frame};
+use super::frame::{self, Beside, DESCRIPTORS_MAX, FRAME_BYTES_MAX, Frame};
 use super::message::{Answer, Ask, Counts, Numbered, Open, Refused, VERSION, is_run};
 use crate::dial::{self, Resolve, SystemResolver};
 use crate::gate::{Gate, GateFailure, NewRun};
@@ -111,7 +111,7 @@ async fn answer_all(control: OwnedFd, gate: &Gate) -> io::Result<()> {
     let mut desk = Desk { gate, greeted: false };
     loop {
         // A supervisor that is killed leaves answers unread, which is an error here and an end all the same.
-        let frame = match control.async_io(Interest::READABLE, || frame::receive(&control)).await {
+        let frame = match control.async_io(Interest::READABLE, || frame::receive(&control, Beside::Descriptors)).await {
             Err(error) if frame::is_end(&error) => return Ok(()),
             frame => frame?,
         };

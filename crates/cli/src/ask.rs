@@ -54,6 +54,11 @@ pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result
     let (require, vars) = (require(run)?, vars(run)?);
     let (network, secrets) = network::asked(run)?;
     let (start, environment) = start(run, code, services)?;
+    if run.environment.is_some() && environment::names_packages(code) {
+        remarks.push(
+            "the packages that the script names are not looked at, for --environment is taken as it is".to_owned(),
+        );
+    }
     let request = Request {
         label: code.label.clone(),
         language: code.engine.language(),

@@ -45,6 +45,12 @@ pub(crate) fn asked_by_code(request: &mut Request, code: &Code) -> Result<(), Pr
     Ok(())
 }
 
+/// Whether a script says itself what it needs.
+pub(crate) fn names_packages(code: &Code) -> bool {
+    let mut request = Request::new();
+    matches!(code.engine, Engine::Script(_)) && request.script(&code.bytes, &code.label).is_ok() && !request.is_empty()
+}
+
 /// The store of this user's environments.
 pub(crate) fn store() -> Store {
     Store::at(&crate::files::cache().join("environments"))

@@ -36,10 +36,10 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(refused) => return printer::usage(&refused),
     };
-    let json = match &arguments.command {
-        Command::Run(run) | Command::Plan(run) => run.wants_document(),
-        Command::Env(command) => env::wants_document(command),
-        _ => false,
+    let json = if let Command::Env(command) = &arguments.command {
+        env::wants_document(command)
+    } else {
+        matches!(&arguments.command, Command::Run(run) | Command::Plan(run) if run.wants_document())
     };
     let done = match arguments.command {
         Command::Run(run) => run::run(&run),

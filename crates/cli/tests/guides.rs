@@ -117,12 +117,15 @@ fn page(page: &str) {
     std::os::unix::fs::symlink(STOCKADE, programs.path().join("stockade")).unwrap();
     let path = format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap_or_default());
     let mut ran = 0;
-    for block in blocks(&read(page)) {
+    let text = read(page);
+    // Names of environments are the reader's own: a page that gives some has a store for itself.
+    let cache = text.contains("$ stockade env ").then(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("guides-cache"));
+    for block in blocks(&text) {
         if let Some((_, name)) = block.about.split_once("file=") {
             folder.write(name.trim(), block.lines.join("\n") + "\n");
         } else if block.about == "console" {
             for example in examples(&block) {
-                run(page, &folder, &path, &example);
+                run(page, &folder, (&path, cache.as_deref()), &example);
                 ran += 1;
             }
         }
@@ -130,8 +133,11 @@ fn page(page: &str) {
     assert!(ran > 0, "{page} shows no command");
 }
 
-fn run(page: &str, folder: &Folder, path: &str, example: &Example) {
-    let shell = call("sh", User::Caller).within(folder.path()).env("PATH", path);
+fn run(page: &str, folder: &Folder, (path, cache): (&str, Option<&Path>), example: &Example) {
+    let mut shell = call("sh", User::Caller).within(folder.path()).env("PATH", path);
+    if let Some(cache) = cache {
+        shell = shell.env("STOCKADE_CACHE_DIR", cache);
+    }
     let Ran { status, stdout, stderr } = shell.args(["-c", &example.command]).run();
     let said = format!("{stdout}{stderr}");
     let depends = |line: &str| line.trim().is_empty() || line.starts_with(DEPENDS);

@@ -139,10 +139,10 @@ fn pylock(reading: &Reading<'_>) -> Result<Given, Error> {
     for spanned in lock.packages {
         let place = reading.at(&spanned.span());
         let package = spanned.into_inner();
-        if let Some(marker) = &package.marker {
-            if !reading.holds(marker, &package.name, &place)? {
-                continue;
-            }
+        if let Some(marker) = &package.marker
+            && !reading.holds(marker, &package.name, &place)?
+        {
+            continue;
         }
         let elsewhere = [&package.vcs, &package.directory, &package.archive];
         if let Some(elsewhere) = elsewhere.into_iter().flatten().next() {

@@ -78,10 +78,10 @@ impl Store {
     /// # Errors
     /// When there is none, or several begin with these digits.
     pub fn digest(&self, reference: &str) -> Result<String, Error> {
-        if let Ok(name) = reference.parse::<Name>() {
-            if let Some(digest) = self.named(&name)? {
-                return Ok(digest);
-            }
+        if let Ok(name) = reference.parse::<Name>()
+            && let Some(digest) = self.named(&name)?
+        {
+            return Ok(digest);
         }
         self.digest_of(reference)
     }
@@ -156,10 +156,10 @@ impl Store {
                 if depth < FOLDERS_MAX {
                     self.names_below(&format!("{path}/"), depth + 1, found)?;
                 }
-            } else if let Ok(name) = path.parse::<Name>() {
-                if let Some(digest) = self.named(&name)? {
-                    found.push((name, digest));
-                }
+            } else if let Ok(name) = path.parse::<Name>()
+                && let Some(digest) = self.named(&name)?
+            {
+                found.push((name, digest));
             }
         }
         Ok(())

@@ -65,9 +65,12 @@ impl Building {
             Err(in_use) => in_use,
         };
         let (files, _) = record::read(tree, FILES)?;
-        tree::write(&tree.join(RECORDED), &record::rest(tree, &files)?)?;
+        let rest = record::rest(tree, &files)?;
+        tree::write(&tree.join(RECORDED), &rest)?;
         tree::make_read_only(tree)?;
         share::share(store, tree, &files)?;
+        // Bytecode too: the same source at the same place gives the same bytes.
+        share::share(store, tree, &record::parse(&rest).unwrap_or_default())?;
         let folder = File::open(tree).map_err(|e| error::store("open", tree, &e))?;
         // A power cut must not leave a name without its bytes.
         rustix::fs::syncfs(&folder).map_err(|e| error::store("write to disk", tree, &e.into()))?;

@@ -133,7 +133,7 @@ mod tests {
         let hash = "a".repeat(64);
         let text = format!("- {hash} a b/c.py\nx {hash} bin/x\nl {hash} bin/python\n");
         let files = parse(&text).unwrap();
-        assert_eq!(files.iter().map(|(path, recorded)| line(path, recorded)).count(), 3);
+        assert_eq!(files.iter().map(|(path, recorded)| line(path, recorded)).collect::<String>(), text);
         assert_eq!(files["bin/python"].kind, 'l');
         for bad in ["- x a", "? 00 a", "-", &format!("- {hash} ../a"), &format!("- {hash} /a"), &format!("- {hash} ")] {
             assert!(parse(bad).is_none(), "{bad}");

@@ -32,7 +32,14 @@ pub(crate) fn resolve(
         failed: (
             Error::Resolve,
             "no set of packages meets the requirements",
-            "change the requirements as uv says; a package without wheels needs `--allow-build NAME`",
+            match request.newest() {
+                None => "change the requirements as uv says; a package without wheels needs `--allow-build NAME`",
+                Some(_) => {
+                    "change the requirements as uv says, or give a shorter `--min-age`, which leaves out younger \
+                     releases and, where the index tells no times, all; a package without wheels needs \
+                     `--allow-build NAME`"
+                }
+            },
         ),
     })?;
     let text = tree::read_bounded(&outputs.join("pylock.toml"), LOCK_BYTES_MAX)?;

@@ -142,10 +142,10 @@ impl Walk<'_> {
             Some(extra) => self.optional(*index, extra).unwrap_or_default(),
         };
         for dependency in dependencies {
-            if let Some(marker) = &dependency.marker {
-                if !self.reading.holds(marker, &dependency.name, &place)? {
-                    continue;
-                }
+            if let Some(marker) = &dependency.marker
+                && !self.reading.holds(marker, &dependency.name, &place)?
+            {
+                continue;
             }
             let to = self.find(dependency, &place)?;
             open.push((to, None));

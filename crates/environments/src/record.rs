@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_list_reads_back_and_leads_nowhere_else() {
         let hash = "a".repeat(64);
-        let text = format!("- {hash} a b/c.py\nx {hash} bin/x\nl {hash} bin/python\n");
+        let text = format!("- {hash} a b/c.py\nl {hash} bin/python\nx {hash} bin/x\n");
         let files = parse(&text).unwrap();
         assert_eq!(files.iter().map(|(path, recorded)| line(path, recorded)).collect::<String>(), text);
         assert_eq!(files["bin/python"].kind, 'l');

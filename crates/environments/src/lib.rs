@@ -10,6 +10,7 @@
 mod advisories;
 mod age;
 mod archive;
+mod attestations;
 mod build;
 mod certificates;
 mod diff;

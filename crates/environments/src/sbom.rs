@@ -13,10 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use pep508_rs::ExtraName;
 use serde_json::{Value, json};
 
+use crate::attestations;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::lock::{LOCK_BYTES_MAX, Lock, Locked};
 use crate::markers::Markers;
+use crate::store::Store;
 use crate::tree;
 use metadata::Metadata;
 
@@ -24,12 +26,15 @@ use metadata::Metadata;
 ///
 /// # Errors
 /// When its lock is damaged.
-pub fn sbom(environment: &Environment) -> Result<Value, Error> {
+pub fn sbom(store: &Store, environment: &Environment) -> Result<Value, Error> {
     let lock = Lock::of_environment(&tree::read_bounded(&environment.folder.join("pylock.toml"), LOCK_BYTES_MAX)?)?;
     let site = environment.folder.join("lib").join(environment.interpreter.folder_name()?).join("site-packages");
     let described = metadata::all(&site);
+    // Nobody here saw the package files of an archive.
+    let attestation =
+        |package: &Locked| if environment.imported { "unknown" } else { attestations::of(store, package) };
     let components: Vec<Value> =
-        lock.locked().map(|package| component(package, described.get(&package.name))).collect();
+        lock.locked().map(|package| component(package, attestation(package), described.get(&package.name))).collect();
     Ok(json!({
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -74,12 +79,12 @@ fn purl(package: &Locked) -> String {
     format!("pkg:pypi/{}@{version}", package.name)
 }
 
-fn component(package: &Locked, metadata: Option<&Metadata>) -> Value {
+fn component(package: &Locked, attestation: &str, metadata: Option<&Metadata>) -> Value {
     let hash = |sha256: &str| json!({ "alg": "SHA-256", "content": sha256 });
     let files = package.origins();
     let distribution = |file: &crate::lock::Wheel| json!({ "type": "distribution", "url": file.url, "comment": file.file, "hashes": [hash(&file.sha256)] });
     let hashes: BTreeSet<&str> = files.iter().map(|file| file.sha256.as_str()).collect();
-    let mut properties = vec![property("stockade:attestation", ATTESTATION)];
+    let mut properties = vec![property("stockade:attestation", attestation)];
     if package.source.is_some() {
         properties.push(property("stockade:built-from-source", "true"));
     }
@@ -99,9 +104,6 @@ fn component(package: &Locked, metadata: Option<&Metadata>) -> Value {
     }
     component
 }
-
-/// A build asks the index for files and not for what vouches for them.
-const ATTESTATION: &str = "unknown: the package index was not asked for attestations";
 
 /// Who needs whom: what a package requires on this interpreter and platform, and has here.
 fn dependencies(environment: &Environment, lock: &Lock, described: &BTreeMap<String, Metadata>) -> Vec<Value> {

@@ -35,6 +35,9 @@ print(JsonStrictValidator(SchemaVersion.V1_6).validate_str(open('bom.json').read
     for component in components {
         assert!(component["purl"].as_str().unwrap().starts_with("pkg:pypi/"), "{component}");
         assert!(!component["licenses"].as_array().unwrap().is_empty(), "{component}");
+        let known = component["properties"][0]["value"].as_str().unwrap();
+        println!("{} attestations: {known}", component["purl"]);
+        assert!(["unknown", "not published", "published, not verified"].contains(&known), "{component}");
         assert_eq!(component["hashes"][0]["content"].as_str().unwrap().len(), 64, "{component}");
     }
     let needs = document["dependencies"].as_array().unwrap();

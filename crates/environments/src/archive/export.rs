@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 use super::contents::{self, Listed};
 use super::tar::{Member, Writer};
 use super::{Claims, FILES, FORMAT, LOCK, MANIFEST, RECORDS, TREE, records};
-use crate::digest::hex;
+use crate::digest::{self, hex};
 use crate::environment::Environment;
 use crate::error::{self, Detail, Error};
-use crate::lock::LOCK_BYTES_MAX;
+use crate::lock::{LOCK_BYTES_MAX, Lock};
 use crate::progress::{Progress, counted};
 use crate::quote::{quote, quote_path};
 use crate::record;
@@ -46,6 +46,10 @@ pub fn export(environment: &Environment, to: &Path, progress: &mut dyn Progress)
         not_written(to, &error::said(cause), "choose a folder that you can write to, on a disk with free space")
     };
     let (_, list) = record::read(&environment.folder, record::FILES)?;
+    let text = tree::read_bounded(&environment.folder.join("pylock.toml"), LOCK_BYTES_MAX)?;
+    if digest::of_environment(&Lock::of_environment(&text)?, &environment.interpreter, &list) != environment.digest {
+        return Err(no_archive(environment, "its lock, its list of files or its interpreter changed"));
+    }
     let files = contents::parse(&list).map_err(|why| no_archive(environment, &why))?;
     progress.step(&format!("writing {}", counted(files.len(), "file")));
     let mut part = tempfile::Builder::new().prefix(".part-").tempfile_in(folder).map_err(|e| unwritable(&e))?;
@@ -53,7 +57,7 @@ pub fn export(environment: &Environment, to: &Path, progress: &mut dyn Progress)
     for file in &files {
         exporting.bytes = exporting.bytes.saturating_add(exporting.size_of(file)?);
     }
-    exporting.write(part.as_file_mut(), &list, &files, &unwritable)?;
+    exporting.write(part.as_file_mut(), (&text, &list), &files, &unwritable)?;
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     let bytes = exporting.bytes;
     let kept = part.as_file().set_permissions(open).and_then(|()| part.as_file().sync_all());
@@ -79,12 +83,11 @@ impl Exporting<'_> {
     fn write(
         &mut self,
         sink: &mut File,
-        list: &str,
+        (lock, list): (&str, &str),
         files: &[Listed],
         unwritable: &dyn Fn(&io::Error) -> Error,
     ) -> Result<(), Error> {
         let root = self.environment.folder.as_path();
-        let lock = tree::read_bounded(&root.join("pylock.toml"), LOCK_BYTES_MAX)?;
         let records = serde_json::to_vec(&records::of_environment(root, files)).unwrap_or_default();
         let interpreter = &self.environment.interpreter;
         let claims = Claims {

@@ -97,7 +97,15 @@ pub(crate) fn find_or_build(
 /// The interpreter of this machine that an environment was built for: the one that is named or usual
 /// if it is, else any other.
 pub(crate) fn interpreter_of(environment: &Environment, named: Option<&Path>) -> Result<Interpreter, Problem> {
-    let wanted = &environment.interpreter;
+    interpreter_for(&environment.interpreter, &environment.digest, named)
+}
+
+/// The same, of an environment that is not here yet.
+pub(crate) fn interpreter_for(
+    wanted: &stockade_environments::Interpreter,
+    digest: &str,
+    named: Option<&Path>,
+) -> Result<Interpreter, Problem> {
     let fits = |found: &Interpreter| {
         (found.inside_executable(), &found.abi, &found.platform)
             == (wanted.inside_executable.clone(), &wanted.abi, &wanted.platform)
@@ -110,7 +118,7 @@ pub(crate) fn interpreter_of(environment: &Environment, named: Option<&Path>) ->
     let other = if named.is_none() { interpreter(Some(Path::new(&minor.join(".")))).ok() } else { None };
     other.filter(fits).ok_or_else(|| {
         Problem::new(
-            format!("the environment {} cannot be used with this Python", short(&environment.digest)),
+            format!("the environment {} cannot be used with this Python", short(digest)),
             format!(
                 "it was built for Python {} at {} inside, and the one chosen is Python {} at {}",
                 wanted.version,

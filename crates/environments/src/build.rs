@@ -159,7 +159,7 @@ impl Builder<'_> {
             }
         };
         let files: Vec<&Wheel> = lock.wheels().collect();
-        wheels::fetch(&mut bench, store, &files, &index.hosts)?;
+        wheels::fetch(&mut bench, store, &files, &index.hosts, Some(&index.url))?;
         let folder = wheels::gather(&bench, store, "wheels", &files)?;
         let installed = install(&mut bench, &lock, &folder, &uv)?;
         bench.progress.step("checking and publishing the environment");
@@ -204,7 +204,7 @@ impl Sources<'_> {
         let Some((version, file)) = newest(&listed, &wanted) else {
             return Err(source_build::none_fits(name));
         };
-        wheels::fetch(bench, self.store, &[&file], &hosts)?;
+        wheels::fetch(bench, self.store, &[&file], &hosts, Some(&self.index.url))?;
         let source = Source { name, version, file };
         let tools = source_build::tools(bench, self.store, &source)?.no_newer_than(request);
         // INVARIANT: this request allows no builds, so it does not come back here.

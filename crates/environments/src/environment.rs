@@ -35,6 +35,9 @@ pub struct Environment {
     pub shadowed: Vec<String>,
     /// What its files take together.
     pub bytes: u64,
+    /// Whether it came in an archive: its files fit its digest, and that they are those of the packages
+    /// that its lock names is the word of who made the archive.
+    pub imported: bool,
     in_use: InUse,
 }
 
@@ -70,6 +73,7 @@ impl Environment {
             dropped_pth: manifest.dropped_startup,
             shadowed: manifest.shadowed,
             bytes: manifest.bytes,
+            imported: manifest.imported,
             in_use,
         })
     }

@@ -49,6 +49,12 @@ pub enum Error {
     /// A file or folder of the store could not be used.
     #[error("{0}")]
     Store(Detail),
+    /// An archive cannot be written, or is refused.
+    #[error("{0}")]
+    Archive(Detail),
+    /// Advisories cannot be read.
+    #[error("{0}")]
+    Advisories(Detail),
     /// A name or digest stands for no environment, or cannot.
     #[error("{0}")]
     Name(Detail),
@@ -75,6 +81,8 @@ impl Error {
             | Self::Install(d)
             | Self::Tree(d)
             | Self::Store(d)
+            | Self::Archive(d)
+            | Self::Advisories(d)
             | Self::Name(d) => &d.why,
         }
     }
@@ -96,6 +104,8 @@ impl Error {
             | Self::Install(d)
             | Self::Tree(d)
             | Self::Store(d)
+            | Self::Archive(d)
+            | Self::Advisories(d)
             | Self::Name(d) => &d.next,
         }
     }

@@ -5,6 +5,9 @@ pub const ENVIRONMENT: &str = "/opt/stockade/env";
 /// The way to the hosts of a step, as the step sees it.
 pub const PROXY: &str = "http://127.0.0.1:3128";
 
+/// Compiling stops after this long; what is left is compiled by nobody, and works.
+pub(crate) const COMPILE_SECONDS: &str = "120";
+
 pub(crate) const JOB: &str = "/job";
 pub(crate) const UV: &str = "/opt/stockade/tools/uv";
 pub(crate) const UV_CACHE: &str = "/tmp/uv-cache";
@@ -28,4 +31,5 @@ pub(crate) const EXTRACT_UV_SCRIPT: &str = include_str!("jail_scripts/extract_uv
 pub(crate) const BUILD_SYSTEM_SCRIPT: &str = include_str!("jail_scripts/build_system.py");
 pub(crate) const SIZES_SCRIPT: &str = include_str!("jail_scripts/sizes.py");
 pub(crate) const INSTALL_SCRIPT: &str = include_str!("jail_scripts/install.py");
+pub(crate) const COMPILE_SCRIPT: &str = include_str!("jail_scripts/compile.py");
 pub(crate) const UV_VERSION_SCRIPT: &str = include_str!("jail_scripts/uv_version.py");

@@ -16,15 +16,14 @@ use crate::sizes;
 use crate::step::{self, Bench, Step};
 use crate::tree;
 
-/// Compiling stops after this long; what is left is compiled by nobody, and works.
-const COMPILE_SECONDS: &str = "120";
-
 /// What installing came to.
 pub(crate) struct Installed {
     /// The folder with `lib`, `bin` and what else packages bring.
     pub(crate) prefix: PathBuf,
     /// Modules of the standard library, as the jail tells them: good for a remark, for nothing else.
     pub(crate) standard: BTreeSet<String>,
+    /// Whether it came in an archive and not from a package index.
+    pub(crate) imported: bool,
 }
 
 /// Installs every package of the lock.
@@ -45,7 +44,7 @@ pub(crate) fn install(bench: &mut Bench<'_>, lock: &Lock, wheels: &Path, uv: &Pa
         let listed = tree::read_bounded(&part.join("stdlib"), 64 << 10)?;
         standard.extend(listed.lines().map(str::to_owned));
     }
-    Ok(Installed { prefix, standard })
+    Ok(Installed { prefix, standard, imported: false })
 }
 
 fn install_piece(
@@ -57,7 +56,7 @@ fn install_piece(
     bench.progress.step(&format!("installing {}", counted(packages.len(), "package")));
     let prefix = format!("{}/prefix", inside::JOB);
     let command = command(&bench.interpreter.inside_executable, &prefix);
-    let fixed = [COMPILE_SECONDS, prefix.as_str(), inside::ENVIRONMENT, inside::UNPACKED];
+    let fixed = [inside::COMPILE_SECONDS, prefix.as_str(), inside::ENVIRONMENT, inside::UNPACKED];
     let arguments: Vec<&str> = fixed.into_iter().chain(command.iter().map(String::as_str)).collect();
     let (script, requirements) = (("install.py", inside::INSTALL_SCRIPT), packages.iter().map(|p| p.requirement()));
     let outputs = bench.run(Step {

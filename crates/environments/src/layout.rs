@@ -47,6 +47,7 @@ pub(crate) fn assemble(
         dropped_startup,
         shadowed: shadowed(&entries, &installed.standard),
         bytes: bytes_of(prefix, &entries)?,
+        imported: installed.imported,
     };
     let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
     tree::write(&prefix.join(manifest::FILE), &text)?;
@@ -56,7 +57,7 @@ pub(crate) fn assemble(
 }
 
 /// Whether only we may write this path of an environment.
-fn is_reserved(path: &str) -> bool {
+pub(crate) fn is_reserved(path: &str) -> bool {
     let ours = [CONFIG, "pylock.toml", FILES, RECORDED, ".lock", manifest::FILE, COMPLETE];
     let beside = path.strip_prefix("bin/").is_some_and(|name| is_interpreter(name) || steers_interpreter(name));
     // `lib64/python3.X/site-packages` is real on some systems; `bin` as a file is not.
@@ -108,12 +109,8 @@ fn is_site(path: &str) -> bool {
 /// One line a file: mode, sha256, path. Left out is what the tools make anew each time: cached
 /// bytecode, launchers, and the `RECORD` that names them.
 fn list(prefix: &Path, entries: &[Entry], launchers: &[String]) -> Result<String, Error> {
-    let counted = |entry: &&Entry| {
-        entry.kind != Kind::Folder
-            && !is_cached_bytecode(&entry.path)
-            && !entry.path.ends_with(".dist-info/RECORD")
-            && !launchers.contains(&entry.path)
-    };
+    let counted =
+        |entry: &&Entry| entry.kind != Kind::Folder && !is_uncounted(&entry.path) && !launchers.contains(&entry.path);
     let mut text = String::new();
     for entry in entries.iter().filter(counted) {
         let path = prefix.join(&entry.path);
@@ -141,6 +138,11 @@ fn bytes_of(prefix: &Path, entries: &[Entry]) -> Result<u64, Error> {
     let files = entries.iter().filter(|entry| entry.kind != Kind::Folder).map(|entry| prefix.join(&entry.path));
     let size = |path: PathBuf| path.metadata().map(|about| about.len()).map_err(|e| error::store("look at", &path, &e));
     files.map(size).sum()
+}
+
+/// What is made anew each time, and told apart by its path.
+pub(crate) fn is_uncounted(path: &str) -> bool {
+    is_cached_bytecode(path) || path.ends_with(".dist-info/RECORD")
 }
 
 /// Bytecode elsewhere is a module of its own, which needs no source.
@@ -213,7 +215,7 @@ mod tests {
     }
 
     fn all(root: &tempfile::TempDir) -> Installed {
-        Installed { prefix: root.path().join("prefix"), standard: BTreeSet::from(["json".to_owned()]) }
+        Installed { prefix: root.path().join("prefix"), standard: BTreeSet::from(["json".to_owned()]), imported: false }
     }
 
     fn build(root: &tempfile::TempDir, host: &str) -> (PathBuf, String) {

@@ -7,7 +7,10 @@
 //!
 //! Start at [`Builder::find_or_build`]; the line it follows is in `build.rs`.
 
+mod advisories;
 mod age;
+mod archive;
+mod attestations;
 mod build;
 mod certificates;
 mod diff;
@@ -42,6 +45,7 @@ mod requirement;
 mod requirements_file;
 mod resolve;
 mod room;
+mod sbom;
 mod script;
 mod share;
 mod sizes;
@@ -61,6 +65,8 @@ mod wheel_tags;
 mod wheels;
 mod with_list;
 
+pub use advisories::{Audit, Finding, Malformed, audit};
+pub use archive::{Archive, Checked, Exported, Importer, export};
 pub use build::{Builder, Limits, find};
 pub use diff::{Changed, Difference, LockedFile, LockedPackage, diff, locked};
 pub use environment::{Environment, Package};
@@ -75,5 +81,6 @@ pub use machine::Machine;
 pub use names::Name;
 pub use progress::{Progress, Silent};
 pub use request::Request;
+pub use sbom::sbom;
 pub use store::Store;
 pub use verify::{Verified, Wrong, verify};

@@ -25,6 +25,9 @@ pub(crate) struct Manifest {
     pub(crate) shadowed: Vec<String>,
     /// What all files take together.
     pub(crate) bytes: u64,
+    /// Whether it came in an archive: then nobody here saw the package files of its lock.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) imported: bool,
 }
 
 impl Manifest {

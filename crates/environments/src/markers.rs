@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, MarkerTree};
+use pep508_rs::{ExtraName, MarkerEnvironment, MarkerEnvironmentBuilder, MarkerTree};
 
 use crate::interpreter::Interpreter;
 use crate::requirement::has_too_many_joints;
@@ -41,6 +41,11 @@ impl Markers {
         }
         let tree = MarkerTree::from_str(marker).map_err(|_| "its marker cannot be parsed")?;
         Ok(tree.evaluate(&self.0, &[]))
+    }
+
+    /// Whether a marker holds for a package of which these extras are asked for.
+    pub(crate) fn hold_for(&self, marker: &MarkerTree, extras: &[ExtraName]) -> bool {
+        marker.evaluate(&self.0, extras)
     }
 }
 

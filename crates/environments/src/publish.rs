@@ -184,6 +184,7 @@ pub(crate) mod tests {
             dropped_startup: Vec::new(),
             shadowed: Vec::new(),
             bytes: 0,
+            imported: false,
         };
         fs::write(tree.join(manifest::FILE), serde_json::to_string(&manifest).unwrap()).unwrap();
         fs::write(tree.join(FILES), "").unwrap();

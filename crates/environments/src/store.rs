@@ -4,6 +4,7 @@
 //! envs/<digest>/              finished environments, read-only
 //! requests/<key>              the digest that answers a request
 //! wheels/<sha256>/<file>      package files whose hash was checked
+//! wheels/<sha256>/attested    whether the index says that it has attestations of it
 //! built/<key>.json            the wheel that a source distribution was built into
 //! tools/uv-<version>/uv       the pinned uv, when the machine has none
 //! index/<sha256>.json         what is known of an index, for a day
@@ -107,6 +108,11 @@ impl Store {
     /// INVARIANT: a file stands here only after its hash was found to be `sha256`.
     pub(crate) fn wheel(&self, sha256: &str, file: &str) -> PathBuf {
         self.root.join("wheels").join(sha256).join(file)
+    }
+
+    /// What an index said of attestations of a package file.
+    pub(crate) fn attested(&self, sha256: &str) -> PathBuf {
+        self.root.join("wheels").join(sha256).join("attested")
     }
 
     pub(crate) fn built(&self, key: &str) -> PathBuf {

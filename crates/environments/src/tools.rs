@@ -85,7 +85,7 @@ pub(crate) fn fetch(bench: &mut Bench<'_>, store: &Store, url: &HttpsUrl) -> Res
         sha256: pinned.wheel_sha256.to_owned(),
         size: Some(pinned.size),
     };
-    wheels::fetch(bench, store, &[&wheel], &hosts)?;
+    wheels::fetch(bench, store, &[&wheel], &hosts, None)?;
     extract(bench, store, pinned)
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::attestations;
 use crate::digest;
 use crate::error::{self, Detail, Error};
 use crate::inside;
@@ -14,16 +15,19 @@ use crate::room::{self, Load};
 use crate::step::{Bench, Step};
 use crate::store::Store;
 use crate::tree;
+use crate::url::HttpsUrl;
 
 /// What all files of a piece whose sizes the lock does not say may take together.
 const UNSTATED_BYTES: u64 = 4 << 30;
 
-/// Fetches what the store does not have, from `hosts` only; afterwards it has every file.
+/// Fetches what the store does not have, from `hosts` only; afterwards it has every file. An index is asked
+/// whether it has attestations of them.
 pub(crate) fn fetch(
     bench: &mut Bench<'_>,
     store: &Store,
     wheels: &[&Wheel],
     hosts: &BTreeSet<String>,
+    index: Option<&HttpsUrl>,
 ) -> Result<(), Error> {
     let missing = wheels.iter().copied().filter(|wheel| !is_stored(store, wheel));
     let loads = missing.map(|wheel| {
@@ -31,7 +35,7 @@ pub(crate) fn fetch(
         Load { item: wheel, name, bytes: wheel.size.unwrap_or(0) }
     });
     for (bytes, piece) in bench.room.pieces(loads)? {
-        fetch_piece(bench, store, &piece, hosts, bytes)?;
+        fetch_piece(bench, store, &piece, (hosts, index), bytes)?;
     }
     Ok(())
 }
@@ -40,14 +44,16 @@ fn fetch_piece(
     bench: &mut Bench<'_>,
     store: &Store,
     piece: &[&Wheel],
-    hosts: &BTreeSet<String>,
+    (hosts, index): (&BTreeSet<String>, Option<&HttpsUrl>),
     bytes: u64,
 ) -> Result<(), Error> {
     let known: u64 = piece.iter().filter_map(|wheel| wheel.size).sum();
     let size = if known > 0 { format!(", {}", room::shown(known)) } else { String::new() };
     bench.progress.step(&format!("fetching {}{size}", counted(piece.len(), "package file")));
     let script = ("fetch.py", inside::FETCH_SCRIPT);
-    let arguments = [&inside::input("wheels.json"), inside::PROXY, inside::CERTIFICATES];
+    let list = inside::input("wheels.json");
+    let mut arguments = vec![list.as_str(), inside::PROXY, inside::CERTIFICATES];
+    arguments.extend(index.map(HttpsUrl::as_str));
     let unstated = if piece.iter().any(|wheel| wheel.size.is_none()) { UNSTATED_BYTES } else { 0 };
     let (outputs, failed) = bench.attempt(Step {
         inputs: vec![("fetch.py", script.1.to_owned()), ("wheels.json", listed(piece))],
@@ -64,6 +70,7 @@ fn fetch_piece(
     // All that arrived whole is kept, before the first bad one ends the build.
     let taken: Vec<_> = piece.iter().map(|wheel| take(store, wheel, &outputs)).collect();
     failed.map_or(Ok(()), Err)?;
+    attestations::note(store, piece, &outputs);
     taken.into_iter().collect()
 }
 

@@ -30,7 +30,35 @@ pub(crate) enum Env {
     /// Take away what nobody needs: no name, no recent use, no run at the moment
     #[command(after_help = "Examples:\n  stockade env gc --dry-run\n  stockade env gc --keep-days 7")]
     Gc(Gc),
+    /// Write an environment as one file, for a machine without network
+    #[command(after_help = "Example:\n  stockade env export analysis analysis.tar.gz")]
+    Export(Export),
+    /// Take an environment from such a file; what does not fit its digest is refused
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(Import),
+    /// Print what an environment consists of, as CycloneDX 1.6 JSON
+    #[command(after_help = "Example:\n  stockade env sbom analysis > analysis.cdx.json")]
+    Sbom(Sbom),
+    /// Hold an environment against known vulnerabilities, offline
+    #[command(after_help = AUDIT_EXAMPLES)]
+    Audit(Audit),
 }
+
+const IMPORT_EXAMPLES: &str = "\
+The digest is what `stockade env export` and `stockade env show` print; have it from elsewhere than the file.
+
+Examples:
+  stockade env import analysis.tar.gz --dry-run
+  stockade env import analysis.tar.gz analysis --digest 3fa94c27b1e0";
+
+const AUDIT_EXAMPLES: &str = "\
+DIR holds advisories as OSV files (`.json`), in any folders.
+
+Examples:
+  stockade env audit analysis --advisories osv/
+  stockade env audit analysis --advisories osv/ --json
+
+Ends with status 0 when nothing is found, 1 when something is, 125 when an advisory cannot be understood.";
 
 const BUILD_EXAMPLES: &str = "\
 FILE is a requirements file, pyproject.toml, pylock.toml or uv.lock, told apart by its name.
@@ -155,6 +183,76 @@ pub(crate) struct Gc {
     /// Keep what was used or built in the last days
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub(crate) keep_days: u32,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// A name, a digest, or its first digits
+    #[arg(value_name = "NAME|DIGEST")]
+    pub(crate) environment: String,
+
+    /// The file to write; there must be none of this name
+    pub(crate) file: PathBuf,
+
+    /// Print one JSON document
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) json: bool,
+
+    /// Print nothing unless something goes wrong
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// A file that `stockade env export` wrote
+    pub(crate) file: PathBuf,
+
+    /// The name it gets
+    #[arg(conflicts_with = "dry_run")]
+    pub(crate) name: Option<String>,
+
+    /// Refuse anything but the environment of this digest, or of these first twelve digits or more
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) digest: Option<String>,
+
+    /// Check every file and import nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// The interpreter to use: a program, or a version such as 3.12 of those on this machine
+    #[arg(long, value_name = "PROGRAM|VERSION")]
+    pub(crate) python: Option<PathBuf>,
+
+    /// Print progress as JSON, one event a line, on standard error, and the result on standard output
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) json: bool,
+
+    /// Print nothing unless something goes wrong
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sbom {
+    /// A name, a digest, or its first digits
+    #[arg(value_name = "NAME|DIGEST")]
+    pub(crate) environment: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// A name, a digest, or its first digits
+    #[arg(value_name = "NAME|DIGEST")]
+    pub(crate) environment: String,
+
+    /// A folder of OSV files
+    #[arg(long, value_name = "DIR")]
+    pub(crate) advisories: PathBuf,
 
     /// Print one JSON document
     #[arg(long)]

@@ -1,7 +1,10 @@
 //! `stockade env`: one module for each thing that can be done about environments.
 
+mod archive;
+mod audit;
 mod build;
 mod list;
+mod sbom;
 mod show;
 mod tidy;
 mod time;
@@ -22,6 +25,10 @@ pub(crate) fn env(command: &Env) -> Result<ExitCode, Problem> {
         Env::Verify(arguments) => verify::verify(arguments),
         Env::Rm(arguments) => tidy::rm(&arguments.environments),
         Env::Gc(arguments) => tidy::gc(arguments),
+        Env::Export(arguments) => archive::export(arguments),
+        Env::Import(arguments) => archive::import(arguments),
+        Env::Sbom(arguments) => sbom::sbom(&arguments.environment),
+        Env::Audit(arguments) => audit::audit(arguments),
     }
 }
 
@@ -34,6 +41,10 @@ pub(crate) const fn wants_document(command: &Env) -> bool {
         Env::Diff(arguments) => arguments.json,
         Env::Verify(arguments) => arguments.json,
         Env::Gc(arguments) => arguments.json,
-        Env::Rm(_) => false,
+        Env::Export(arguments) => arguments.json,
+        Env::Import(arguments) => arguments.json,
+        Env::Audit(arguments) => arguments.json,
+        // The document of `sbom` is its only form, and a refusal is for who called it.
+        Env::Rm(_) | Env::Sbom(_) => false,
     }
 }

@@ -64,6 +64,7 @@ struct Document<'a> {
     packages: &'a [LockedPackage],
     dropped_startup: &'a [String],
     shadowed: &'a [String],
+    imported: bool,
     preload: &'a [Imported],
 }
 
@@ -89,6 +90,7 @@ impl About<'_> {
             packages: &self.packages,
             dropped_startup: &self.environment.dropped_pth,
             shadowed: &self.environment.shadowed,
+            imported: self.environment.imported,
             preload: &self.preload,
         }
     }
@@ -119,6 +121,9 @@ impl About<'_> {
         }
         for shadowed in &environment.shadowed {
             lines += &format!("never imported: {}, for the standard library has it too\n", text::quoted(shadowed, 200));
+        }
+        if environment.imported {
+            lines += "came in an archive: its files fit its digest; that they are those of its packages, its exporter says\n";
         }
         if !self.preload.is_empty() {
             let modules: Vec<&str> = self.preload.iter().map(|imported| imported.module.as_str()).collect();

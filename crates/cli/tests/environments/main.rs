@@ -4,9 +4,11 @@
 //! `crates/environments/tests/end_to_end`.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests may stop at the first surprise")]
 
+mod archives;
 mod building;
 mod checks;
 mod inputs;
+mod inventories;
 mod tidying;
 
 use std::path::{Path, PathBuf};

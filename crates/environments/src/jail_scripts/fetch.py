@@ -1,12 +1,16 @@
 """Inside a jail, file hosts reachable: fetch the listed files, eight at a time.
 
-usage: fetch.py LIST PROXY CERTIFICATES, LIST being JSON: [{"url", "sha256", "name", "size"}].
-Writes wheels/SHA256/NAME below the working folder, and `bytes DONE TOTAL` lines to stderr.
+usage: fetch.py LIST PROXY CERTIFICATES [INDEX_URL], LIST being JSON: [{"url", "sha256", "name", "size"}].
+Writes wheels/SHA256/NAME below the working folder, and `bytes DONE TOTAL` lines to stderr. With an
+index, writes attested.json too: {SHA256: whether the index says that it has attestations}; files that
+it does not tell of are left out, and nothing fails by it.
 Hashes are checked outside; here only the length is bounded.
 """
 import concurrent.futures
+import gzip
 import json
 import os
+import re
 import ssl
 import sys
 import threading
@@ -64,6 +68,40 @@ def fetch(file):
     raise SystemExit(f"cannot fetch {file['name']}: {failure}")
 
 
+LISTING_BYTES_MAX = 64 << 20
+
+
+def attested(name):
+    request = urllib.request.Request(
+        f"{sys.argv[4].rstrip('/')}/{name}/",
+        headers={
+            "Accept": "application/vnd.pypi.simple.v1+json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": "stockade",
+        },
+    )
+    try:
+        with opener.open(request, timeout=10) as answer:
+            # Bounded once it is unpacked, too.
+            packed = answer.headers.get("Content-Encoding") == "gzip"
+            body = (gzip.GzipFile(fileobj=answer) if packed else answer).read(LISTING_BYTES_MAX)
+        listed = json.loads(body)["files"]
+        return {
+            file["hashes"]["sha256"]: bool(file["provenance"])
+            for file in listed
+            if file["hashes"].get("sha256") in wanted and "provenance" in file
+        }
+    except Exception:
+        return {}
+
+
+wanted = {file["sha256"] for file in files}
+names = {re.sub(r"[-_.]+", "-", file["name"].split("-")[0]).lower() for file in files}
 with concurrent.futures.ThreadPoolExecutor(8) as pool:
-    for result in [pool.submit(fetch, file) for file in files]:
+    results = [pool.submit(fetch, file) for file in files]
+    told = [pool.submit(attested, name) for name in sorted(names)] if len(sys.argv) > 4 else []
+    for result in results:
         result.result()
+if len(sys.argv) > 4:
+    with open("attested.json", "w", encoding="ascii") as output:
+        json.dump({sha256: is_so for one in told for sha256, is_so in one.result().items()}, output)

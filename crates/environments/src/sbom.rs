@@ -1,0 +1,155 @@
+//! What an environment consists of, as a CycloneDX 1.6 document: from its lock, and from what its packages
+//! say of themselves. The same environment gives the same bytes: there is no time in it, and its serial
+//! number follows from the digest.
+//!
+//! Licences and dependencies are claims of the packages, bounded and made harmless to show; nothing is
+//! decided by them.
+
+mod licences;
+mod metadata;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pep508_rs::ExtraName;
+use serde_json::{Value, json};
+
+use crate::attestations;
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::lock::{LOCK_BYTES_MAX, Lock, Locked};
+use crate::markers::Markers;
+use crate::store::Store;
+use crate::tree;
+use metadata::Metadata;
+
+/// The bill of materials of an environment.
+///
+/// # Errors
+/// When its lock is damaged.
+pub fn sbom(store: &Store, environment: &Environment) -> Result<Value, Error> {
+    let lock = Lock::of_environment(&tree::read_bounded(&environment.folder.join("pylock.toml"), LOCK_BYTES_MAX)?)?;
+    let site = environment.folder.join("lib").join(environment.interpreter.folder_name()?).join("site-packages");
+    let described = metadata::all(&site);
+    // Nobody here saw the package files of an archive.
+    let attestation =
+        |package: &Locked| if environment.imported { "unknown" } else { attestations::of(store, package) };
+    let components: Vec<Value> =
+        lock.locked().map(|package| component(package, attestation(package), described.get(&package.name))).collect();
+    Ok(json!({
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": serial(&environment.digest),
+        "version": 1,
+        "metadata": {
+            "tools": { "components": [{
+                "type": "application", "name": "stockade", "version": env!("CARGO_PKG_VERSION"),
+            }] },
+            "component": {
+                "type": "application",
+                "bom-ref": environment.digest,
+                "name": "environment",
+                "version": environment.digest,
+                "properties": [
+                    property("stockade:python", &environment.interpreter.version),
+                    property("stockade:abi", &environment.interpreter.abi),
+                    property("stockade:platform", &environment.interpreter.platform),
+                    property("stockade:origin", if environment.imported { "archive" } else { "package index" }),
+                ],
+            },
+        },
+        "components": components,
+        "dependencies": dependencies(environment, &lock, &described),
+    }))
+}
+
+/// A number that is the same for the same environment, in the form of a UUID of version 8.
+fn serial(digest: &str) -> String {
+    let part = |from: usize, to: usize| digest.get(from..to).unwrap_or_default();
+    format!("urn:uuid:{}-{}-8{}-8{}-{}", part(0, 8), part(8, 12), part(12, 15), part(15, 18), part(18, 30))
+}
+
+fn property(name: &str, value: &str) -> Value {
+    json!({ "name": name, "value": value })
+}
+
+/// A package URL, which is also what refers to the component.
+fn purl(package: &Locked) -> String {
+    let version = package.version.replace('+', "%2B").replace('!', "%21");
+    format!("pkg:pypi/{}@{version}", package.name)
+}
+
+fn component(package: &Locked, attestation: &str, metadata: Option<&Metadata>) -> Value {
+    let hash = |sha256: &str| json!({ "alg": "SHA-256", "content": sha256 });
+    let files = package.origins();
+    let distribution = |file: &crate::lock::Wheel| json!({ "type": "distribution", "url": file.url, "comment": file.file, "hashes": [hash(&file.sha256)] });
+    let hashes: BTreeSet<&str> = files.iter().map(|file| file.sha256.as_str()).collect();
+    let mut properties = vec![property("stockade:attestation", attestation)];
+    if package.source.is_some() {
+        properties.push(property("stockade:built-from-source", "true"));
+    }
+    let mut component = json!({
+        "type": "library",
+        "bom-ref": purl(package),
+        "name": package.name,
+        "version": package.version,
+        "purl": purl(package),
+        "hashes": hashes.into_iter().map(hash).collect::<Vec<Value>>(),
+        "externalReferences": files.iter().map(distribution).collect::<Vec<Value>>(),
+        "properties": properties,
+    });
+    let licences = metadata.map(licences::of).unwrap_or_default();
+    if let Some(fields) = component.as_object_mut().filter(|_| !licences.is_empty()) {
+        fields.insert("licenses".to_owned(), licences.into());
+    }
+    component
+}
+
+/// Who needs whom: what a package requires on this interpreter and platform, and has here.
+fn dependencies(environment: &Environment, lock: &Lock, described: &BTreeMap<String, Metadata>) -> Vec<Value> {
+    let packages: BTreeMap<&str, &Locked> = lock.locked().map(|package| (package.name.as_str(), package)).collect();
+    let mut edges = vec![json!({
+        "ref": environment.digest,
+        "dependsOn": packages.values().map(|package| purl(package)).collect::<Vec<_>>(),
+    })];
+    let needs = needs(&environment.interpreter, described);
+    for (name, package) in &packages {
+        let needed = needs.get(*name).into_iter().flatten();
+        let needed: Vec<String> = needed
+            .filter(|other| other != name)
+            .filter_map(|other| Some(purl(packages.get(other.as_str())?)))
+            .collect();
+        edges.push(json!({ "ref": purl(package), "dependsOn": needed }));
+    }
+    edges
+}
+
+/// The names that each package requires, extras included that another package asks for.
+fn needs(
+    interpreter: &crate::interpreter::Interpreter,
+    described: &BTreeMap<String, Metadata>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let mut needs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let Some(markers) = Markers::of(interpreter) else { return needs };
+    let mut extras: BTreeMap<String, BTreeSet<ExtraName>> = BTreeMap::new();
+    // Each round finds an extra that was not asked for before, or is the last one.
+    for _ in 0..described.len().saturating_add(1) {
+        let mut asked = extras.clone();
+        for (name, metadata) in described {
+            let own: Vec<ExtraName> = extras.get(name).into_iter().flatten().cloned().collect();
+            for requirement in metadata.requires.iter().filter(|one| markers.hold_for(&one.marker, &own)) {
+                needs.entry(name.clone()).or_default().insert(requirement.name.to_string());
+                let of_other = asked.entry(requirement.name.to_string()).or_default();
+                of_other.extend(requirement.extras.iter().cloned());
+            }
+        }
+        if asked == extras {
+            break;
+        }
+        extras = asked;
+    }
+    needs
+}
+
+#[cfg(test)]
+mod tests;

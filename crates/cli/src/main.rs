@@ -15,6 +15,7 @@ mod manual;
 mod network;
 mod outputs;
 mod pipeline;
+mod policy;
 mod printer;
 mod probe;
 mod problem;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run::run(&run),
         Command::Plan(run) => run::plan(&run),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Explain(what) => policy::explain(&what),
         Command::Completions { shell } => Ok(manual::completions(shell)),
         Command::Man { command } => manual::page(command.as_deref()),
         Command::InternalProbe(probe) => {

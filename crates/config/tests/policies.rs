@@ -186,7 +186,7 @@ fn what_is_not_understood_names_its_place_and_what_was_meant() {
             "name = team\negress = [\"a..example\"]",
             "line 6, column 11: `a..example` is no network grant: the host is not a valid name",
         ),
-        ("name = team\negress = [{ port = 443 }]", "line 6, column 12: a grant has no key `host`"),
+        ("name = team\negress = [{ port = 443 }]", "line 6, column 13: a grant has no key `host`"),
         (
             "name = team\negress = [{ host = a.example, port = 0 }]",
             "line 6, column 31: `0`: this is not a port from 1 to 65535",

@@ -1,5 +1,7 @@
 //! The rules, and the one function that says yes or no.
 
+mod explain;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -9,6 +11,8 @@ use crate::grant::{Effect, Grant as NetworkGrant};
 use crate::layer::{Layer, Layers};
 use crate::limits::{Limit, Limits};
 use crate::network::Network;
+pub use explain::Explained;
+
 use crate::request::{CgroupMode, Language, Request, Scratch, Tier};
 
 /// What a run may do.
@@ -48,6 +52,12 @@ pub struct Title {
 impl Title {
     const fn shipped(name: &'static str) -> Self {
         Self { name: Cow::Borrowed(name), version: None, file: None }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its name, and its version if it has one.

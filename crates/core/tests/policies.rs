@@ -270,7 +270,8 @@ fn parts_that_make_no_policy_are_refused() {
 
 #[test]
 fn an_explanation_names_whose_value_each_is() {
-    let machine = made(Parts { limits: vec![(Limit::Memory, 2 << 30)], reach: Reach::Named, ..parts("machine") });
+    let machine = made(Parts { limits: vec![(Limit::Memory, 2 << 30)], reach: Reach::Named, ..parts("machine") })
+        .of_file("machine.conf");
     let team = made(Parts {
         languages: vec![Language::Python],
         limits: vec![(Limit::Memory, 1 << 30), (Limit::Time, 1000)],

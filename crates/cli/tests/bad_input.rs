@@ -696,7 +696,7 @@ fn a_policy_that_cannot_be_read_whole_permits_nothing() {
         (
             "later.conf",
             "line 3, column 1: `engineSharing` is not supported yet",
-            "leave it out; without it nothing is permitted that it would restrict",
+            "leave it out; this version does not restrict that",
         ),
         ("stray.conf", "line 3, column 5: `}` has no other half", "write each bracket with its other half"),
         ("large.conf", "it is larger than 64 KiB", "leave out what is not needed"),

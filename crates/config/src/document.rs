@@ -79,7 +79,9 @@ fn resolved(error: &HoconError) -> Refused {
             let wrong = Wrong::Substitution(format!("{}{path}", error.message));
             Refused::new(Some(place).filter(|place| place.line > 0), wrong)
         }
-        other => Refused::new(None, Wrong::Syntax(other.to_string())),
+        HoconError::Io(_) | HoconError::NotResolved(_) | HoconError::Config(_) | _ => {
+            Refused::new(None, Wrong::Syntax(error.to_string()))
+        }
     }
 }
 

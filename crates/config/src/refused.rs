@@ -169,7 +169,7 @@ impl Refused {
             Wrong::Empty => "leave the key out if everything is meant".to_owned(),
             Wrong::UnknownKey { key, known, .. } => near::next(key, known),
             Wrong::Word { word, known, .. } => near::next(word, known),
-            Wrong::NotYet(_) => "leave it out; without it nothing is permitted that it would restrict".to_owned(),
+            Wrong::NotYet(_) => "leave it out; this version does not restrict that".to_owned(),
             Wrong::Missing { key, .. } => format!("add `{key} = …`"),
             Wrong::Kind { expected, .. } => format!("write {expected}"),
             Wrong::Amount { .. } => "write another value".to_owned(),

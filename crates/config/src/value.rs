@@ -25,8 +25,13 @@ pub(crate) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The values at the top of a document.
     pub(crate) fn of_document(document: &'a Document, known: &'static [&'static str]) -> Result<Self, Refused> {
-        let found = document.fields().into_iter().filter_map(|(key, value)| Some((key, value?)));
-        Self::of(document, Vec::new(), "the file", known, found)
+        let mut found = Vec::new();
+        for (key, value) in document.fields() {
+            // A key so strange that it cannot be asked for is none that is known.
+            let strange = || Wrong::UnknownKey { key: key.to_owned(), within: "the file", known };
+            found.push((key, value.ok_or_else(|| Refused::new(Some(document.place(&[key.to_owned()])), strange()))?));
+        }
+        Self::of(document, Vec::new(), "the file", known, found.into_iter())
     }
 
     fn of(
@@ -80,7 +85,7 @@ impl<'a> Value<'a> {
                 ScalarType::Number => "a number",
                 ScalarType::Boolean => "true or false",
                 ScalarType::Null => "null",
-                _ => "a text",
+                ScalarType::String | _ => "a text",
             },
             _ => "nothing that can be read",
         };
@@ -139,7 +144,7 @@ impl<'a> Value<'a> {
     fn scalar(&self, expected: &'static str, may_be: impl Fn(ScalarType) -> bool) -> Result<&'a str, Refused> {
         match self.value {
             HoconValue::Scalar(scalar) if may_be(scalar.value_type) => Ok(&scalar.raw),
-            _ => Err(self.kind(expected)),
+            HoconValue::Object(_) | HoconValue::Array(_) | HoconValue::Scalar(_) | _ => Err(self.kind(expected)),
         }
     }
 }

@@ -1,4 +1,5 @@
 //! What policy files say, and what is refused, with its place.
+#![expect(clippy::disallowed_methods, reason = "a test may look at the clock")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests may stop at the first surprise")]
 
 use std::time::{Duration, Instant};
@@ -233,6 +234,9 @@ fn a_file_is_of_its_type_and_has_one_policy() {
             "type = stockade.policy, name = a, version = 1, configuration {}",
             "line 1, column 48: `configuration` has no key `StockadePolicy`",
         ),
+        ("\"a\\nb\\\\\\\"\" = 1", "line 1, column 1: there is no key `a\\nb\\\"` in the file"),
+        ("\"type.x\" = 1", "line 1, column 1: there is no key `type.x` in the file"),
+        ("\"\" = 1", "line 1, column 1: there is no key `` in the file"),
         ("type = stockade.policy, nmae = a", "line 1, column 25: there is no key `nmae` in the file"),
     ] {
         let found = said(text).0;

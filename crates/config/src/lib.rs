@@ -1,7 +1,7 @@
 //! Configuration objects: HOCON text in, values of `core` out, or an error that names its place.
 //!
 //! Pure: whoever reads the file brings its text. Nothing in a text can include a file, see a variable or pass
-//! unread: what is not understood is an error. [`document`] guards the parser of others, [`policy`] reads what it
+//! unread: what is not understood is an error. `document.rs` guards the parser of others, `policy.rs` reads what it
 //! says.
 #![forbid(unsafe_code)]
 

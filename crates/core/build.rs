@@ -18,9 +18,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=src/syscalls/mod.rs");
     println!("cargo::rerun-if-changed=src/syscalls");
     let mut text = String::new();
-    for (file, prefix) in
-        [("seccomp", ""), ("seccomp-landlock", "LANDLOCK_"), ("seccomp-landlock-same-user", "SAME_USER_")]
-    {
+    for (file, prefix) in [
+        ("seccomp", ""),
+        ("seccomp-landlock", "LANDLOCK_"),
+        ("seccomp-landlock-same-user", "SAME_USER_"),
+        ("seccomp-runtime", "RUNTIME_"),
+    ] {
         let source = std::fs::read_to_string(format!("../../profiles/{file}.txt"))?;
         for (name, architecture) in [("X86_64", Architecture::X86_64), ("AARCH64", Architecture::Aarch64)] {
             let profile = Profile::parse(&source, architecture)?;

@@ -45,6 +45,8 @@ pub(crate) fn bench() -> Done {
         measure(&group)?;
     }
     memory(&stockade)?;
+    say("\nthe egress gate, on loopback");
+    tools::run(&["cargo", "run", "--release", "--quiet", "--package", "stockade-egress", "--example", "tunnel"])?;
     std::fs::remove_dir_all(&work).map_err(|error| error.to_string())
 }
 
@@ -59,6 +61,10 @@ fn groups(stockade: &Path, python: &str, work: &Path) -> Vec<Group> {
         Case { name: "plain spawn", words: plain(&["/bin/true"]) },
         Case { name: "stockade, no cgroup", words: walls(&["--cgroup", "off"], &["--", "/bin/true"]) },
         Case { name: "stockade, cgroup", words: walls(&[], &["--", "/bin/true"]) },
+        Case {
+            name: "stockade, cgroup, one network grant",
+            words: walls(&["--net", "granted.invalid"], &["--", "/bin/true"]),
+        },
         Case {
             name: "stockade plan (no sandbox)",
             words: plain(&[&stockade.to_string_lossy(), "plan", "--", "/bin/true"]),

@@ -47,7 +47,7 @@ pub(crate) fn has(program: &str) -> bool {
 }
 
 /// Debian packages the tests use, and the program that shows each is there.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("Rscript", "r-base-core"),
     ("gcc", "gcc"),
     ("python3", "python3"),
@@ -60,6 +60,10 @@ const PACKAGES: [(&str, &str); 10] = [
     ("wget", "wget"),
     // The program without its service.
     ("tinyproxy", "tinyproxy-bin"),
+    // Container runtimes of the outer tiers.
+    ("runsc", "runsc"),
+    ("runc", "runc"),
+    ("crun", "crun"),
 ];
 
 /// Debian keeps the programs of this server out of `PATH`.

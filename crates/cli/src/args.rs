@@ -1,7 +1,11 @@
 //! Every flag and its help, in one place.
 
+mod env;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+
+pub(crate) use env::*;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -32,6 +36,9 @@ pub(crate) enum Command {
     /// Print what `run` would do, and run nothing
     #[command(override_usage = PLAN_USAGE, after_help = "Takes the same options as `stockade run`.")]
     Plan(Box<Run>),
+    /// Build, list, check and remove environments of packages
+    #[command(subcommand)]
+    Env(Env),
     /// Try to break each layer on this machine, and say what is missing
     #[command(
         after_help = "Examples:\n  stockade doctor\n  stockade doctor --json\n\nEnds with status 1 when a layer that every run requires is missing or broken."
@@ -189,25 +196,16 @@ pub(crate) struct Run {
     #[arg(long, value_name = "PATH", help_heading = "Files")]
     pub(crate) apply_also: Vec<String>,
 
-    /// Packages for this run from the package index, separated by commas
-    #[arg(long, value_name = "PACKAGES", help_heading = "Packages")]
-    pub(crate) with: Vec<String>,
+    #[command(flatten)]
+    pub(crate) packages: Packages,
 
-    /// A requirements file
-    #[arg(short = 'r', long = "requirements", value_name = "FILE", help_heading = "Packages")]
-    pub(crate) requirements: Vec<PathBuf>,
-
-    /// Let this package run its build, from source, in a jail without network
-    #[arg(long, value_name = "PACKAGE", help_heading = "Packages")]
-    pub(crate) allow_build: Vec<String>,
+    /// An environment that `stockade env build` made, as it is: nothing is resolved, fetched or built
+    #[arg(long, value_name = "NAME|DIGEST", help_heading = "Packages")]
+    pub(crate) environment: Option<String>,
 
     /// An existing virtual environment, read-only
     #[arg(long, value_name = "DIR", help_heading = "Packages")]
     pub(crate) venv: Option<PathBuf>,
-
-    /// The interpreter to use
-    #[arg(long, value_name = "PROGRAM", help_heading = "Packages")]
-    pub(crate) python: Option<PathBuf>,
 
     /// Grant the network HOST[:PORT], through a gate that checks and records: a name, `*.name`, an address or a
     /// block; `METHOD https://HOST/PATH` for requests, `tcp://HOST:PORT` for bytes nobody checks, `deny:HOST`
@@ -240,7 +238,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "LAYER,...", value_delimiter = ',', help_heading = "Walls")]
     pub(crate) require: Vec<String>,
 
-    /// What the walls are made of; `landlock` is what can be had without namespaces
+    /// What the walls are made of; `landlock` is what can be had without namespaces, `gvisor` adds a second
+    /// kernel, `oci` a container of runc or crun
     #[arg(long, value_name = "TIER", value_enum, default_value_t, help_heading = "Walls")]
     pub(crate) tier: Tier,
 

@@ -1,7 +1,6 @@
 //! From the command line to a request: parses, looks at the files that are named, bounds.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::Limit;
@@ -10,11 +9,13 @@ use stockade_core::request::{CgroupMode, Input, Request, ResultDescriptor, Scrat
 use stockade_core::text;
 use stockade_egress::control::SecretValue;
 use stockade_engines::{Interpreter, PythonCode};
+use stockade_environments::Environment;
 
 use crate::args::{Cgroup, Run};
 use crate::code::{Code, Engine};
 use crate::pipeline::Services;
 use crate::problem::Problem;
+use crate::progress::Shown;
 use crate::{environment, network, staging};
 
 /// A request and what the report will say about it.
@@ -23,10 +24,25 @@ pub(crate) struct Asked {
     pub(crate) request: Request,
     /// The values of secrets, for the gate only.
     pub(crate) secrets: Vec<SecretValue>,
-    /// Digest of the environment, or `none`.
-    pub(crate) environment: String,
+    /// The environment of the code.
+    pub(crate) environment: Used,
     /// What the caller should know before the code runs.
     pub(crate) remarks: Vec<String>,
+}
+
+/// The environment of a run.
+#[derive(Debug)]
+pub(crate) struct Used {
+    /// Its digest, or `none`.
+    pub(crate) digest: String,
+    /// It, if it is one of the store: it stays there for as long as this value lives.
+    pub(crate) held: Option<Environment>,
+}
+
+impl Used {
+    fn none() -> Self {
+        Self { digest: "none".to_owned(), held: None }
+    }
 }
 
 /// Makes the request of a command line; builds the environment if it needs one that is not there.
@@ -38,6 +54,11 @@ pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result
     let (require, vars) = (require(run)?, vars(run)?);
     let (network, secrets) = network::asked(run)?;
     let (start, environment) = start(run, code, services)?;
+    if run.environment.is_some() && environment::names_packages(code) {
+        remarks.push(
+            "the packages that the script names are not looked at, for --environment is taken as it is".to_owned(),
+        );
+    }
     let request = Request {
         label: code.label.clone(),
         language: code.engine.language(),
@@ -53,7 +74,7 @@ pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result
             Cgroup::Require => CgroupMode::Require,
             Cgroup::Off => CgroupMode::Off,
         },
-        tier: tier(run.tier)?,
+        tier: tier(run.tier),
         scratch: run
             .scratch_dir
             .as_deref()
@@ -63,19 +84,14 @@ pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result
     Ok(Asked { request, secrets, environment, remarks })
 }
 
-fn tier(asked: crate::args::Tier) -> Result<Tier, Problem> {
+const fn tier(asked: crate::args::Tier) -> Tier {
     use crate::args::Tier as Asked;
-    let name = match asked {
-        Asked::Namespaces => return Ok(Tier::Namespaces),
-        Asked::Landlock => return Ok(Tier::Landlock),
-        Asked::Gvisor => "gvisor",
-        Asked::Oci => "oci",
-    };
-    Err(Problem::new(
-        format!("there is no tier `{name}` yet"),
-        "this version makes its walls of namespaces, or of Landlock alone",
-        "leave out --tier; where namespaces are blocked, --tier landlock",
-    ))
+    match asked {
+        Asked::Namespaces => Tier::Namespaces,
+        Asked::Landlock => Tier::Landlock,
+        Asked::Gvisor => Tier::Gvisor,
+        Asked::Oci => Tier::Oci,
+    }
 }
 
 /// Whether the code gets a terminal of its own: when the caller sits at one, for input and output.
@@ -113,47 +129,59 @@ fn inputs(run: &Run, code: &Code, remarks: &mut Vec<String>) -> Result<Vec<Input
     Ok(inputs)
 }
 
-/// What the engine needs, and the digest of its environment.
-fn start(run: &Run, code: &Code, services: &mut Services) -> Result<(Start, String), Problem> {
+/// What the engine needs, and its environment.
+fn start(run: &Run, code: &Code, services: &mut Services) -> Result<(Start, Used), Problem> {
     let arguments = code.arguments.clone();
     let python = match &code.engine {
         Engine::Program(program) => return program_start(run, code, program, services),
-        Engine::R(script) => return Ok((stockade_engines::r(script, arguments), "none".to_owned())),
+        Engine::R(script) => return Ok((stockade_engines::r(script, arguments), Used::none())),
         Engine::Script(name) => PythonCode::Script(name.clone()),
         Engine::Inline(text) => PythonCode::Inline(text.clone()),
         Engine::Stdin => PythonCode::Stdin,
         Engine::Notebook(name) => PythonCode::Notebook(name.clone()),
         Engine::Sql(name) => PythonCode::Sql(name.clone()),
     };
-    let interpreter = interpreter(run)?;
-    let packages = packages(run, code, &interpreter, services)?;
-    let (tree, executable, digest) = match packages {
-        Some(packages) => (Some(packages.tree), packages.executable, packages.digest),
-        None => (None, interpreter.inside_executable(), "none".to_owned()),
+    let (interpreter, packages) = packages(run, code, services)?;
+    let (tree, executable, used) = match packages {
+        Some(packages) => (Some(packages.tree), packages.executable, packages.used),
+        None => (None, interpreter.inside_executable(), Used::none()),
     };
     let mut start = stockade_engines::python(python, arguments, &interpreter, &executable);
     start.trees.extend(tree);
-    Ok((start, digest))
+    Ok((start, used))
 }
 
 /// The interpreter that is named, else the one a virtual environment was made for, else `python3`.
 fn interpreter(run: &Run) -> Result<Interpreter, Problem> {
-    let (cache, look) = (crate::files::cache(), |path: &Path| staging::look(path).ok());
-    let found = match (&run.python, &run.venv) {
-        (None, Some(venv)) if venv.join("pyvenv.cfg").is_file() => Interpreter::of_venv(venv, &cache, look),
-        (named, _) => Interpreter::find(named.as_deref(), &cache, look),
-    };
-    Ok(found?)
+    match (&run.packages.python, &run.venv) {
+        (None, Some(venv)) if venv.join("pyvenv.cfg").is_file() => {
+            Ok(Interpreter::of_venv(venv, &crate::files::cache(), |path| staging::look(path).ok())?)
+        }
+        (named, _) => environment::interpreter(named.as_deref()),
+    }
 }
 
 /// An environment or virtual environment as a run sees it.
 struct Packages {
     tree: Tree,
     executable: String,
-    digest: String,
+    used: Used,
 }
 
-fn packages(
+/// The interpreter of a run, and its packages.
+fn packages(run: &Run, code: &Code, services: &mut Services) -> Result<(Interpreter, Option<Packages>), Problem> {
+    if let Some(reference) = &run.environment {
+        let held = environment::store().environment(reference)?;
+        let interpreter = environment::interpreter_of(&held, run.packages.python.as_deref())?;
+        let packages = packages_of(run, held, &interpreter)?;
+        return Ok((interpreter, Some(packages)));
+    }
+    let interpreter = interpreter(run)?;
+    let packages = packages_for(run, code, &interpreter, services)?;
+    Ok((interpreter, packages))
+}
+
+fn packages_for(
     run: &Run,
     code: &Code,
     interpreter: &Interpreter,
@@ -172,40 +200,47 @@ fn packages(
         return Ok(Some(Packages {
             tree: venv.tree,
             executable: venv.executable,
-            digest: "unlocked virtual environment".to_owned(),
+            used: Used { digest: "unlocked virtual environment".to_owned(), held: None },
         }));
     }
-    let asked = environment::asked(run, code)?;
+    let mut asked = environment::asked(&run.packages, interpreter)?;
+    environment::asked_by_code(&mut asked, code)?;
     if asked.is_empty() {
         return Ok(None);
     }
-    let built = environment::find_or_build(&asked, interpreter, services, run.quiet)?;
-    let source = staging::look(&built.folder)?;
+    let held = environment::find_or_build(&asked, interpreter, services, &mut Shown::new(run.quiet))?;
+    packages_of(run, held, interpreter).map(Some)
+}
+
+/// An environment of the store as a run sees it.
+fn packages_of(run: &Run, held: Environment, interpreter: &Interpreter) -> Result<Packages, Problem> {
+    let source = staging::look(&held.folder)?;
+    let used = Used { digest: held.digest.clone(), held: Some(held) };
     if run.tier == crate::args::Tier::Landlock {
         // It names its interpreter by the path inside, where nothing lies without a root of the run's own.
         let venv = interpreter.venv(source);
-        return Ok(Some(Packages { tree: venv.tree, executable: venv.executable, digest: built.digest }));
+        return Ok(Packages { tree: venv.tree, executable: venv.executable, used });
     }
     let tree = Tree { source, target: paths::InsidePath::fixed(paths::ENVIRONMENT), over: Vec::new() };
-    Ok(Some(Packages { tree, executable: format!("{}/bin/python", paths::ENVIRONMENT), digest: built.digest }))
+    Ok(Packages { tree, executable: format!("{}/bin/python", paths::ENVIRONMENT), used })
 }
 
 /// A program; with packages, those of the environment come first in `PATH`.
-fn program_start(run: &Run, code: &Code, program: &str, services: &mut Services) -> Result<(Start, String), Problem> {
+fn program_start(run: &Run, code: &Code, program: &str, services: &mut Services) -> Result<(Start, Used), Problem> {
     let mut argv = vec![program.to_owned()];
     argv.extend(code.arguments.iter().cloned());
     let mut start =
         Start { argv, vars: BTreeMap::new(), trees: Vec::new(), files: Vec::new(), result: ResultDescriptor::None };
-    if run.with.is_empty() && run.requirements.is_empty() && run.venv.is_none() {
-        return Ok((start, "none".to_owned()));
+    let asks = !run.packages.with.is_empty() || !run.packages.requirements.is_empty();
+    if !asks && run.venv.is_none() && run.environment.is_none() {
+        return Ok((start, Used::none()));
     }
-    let interpreter = interpreter(run)?;
-    let Some(packages) = packages(run, code, &interpreter, services)? else { return Ok((start, "none".to_owned())) };
+    let (interpreter, Some(packages)) = packages(run, code, services)? else { return Ok((start, Used::none())) };
     start.trees = interpreter.trees();
     start.vars.extend(interpreter.vars());
     start.trees.push(packages.tree);
     start.vars.insert("PATH".to_owned(), format!("{}/bin:/usr/local/bin:/usr/bin:/bin", paths::ENVIRONMENT));
-    Ok((start, packages.digest))
+    Ok((start, packages.used))
 }
 
 fn limits(run: &Run) -> Result<Vec<(Limit, u64)>, Problem> {

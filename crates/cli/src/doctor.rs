@@ -129,8 +129,9 @@ fn examine() -> Result<Vec<Finding>, Problem> {
     let tries = parse(&said);
     let mut findings: Vec<Finding> = Layer::ALL
         .into_iter()
-        // Sockets are refused where there is no namespace to make them in.
-        .filter(|layer| !matches!(layer, Layer::Cgroup | Layer::Watchdog | Layer::NoSockets | Layer::Gate))
+        // Some are of other tiers: sockets are refused where there is no namespace to make them in.
+        .filter(|layer| !Tier::Namespaces.goes_without().has(*layer))
+        .filter(|layer| !matches!(layer, Layer::Cgroup | Layer::Watchdog | Layer::Gate))
         .map(|layer| finding(layer, &outcome, &tries))
         .collect();
     findings.push(memory_finding()?);
@@ -178,6 +179,7 @@ const fn how_to_get(layer: Layer) -> &'static str {
         Layer::Proc => "in a container, ask for an unmasked /proc; without it `ps` and R's detectCores do not work",
         Layer::Cgroup => "start from a delegated cgroup (systemd: Delegate=yes), or as root",
         Layer::TimeNamespace => "use Linux 5.6 or later",
+        Layer::SecondKernel => "install gVisor, and ask for it: --tier gvisor",
         Layer::Gate => "install both programs: cargo install --path crates/cli",
         Layer::LockedMounts => "raise user.max_user_namespaces",
         Layer::UserNamespace

@@ -1,6 +1,6 @@
 //! Options that need or exclude each other, told before anything is made.
 
-use crate::args::{Cgroup, Run, Tier};
+use crate::args::{Build, Cgroup, Packages, Run, Tier};
 use crate::code::Engine;
 use crate::problem::Problem;
 
@@ -8,8 +8,9 @@ use crate::problem::Problem;
 pub(crate) fn check(run: &Run, engine: &Engine) -> Result<(), Problem> {
     let [project, out] = [&run.project, &run.out].map(Option::is_some);
     let [with, requirements, allow_build] =
-        [!run.with.is_empty(), !run.requirements.is_empty(), !run.allow_build.is_empty()];
-    let [venv, python] = [&run.venv, &run.python].map(Option::is_some);
+        [!run.packages.with.is_empty(), !run.packages.requirements.is_empty(), !run.packages.allow_build.is_empty()];
+    let [extra, min_age] = [!run.packages.extra.is_empty(), run.packages.min_age.is_some()];
+    let [venv, python, environment] = [run.venv.is_some(), run.packages.python.is_some(), run.environment.is_some()];
     let requires = |layer: &str| run.require.iter().any(|name| name == layer);
     let off = run.cgroup == Cgroup::Off;
 
@@ -23,11 +24,6 @@ pub(crate) fn check(run: &Run, engine: &Engine) -> Result<(), Problem> {
     needs((run.overwrite, "--overwrite"), (out, "--out DIR"), "it replaces files in the folder of the outputs")?;
     // These may name packages themselves.
     let names_packages = matches!(engine, Engine::Script(_) | Engine::Notebook(_) | Engine::Sql(_));
-    needs(
-        (allow_build, "--allow-build"),
-        (with || requirements || venv || names_packages, "--with PACKAGES"),
-        "it lets a package that is asked for run its build",
-    )?;
     let net = !run.net.is_empty();
     for option in [(!run.secrets.is_empty(), "--secret"), (!run.net_budget.is_empty(), "--net-budget")] {
         needs(option, (net, "--net HOST"), "it is about what a run may reach")?;
@@ -45,16 +41,36 @@ pub(crate) fn check(run: &Run, engine: &Engine) -> Result<(), Problem> {
 
     excludes((requires("cgroup"), "--require cgroup"), (off, "--cgroup off"), "one asks for what the other rules out")?;
     excludes((run.json, "--json"), (run.quiet, "--quiet"), "one asks for the report that the other leaves out")?;
-    for packages in [(with, "--with"), (requirements, "--requirements"), (allow_build, "--allow-build")] {
+    let asks = [
+        (with, "--with"),
+        (requirements, "--requirements"),
+        (extra, "--extra"),
+        (allow_build, "--allow-build"),
+        (min_age, "--min-age"),
+    ];
+    for packages in asks {
         excludes(packages, (venv, "--venv"), "an environment of yours is taken as it is: nothing is added to it")?;
+        excludes(packages, (environment, "--environment"), "an environment is taken as it is: nothing is added to it")?;
     }
+    excludes((venv, "--venv"), (environment, "--environment"), "each is a whole environment")?;
+    check_packages(&run.packages, names_packages)?;
 
     check_tier(run, engine)?;
+    if run.tier == Tier::Gvisor && net {
+        return Err(Problem::new(
+            "--net cannot be had with --tier gvisor",
+            "its second kernel has a loopback of its own, from which no way leads to the gate",
+            "stage the data with --in, or run with --tier oci or without --tier",
+        ));
+    }
 
     let options = [
         (with, "--with"),
         (requirements, "--requirements"),
+        (extra, "--extra"),
         (allow_build, "--allow-build"),
+        (min_age, "--min-age"),
+        (environment, "--environment"),
         (venv, "--venv"),
         (python, "--python"),
     ];
@@ -67,6 +83,41 @@ pub(crate) fn check(run: &Run, engine: &Engine) -> Result<(), Problem> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Refuses options of `env build` that contradict each other.
+pub(crate) fn check_build(build: &Build) -> Result<(), Problem> {
+    excludes((build.json, "--json"), (build.quiet, "--quiet"), "one asks for the report that the other leaves out")?;
+    let mut packages = build.packages.clone();
+    packages.requirements.extend(build.file.clone());
+    if packages.with.is_empty() && packages.requirements.is_empty() {
+        return Err(Problem::new(
+            "no environment is built",
+            "nothing says what is to be in it",
+            "name packages with --with PACKAGES, or give a requirements file, pyproject.toml, pylock.toml or uv.lock",
+        ));
+    }
+    check_packages(&packages, false)
+}
+
+/// What is asked about packages needs packages that are asked for.
+fn check_packages(packages: &Packages, code_names_some: bool) -> Result<(), Problem> {
+    let (with, files) = (!packages.with.is_empty(), !packages.requirements.is_empty());
+    needs(
+        (!packages.allow_build.is_empty(), "--allow-build"),
+        (with || files || code_names_some, "--with PACKAGES"),
+        "it lets a package that is asked for run its build",
+    )?;
+    needs(
+        (packages.min_age.is_some(), "--min-age"),
+        (with || files || code_names_some, "--with PACKAGES"),
+        "it is about releases of packages that are asked for",
+    )?;
+    needs(
+        (!packages.extra.is_empty(), "--extra"),
+        (files, "--requirements FILE"),
+        "optional dependencies are those of a pyproject.toml or uv.lock",
+    )
 }
 
 /// What needs namespaces is refused with `--tier landlock`, before anything is made.

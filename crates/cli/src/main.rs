@@ -4,6 +4,7 @@ mod args;
 mod ask;
 mod code;
 mod doctor;
+mod env;
 mod environment;
 mod files;
 mod flags;
@@ -19,6 +20,7 @@ mod policy;
 mod printer;
 mod probe;
 mod problem;
+mod progress;
 mod report;
 mod run;
 mod staging;
@@ -35,10 +37,15 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(refused) => return printer::usage(&refused),
     };
-    let json = matches!(&arguments.command, Command::Run(run) | Command::Plan(run) if run.wants_document());
+    let json = if let Command::Env(command) = &arguments.command {
+        env::wants_document(command)
+    } else {
+        matches!(&arguments.command, Command::Run(run) | Command::Plan(run) if run.wants_document())
+    };
     let done = match arguments.command {
         Command::Run(run) => run::run(&run),
         Command::Plan(run) => run::plan(&run),
+        Command::Env(command) => env::env(&command),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Explain(what) => policy::explain(&what),
         Command::Completions { shell } => Ok(manual::completions(shell)),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use stockade_core::layer::{Layer, Layers};
-use stockade_core::outcome::{Accounting, Cause, Outcome, ScratchPlace};
+use stockade_core::outcome::{Accounting, Cause, Denial, Outcome, ScratchPlace};
 use stockade_core::request::Tier;
 use stockade_core::text;
 
@@ -48,10 +48,19 @@ impl Report<'_> {
         if outcome.network.is_some() {
             expected = expected.with(Layer::Gate);
         }
-        let missing = expected.missing_from(outcome.enforced);
-        if self.tier == Tier::Landlock {
-            lines.push(wrapped(&format!("  tier landlock goes without: {missing}"), columns));
-        } else if !missing.is_empty() {
+        let mut missing = expected.missing_from(outcome.enforced);
+        if self.tier != Tier::Namespaces {
+            let never = match self.tier {
+                // An ordinary user's has no throw-away user either.
+                Tier::Namespaces | Tier::Landlock => Layers::of(&Layer::ALL),
+                Tier::Gvisor | Tier::Oci => self.tier.goes_without(),
+            };
+            let lacked = missing.missing_from(never);
+            let without = missing.missing_from(lacked);
+            lines.push(wrapped(&format!("  tier {} goes without: {without}", self.tier.name()), columns));
+            missing = lacked;
+        }
+        if !missing.is_empty() {
             lines.push(format!("  missing: {missing}\n    next: `stockade doctor` says why"));
         }
         if outcome.processes_left > 0 {
@@ -133,17 +142,32 @@ impl Report<'_> {
 
     /// Each denial, and once for those of a kind what to do.
     fn denial_lines(&self) -> Vec<String> {
-        let denials: Vec<(String, String)> =
-            self.outcome.denials.iter().map(|denial| (denial.what(), denial.next())).collect();
-        denials
-            .chunk_by(|(_, one), (_, other)| one == other)
-            .flat_map(|alike| {
-                let mut lines = listed(alike, 0, "  denied: ", |(what, _)| what.clone());
-                lines.extend(alike.first().map(|(_, next)| format!("    next: {next}")));
-                lines
-            })
-            .collect()
+        let alike = |one: &Denial, other: &Denial| is_name(one) && is_name(other) || one.next() == other.next();
+        let groups: Vec<&[Denial]> = self.outcome.denials.chunk_by(alike).collect();
+        let mut lines: Vec<String> = groups.iter().take(SHOWN).copied().flat_map(group_lines).collect();
+        let more: usize = groups.iter().skip(SHOWN).map(|group| group.len()).sum();
+        if more > 0 {
+            lines.push(format!("  denied: {more} more (--json lists them)"));
+        }
+        lines
     }
+}
+
+const fn is_name(denial: &Denial) -> bool {
+    matches!(denial, Denial::Name { .. })
+}
+
+/// Denials about which the same can be done, and what that is.
+fn group_lines(group: &[Denial]) -> Vec<String> {
+    let mut lines = listed(group, 0, "  denied: ", Denial::what);
+    let next = match group {
+        [Denial::Name { .. }, _, ..] => {
+            Some("--net with each name, or fetch it beforehand and stage it with --in FILE".to_owned())
+        }
+        group => group.first().map(Denial::next),
+    };
+    lines.extend(next.map(|next| format!("    next: {next}")));
+    lines
 }
 
 /// A line for each of the first things, and one for how many more there are.
@@ -190,7 +214,7 @@ fn wrapped(line: &str, columns: Option<usize>) -> String {
 /// What every run should have on a machine in order; the watchdog only stands in for a cgroup, where
 /// there is a network namespace sockets harm nobody, and without a grant there is no gate.
 fn expected() -> Layers {
-    let when_asked = [Layer::Watchdog, Layer::Cgroup, Layer::NoSockets, Layer::Gate];
+    let when_asked = [Layer::Watchdog, Layer::Cgroup, Layer::NoSockets, Layer::Gate, Layer::SecondKernel];
     when_asked.into_iter().fold(Layers::of(&Layer::ALL), Layers::without)
 }
 

@@ -5,16 +5,18 @@ use std::process::ExitCode;
 
 use sha2::{Digest, Sha256};
 use stockade_core::audit::Closed;
+use stockade_engines::Said;
+use stockade_environments::Environment;
 use stockade_launch::{Disk, Finished, Input, Output, Streams};
 
 use crate::args::Run;
-use crate::ask::{self, Asked};
+use crate::ask::{self, Asked, Used};
 use crate::code::{self, Code};
 use crate::pipeline::{self, Digests, Services};
 use crate::problem::Problem;
 use crate::report::Report;
 use crate::trail::{FileTrail, now_ms};
-use crate::{flags, hints, learn, outputs, policy, printer};
+use crate::{environment, flags, hints, learn, outputs, policy, printer};
 
 /// Runs code inside walls.
 pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
@@ -26,7 +28,7 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     let (code, asked) = ask(arguments, &mut services)?;
     let plan = pipeline::planned_by(&policy::or_shipped(policies, &asked.request), asked.request)?;
     let plan = services.network(plan, asked.secrets)?;
-    let kept = Kept {
+    let mut kept = Kept {
         code,
         environment: asked.environment,
         remarks: asked.remarks,
@@ -37,11 +39,16 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
         remark(&kept.remarks);
     }
     let digest = hexadecimal(&Sha256::digest(&kept.code.bytes));
-    let digests = Digests { code: &digest, environment: &kept.environment };
+    let digests = Digests { code: &digest, environment: &kept.environment.digest };
+    if let Some(environment) = &kept.environment.held {
+        environment.count_use();
+    }
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let streams = streams(arguments, &input, &output, &error);
     let mut finished = pipeline::carry_out(plan, digests, &mut services, streams)?;
 
+    // Held until the end of this function, so that nobody takes the environment away meanwhile.
+    let environment = kept.environment.held.take();
     let ends_open = finished.error_ends_open;
     let scratch = finished.disk.take();
     let concluded = conclude(arguments, kept, &finished, &mut services.trail);
@@ -53,6 +60,7 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     if let Some(report) = report {
         printer::remark(&report);
     }
+    note_imports(environment.as_ref(), &finished);
     // What the kernel still takes down is waited for only now.
     drop(finished.ending);
     // Last, since it may take a while: nobody waits for it to know how the run ended.
@@ -62,10 +70,20 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(125)))
 }
 
+/// Keeps which modules of the environment the code said it imported, for warm engines.
+fn note_imports(environment: Option<&Environment>, finished: &Finished) {
+    let Some(environment) = environment else { return };
+    for said in stockade_engines::said(&finished.said) {
+        if let Said::Imported { names } = said {
+            stockade_environments::note(&environment::store(), environment, names.split(' '));
+        }
+    }
+}
+
 /// What is needed again when the run has ended.
 struct Kept<'a> {
     code: Code,
-    environment: String,
+    environment: Used,
     remarks: Vec<String>,
     destination: Option<OwnedFd>,
     proposal: Option<learn::Proposal<'a>>,
@@ -93,7 +111,7 @@ fn conclude(
         run: &finished.plan.run,
         tier: finished.plan.ground.tier(),
         outcome,
-        environment: &kept.environment,
+        environment: &kept.environment.digest,
         remarks: &kept.remarks,
         outputs: &outputs,
         hints: &hints,

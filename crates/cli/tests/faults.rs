@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use scene::Scene;
 use serde_json::Value;
-use stockade_testkit::{Call, User, call, users};
+use stockade_testkit::{Call, User, call, skipped, users};
 
 const STOCKADE: &str = env!("CARGO_BIN_EXE_stockade");
 
@@ -40,6 +40,7 @@ enum Shape {
     Disk,
     Network,
     WithoutNamespaces,
+    Container,
 }
 
 impl Shape {
@@ -74,6 +75,9 @@ impl Shape {
             }
             Self::WithoutNamespaces => {
                 &["--tier", "landlock", "--in", "data.csv", "--in", "folder=sub/folder", "--", "sh", "-c", &shell]
+            }
+            Self::Container => {
+                &["--tier", "oci", "--project", "p", "--in", "data.csv", "--share", "shared", "--", "sh", "-c", &shell]
             }
         };
         words.iter().map(|word| (*word).to_owned()).collect()
@@ -211,7 +215,8 @@ fn wrong(found: &Found, baseline: &Found) -> Option<String> {
     }
     let said = found.report();
     let what = said["what"].as_str().unwrap_or_default();
-    let is_clear = what.starts_with("cannot ") || what.starts_with("the sandbox ended");
+    let is_clear =
+        ["cannot ", "the sandbox ended", "the container runtime"].iter().any(|start| what.starts_with(start));
     if !is_clear || !said["why"].is_string() || !said["next"].is_string() {
         return Some("the message is not clear".to_owned());
     }
@@ -301,6 +306,21 @@ fn every_call_inside_may_fail() {
             let (calls, without) = fail_each(case, "inside");
             assert!(calls >= 40, "{case:?}: {calls}");
             assert_eq!(without, BTreeSet::from(["cgroup-namespace", "time"]), "{case:?}");
+        }
+    }
+}
+
+/// The runtime is what the walls are made around, so what it misses keeps the code from starting.
+#[test]
+fn every_call_of_a_run_in_a_container_may_fail() {
+    if !["/usr/bin/runc", "/usr/sbin/runc"].iter().any(|path| std::path::Path::new(path).exists()) {
+        skipped("faults in a container", "runc is not installed");
+        return;
+    }
+    for case in cases(Shape::Container) {
+        for (side, least) in [("outside", 5), ("inside", 40), ("init", 60)] {
+            let (calls, _) = fail_each(case, side);
+            assert!(calls >= least, "{case:?}, {side}: {calls}");
         }
     }
 }

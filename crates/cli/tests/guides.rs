@@ -26,7 +26,7 @@ use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::{Limit, Limits};
 use stockade_core::policy::REQUIRED;
 use stockade_testkit::world::World;
-use stockade_testkit::{Call, Folder, Ran, User, call};
+use stockade_testkit::{Call, Folder, Ran, User, call, skipped};
 
 const STOCKADE: &str = env!("CARGO_BIN_EXE_stockade");
 const ANYTHING: &str = "...";
@@ -121,12 +121,19 @@ fn page(page: &str, shell: impl Fn() -> Call) {
     std::os::unix::fs::symlink(STOCKADE, programs.path().join("stockade")).unwrap();
     let path = format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap_or_default());
     let mut ran = 0;
-    for block in blocks(&read(page)) {
+    let text = read(page);
+    // Names of environments are the reader's own: a page that gives some has a store for itself.
+    let cache = text.contains("$ stockade env ").then(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("guides-cache"));
+    for block in blocks(&text) {
         if let Some((_, name)) = block.about.split_once("file=") {
             folder.write(name.trim(), block.lines.join("\n") + "\n");
         } else if block.about == "console" {
             for example in examples(&block) {
-                run(page, shell().within(folder.path()).env("PATH", &path), &example);
+                let mut shell = shell().within(folder.path()).env("PATH", &path);
+                if let Some(cache) = &cache {
+                    shell = shell.env("STOCKADE_CACHE_DIR", cache);
+                }
+                run(page, shell, &example);
                 ran += 1;
             }
         }
@@ -177,6 +184,21 @@ fn network() {
     page(NETWORK, || world.call("sh", User::Caller));
 }
 
+/// Container runtimes, which a machine may lack.
+const OUTER_TIERS: &str = "docs/guides/outer-tiers.md";
+
+#[test]
+fn outer_tiers() {
+    for program in ["runsc", "runc"] {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        if !std::env::split_paths(&path).any(|folder| folder.join(program).exists()) {
+            skipped(OUTER_TIERS, &format!("{program} is not installed"));
+            return;
+        }
+    }
+    page(OUTER_TIERS, || call("sh", User::Caller));
+}
+
 /// The README's first command, with the built `stockade` in place of what builds it.
 #[test]
 fn the_first_command_of_the_readme_prints_what_is_shown() {
@@ -205,7 +227,7 @@ fn every_guide_is_run() {
         .collect();
     let known: BTreeSet<String> = PAGES
         .iter()
-        .chain([&NETWORK])
+        .chain([&NETWORK, &OUTER_TIERS])
         .filter(|page| page.starts_with("docs/guides/"))
         .map(ToString::to_string)
         .collect();

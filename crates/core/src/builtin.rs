@@ -29,6 +29,16 @@ impl Profile {
         self.with(changes)
     }
 
+    /// The same for a container runtime, which makes namespaces and mounts before there is any code.
+    #[must_use]
+    pub fn of_runtime(self) -> Self {
+        let changes = match self.architecture() {
+            Architecture::X86_64 => RUNTIME_X86_64,
+            Architecture::Aarch64 => RUNTIME_AARCH64,
+        };
+        self.with(changes)
+    }
+
     /// The same for code with the caller's own user id, whose files are its own to the kernel.
     #[must_use]
     pub fn same_user(self) -> Self {

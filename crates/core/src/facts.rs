@@ -17,10 +17,44 @@ pub struct HostFacts {
     pub temporary: String,
     /// Whether root may become any user here: not within the id map of a container without root.
     pub maps_every_id: bool,
+    /// The container runtime of the tiers `gvisor` and `oci`.
+    pub runtime: Option<Runtime>,
     /// System folders below `/`, and links that stand for them (`/bin` → `usr/bin`).
     pub system: Vec<SystemEntry>,
     /// Files and folders of `/etc` that programs need and that exist here.
     pub etc: Vec<SystemEntry>,
+}
+
+/// A container runtime of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    /// Whose command line it speaks.
+    pub kind: RuntimeKind,
+    /// The program, every symbolic link resolved.
+    pub program: String,
+}
+
+/// The runtimes that can be spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuntimeKind {
+    /// gVisor.
+    Runsc,
+    /// The reference runtime.
+    Runc,
+    /// The one written in C.
+    Crun,
+}
+
+impl RuntimeKind {
+    /// The name of its program.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Runsc => "runsc",
+            Self::Runc => "runc",
+            Self::Crun => "crun",
+        }
+    }
 }
 
 /// One entry of the host's system folders.
@@ -99,6 +133,7 @@ impl HostFacts {
             supervisor_pid: 4242,
             temporary: "/tmp".to_owned(),
             maps_every_id: true,
+            runtime: None,
             system: vec![
                 entry("/usr", SystemKind::Folder),
                 entry("/bin", SystemKind::Link("usr/bin".to_owned())),

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::facts::{HostFacts, SystemKind};
+use crate::facts::{HostFacts, Runtime, RuntimeKind, SystemKind};
 use crate::network::Network;
 use crate::paths::{self, InsidePath};
 use crate::plan::{Mount, Permits, Plan, Reach, Unplannable};
@@ -26,6 +26,8 @@ pub enum Ground {
         /// What else has another path: inside, outside; the deepest first.
         places: Vec<(InsidePath, InsidePath)>,
     },
+    /// As in a root of the run's own, which a container runtime makes the root of a container.
+    Container(Runtime),
 }
 
 /// What of `/proc` the code may read: nothing of any process. `/proc/self` cannot be given, since a
@@ -64,12 +66,20 @@ impl Ground {
         if let Self::Host { folder, .. } = self { Some(folder) } else { None }
     }
 
+    /// The container runtime, if there is one.
+    #[must_use]
+    pub const fn runtime(&self) -> Option<&Runtime> {
+        if let Self::Container(runtime) = self { Some(runtime) } else { None }
+    }
+
     /// The tier it is of.
     #[must_use]
     pub const fn tier(&self) -> Tier {
         match self {
             Self::OwnRoot => Tier::Namespaces,
             Self::Host { .. } => Tier::Landlock,
+            Self::Container(Runtime { kind: RuntimeKind::Runsc, .. }) => Tier::Gvisor,
+            Self::Container(Runtime { kind: RuntimeKind::Runc | RuntimeKind::Crun, .. }) => Tier::Oci,
         }
     }
 
@@ -92,7 +102,7 @@ impl Ground {
     pub fn scratch_name(&self, number: u32, target: &InsidePath) -> String {
         let named = |(inside, name): &(&str, &str)| (target.as_str() == *inside).then(|| (*name).to_owned());
         match self {
-            Self::OwnRoot => None,
+            Self::OwnRoot | Self::Container(_) => None,
             Self::Host { .. } => WRITABLE.iter().find_map(named),
         }
         .unwrap_or_else(|| format!("s{number}"))
@@ -186,7 +196,12 @@ fn kept(ground: &Ground, mount: Mount) -> Result<Option<Mount>, Unplannable> {
             Mount::Layered { source, target, over }
         }),
         Mount::Shared { .. } => return Err(Unplannable::Tier("a shared folder")),
-        Mount::System { .. } | Mount::Link { .. } | Mount::Device { .. } | Mount::Terminals | Mount::Proc => None,
+        Mount::System { .. }
+        | Mount::Link { .. }
+        | Mount::Device { .. }
+        | Mount::Terminals
+        | Mount::Proc
+        | Mount::ForRuntime(_) => None,
         Mount::CopiedTree { .. } => Some(mount),
     })
 }
@@ -247,6 +262,9 @@ fn reach(ground: &Ground, host: &HostFacts, mounts: &[Mount]) -> Vec<Reach> {
 
 impl fmt::Display for Ground {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Container(runtime) = self {
+            writeln!(out, "runtime   {} ({})", text::quoted(&runtime.program, 400), runtime.kind.name())?;
+        }
         let Self::Host { places, .. } = self else { return Ok(()) };
         for (inside, outside) in places {
             writeln!(

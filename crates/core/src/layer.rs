@@ -54,11 +54,13 @@ pub enum Layer {
     NoSockets,
     /// What is granted of the network is reached through the egress gate, which checks and records it.
     Gate,
+    /// The code's system calls are answered by a kernel of its own (the tier `gvisor`).
+    SecondKernel,
 }
 
 impl Layer {
     /// Every layer, in the order reports use.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::UserNamespace,
         Self::MountNamespace,
         Self::PidNamespace,
@@ -82,6 +84,7 @@ impl Layer {
         Self::Scratch,
         Self::NoSockets,
         Self::Gate,
+        Self::SecondKernel,
     ];
 
     /// The name in `--require`, policies and reports.
@@ -111,6 +114,7 @@ impl Layer {
             Self::Scratch => "scratch",
             Self::NoSockets => "no-sockets",
             Self::Gate => "gate",
+            Self::SecondKernel => "second-kernel",
         }
     }
 
@@ -141,6 +145,7 @@ impl Layer {
             Self::Scratch => "bytes and files that can be written",
             Self::NoSockets => "no network and no socket, but pairs of its own",
             Self::Gate => "of the network what is granted, checked and recorded",
+            Self::SecondKernel => "the host's kernel hears of no system call of the code",
         }
     }
 

@@ -10,6 +10,7 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::container;
 use crate::facts::{HostFacts, Source, SourceKind, SystemKind};
 use crate::ground::{self, Ground};
 use crate::layer::Layers;
@@ -175,6 +176,19 @@ pub enum Mount {
     Terminals,
     /// A process file system of its own.
     Proc,
+    /// What only a container runtime sees.
+    ForRuntime(ForRuntime),
+}
+
+/// A piece of the root for a container runtime, which the container does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForRuntime {
+    /// Everything mounted so far, once more: the root of the container.
+    Root,
+    /// The run's control groups, as far as it sees them: some runtimes do not start without.
+    Groups,
+    /// A process file system with nothing laid over it: else the kernel refuses the container one.
+    Proc,
 }
 
 /// One Landlock rule.
@@ -225,6 +239,15 @@ pub enum Unplannable {
     /// A path of the host that cannot be named to Landlock.
     #[error("`{0}` cannot be used without a root of the run's own: its path is relative or has control characters")]
     Place(String),
+    /// A tier whose runtime is not on this machine.
+    #[error("the tier `{}` needs {}, which is not in PATH", .0.name(), runtimes(*.0))]
+    NoRuntime(Tier),
+    /// A runtime outside of the system folders.
+    #[error("the container runtime `{}` lies outside of the system folders, and those are all a run sees", text::shown(.0, 400))]
+    RuntimeElsewhere(String),
+    /// A tier without a way to the gate.
+    #[error("the tier `{}` cannot give a network: its second kernel has only a loopback of its own", .0.name())]
+    NoNetwork(Tier),
     /// Staged files are larger than scratch.
     #[error("the files to stage are {} together, more than scratch ({})", text::bytes(*.0), text::bytes(*.1))]
     TooLarge(u64, u64),
@@ -256,6 +279,10 @@ impl Unplannable {
             Self::Variable(_) => "use letters, digits and underscores",
             Self::Architecture => "use an x86-64 or 64-bit ARM machine",
             Self::Tier(_) => "stage it with --in, or run without --tier landlock",
+            Self::NoRuntime(Tier::Gvisor) => "install gVisor (Debian: apt install runsc), or leave out --tier",
+            Self::NoRuntime(_) => "install one of them (Debian: apt install runc), or leave out --tier",
+            Self::RuntimeElsewhere(_) => "install it below /usr",
+            Self::NoNetwork(_) => "stage the data with --in, or run with --tier oci or without --tier",
             Self::Place(_) => "set TMPDIR to another folder, or use what has a plain path",
             Self::TooLarge(..) => {
                 "give the folder that holds them (folders are not copied), or raise --limit scratch=SIZE"
@@ -266,6 +293,13 @@ impl Unplannable {
             Self::Blocks => "grant wider blocks, or names",
             Self::ScratchWithin(_) => "name a folder outside of it: --scratch-dir DIR",
         }
+    }
+}
+
+const fn runtimes(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Gvisor => "the container runtime `runsc`",
+        Tier::Namespaces | Tier::Landlock | Tier::Oci => "a container runtime, `runc` or `crun`",
     }
 }
 
@@ -313,6 +347,7 @@ pub fn build(grant: Grant, host: &HostFacts, run: &str) -> Result<Plan, Unplanna
     match tier {
         Tier::Namespaces => Ok(plan),
         Tier::Landlock => ground::onto_host(plan, host),
+        Tier::Gvisor | Tier::Oci => container::into_container(plan, host, tier),
     }
 }
 
@@ -579,7 +614,8 @@ fn reach(mounts: &[Mount]) -> Vec<Reach> {
             | Mount::CopiedTree { .. }
             | Mount::Device { .. }
             | Mount::Terminals
-            | Mount::Proc => None,
+            | Mount::Proc
+            | Mount::ForRuntime(_) => None,
         })
         .map(|(path, permits)| Reach { path: path.clone(), permits })
         .collect();
@@ -616,9 +652,34 @@ impl Plan {
             | Mount::Scratch { .. }
             | Mount::Device { .. }
             | Mount::Terminals
-            | Mount::Proc => None,
+            | Mount::Proc
+            | Mount::ForRuntime(_) => None,
         });
         given.chain(scratch)
+    }
+
+    /// Whether the sandbox waits until the supervisor has put something into scratch.
+    #[must_use]
+    pub fn waits_for_staging(&self) -> bool {
+        self.ground.runtime().is_some() || self.mounts.iter().any(|mount| matches!(mount, Mount::Copied { .. }))
+    }
+
+    /// What is executed when the walls stand: the program and its arguments, and the variables it sees.
+    #[must_use]
+    pub fn executed(&self) -> (Cow<'_, [String]>, Cow<'_, BTreeMap<String, String>>) {
+        match self.ground.runtime() {
+            None => (Cow::Borrowed(&self.argv), Cow::Borrowed(&self.vars)),
+            Some(runtime) => {
+                let (argv, vars) = container::command(runtime, &self.run);
+                (Cow::Owned(argv), Cow::Owned(vars))
+            }
+        }
+    }
+
+    /// The required layers that only a look from inside a container shows.
+    #[must_use]
+    pub fn proven_inside(&self) -> Layers {
+        self.ground.runtime().map_or(Layers::NONE, |runtime| container::proven(runtime.kind))
     }
 
     /// Lets the code trust these authorities (PEM) as well, where the gate looks into TLS.
@@ -640,8 +701,11 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "run       {} ({}, policy {})", self.run, quoted(&self.label), self.policy)?;
-        if self.ground.tier() == Tier::Landlock {
-            writeln!(out, "tier      landlock, without {}", Tier::Landlock.goes_without())?;
+        match self.ground.tier() {
+            Tier::Namespaces => {}
+            tier @ (Tier::Landlock | Tier::Gvisor | Tier::Oci) => {
+                writeln!(out, "tier      {}, without {}", tier.name(), tier.goes_without())?
+            }
         }
         write!(out, "{}", self.ground)?;
         writeln!(out, "argv      {}", self.argv.iter().map(quoted).collect::<Vec<_>>().join(" "))?;
@@ -656,9 +720,10 @@ impl fmt::Display for Plan {
                 self.identity.outside_uid, self.identity.outside_gid
             )?,
             Ground::Host { .. } | Ground::OwnRoot => writeln!(out, "identity  {}", self.identity)?,
+            Ground::Container(_) => writeln!(out, "identity  {}; in the container it is 0", self.identity)?,
         }
         let made = match self.ground {
-            Ground::OwnRoot => "mount    ",
+            Ground::OwnRoot | Ground::Container(_) => "mount    ",
             Ground::Host { .. } => "made     ",
         };
         for mount in &self.mounts {
@@ -688,7 +753,8 @@ impl fmt::Display for Plan {
         }
         writeln!(out, "required  {}", self.required)?;
         // Last, for it is by far the longest and hardly ever differs.
-        writeln!(out, "syscalls  {}", self.syscalls.to_string().trim_end())
+        let whose = if self.ground.runtime().is_some() { "of the runtime and all in it: " } else { "" };
+        writeln!(out, "syscalls  {whose}{}", self.syscalls.to_string().trim_end())
     }
 }
 
@@ -753,6 +819,11 @@ impl fmt::Display for Mount {
             Self::Device { target } => write!(out, "device {}", inside(target)),
             Self::Terminals => out.write_str("terminals /dev/pts"),
             Self::Proc => out.write_str("proc /proc"),
+            Self::ForRuntime(ForRuntime::Root) => {
+                write!(out, "for the runtime: all of this again at {}, the root of the container", container::ROOT)
+            }
+            Self::ForRuntime(ForRuntime::Groups) => out.write_str("for the runtime: cgroups /sys/fs/cgroup"),
+            Self::ForRuntime(ForRuntime::Proc) => out.write_str("for the runtime: proc /proc"),
         }
     }
 }

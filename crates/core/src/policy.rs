@@ -173,6 +173,33 @@ pub const REQUIRED_OF_LANDLOCK: Layers = Layers::of(&[
     Layer::NoSockets,
 ]);
 
+/// What a run of the tier `gvisor` requires instead.
+pub const REQUIRED_OF_GVISOR: Layers = Layers::of(&[
+    Layer::UserNamespace,
+    Layer::MountNamespace,
+    Layer::PidNamespace,
+    Layer::Root,
+    Layer::Network,
+    Layer::NoNewPrivileges,
+    Layer::NoCapabilities,
+    Layer::Seccomp,
+    Layer::Proc,
+    Layer::SecondKernel,
+]);
+
+/// What a run of the tier `oci` requires instead.
+pub const REQUIRED_OF_OCI: Layers = Layers::of(&[
+    Layer::UserNamespace,
+    Layer::MountNamespace,
+    Layer::PidNamespace,
+    Layer::Root,
+    Layer::Network,
+    Layer::NoNewPrivileges,
+    Layer::NoCapabilities,
+    Layer::Seccomp,
+    Layer::Proc,
+]);
+
 const UNBOUNDED: Limits = Limits {
     wall_ms: u64::MAX,
     cpu_ms: u64::MAX,
@@ -325,7 +352,7 @@ impl Policy {
         }
         let missing = self.require.shared_with(request.tier.goes_without());
         if !missing.is_empty() {
-            return Err(Reason::Tier { policy: policy(), tier: request.tier, layers: missing });
+            return Err(Reason::Walls { policy: policy(), tier: request.tier, layers: missing });
         }
         for (limit, value) in &request.limits {
             let most = self.maxima.of(*limit);
@@ -396,11 +423,17 @@ fn grant(policies: &[Policy], mut request: Request) -> Result<Grant, Reason> {
         let walls = match request.tier {
             Tier::Namespaces => policy.walls,
             Tier::Landlock => REQUIRED_OF_LANDLOCK,
+            Tier::Gvisor => REQUIRED_OF_GVISOR,
+            Tier::Oci => REQUIRED_OF_OCI,
         };
         all.and(walls).and(policy.require)
     });
     if request.cgroup == CgroupMode::Require {
         required = required.with(Layer::Cgroup);
+    }
+    let lacked = required.shared_with(request.tier.goes_without());
+    if !lacked.is_empty() {
+        return Err(Reason::Tier { tier: request.tier, lacked });
     }
     if required.has(Layer::Scratch) && request.scratch != Scratch::Memory {
         return Err(Reason::Scratch);
@@ -462,7 +495,7 @@ pub enum Reason {
     },
     /// The policy requires what the tier goes without.
     #[error("policy {policy} requires {}, which the tier `{}` goes without", listed(*layers), tier.name())]
-    Tier {
+    Walls {
         /// The policy.
         policy: Title,
         /// What was asked.
@@ -485,6 +518,14 @@ pub enum Reason {
     /// Nobody says what is permitted.
     #[error("no policy says what is permitted")]
     NoPolicy,
+    /// A layer is required that the tier never has.
+    #[error("the tier `{}` never has what is required: {lacked}", tier.name())]
+    Tier {
+        /// The tier.
+        tier: Tier,
+        /// What it lacks.
+        lacked: Layers,
+    },
     /// The layer `scratch` is required, and scratch on disk does not have it.
     #[error("layer `scratch` is required, and scratch on disk is watched, not walled")]
     Scratch,
@@ -498,10 +539,13 @@ impl Reason {
         match self {
             Self::Language { policy, .. } => Next(format!("use a policy other than {policy} that permits it")),
             Self::Egress { granted, .. } => Next(format!("ask for what it grants: {}", shown(granted))),
-            Self::Tier { .. } => Next("leave out --tier, or use a policy that does not require it".to_owned()),
+            Self::Walls { layers, .. } if layers.has(Layer::SecondKernel) => Next("ask for --tier gvisor".to_owned()),
+            Self::Walls { .. } => Next("leave out --tier, or use a policy that does not require it".to_owned()),
             Self::NoPolicy => Next("name a policy".to_owned()),
             Self::Network { .. } => Next("stage the data with --in instead, or use a policy that grants it".to_owned()),
             Self::Limit { limit, most, .. } => Next(format!("ask for at most {}", limit.show(*most))),
+            Self::Tier { lacked, .. } if lacked.has(Layer::SecondKernel) => Next("ask for --tier gvisor".to_owned()),
+            Self::Tier { .. } => Next("ask for another --tier, or do not require it".to_owned()),
             Self::Scratch => Next("leave out --scratch-dir, or do not require the layer `scratch`".to_owned()),
         }
     }

@@ -154,6 +154,10 @@ pub enum Tier {
     Namespaces,
     /// What can be had where namespaces are blocked: Landlock and seccomp, on the host's own files.
     Landlock,
+    /// Inside the walls of `namespaces`, gVisor: a second kernel, which answers the code's system calls.
+    Gvisor,
+    /// Inside the walls of `namespaces`, a container made by a runtime that the administrator trusts.
+    Oci,
 }
 
 impl Tier {
@@ -163,6 +167,8 @@ impl Tier {
         match self {
             Self::Namespaces => "namespaces",
             Self::Landlock => "landlock",
+            Self::Gvisor => "gvisor",
+            Self::Oci => "oci",
         }
     }
 
@@ -170,7 +176,13 @@ impl Tier {
     #[must_use]
     pub const fn goes_without(self) -> Layers {
         match self {
-            Self::Namespaces => Layers::of(&[Layer::NoSockets]),
+            Self::Namespaces => Layers::of(&[Layer::NoSockets, Layer::SecondKernel]),
+            // What is made of files and calls on the host's kernel says nothing of the code, which is on another.
+            Self::Gvisor => {
+                Layers::of(&[Layer::Landlock, Layer::Scopes, Layer::Rlimits, Layer::NoSockets, Layer::Gate])
+            }
+            // A runtime makes mounts, which Landlock forbids to whoever it holds.
+            Self::Oci => Layers::of(&[Layer::Landlock, Layer::Scopes, Layer::NoSockets, Layer::SecondKernel]),
             Self::Landlock => Layers::of(&[
                 Layer::UserNamespace,
                 Layer::MountNamespace,
@@ -185,6 +197,7 @@ impl Tier {
                 Layer::Proc,
                 Layer::Scratch,
                 Layer::Gate,
+                Layer::SecondKernel,
             ]),
         }
     }

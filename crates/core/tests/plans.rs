@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use stockade_core::facts::{HostFacts, Source, SourceKind};
+use stockade_core::facts::{HostFacts, Runtime, RuntimeKind, Source, SourceKind};
 use stockade_core::grant::Grant;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::{Limit, Limits};
@@ -411,7 +411,8 @@ fn every_policy_decides_about_every_language_and_network() {
 #[test]
 fn what_a_policy_requires_cannot_be_asked_away() {
     for policy in [Policy::offline(), Policy::default_of_callers(), package_build()] {
-        for layer in Layer::ALL {
+        let never = Tier::Namespaces.goes_without();
+        for layer in Layer::ALL.into_iter().filter(|layer| !never.has(*layer)) {
             for cgroup in [CgroupMode::Auto, CgroupMode::Require, CgroupMode::Off] {
                 let asked = Request { require: Layers::of(&[layer]), cgroup, ..request() };
                 let plan = try_plan(&policy, asked, &HostFacts::fixture()).unwrap();
@@ -548,4 +549,71 @@ fn without_namespaces_what_needs_a_mount_or_a_network_cannot_be_planned() {
         let refused = try_plan(&Policy::offline(), Request { tier: Tier::Landlock, ..request() }, &host);
         assert!(matches!(refused, Err(Unplannable::Place(_))), "{refused:?}");
     }
+}
+
+/// A host with this runtime.
+fn with_runtime(kind: RuntimeKind, program: &str) -> HostFacts {
+    HostFacts { runtime: Some(Runtime { kind, program: program.to_owned() }), ..HostFacts::fixture() }
+}
+
+/// What the runtime of a plan is told.
+fn bundle(plan: &Plan) -> String {
+    let is_it = |target: &InsidePath| target.as_str() == "/opt/stockade/bundle/config.json";
+    let contents = plan.mounts.iter().find_map(|mount| match mount {
+        plan::Mount::File { target, contents } if is_it(target) => Some(contents.to_vec()),
+        _ => None,
+    });
+    String::from_utf8(contents.unwrap()).unwrap()
+}
+
+#[test]
+fn a_container_is_made_of_the_root_of_the_same_run() {
+    for (tier, kind, program) in
+        [(Tier::Gvisor, RuntimeKind::Runsc, "/usr/bin/runsc"), (Tier::Oci, RuntimeKind::Runc, "/usr/sbin/runc")]
+    {
+        let inputs = vec![
+            input("/home/ann/project", "/job", SourceKind::Folder),
+            input("/data/x.csv", "/job/x.csv", SourceKind::File { executable: false }),
+        ];
+        let shares = vec![share("/data/live", "/job/live", Access::Read)];
+        let asked = Request { tier, inputs, shares, streams: Streams::Terminal, ..script() };
+        let plan = try_plan(&Policy::offline(), asked, &with_runtime(kind, program)).unwrap();
+        assert_text(&format!("{}-script", tier.name()), &plan);
+        insta::with_settings!({ snapshot_path => "plans", prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!(format!("{}-bundle", tier.name()), bundle(&plan));
+        });
+        let (argv, vars) = plan.executed();
+        assert_eq!(argv.first().map(String::as_str), Some(program));
+        assert!(!vars.contains_key("PYTHONPATH") && vars.contains_key("PATH"), "{vars:?}");
+    }
+}
+
+#[test]
+fn a_layer_that_a_tier_never_has_cannot_be_required() {
+    for (tier, layer) in [
+        (Tier::Namespaces, Layer::SecondKernel),
+        (Tier::Landlock, Layer::PidNamespace),
+        (Tier::Gvisor, Layer::Landlock),
+        (Tier::Oci, Layer::SecondKernel),
+    ] {
+        let asked = Request { tier, require: Layers::of(&[layer, Layer::Seccomp]), ..request() };
+        let refused = Reason::Tier { tier, lacked: Layers::of(&[layer]) };
+        assert!(matches!(Policy::offline().decide(asked), Decision::Forbid(reason) if reason == refused));
+    }
+}
+
+#[test]
+fn a_container_without_its_runtime_cannot_be_planned() {
+    for tier in [Tier::Gvisor, Tier::Oci] {
+        let asked = || Request { tier, ..request() };
+        let refused = try_plan(&Policy::offline(), asked(), &HostFacts::fixture());
+        assert_eq!(refused, Err(Unplannable::NoRuntime(tier)));
+        for program in ["/home/ann/bin/runsc", "/usrlocal/runsc", "/usr"] {
+            let refused = try_plan(&Policy::offline(), asked(), &with_runtime(RuntimeKind::Runsc, program));
+            assert_eq!(refused, Err(Unplannable::RuntimeElsewhere(program.to_owned())));
+        }
+    }
+    let asked = Request { tier: Tier::Gvisor, network: granted(&["index.example.com"]), ..request() };
+    let refused = try_plan(&package_build(), asked, &with_runtime(RuntimeKind::Runsc, "/usr/bin/runsc"));
+    assert_eq!(refused, Err(Unplannable::NoNetwork(Tier::Gvisor)));
 }

@@ -173,7 +173,7 @@ fn gate() {
     let control = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
     let trail =
         File::options().append(true).create(true).open(std::env::temp_dir().join("stockade-tunnel-trail")).unwrap();
-    control::serve(control, &trail).unwrap();
+    control::serve(control, trail).unwrap();
 }
 
 fn start_gate() -> (Child, Client) {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::dial;
 use crate::event::Connection;
 use crate::hello::{self, Alert};
-use crate::inside::{Inside, deadline};
+use crate::inside::{ENDED, Inside, deadline};
 use crate::refusal::{Reason, Refusal, either};
 use crate::rules::Permit;
 use crate::run::Run;
@@ -121,8 +121,11 @@ impl Passage {
     /// Checks the first bytes of the stream and carries it to its end; a refusal is told and recorded here.
     pub(crate) async fn carry(self, mut inside: Inside) {
         let (run, want) = (Arc::clone(&self.run), self.want.clone());
-        if let Err(reason) = self.carry_checked(&mut inside).await {
-            run.refused(&want.refusal(reason));
+        match self.carry_checked(&mut inside).await {
+            // Whoever only looks whether a port is open asked for nothing that it did not get.
+            Err(ENDED) if inside.early().is_empty() => {}
+            Err(reason) => run.refused(&want.refusal(reason)),
+            Ok(()) => {}
         }
         // The client may be gone already.
         drop(inside.shutdown().await);

@@ -18,6 +18,8 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 
+/// Why there is nothing more to look at.
+pub(crate) const ENDED: Reason = Reason::BadRequest("the client ended before its request");
 /// How much is read at once while looking.
 const LOOK_BYTES: usize = 4 << 10;
 
@@ -96,7 +98,7 @@ impl Inside {
         self.early.reserve(LOOK_BYTES);
         match tokio::time::timeout_at(deadline, self.end.stream().read_buf(&mut self.early)).await {
             Ok(Ok(count)) if count > 0 => Ok(()),
-            Ok(_) => Err(Reason::BadRequest("the client ended before its request")),
+            Ok(_) => Err(ENDED),
             Err(_) => Err(Reason::Slow),
         }
     }

@@ -53,7 +53,6 @@ pub use flow::{Want, Way};
 pub use gate::{Gate, Handle, NewRun};
 pub use inside::Stream;
 pub use inspect::{BadSecret, Secret};
-pub use names::MADE_UP;
 pub use rules::Rules;
 pub use sockets::Sockets;
 pub use stockade_core::budget::Budget;

@@ -7,11 +7,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
 
-use ipnet::Ipv4Net;
 use stockade_core::name::{Host, Name};
+use stockade_core::network::MADE_UP;
 
-/// The block that the loopback interface inside must have: reserved for tests of equipment, so no server is there.
-pub const MADE_UP: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 0, 0), 16);
 /// The first address that is given to a name; the one before it is the interface's own.
 const FIRST: u32 = u32::from_be_bytes([198, 18, 0, 2]);
 /// How many names one run may look up.

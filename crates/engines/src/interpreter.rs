@@ -15,6 +15,7 @@ use stockade_core::request::{MadeFile, Over, Tree};
 
 use crate::assets;
 use crate::python::inside_tree;
+use crate::versions::{Places, Wanted};
 
 /// What the interpreter tells of itself, in one line of JSON; it also compiles our start-up file,
 /// given as its argument, so that no run has to (PEP 552: hash-based, unchecked).
@@ -95,7 +96,8 @@ struct Entry {
 }
 
 impl Interpreter {
-    /// Finds the interpreter behind `program`, or behind `python3` of the caller's `PATH`.
+    /// Finds the interpreter behind `program`, or behind `python3` of the caller's `PATH`; a version such
+    /// as `3.12` in place of a program is looked for on the machine.
     ///
     /// # Errors
     /// [`Unusable`] when there is none, or it does not answer.
@@ -104,18 +106,27 @@ impl Interpreter {
         cache: &Path,
         look: impl Fn(&Path) -> Option<Source>,
     ) -> Result<Self, Unusable> {
-        let program = match program {
-            Some(path) if path.components().count() > 1 => path.to_path_buf(),
-            Some(name) => search(name).ok_or_else(|| absent(name))?,
-            None => search(Path::new("python3")).ok_or_else(|| absent(Path::new("python3")))?,
-        };
-        let key = Key::of(&program).ok_or_else(|| absent(&program))?;
+        if let Some(wanted) = program.and_then(Wanted::parse) {
+            return Self::of_version(&wanted, cache, look);
+        }
+        match program {
+            Some(path) if path.components().count() > 1 => Self::of_program(path, cache, look),
+            Some(name) => Self::of_program(&search(name).ok_or_else(|| absent(name))?, cache, look),
+            None => {
+                let name = Path::new("python3");
+                Self::of_program(&search(name).ok_or_else(|| absent(name))?, cache, look)
+            }
+        }
+    }
+
+    fn of_program(program: &Path, cache: &Path, look: impl Fn(&Path) -> Option<Source>) -> Result<Self, Unusable> {
+        let key = Key::of(program).ok_or_else(|| absent(program))?;
         let store = cache.join("interpreters").join(key.file_name());
         let known: Option<Entry> = std::fs::read(&store).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let mut interpreter = match known {
             Some(entry) if entry.key == key && entry.interpreter.executable.exists() => entry.interpreter,
             _ => {
-                let entry = Entry { key, interpreter: ask(&program)? };
+                let entry = Entry { key, interpreter: ask(program)? };
                 remember(&store, &entry);
                 entry.interpreter
             }
@@ -125,6 +136,16 @@ impl Interpreter {
             interpreter.tree = Some(tree);
         }
         Ok(interpreter)
+    }
+
+    /// The first interpreter of the machine that answers with this version.
+    fn of_version(wanted: &Wanted, cache: &Path, look: impl Fn(&Path) -> Option<Source>) -> Result<Self, Unusable> {
+        let places = Places::of_this_machine();
+        let answered = places.programs(wanted).into_iter().filter_map(|program| {
+            let found = Self::of_program(&program, cache, &look).ok()?;
+            wanted.is(&found.version).then_some(found)
+        });
+        answered.into_iter().next().ok_or_else(|| no_version(wanted, &places.minors()))
     }
 
     /// Finds the interpreter that a virtual environment was made for.
@@ -279,6 +300,16 @@ fn remember(store: &Path, known: &Entry) {
         std::fs::rename(&fresh, store)
     };
     drop(write());
+}
+
+fn no_version(wanted: &Wanted, minors: &[String]) -> Unusable {
+    let there =
+        if minors.is_empty() { "none was found".to_owned() } else { format!("there are {}", minors.join(", ")) };
+    Unusable {
+        what: format!("there is no Python {wanted} on this machine"),
+        why: format!("{there}; looked for in PATH, /usr, and where pyenv and uv keep theirs"),
+        next: "choose one of these with --python, install it, or name a program with --python PROGRAM".to_owned(),
+    }
 }
 
 fn absent(program: &Path) -> Unusable {

@@ -8,6 +8,7 @@ mod interpreter;
 mod python;
 mod r;
 mod said;
+mod versions;
 
 pub use interpreter::{Interpreter, Unusable, Venv};
 pub use python::{PythonCode, python};

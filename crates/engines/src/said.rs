@@ -23,6 +23,11 @@ pub enum Said {
         #[serde(default)]
         path: Option<String>,
     },
+    /// The modules of the environment that were imported.
+    Imported {
+        /// Their names, separated by spaces.
+        names: String,
+    },
     /// A figure was shown and saved.
     Figure {
         /// Its file.

@@ -4,7 +4,7 @@
 //! Request → key → found?  ─ yes ─▶ Environment
 //!              └ no → one builder → index → uv
 //!                   → allowed source distributions built (in a jail without network)
-//!                   → Lock (checked)
+//!                   → Lock (uv's or the user's, checked)
 //!                   → wheels (fetched in a jail, hashes checked here)
 //!                   → prefix (installed in a jail without network)
 //!                   → layout → digest → published by one rename → Environment
@@ -24,7 +24,7 @@ use crate::layout;
 use crate::lock::{Built, Lock, Wheel};
 use crate::machine::Machine;
 use crate::progress::Progress;
-use crate::publish::{Building, take_turn};
+use crate::publish::{Building, hold_builds, take_turn};
 use crate::request::Request;
 use crate::resolve::resolve;
 use crate::room::Room;
@@ -91,14 +91,16 @@ pub fn find(
     machine: &Machine,
     store: &Store,
 ) -> Result<Option<Environment>, Error> {
-    request.check_python(interpreter)?;
+    request.check(interpreter)?;
     let choice = index_config::choose(machine)?;
-    Ok(found(store, &request.key(interpreter, choice.token())))
+    found(store, &request.key(interpreter, choice.token()))
 }
 
-fn found(store: &Store, key: &str) -> Option<Environment> {
-    let digest = std::fs::read_to_string(store.request(key)).ok()?;
-    Environment::load(&store.environments(), &digest)
+fn found(store: &Store, key: &str) -> Result<Option<Environment>, Error> {
+    match std::fs::read_to_string(store.request(key)) {
+        Ok(digest) => Environment::load(store, &digest),
+        Err(_) => Ok(None),
+    }
 }
 
 impl Builder<'_> {
@@ -107,19 +109,20 @@ impl Builder<'_> {
     /// # Errors
     /// When the request is refused or empty, or a step of the build fails.
     pub fn find_or_build(&mut self, request: &Request) -> Result<Environment, Error> {
-        request.check_python(self.interpreter)?;
+        request.check(self.interpreter)?;
         let choice = index_config::choose(self.machine)?;
         let key = request.key(self.interpreter, choice.token());
-        if let Some(environment) = found(self.store, &key) {
+        if let Some(environment) = found(self.store, &key)? {
             return Ok(environment);
         }
         if request.is_empty() {
             return Err(nothing_asked());
         }
         self.store.prepare()?;
+        let _builds = hold_builds(self.store)?;
         let _turn = take_turn(self.store, &key)?;
         // Another process may have built it while this one waited for its turn.
-        if let Some(environment) = found(self.store, &key) {
+        if let Some(environment) = found(self.store, &key)? {
             return Ok(environment);
         }
         self.build(request, &choice, &key)
@@ -144,20 +147,26 @@ impl Builder<'_> {
             Some(uv) => uv,
             None => tools::fetch(&mut bench, store, &url)?,
         };
-        let names: Vec<&str> = request.names().collect();
+        let locked = request.given().into_iter().flat_map(|given| &given.packages).map(|package| package.name.as_str());
+        let names: Vec<&str> = request.names().chain(locked).collect();
         let index = index::hosts(&mut bench, store, url, &names)?;
         let sources = Sources { store, machine: self.machine, uv: &uv, index: &index };
-        let built = sources.build(&mut bench, request)?;
-        let lock = resolve_with(&mut bench, request, &sources, &built)?;
+        let lock = match request.given() {
+            Some(given) => Lock::of_given(given, &index.hosts)?,
+            None => {
+                let built = sources.build(&mut bench, request)?;
+                resolve_with(&mut bench, request, &sources, &built)?
+            }
+        };
         let files: Vec<&Wheel> = lock.wheels().collect();
         wheels::fetch(&mut bench, store, &files, &index.hosts)?;
         let folder = wheels::gather(&bench, store, "wheels", &files)?;
-        let prefix = install(&mut bench, &lock, &folder, &uv)?;
+        let installed = install(&mut bench, &lock, &folder, &uv)?;
         bench.progress.step("checking and publishing the environment");
-        let (tree, digest) = layout::assemble(&prefix, &lock, self.interpreter)?;
-        building.publish(store, &tree, &digest)?;
+        let (tree, digest) = layout::assemble(&installed, &lock, self.interpreter)?;
+        let environment = building.publish(store, &tree, &digest)?;
         store.write_whole(building.folder(), &store.request(key), &digest)?;
-        found(store, key).ok_or_else(vanished)
+        Ok(environment)
     }
 }
 
@@ -190,13 +199,14 @@ impl Sources<'_> {
         let (listed, hosts) = index::files_of(bench, &self.index.url, name)?;
         let specifiers = request.specifiers_of(name);
         let python = &bench.interpreter.version;
-        let wanted = Wanted { name, specifiers: &specifiers, hashes: request.hashes_of(name), python };
+        let wanted =
+            Wanted { name, specifiers: &specifiers, hashes: request.hashes_of(name), python, newest: request.newest() };
         let Some((version, file)) = newest(&listed, &wanted) else {
             return Err(source_build::none_fits(name));
         };
         wheels::fetch(bench, self.store, &[&file], &hosts)?;
         let source = Source { name, version, file };
-        let tools = source_build::tools(bench, self.store, &source)?;
+        let tools = source_build::tools(bench, self.store, &source)?.no_newer_than(request);
         // INVARIANT: this request allows no builds, so it does not come back here.
         let tools = Builder {
             store: self.store,
@@ -216,13 +226,5 @@ fn nothing_asked() -> Error {
         "no environment is built",
         "no package is asked for",
         "name packages with `--with`, `-r`, or in the script",
-    ))
-}
-
-fn vanished() -> Error {
-    Error::Store(Detail::new(
-        "the environment that was built is not in the store",
-        "something else changes the store",
-        "let nothing but stockade write into its store, then run again",
     ))
 }

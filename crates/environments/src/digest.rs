@@ -40,7 +40,7 @@ pub(crate) fn of_file(path: &Path) -> io::Result<(String, u64)> {
 /// between versions of the tools that make them.
 pub(crate) fn of_environment(lock: &Lock, interpreter: &Interpreter, files: &str) -> String {
     of_text(&format!(
-        "stockade-environment 1\nplatform {}\nabi {}\nexecutable {}\n{}{files}",
+        "stockade-environment 2\nplatform {}\nabi {}\nexecutable {}\n{}{files}",
         interpreter.platform,
         interpreter.abi,
         interpreter.inside_executable,

@@ -49,6 +49,9 @@ pub enum Error {
     /// A file or folder of the store could not be used.
     #[error("{0}")]
     Store(Detail),
+    /// A name or digest stands for no environment, or cannot.
+    #[error("{0}")]
+    Name(Detail),
     /// The build jail did not start or did not deliver.
     #[error("{0}")]
     Jail(JailFailure),
@@ -71,7 +74,8 @@ impl Error {
             | Self::Size(d)
             | Self::Install(d)
             | Self::Tree(d)
-            | Self::Store(d) => &d.why,
+            | Self::Store(d)
+            | Self::Name(d) => &d.why,
         }
     }
 
@@ -91,7 +95,8 @@ impl Error {
             | Self::Size(d)
             | Self::Install(d)
             | Self::Tree(d)
-            | Self::Store(d) => &d.next,
+            | Self::Store(d)
+            | Self::Name(d) => &d.next,
         }
     }
 
@@ -131,6 +136,15 @@ pub(crate) fn store(operation: &str, path: &Path, cause: &io::Error) -> Error {
         format!("cannot {operation} {}", quote_path(path)),
         said(cause),
         "check that the environment store is writable and has free space, then run again",
+    ))
+}
+
+/// Something of the store is not what was put there.
+pub(crate) fn damaged(path: &Path, why: &str) -> Error {
+    Error::Store(Detail::new(
+        format!("{} is damaged", quote_path(path)),
+        why,
+        "`stockade env verify` names what changed; take the environment away and build it again",
     ))
 }
 

@@ -71,6 +71,8 @@ pub(crate) struct Listed {
     pub(crate) size: Option<u64>,
     pub(crate) requires_python: Option<String>,
     pub(crate) yanked: bool,
+    /// When it was uploaded, if the index says so.
+    pub(crate) uploaded: Option<String>,
 }
 
 /// A listed file as the jail wrote it: untrusted bytes.
@@ -81,6 +83,7 @@ struct WireListed {
     size: Option<u64>,
     requires_python: Option<String>,
     yanked: bool,
+    uploaded: Option<String>,
 }
 
 /// All files of one package, and the hosts they are at.
@@ -100,6 +103,7 @@ pub(crate) fn files_of(
             size: file.size,
             requires_python: file.requires_python,
             yanked: file.yanked,
+            uploaded: file.uploaded,
         })
     };
     Ok((listed.into_iter().filter_map(accept).collect(), read_hosts(&outputs, url)?))

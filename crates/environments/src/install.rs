@@ -3,6 +3,7 @@
 //! A jail writes to memory. So each file is there once (uv unpacks wheels beside the prefix, links
 //! them into it, and what it unpacked goes), and large environments are installed in pieces.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -18,8 +19,16 @@ use crate::tree;
 /// Compiling stops after this long; what is left is compiled by nobody, and works.
 const COMPILE_SECONDS: &str = "120";
 
-/// The folder with the installed prefix: `lib`, `bin` and what else packages bring.
-pub(crate) fn install(bench: &mut Bench<'_>, lock: &Lock, wheels: &Path, uv: &Path) -> Result<PathBuf, Error> {
+/// What installing came to.
+pub(crate) struct Installed {
+    /// The folder with `lib`, `bin` and what else packages bring.
+    pub(crate) prefix: PathBuf,
+    /// Modules of the standard library, as the jail tells them: good for a remark, for nothing else.
+    pub(crate) standard: BTreeSet<String>,
+}
+
+/// Installs every package of the lock.
+pub(crate) fn install(bench: &mut Bench<'_>, lock: &Lock, wheels: &Path, uv: &Path) -> Result<Installed, Error> {
     let sizes = sizes::of(bench, wheels)?;
     let loads = lock.locked().map(|package| {
         // Of several wheels one is installed.
@@ -29,11 +38,14 @@ pub(crate) fn install(bench: &mut Bench<'_>, lock: &Lock, wheels: &Path, uv: &Pa
     });
     let prefix = bench.folder.join("prefix");
     tree::make_folder(&prefix)?;
+    let mut standard = BTreeSet::new();
     for (scratch_bytes_max, packages) in bench.room.pieces(loads)? {
         let part = install_piece(bench, &packages, (wheels, uv), scratch_bytes_max)?;
-        tree::merge(&part, &prefix)?;
+        tree::merge(&part.join("prefix"), &prefix)?;
+        let listed = tree::read_bounded(&part.join("stdlib"), 64 << 10)?;
+        standard.extend(listed.lines().map(str::to_owned));
     }
-    Ok(prefix)
+    Ok(Installed { prefix, standard })
 }
 
 fn install_piece(
@@ -60,7 +72,7 @@ fn install_piece(
         ),
         ..Step::of_script("install", script, &arguments, bench.interpreter)
     })?;
-    Ok(outputs.join("prefix"))
+    Ok(outputs)
 }
 
 /// A prefix and not a target folder: data files and scripts land where a virtual environment has

@@ -1,16 +1,19 @@
 //! Lays a finished environment out from what the jail installed. All that makes it an environment
 //! (`pyvenv.cfg`, the links to the interpreter, lock, manifest) is ours; packages cannot bring it.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::digest;
 use crate::environment::COMPLETE;
 use crate::error::{self, Error};
+use crate::install::Installed;
 use crate::interpreter::Interpreter;
 use crate::launchers;
 use crate::lock::Lock;
 use crate::manifest::{self, Manifest};
+use crate::record::{FILES, RECORDED};
 use crate::startup;
 use crate::tree::{self, Entry, Kind};
 
@@ -18,7 +21,12 @@ use crate::tree::{self, Entry, Kind};
 const NOTE_OF_UV: &str = ".dist-info/uv_cache.json";
 
 /// Turns the installed `prefix` into an environment; its folder and its digest.
-pub(crate) fn assemble(prefix: &Path, lock: &Lock, interpreter: &Interpreter) -> Result<(PathBuf, String), Error> {
+pub(crate) fn assemble(
+    installed: &Installed,
+    lock: &Lock,
+    interpreter: &Interpreter,
+) -> Result<(PathBuf, String), Error> {
+    let prefix = installed.prefix.as_path();
     // Nothing is changed before everything was seen to be plain files and folders.
     let mut entries = tree::walk(prefix)?;
     remove_reserved(prefix, &entries)?;
@@ -29,7 +37,7 @@ pub(crate) fn assemble(prefix: &Path, lock: &Lock, interpreter: &Interpreter) ->
     let digest = digest::of_environment(lock, interpreter, &files);
     write_skeleton(prefix, interpreter)?;
     let manifest = Manifest {
-        format: 1,
+        format: 2,
         digest: digest.clone(),
         python: interpreter.version.clone(),
         abi: interpreter.abi.clone(),
@@ -37,17 +45,19 @@ pub(crate) fn assemble(prefix: &Path, lock: &Lock, interpreter: &Interpreter) ->
         executable: interpreter.inside_executable.clone(),
         packages: lock.packages().collect(),
         dropped_startup,
+        shadowed: shadowed(&entries, &installed.standard),
+        bytes: bytes_of(prefix, &entries)?,
     };
     let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
     tree::write(&prefix.join(manifest::FILE), &text)?;
     tree::write(&prefix.join("pylock.toml"), &lock.to_pylock())?;
-    tree::write(&prefix.join("files.txt"), &files)?;
+    tree::write(&prefix.join(FILES), &files)?;
     Ok((prefix.to_path_buf(), digest))
 }
 
 /// Whether only we may write this path of an environment.
 fn is_reserved(path: &str) -> bool {
-    let ours = ["pyvenv.cfg", "pylock.toml", "files.txt", ".lock", manifest::FILE, COMPLETE];
+    let ours = [CONFIG, "pylock.toml", FILES, RECORDED, ".lock", manifest::FILE, COMPLETE];
     let beside = path.strip_prefix("bin/").is_some_and(|name| is_interpreter(name) || steers_interpreter(name));
     // `lib64/python3.X/site-packages` is real on some systems; `bin` as a file is not.
     ours.contains(&path) || beside || path.ends_with(NOTE_OF_UV)
@@ -114,25 +124,59 @@ fn list(prefix: &Path, entries: &[Entry], launchers: &[String]) -> Result<String
     Ok(text)
 }
 
+/// Top-level modules that the standard library has too: it comes first, so nobody ever imports these.
+fn shadowed(entries: &[Entry], standard: &BTreeSet<String>) -> Vec<String> {
+    let is_top = |entry: &&Entry| entry.path.rsplit_once('/').is_some_and(|(folder, _)| is_site(folder));
+    let is_module = |name: &&str| {
+        let plain = !name.contains('.') || name.ends_with(".py") || name.ends_with(".so");
+        plain && name.split('.').next().is_some_and(|stem| standard.contains(stem))
+    };
+    let names = entries.iter().filter(is_top).filter_map(|entry| entry.path.rsplit('/').next());
+    let found: BTreeSet<String> = names.filter(is_module).map(str::to_owned).collect();
+    found.into_iter().collect()
+}
+
+/// What all files take together.
+fn bytes_of(prefix: &Path, entries: &[Entry]) -> Result<u64, Error> {
+    let files = entries.iter().filter(|entry| entry.kind != Kind::Folder).map(|entry| prefix.join(&entry.path));
+    let size = |path: PathBuf| path.metadata().map(|about| about.len()).map_err(|e| error::store("look at", &path, &e));
+    files.map(size).sum()
+}
+
 /// Bytecode elsewhere is a module of its own, which needs no source.
 fn is_cached_bytecode(path: &str) -> bool {
     path.ends_with(".pyc") && path.rsplit('/').nth(1) == Some("__pycache__")
 }
 
-/// The parts of a virtual environment that make Python use this folder.
-fn write_skeleton(prefix: &Path, interpreter: &Interpreter) -> Result<(), Error> {
+/// The file that makes Python take a folder for a virtual environment.
+pub(crate) const CONFIG: &str = "pyvenv.cfg";
+
+/// The parts of a virtual environment that make Python use this folder; they follow from the
+/// interpreter alone.
+pub(crate) struct Skeleton {
+    /// Links by their paths, and where they lead.
+    pub(crate) links: [(String, String); 3],
+    /// The text of [`CONFIG`].
+    pub(crate) config: String,
+}
+
+pub(crate) fn skeleton(interpreter: &Interpreter) -> Result<Skeleton, Error> {
     let (home, python) = (interpreter.inside_home()?, interpreter.folder_name()?);
-    let bin = prefix.join("bin");
-    tree::make_folder(&bin)?;
+    let links = [("python", interpreter.inside_executable.as_str()), ("python3", "python"), (&python, "python")]
+        .map(|(name, target)| (format!("bin/{name}"), target.to_owned()));
+    let config = format!("home = {home}\ninclude-system-site-packages = false\nversion = {}\n", interpreter.version);
+    Ok(Skeleton { links, config })
+}
+
+fn write_skeleton(prefix: &Path, interpreter: &Interpreter) -> Result<(), Error> {
+    let (skeleton, python) = (skeleton(interpreter)?, interpreter.folder_name()?);
+    tree::make_folder(&prefix.join("bin"))?;
     tree::make_folder(&prefix.join("lib").join(&python).join("site-packages"))?;
-    for (name, target) in
-        [("python", interpreter.inside_executable.as_str()), ("python3", "python"), (&python, "python")]
-    {
-        let link = bin.join(name);
+    for (name, target) in skeleton.links {
+        let link = prefix.join(name);
         symlink(target, &link).map_err(|e| error::store("make the link", &link, &e))?;
     }
-    let config = format!("home = {home}\ninclude-system-site-packages = false\nversion = {}\n", interpreter.version);
-    tree::write(&prefix.join("pyvenv.cfg"), &config)
+    tree::write(&prefix.join(CONFIG), &skeleton.config)
 }
 
 #[cfg(test)]
@@ -168,8 +212,12 @@ mod tests {
         root
     }
 
+    fn all(root: &tempfile::TempDir) -> Installed {
+        Installed { prefix: root.path().join("prefix"), standard: BTreeSet::from(["json".to_owned()]) }
+    }
+
     fn build(root: &tempfile::TempDir, host: &str) -> (PathBuf, String) {
-        assemble(&root.path().join("prefix"), &lock_of_six(host), &interpreter()).unwrap()
+        assemble(&all(root), &lock_of_six(host), &interpreter()).unwrap()
     }
 
     #[test]
@@ -243,7 +291,7 @@ mod tests {
         fs::write(&target, "keep").unwrap();
         symlink(&target, root.path().join("prefix/pylock.toml")).unwrap();
         let lock = lock_of_six("files.invalid");
-        assert!(assemble(&root.path().join("prefix"), &lock, &interpreter()).is_err());
+        assert!(assemble(&all(&root), &lock, &interpreter()).is_err());
         assert_eq!(fs::read_to_string(target).unwrap(), "keep");
     }
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::digest::is_sha256;
 use crate::environment::Package;
 use crate::error::{Detail, Error};
+use crate::given::{self, Given, GivenWheel};
 use crate::inside;
 use crate::quote::quote;
 use crate::request::Request;
@@ -20,8 +21,8 @@ use crate::wheel_name::is_wheel_of;
 
 /// The largest lock that is read.
 pub(crate) const LOCK_BYTES_MAX: u64 = 16 << 20;
-const PACKAGES_MAX: usize = 2000;
-const WHEELS_MAX: usize = 10_000;
+pub(crate) const PACKAGES_MAX: usize = 2000;
+pub(crate) const WHEELS_MAX: usize = 10_000;
 const WHEEL_BYTES_MAX: u64 = 4 << 30;
 
 /// A lock that was accepted.
@@ -113,6 +114,68 @@ impl Lock {
         Ok(Self { packages: packages.into_values().collect() })
     }
 
+    /// A lock that the user gave, held against the hosts of the index.
+    pub(crate) fn of_given(given: &Given, hosts: &BTreeSet<String>) -> Result<Self, Error> {
+        let mut packages = BTreeMap::new();
+        for package in &given.packages {
+            let wheel = |wheel: &GivenWheel| wire::Wheel {
+                name: wheel.name.clone(),
+                url: Some(wheel.url.clone()),
+                path: None,
+                size: wheel.size,
+                hashes: wheel.sha256.iter().map(|sha256| ("sha256".to_owned(), sha256.clone())).collect(),
+            };
+            let wire = wire::Package {
+                name: package.name.clone(),
+                version: Some(package.version.clone()),
+                wheels: package.wheels.iter().map(wheel).collect(),
+                sdist: None,
+                vcs: None,
+                directory: None,
+                archive: None,
+            };
+            let locked = accept(wire, hosts, &[]).map_err(|error| {
+                let next = "write the lock anew against the package index of this machine";
+                given::refused(&package.place, error.why(), next)
+            })?;
+            if let Some(twice) = packages.insert(locked.name.clone(), locked) {
+                return Err(refused(&twice.name, "the lock names it twice"));
+            }
+        }
+        Ok(Self { packages: packages.into_values().collect() })
+    }
+
+    /// The lock that stands in a finished environment: ours, so a source distribution is what a wheel was
+    /// built from, and its hosts are those of back then.
+    pub(crate) fn of_environment(text: &str) -> Result<Self, Error> {
+        let wire: wire::Lock =
+            toml::from_str(text).map_err(|cause| refused("the lock", &crate::quote::neutral(cause.message())))?;
+        let mut packages = Vec::new();
+        for package in wire.packages {
+            let no = |why: &str| refused(&package.name, why);
+            let name = PackageName::from_str(&package.name).map_err(|_| no("its name is not one"))?;
+            let version = package.version.as_deref().map(Version::from_str);
+            let Some(Ok(version)) = version else { return Err(no("it has no version that can be parsed")) };
+            let (sdist, wheels) = (package.sdist, package.wheels);
+            let file = |wheel: wire::Wheel| {
+                let (file, sha256) = (wheel.name.unwrap_or_default(), wheel.hashes.get("sha256").cloned());
+                let sha256 = sha256.filter(|hash| is_sha256(hash)).ok_or_else(|| no("its file has no sha256 hash"))?;
+                Ok(Wheel { url: wheel.url.unwrap_or_default(), file, sha256, size: wheel.size })
+            };
+            packages.push(Locked {
+                name: name.to_string(),
+                version: version.to_string(),
+                wheels: wheels.into_iter().map(file).collect::<Result<_, _>>()?,
+                source: sdist
+                    .map(|sdist| sdist.try_into().map_err(|_| no("its source is no file")))
+                    .transpose()?
+                    .map(file)
+                    .transpose()?,
+            });
+        }
+        Ok(Self { packages })
+    }
+
     /// Refuses a lock whose files are not among the hashes the request insists on. When every
     /// requirement has hashes, as in a file that was compiled, nothing comes without: an index
     /// that is not trusted with files is not trusted with the list of dependencies either.
@@ -183,7 +246,7 @@ impl Locked {
     }
 
     /// The files as the index has them: the source distribution of a wheel that was built here.
-    fn origins(&self) -> &[Wheel] {
+    pub(crate) fn origins(&self) -> &[Wheel] {
         self.source.as_ref().map_or(self.wheels.as_slice(), std::slice::from_ref)
     }
 }

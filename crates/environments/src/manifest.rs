@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Package;
+use crate::interpreter::Interpreter;
 
 /// The name of the file, at the top of the environment.
 pub(crate) const FILE: &str = "manifest.json";
@@ -20,4 +21,19 @@ pub(crate) struct Manifest {
     pub(crate) packages: Vec<Package>,
     /// Start-up files that were taken out.
     pub(crate) dropped_startup: Vec<String>,
+    /// Modules that the standard library has too.
+    pub(crate) shadowed: Vec<String>,
+    /// What all files take together.
+    pub(crate) bytes: u64,
+}
+
+impl Manifest {
+    pub(crate) fn interpreter(&self) -> Interpreter {
+        Interpreter {
+            inside_executable: self.executable.clone(),
+            version: self.python.clone(),
+            abi: self.abi.clone(),
+            platform: self.platform.clone(),
+        }
+    }
 }

@@ -8,7 +8,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::environment::{COMPLETE, Environment};
-use crate::error::{self, Error};
+use crate::error::{self, Detail, Error};
+use crate::in_use::InUse;
+use crate::quote::quote_path;
+use crate::record::{self, FILES, RECORDED};
+use crate::share;
 use crate::store::Store;
 use crate::tree;
 
@@ -50,14 +54,23 @@ impl Building {
         &self.folder
     }
 
-    /// Makes `tree` the environment `digest`; if there is one already, that one stays.
-    pub(crate) fn publish(&self, store: &Store, tree: &Path, digest: &str) -> Result<(), Error> {
+    /// Makes `tree` the environment `digest`, and holds it; if there is one already, that one stays.
+    pub(crate) fn publish(&self, store: &Store, tree: &Path, digest: &str) -> Result<Environment, Error> {
         // Another request with the same lock may be here too; a damaged place is cleared once.
         let _turn = take_turn(store, digest)?;
-        if Environment::load(&store.environments(), digest).is_some() {
-            return Ok(());
-        }
+        // Held from before it appears, so that nobody takes it away in between.
+        let in_use = InUse::shared(store, digest)?;
+        let in_use = match Environment::read(store, digest, in_use) {
+            Ok(there) => return Ok(there),
+            Err(in_use) => in_use,
+        };
+        let (files, _) = record::read(tree, FILES)?;
+        let rest = record::rest(tree, &files)?;
+        tree::write(&tree.join(RECORDED), &rest)?;
         tree::make_read_only(tree)?;
+        share::share(store, tree, &files)?;
+        // Bytecode too: the same source at the same place gives the same bytes.
+        share::share(store, tree, &record::parse(&rest).unwrap_or_default())?;
         let folder = File::open(tree).map_err(|e| error::store("open", tree, &e))?;
         // A power cut must not leave a name without its bytes.
         rustix::fs::syncfs(&folder).map_err(|e| error::store("write to disk", tree, &e.into()))?;
@@ -70,7 +83,8 @@ impl Building {
             tree::rename(&place, &self.folder.join("damaged"))?;
         }
         tree::rename(tree, &place)?;
-        tree::set_mode(&place, 0o555)
+        tree::set_mode(&place, 0o555)?;
+        Environment::read(store, digest, in_use).map_err(|_| vanished(&place))
     }
 }
 
@@ -84,7 +98,7 @@ impl Drop for Building {
 }
 
 /// Removes every build whose lock is free. Best effort: it is no failure of the new build.
-fn sweep(all: &Path) {
+pub(crate) fn sweep(all: &Path) {
     for item in fs::read_dir(all).into_iter().flatten().flatten() {
         let path = item.path();
         if path.extension().is_some_and(|end| end == "lock") {
@@ -104,25 +118,52 @@ fn sweep(all: &Path) {
     }
 }
 
+/// Says that a build is under way, for as long as the file is open: package files and notes stay.
+pub(crate) fn hold_builds(store: &Store) -> Result<File, Error> {
+    let path = store.builds();
+    let file = open_lock(&path)?;
+    file.lock_shared().map_err(|e| error::store("lock", &path, &e))?;
+    Ok(file)
+}
+
+/// The right to take package files and notes away, if no build is under way.
+pub(crate) fn without_builds(store: &Store) -> Result<Option<File>, Error> {
+    let path = store.builds();
+    let file = open_lock(&path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(cause)) => Err(error::store("lock", &path, &cause)),
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File, Error> {
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).open(path).map_err(|e| error::store("open the lock", path, &e))
+}
+
+fn vanished(place: &Path) -> Error {
+    Error::Store(Detail::new(
+        format!("the environment that was built is not at {}", quote_path(place)),
+        "something else changes the store",
+        "let nothing but stockade write into its store, then run again",
+    ))
+}
+
 /// Waits until no other process works at the same request or digest; the lock goes with the file.
 pub(crate) fn take_turn(store: &Store, key: &str) -> Result<File, Error> {
     let path = store.lock(key);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|e| error::store("open the lock", &path, &e))?;
+    let file = open_lock(&path)?;
     file.lock().map_err(|e| error::store("lock", &path, &e))?;
     Ok(file)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::manifest::{self, Manifest};
 
-    fn store() -> (tempfile::TempDir, Store) {
+    pub(crate) fn store() -> (tempfile::TempDir, Store) {
         let root = tempfile::tempdir().unwrap();
         let store = Store::at(root.path());
         store.prepare().unwrap();
@@ -141,9 +182,18 @@ mod tests {
             executable: "/p/bin/python3".into(),
             packages: Vec::new(),
             dropped_startup: Vec::new(),
+            shadowed: Vec::new(),
+            bytes: 0,
         };
         fs::write(tree.join(manifest::FILE), serde_json::to_string(&manifest).unwrap()).unwrap();
+        fs::write(tree.join(FILES), "").unwrap();
         tree
+    }
+
+    /// An empty environment of this digest.
+    pub(crate) fn published(store: &Store, digest: &str) -> Environment {
+        let building = Building::begin(store).unwrap();
+        building.publish(store, &finished(&building, digest), digest).unwrap()
     }
 
     #[test]
@@ -159,7 +209,7 @@ mod tests {
                 });
             }
         });
-        assert!(Environment::load(&store.environments(), &digest).is_some());
+        assert!(Environment::load(&store, &digest).unwrap().is_some());
         assert_eq!(fs::read_dir(store.environments()).unwrap().count(), 1);
         assert_eq!(fs::read_dir(store.building()).unwrap().count(), 0);
     }
@@ -189,8 +239,8 @@ mod tests {
         let building = Building::begin(&store).unwrap();
         let tree = finished(&building, &digest);
         fs::rename(tree, store.environments().join(&digest)).unwrap();
-        assert!(Environment::load(&store.environments(), &digest).is_none());
-        assert!(Environment::load(&store.environments(), "../building").is_none());
+        assert!(Environment::load(&store, &digest).unwrap().is_none());
+        assert!(Environment::load(&store, "../building").unwrap().is_none());
     }
 
     #[test]
@@ -201,7 +251,7 @@ mod tests {
         fs::create_dir_all(place.join("half")).unwrap();
         let building = Building::begin(&store).unwrap();
         building.publish(&store, &finished(&building, &digest), &digest).unwrap();
-        assert!(Environment::load(&store.environments(), &digest).is_some());
+        assert!(Environment::load(&store, &digest).unwrap().is_some());
         assert!(!place.join("half").exists());
     }
 
@@ -218,7 +268,7 @@ mod tests {
                         building.publish(&store, &finished(&building, &digest), &digest).unwrap();
                         // Whoever is told that it is there can use it from now on.
                         for _ in 0..20 {
-                            assert!(Environment::load(&store.environments(), &digest).is_some());
+                            assert!(Environment::load(&store, &digest).unwrap().is_some());
                         }
                     });
                 }

@@ -4,20 +4,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use pep508_rs::pep440_rs::VersionSpecifiers;
 use pep508_rs::{Requirement as Pep508, VerbatimUrl, VersionOrUrl};
 use sha2::{Digest, Sha256};
 
+use crate::age::Moment;
 use crate::digest::hex;
 use crate::error::Error;
+use crate::given::{self, Given};
 use crate::interpreter::Interpreter;
+use crate::project;
 use crate::requirement::{self, Requirement};
 use crate::{requirements_file, script, with_list};
 
 const REQUIREMENTS_MAX: usize = 1000;
 /// Raised when the meaning of a request or the layout of an environment changes.
-const FORMAT: &str = "stockade-environment 1";
+const FORMAT: &str = "stockade-environment 2";
 
 /// A set of requirements, all of them accepted.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +31,8 @@ pub struct Request {
     hashes: BTreeMap<String, BTreeSet<String>>,
     python: Vec<(VersionSpecifiers, String)>,
     builds: BTreeSet<String>,
+    newest: Option<Moment>,
+    given: Option<Given>,
 }
 
 impl Request {
@@ -55,11 +61,71 @@ impl Request {
         self.add(parsed, &origin)
     }
 
+    /// Adds what a file asks for, told apart by its name: `pyproject.toml`, `uv.lock`, `pylock.toml` or
+    /// `pylock.NAME.toml`, else a requirement file. Locks are read for `interpreter`, and `extras` are
+    /// optional dependencies of a project or of the one that a `uv.lock` locks.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or something in it is refused.
+    pub fn file(&mut self, path: &Path, extras: &[String], interpreter: &Interpreter) -> Result<(), Error> {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name == "pyproject.toml" {
+            return self.project(path, extras);
+        }
+        if name == "uv.lock" || (name.starts_with("pylock.") && name.ends_with(".toml")) {
+            return self.lock(path, extras, interpreter);
+        }
+        if let Some(extra) = extras.first() {
+            let file = crate::quote::quote_path(path);
+            return Err(project::no_extra(&file, extra, &[]));
+        }
+        self.requirements_file(path)
+    }
+
+    fn project(&mut self, path: &Path, extras: &[String]) -> Result<(), Error> {
+        let project = project::read(path, extras)?;
+        for (requirement, origin) in project.requirements {
+            self.add(requirement, &origin)?;
+        }
+        let origin = crate::quote::quote_path(path);
+        self.python.extend(project.requires_python.map(|specifiers| (specifiers, origin)));
+        Ok(())
+    }
+
+    fn lock(&mut self, path: &Path, extras: &[String], interpreter: &Interpreter) -> Result<(), Error> {
+        let given = given::read(path, extras, interpreter)?;
+        if let Some(other) = &self.given {
+            return Err(given::refused(
+                &given.shown,
+                &format!("{} is a whole lock already", other.shown),
+                "give one lock",
+            ));
+        }
+        self.python.extend(given.requires_python.clone().map(|specifiers| (specifiers, given.shown.clone())));
+        self.given = Some(given);
+        Ok(())
+    }
+
+    /// Ignores what was released less than `age` before now, such as `7d`.
+    ///
+    /// # Errors
+    /// When `age` is no age.
+    pub fn min_age(&mut self, age: &str, now: SystemTime) -> Result<(), Error> {
+        self.newest = Some(Moment::before(age, now)?);
+        Ok(())
+    }
+
+    /// The same bound on releases as that of another request.
+    pub(crate) fn no_newer_than(mut self, other: &Self) -> Self {
+        self.newest.clone_from(&other.newest);
+        self
+    }
+
     /// Adds the requirements of a requirement file and of the files it names inside its folder.
     ///
     /// # Errors
     /// When the file cannot be read or one of its lines is refused.
-    pub fn requirements_file(&mut self, path: &Path) -> Result<(), Error> {
+    pub(crate) fn requirements_file(&mut self, path: &Path) -> Result<(), Error> {
         for line in requirements_file::read(path)? {
             let name = line.requirement.name.clone();
             self.add(line.requirement, &line.origin)?;
@@ -104,14 +170,22 @@ impl Request {
     /// Whether no package is asked for, so that no environment is needed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.texts.is_empty()
+        self.texts.is_empty() && self.given.as_ref().is_none_or(|given| given.packages.is_empty())
     }
 
-    /// Refuses an interpreter that the script's `requires-python` leaves out.
+    /// Refuses a request that contradicts itself, or an interpreter that a `requires-python` leaves out.
     ///
     /// # Errors
-    /// When it does, naming both versions.
-    pub fn check_python(&self, interpreter: &Interpreter) -> Result<(), Error> {
+    /// When it does, naming both.
+    pub fn check(&self, interpreter: &Interpreter) -> Result<(), Error> {
+        let more = !self.texts.is_empty() || !self.builds.is_empty() || self.newest.is_some();
+        if let Some(given) = self.given.as_ref().filter(|_| more) {
+            return Err(given::refused(
+                &given.shown,
+                "a lock is installed as it is, and more is asked for: packages, a build or a least age",
+                "give the lock alone, or write it with what is asked for",
+            ));
+        }
         self.python.iter().try_for_each(|(specifiers, origin)| interpreter.meets(specifiers, origin))
     }
 
@@ -132,6 +206,16 @@ impl Request {
     /// The packages whose source distribution may be built, in order.
     pub(crate) fn builds(&self) -> impl Iterator<Item = &str> {
         self.builds.iter().map(String::as_str)
+    }
+
+    /// The lock that is to be installed as it is.
+    pub(crate) const fn given(&self) -> Option<&Given> {
+        self.given.as_ref()
+    }
+
+    /// The moment after which nothing counts as released.
+    pub(crate) const fn newest(&self) -> Option<&Moment> {
+        self.newest.as_ref()
     }
 
     /// What the request says of the versions of a package.
@@ -162,7 +246,9 @@ impl Request {
             .chain(interpreter.into_iter().cloned())
             .chain(self.texts.iter().cloned())
             .chain(hashes)
-            .chain(self.builds.iter().map(|name| format!("build {name}")));
+            .chain(self.builds.iter().map(|name| format!("build {name}")))
+            .chain(self.newest.iter().map(|moment| format!("newest {}", moment.as_str())))
+            .chain(self.given.iter().flat_map(Given::parts));
         for part in parts {
             // Lengths keep two different lists from reading the same.
             hash.update(part.len().to_le_bytes());
@@ -215,7 +301,7 @@ mod tests {
     fn an_interpreter_the_script_does_not_accept_is_refused() {
         let mut request = Request::new();
         request.script(b"# /// script\n# requires-python = '>=3.12'\n# ///\n", "a.py").unwrap();
-        let error = request.check_python(&interpreter()).unwrap_err();
+        let error = request.check(&interpreter()).unwrap_err();
         assert_eq!(error.to_string(), "the script `a.py` needs Python `>=3.12`");
         assert_eq!(error.why(), "the interpreter chosen is Python `3.11.7`");
         assert!(request.is_empty());

@@ -62,8 +62,7 @@ fn objection(text: &str) -> Option<(&'static str, &'static str)> {
     if !text.chars().all(|c| c == '\t' || c == ' ' || c.is_ascii_graphic()) {
         return Some(("it holds control or non-ASCII characters", "write names, versions and markers in plain ASCII"));
     }
-    let words = marker.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    if words.filter(|word| matches!(*word, "and" | "or")).count() > JOINTS_MAX {
+    if has_too_many_joints(marker) {
         return Some(("its marker has more than 24 times `and` or `or`", "write a shorter marker"));
     }
     if text.starts_with('-') {
@@ -80,6 +79,12 @@ fn objection(text: &str) -> Option<(&'static str, &'static str)> {
         ));
     }
     None
+}
+
+/// Whether parsing a marker could take forever.
+pub(crate) fn has_too_many_joints(marker: &str) -> bool {
+    let words = marker.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| matches!(*word, "and" | "or")).count() > JOINTS_MAX
 }
 
 fn looks_like_path(subject: &str, lower: &str) -> bool {

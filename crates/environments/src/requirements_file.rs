@@ -2,15 +2,15 @@
 //! cannot leave the folder of the first file, by `..` or by a link.
 
 use std::fs::File;
-use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use crate::error::{self, Detail, Error};
+use crate::error::Error;
 use crate::quote::{quote, quote_path};
 use crate::requirement;
+use crate::text_file::{open_plain, text_of, unreadable};
 
 /// The largest requirement file or script that is read.
 pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -33,7 +33,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Line>, Error> {
     let name = path.file_name().map(PathBuf::from).unwrap_or_default();
     let mut reader = Reader { root, shown_root: folder.to_path_buf(), files: 0, lines: Vec::new() };
     // The user named this file, so a link is followed; only names inside files are confined.
-    let text = text_of(open_plain(path), path)?;
+    let text = text_of(open_plain(path), path, FILE_BYTES_MAX)?;
     reader.files = 1;
     reader.take(&name, &text)?;
     Ok(reader.lines)
@@ -82,46 +82,9 @@ impl Reader {
             Err(cause) => Err(cause.into()),
             Ok(descriptor) => Ok(File::from(descriptor)),
         };
-        let text = text_of(opened, &self.shown_root.join(&path))?;
+        let text = text_of(opened, &self.shown_root.join(&path), FILE_BYTES_MAX)?;
         self.take(&path, &text)
     }
-}
-
-fn open_plain(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
-}
-
-/// The bounded UTF-8 text of an opened regular file.
-fn text_of(opened: io::Result<File>, path: &Path) -> Result<String, Error> {
-    let file = opened.map_err(|cause| unreadable(path, &cause))?;
-    let about = file.metadata().map_err(|cause| unreadable(path, &cause))?;
-    if !about.is_file() {
-        return Err(refused_file(path, "it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|cause| unreadable(path, &cause))?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
-        return Err(refused_file(path, "it is larger than 1 MiB"));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| refused_file(path, "it is not UTF-8 text"))?;
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
-}
-
-fn unreadable(path: &Path, cause: &io::Error) -> Error {
-    Error::Requirement(Detail::new(
-        format!("cannot read the requirement file {}", quote_path(path)),
-        error::said(cause),
-        "check the path and the permissions of the file",
-    ))
-}
-
-fn refused_file(path: &Path, why: &str) -> Error {
-    Error::Requirement(Detail::new(
-        format!("the requirement file {} is refused", quote_path(path)),
-        why,
-        "give a text file with one requirement a line",
-    ))
 }
 
 /// Lines with continuations joined and comments removed, with the number each starts at.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::age::Moment;
 use crate::error::Error;
 use crate::index::Index;
 use crate::inside;
@@ -22,7 +23,7 @@ pub(crate) fn resolve(
     bench.progress.step(&format!("resolving {}", counted(request.len(), "requirement")));
     let outputs = bench.run(Step {
         name: "resolve",
-        argv: command(&bench.interpreter.inside_executable, index.url.as_str()),
+        argv: command(&bench.interpreter.inside_executable, index.url.as_str(), request.newest()),
         inputs: vec![("requirements.in", request.text())],
         shown: vec![step::shown(uv, inside::UV), step::shown(built.1, inside::BUILT)],
         hosts: index.hosts.clone(),
@@ -31,7 +32,14 @@ pub(crate) fn resolve(
         failed: (
             Error::Resolve,
             "no set of packages meets the requirements",
-            "change the requirements as uv says; a package without wheels needs `--allow-build NAME`",
+            match request.newest() {
+                None => "change the requirements as uv says; a package without wheels needs `--allow-build NAME`",
+                Some(_) => {
+                    "change the requirements as uv says, or give a shorter `--min-age`, which leaves out younger \
+                     releases and, where the index tells no times, all; a package without wheels needs \
+                     `--allow-build NAME`"
+                }
+            },
         ),
     })?;
     let text = tree::read_bounded(&outputs.join("pylock.toml"), LOCK_BYTES_MAX)?;
@@ -40,9 +48,9 @@ pub(crate) fn resolve(
     Ok(lock)
 }
 
-fn command(executable: &str, index: &str) -> Vec<String> {
+fn command(executable: &str, index: &str, newest: Option<&Moment>) -> Vec<String> {
     let output = format!("{}/pylock.toml", inside::JOB);
-    [
+    let mut command = [
         inside::UV,
         "pip",
         "compile",
@@ -70,5 +78,7 @@ fn command(executable: &str, index: &str) -> Vec<String> {
         inside::UV_CACHE,
     ]
     .map(str::to_owned)
-    .to_vec()
+    .to_vec();
+    command.extend(newest.into_iter().flat_map(|moment| ["--exclude-newer".to_owned(), moment.as_str().to_owned()]));
+    command
 }

@@ -92,7 +92,7 @@ impl Room {
 }
 
 /// A size as people read it.
-fn shown(bytes: u64) -> String {
+pub(crate) fn shown(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
     if bytes < 1024 * MIB {
         return format!("{} MiB", bytes.div_ceil(MIB));

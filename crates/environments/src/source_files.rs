@@ -8,6 +8,7 @@ use std::str::FromStr;
 use pep508_rs::PackageName;
 use pep508_rs::pep440_rs::{Version, VersionSpecifiers};
 
+use crate::age::Moment;
 use crate::index::Listed;
 use crate::lock::Wheel;
 
@@ -18,11 +19,14 @@ pub(crate) struct Wanted<'a> {
     /// The only hashes it may have, if the request says so.
     pub(crate) hashes: Option<&'a BTreeSet<String>>,
     pub(crate) python: &'a str,
+    /// Nothing newer counts.
+    pub(crate) newest: Option<&'a Moment>,
 }
 
 /// The newest source distribution that fits, and its version.
 pub(crate) fn newest(listed: &[Listed], wanted: &Wanted<'_>) -> Option<(Version, Wheel)> {
-    let fitting = listed.iter().filter(|file| !file.yanked && runs_on(file, wanted.python));
+    let old = |file: &Listed| wanted.newest.is_none_or(|moment| moment.allows(file.uploaded.as_deref()));
+    let fitting = listed.iter().filter(|file| !file.yanked && runs_on(file, wanted.python) && old(file));
     fitting
         .filter_map(|file| {
             let name = file.url.file_name()?;
@@ -75,6 +79,7 @@ mod tests {
             size: Some(1),
             requires_python: requires_python.map(str::to_owned),
             yanked,
+            uploaded: None,
         }
     }
 
@@ -93,7 +98,8 @@ mod tests {
         files.push(Listed { sha256: None, ..listed("my_pkg-1.13.tar.gz", None, false) });
         let pick = |text: &str| {
             let specifiers: Vec<_> = VersionSpecifiers::from_str(text).into_iter().collect();
-            let wanted = Wanted { name: "my-pkg", specifiers: &specifiers, hashes: None, python: "3.11.7" };
+            let wanted =
+                Wanted { name: "my-pkg", specifiers: &specifiers, hashes: None, python: "3.11.7", newest: None };
             newest(&files, &wanted).map(|(version, source)| (version.to_string(), source.file))
         };
         assert_eq!(pick("").unwrap(), ("1.10".into(), "my_pkg-1.10.tar.gz".into()));
@@ -107,7 +113,7 @@ mod tests {
         let mut files = vec![listed("my_pkg-1.0.tar.gz", None, false), listed("my_pkg-1.2.tar.gz", None, false)];
         files[0].sha256 = Some("b".repeat(64));
         let allowed = BTreeSet::from(["b".repeat(64)]);
-        let wanted = Wanted { name: "my-pkg", specifiers: &[], hashes: Some(&allowed), python: "3.11.7" };
+        let wanted = Wanted { name: "my-pkg", specifiers: &[], hashes: Some(&allowed), python: "3.11.7", newest: None };
         assert_eq!(newest(&files, &wanted).map(|(_, source)| source.file).as_deref(), Some("my_pkg-1.0.tar.gz"));
         let none = BTreeSet::new();
         assert!(newest(&files, &Wanted { hashes: Some(&none), ..wanted }).is_none());

@@ -9,6 +9,10 @@
 //! index/<sha256>.json         what is known of an index, for a day
 //! locks/<key or digest>       one builder a request, one publisher a digest
 //! building/<random>(.lock)    builds under way, or abandoned
+//! names/<name>                the digest that has a name
+//! uses/<digest>               held by runs; its length counts them, its time is the last one's
+//! imports/<digest>            what runs said they imported, a line each
+//! files/<sha256>(-x)          large files of environments, which share them by hard links
 //! ```
 
 use std::io::Write;
@@ -16,6 +20,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{self, Error};
 use crate::tree;
+
+/// The lock that all builds share; no digest and no key is called so.
+pub(crate) const BUILDS: &str = "builds";
 
 /// A store of environments, shared by every run of its owner on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +50,10 @@ impl Store {
             tree::make_folder(&self.root)?;
             tree::set_mode(&self.root, 0o755)?;
         }
-        for folder in ["envs", "requests", "wheels", "built", "tools", "index", "locks", "building"] {
+        for folder in [
+            "envs", "requests", "wheels", "built", "tools", "index", "locks", "building", "names", "uses", "imports",
+            "files",
+        ] {
             let path = self.root.join(folder);
             if !path.is_dir() {
                 tree::make_folder(&path)?;
@@ -63,6 +73,31 @@ impl Store {
 
     pub(crate) fn lock(&self, key: &str) -> PathBuf {
         self.root.join("locks").join(key)
+    }
+
+    /// Held by every build, and by who takes package files away alone.
+    pub(crate) fn builds(&self) -> PathBuf {
+        self.root.join("locks").join(BUILDS)
+    }
+
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
+    pub(crate) fn name(&self, name: &str) -> PathBuf {
+        self.root.join("names").join(name)
+    }
+
+    pub(crate) fn uses(&self, digest: &str) -> PathBuf {
+        self.root.join("uses").join(digest)
+    }
+
+    pub(crate) fn imports(&self, digest: &str) -> PathBuf {
+        self.root.join("imports").join(digest)
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.root.join("files").join(name)
     }
 
     pub(crate) fn building(&self) -> PathBuf {

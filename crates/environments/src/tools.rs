@@ -61,6 +61,11 @@ pub(crate) fn present(bench: &mut Bench<'_>, store: &Store, machine: &Machine) -
     on_path.or_else(|| is_pinned(&stored).then_some(stored))
 }
 
+/// Whether a folder of tools is that of the uv in use.
+pub(crate) fn is_current(folder: &Path) -> bool {
+    folder.ends_with(format!("uv-{VERSION}"))
+}
+
 /// Fetches the pinned uv into the store.
 pub(crate) fn fetch(bench: &mut Bench<'_>, store: &Store, url: &HttpsUrl) -> Result<PathBuf, Error> {
     let pinned = PINNED

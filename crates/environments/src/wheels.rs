@@ -10,7 +10,7 @@ use crate::inside;
 use crate::lock::Wheel;
 use crate::progress::counted;
 use crate::quote::quote;
-use crate::room::Load;
+use crate::room::{self, Load};
 use crate::step::{Bench, Step};
 use crate::store::Store;
 use crate::tree;
@@ -43,7 +43,9 @@ fn fetch_piece(
     hosts: &BTreeSet<String>,
     bytes: u64,
 ) -> Result<(), Error> {
-    bench.progress.step(&format!("fetching {}", counted(piece.len(), "package file")));
+    let known: u64 = piece.iter().filter_map(|wheel| wheel.size).sum();
+    let size = if known > 0 { format!(", {}", room::shown(known)) } else { String::new() };
+    bench.progress.step(&format!("fetching {}{size}", counted(piece.len(), "package file")));
     let script = ("fetch.py", inside::FETCH_SCRIPT);
     let arguments = [&inside::input("wheels.json"), inside::PROXY, inside::CERTIFICATES];
     let unstated = if piece.iter().any(|wheel| wheel.size.is_none()) { UNSTATED_BYTES } else { 0 };

@@ -18,7 +18,7 @@ pub(crate) fn to_plan(carried: &mut Carried<'_>) -> Result<(), Failed> {
         RulesetCreatedAttr, Scope,
     };
     let known = sys::landlock_abi();
-    if hooks::removed(Layer::Landlock) || known == 0 {
+    if hooks::removed(Layer::Landlock) || known == 0 || carried.plan.ground.runtime().is_some() {
         return Ok(());
     }
     hooks::fault("landlock").at(Step::Landlock)?;

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::io::Errno;
-use stockade_core::facts::{HostFacts, Source, SourceKind, SystemEntry, SystemKind};
+use stockade_core::facts::{HostFacts, Runtime, RuntimeKind, Source, SourceKind, SystemEntry, SystemKind};
 use stockade_core::request::Tier;
 
 /// Folders below `/` that programs of the machine are made of, and the processors: lscpu, joblib and
@@ -38,12 +38,30 @@ pub fn gather(tier: Tier) -> HostFacts {
     HostFacts {
         temporary: if is_landlock { temporary() } else { String::new() },
         maps_every_id: is_landlock && maps_every_id(),
+        runtime: runtime(tier),
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         supervisor_pid: rustix::process::getpid().as_raw_nonzero().get().unsigned_abs(),
         system: SYSTEM.into_iter().filter_map(entry).collect(),
         etc: ETC.into_iter().filter_map(entry).collect(),
     }
+}
+
+/// The container runtime of a tier: the first in the caller's `PATH`.
+fn runtime(tier: Tier) -> Option<Runtime> {
+    let kinds: &[RuntimeKind] = match tier {
+        Tier::Namespaces | Tier::Landlock => &[],
+        Tier::Gvisor => &[RuntimeKind::Runsc],
+        Tier::Oci => &[RuntimeKind::Runc, RuntimeKind::Crun],
+    };
+    let path = std::env::var_os("PATH")?;
+    kinds.iter().find_map(|kind| {
+        std::env::split_paths(&path).find_map(|folder| {
+            let program = folder.join(kind.name()).canonicalize().ok()?;
+            rustix::fs::access(&program, rustix::fs::Access::EXEC_OK).ok()?;
+            Some(Runtime { kind: *kind, program: program.is_file().then(|| program.to_str())??.to_owned() })
+        })
+    })
 }
 
 /// The caller's folder for temporary files. Not `XDG_RUNTIME_DIR`: it is small, and the caller's session

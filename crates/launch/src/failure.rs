@@ -61,6 +61,14 @@ pub enum Failure {
         /// What it is.
         what: &'static str,
     },
+    /// The container runtime did not come as far as the code.
+    #[error("the container runtime `{runtime}` did not start the code")]
+    Runtime {
+        /// Its name.
+        runtime: &'static str,
+        /// What it said.
+        said: String,
+    },
     /// The sandbox's init ended without a word.
     #[error("the sandbox ended before it said how the code ended")]
     Lost,
@@ -88,6 +96,7 @@ impl Failure {
             Self::Missing { .. } => "each is required by the policy or by --require".to_owned(),
             Self::Changed { .. } => "its device or inode is another one than before".to_owned(),
             Self::UnsafeShare { .. } => "code could speak to the host through it".to_owned(),
+            Self::Runtime { said, .. } => text::shown(said, 600),
             Self::Lost => "it was killed from outside, or the machine is out of memory".to_owned(),
             Self::Threads => {
                 "the sandbox starts as a copy of this process, and a lock held by another thread would never open"
@@ -120,12 +129,18 @@ impl Failure {
             }
             Self::UnsafeShare { .. } => "remove it, or share read-only".to_owned(),
             Self::Cgroup(why) => why.next().to_owned(),
+            Self::Missing { missing } if missing.has(Layer::SecondKernel) => {
+                "ask for it with --tier gvisor, and see that `runsc` is gVisor's".to_owned()
+            }
             Self::Inside { step: Step::Closed, .. } => {
                 "use an interpreter or environment outside of root's home (--python /usr/bin/python3), or start it as an ordinary user".to_owned()
             }
             Self::Missing { missing } if missing.has(Layer::Scopes) => {
                 "use a kernel whose Landlock keeps signals inside (Linux 6.12 or later), with `landlock` in its lsm= list"
                     .to_owned()
+            }
+            Self::Runtime { runtime, .. } => {
+                format!("see that `{runtime}` works by itself, or run without --tier")
             }
             Self::Changed { .. } => "run it again".to_owned(),
             Self::Missing { .. } | Self::Inside { .. } | Self::Outside { .. } | Self::Lost | Self::Threads => {

@@ -11,7 +11,6 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use stockade_core::layer::{Layer, Layers};
-use stockade_core::plan::Mount;
 use stockade_core::request::Scratch;
 
 use crate::bare::tree::Children;
@@ -114,11 +113,12 @@ fn build_root(carried: &mut Carried<'_>, handover: &Handover) -> Result<(root::R
         built = built.with(Layer::Scratch);
     }
     carried.tell(Event::Scratch, Some(root.scratch()))?;
-    if plan.mounts.iter().any(|mount| matches!(mount, Mount::Copied { .. })) {
+    if plan.waits_for_staging() {
         carried.wait_to_proceed()?;
     }
     handover.wait_for(Word::MountsLocked).at(Step::Supervisor)?;
-    if root.enter()? {
+    // A container has one of its own, and what that is like only a look from inside shows.
+    if root.enter()? && plan.ground.runtime().is_none() {
         built = built.with(Layer::Proc);
     }
     for (number, (mount, source)) in (0..).zip(plan.mounts.iter().zip(&sources)) {

@@ -16,6 +16,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use rustix::process::Resource;
+use stockade_core::container;
+use stockade_core::facts::RuntimeKind;
 use stockade_core::ground::Ground;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::paths;
@@ -274,7 +276,10 @@ impl<'p> Apart<'p> {
         set_rlimits(&mut carried)?;
         if !hooks::removed(Layer::NoCapabilities) {
             sys::drop_capabilities_for_good().at(Step::Capabilities)?;
-            carried.enforce(Layer::NoCapabilities);
+            // A container runtime gets new ones, over namespaces of its own.
+            if carried.plan.ground.runtime().is_none() {
+                carried.enforce(Layer::NoCapabilities);
+            }
         }
         if !hooks::removed(Layer::NoNewPrivileges) {
             sys::set_no_new_privileges().at(Step::NoNewPrivileges)?;
@@ -338,7 +343,16 @@ pub(crate) fn set_rlimits(carried: &mut Carried<'_>) -> Result<(), Failed> {
         return Ok(());
     }
     let limits = &carried.plan.limits;
-    let processes = limits.processes.saturating_add(carried.kit.tasks_before);
+    let runtime = carried.plan.ground.runtime();
+    let own = runtime.map_or(0, |runtime| container::own_tasks(runtime.kind));
+    let processes = limits.processes.saturating_add(carried.kit.tasks_before).saturating_add(own);
+    // Files and descriptors of the second kernel are not the code's, and its memory is a file.
+    let is_kernel = runtime.is_some_and(|runtime| runtime.kind == RuntimeKind::Runsc);
+    let is_left_out = |resource| {
+        let is_of_kernel = is_kernel && matches!(resource, Resource::Nofile | Resource::Fsize);
+        // The code is process 1 of its container, which does not hear the first warning: the tree is watched.
+        is_of_kernel || (runtime.is_some() && matches!(resource, Resource::Cpu))
+    };
     for (resource, most) in [
         // 1, not 0: with 0 a crash still starts the host's handler of a piped core_pattern, as root
         // (fs/coredump.c); a dump of one byte is none.
@@ -362,9 +376,13 @@ pub(crate) fn set_rlimits(carried: &mut Carried<'_>) -> Result<(), Failed> {
         (Resource::Rtprio, 0),
         (Resource::Nice, 0),
     ] {
-        sys::limit(resource, most).at(Step::Rlimits)?;
+        if !is_left_out(resource) {
+            sys::limit(resource, most).at(Step::Rlimits)?;
+        }
     }
-    carried.enforce(Layer::Rlimits);
+    if !is_kernel {
+        carried.enforce(Layer::Rlimits);
+    }
     Ok(())
 }
 
@@ -413,7 +431,7 @@ impl<'p> Rooted<'p> {
         let listener = seal_calls(&mut carried)?;
         let bounded = if carried.kit.has_cgroup { Layer::Cgroup } else { Layer::Watchdog };
         let given = carried.enforced.with(bounded).and(hooks::unrequired());
-        let missing = carried.plan.required.missing_from(given);
+        let missing = carried.plan.required.missing_from(given.and(carried.plan.proven_inside()));
         if !missing.is_empty() {
             return Err(Failed { step: Step::Missing, mount: missing.bits(), errno: Errno::NOTSUP });
         }
@@ -429,8 +447,12 @@ fn seal_calls(carried: &mut Carried<'_>) -> Result<Option<OwnedFd>, Failed> {
     if hooks::removed(Layer::Seccomp) {
         return Ok(None);
     }
-    let listener = sys::load_filter(&carried.kit.filter, true).at(Step::Seccomp)?;
-    carried.enforce(Layer::Seccomp);
+    // What a container runtime tries is none of the code's doing, so nobody is told of it.
+    let is_told = carried.plan.ground.runtime().is_none();
+    let listener = sys::load_filter(&carried.kit.filter, is_told).at(Step::Seccomp)?;
+    if !carried.plan.proven_inside().has(Layer::Seccomp) {
+        carried.enforce(Layer::Seccomp);
+    }
     if matches!(carried.plan.ground, Ground::Host { .. }) {
         // The profile of such a plan makes none (`Profile::without_namespaces`).
         carried.enforce(Layer::NoSockets);
@@ -445,17 +467,16 @@ impl Sealed<'_> {
     pub(crate) fn execute(self) -> Result<Infallible, Failed> {
         let Self(carried) = self;
         let word = |text: &String| CString::new(text.as_bytes()).map_err(|_| Errno::INVAL);
-        let argv: Vec<CString> = carried.plan.argv.iter().map(word).collect::<Result<_, _>>().at(Step::Execute)?;
-        let vars: Vec<CString> = carried
-            .plan
-            .vars
+        let (argv, vars) = carried.plan.executed();
+        let program = argv.first().map_or("", String::as_str);
+        let path = vars.get("PATH").map_or("", String::as_str);
+        let words: Vec<CString> = argv.iter().map(word).collect::<Result<_, _>>().at(Step::Execute)?;
+        let pairs: Vec<CString> = vars
             .iter()
             .map(|(name, value)| word(&format!("{name}={value}")))
             .collect::<Result<_, _>>()
             .at(Step::Execute)?;
-        let program = carried.plan.argv.first().map_or("", String::as_str);
-        Err(search_and_execute(program, carried.plan.vars.get("PATH").map_or("", String::as_str), &argv, &vars))
-            .at(Step::Execute)
+        Err(search_and_execute(program, path, &words, &pairs)).at(Step::Execute)
     }
 }
 

@@ -7,6 +7,7 @@ mod bare;
 pub mod cgroup;
 pub mod collect;
 mod confine;
+mod container;
 mod disk;
 pub mod facts;
 mod failure;

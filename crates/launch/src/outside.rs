@@ -10,6 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
 use stockade_core::audit::Recorded;
+use stockade_core::container;
 use stockade_core::ground::Ground;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::network::Network;
@@ -21,6 +22,7 @@ use crate::bare::folder::Folder;
 use crate::bare::tree::Orphans;
 use crate::bare::{self, Ready};
 use crate::cgroup::{self, Group};
+use crate::container::Proofs;
 use crate::disk::{self, Disk};
 use crate::failure::{Failure, MAKE_NAMESPACES, Step, errno_text};
 use crate::finished::Finished;
@@ -133,6 +135,7 @@ pub struct Running {
     pub(crate) init: Init,
     pub(crate) group: Option<Group>,
     pub(crate) folder: Option<Folder>,
+    pub(crate) proofs: Option<Proofs>,
     // After the init, whose code writes to it.
     pub(crate) disk: Option<Disk>,
     pub(crate) enforced: Layers,
@@ -184,7 +187,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         alive: bare::alive(ready.as_ref())?,
         tasks_before: ready.as_ref().map_or(0, |ready| ready.tasks_before),
         namespaces: namespaces_wanted(&plan),
-        filter: seccomp::compile(&code_profile(&plan, group.is_some()), Telling::Listener)
+        filter: seccomp::compile(&code_profile(&plan, group.is_some()), telling(&plan))
             .map_err(|_| failed("compile", "profiles/seccomp.txt")(Errno::TOOBIG))?,
         init_filter: init_filter(&plan)?,
         uptime_seconds: uptime_seconds(),
@@ -208,6 +211,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         control,
         ends,
         folder: None,
+        proofs: None,
         scratch: None,
         shared_memory: None,
         sockets: GateSockets::default(),
@@ -239,7 +243,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
 fn doors(plan: &Plan, group: Option<&Group>) -> Result<Vec<OwnedFd>, cgroup::Failure> {
     match (group, &plan.ground) {
         (None, _) => Ok(Vec::new()),
-        (Some(group), Ground::OwnRoot) => group.doors(),
+        (Some(group), Ground::OwnRoot | Ground::Container(_)) => group.doors(),
         (Some(group), Ground::Host { .. }) => group.entrances(),
     }
 }
@@ -251,6 +255,11 @@ fn namespaces_wanted(plan: &Plan) -> Layers {
     NAMESPACES.iter().map(|(_, layer)| *layer).filter(|layer| !hooks::removed(*layer)).fold(Layers::NONE, Layers::with)
 }
 
+/// Nobody hears of what a container runtime is refused.
+const fn telling(plan: &Plan) -> Telling {
+    if plan.ground.runtime().is_some() { Telling::Silent } else { Telling::Listener }
+}
+
 /// Without a cgroup, memory that no process owns is refused.
 fn code_profile(plan: &Plan, has_cgroup: bool) -> Profile {
     if has_cgroup { plan.syscalls.clone() } else { plan.syscalls.clone().watched() }
@@ -259,7 +268,7 @@ fn code_profile(plan: &Plan, has_cgroup: bool) -> Profile {
 fn init_filter(plan: &Plan) -> Result<Vec<seccomp::Instruction>, Failure> {
     let bad = || failed("compile", "profiles/init.txt")(Errno::INVAL);
     let text = match plan.ground {
-        Ground::OwnRoot => Cow::Borrowed(INIT_PROFILE),
+        Ground::OwnRoot | Ground::Container(_) => Cow::Borrowed(INIT_PROFILE),
         Ground::Host { .. } => Cow::Owned([INIT_PROFILE, BARE_INIT_PROFILE].concat()),
     };
     let profile = Profile::parse(&text, plan.syscalls.architecture()).map_err(|_| bad())?;
@@ -300,9 +309,10 @@ fn make_group(plan: &Plan, notes: &mut Vec<String>) -> Result<Option<Group>, Fai
 
 /// The limits on the tree, as cgroups and the watchdog take them; two processes are ours.
 pub(crate) fn tree_limits(plan: &Plan) -> cgroup::Limits {
+    let own_tasks = plan.ground.runtime().map_or(0, |runtime| container::own_tasks(runtime.kind));
     cgroup::Limits {
         memory_bytes: plan.limits.memory_bytes,
-        pids: plan.limits.processes.saturating_add(2),
+        pids: plan.limits.processes.saturating_add(2).saturating_add(own_tasks),
         cpu_percent: u32::try_from(plan.limits.cpu_percent).unwrap_or(u32::MAX),
     }
 }
@@ -310,7 +320,7 @@ pub(crate) fn tree_limits(plan: &Plan) -> cgroup::Limits {
 /// Root can open what its throw-away user cannot, so it opens the sources itself, and maps the
 /// owner of what is given to the throw-away user.
 fn open_sources_as_root(plan: &Plan) -> Result<Vec<Given>, Failure> {
-    if plan.identity.groups != Groups::Dropped || plan.ground != Ground::OwnRoot {
+    if plan.identity.groups != Groups::Dropped || plan.ground.folder().is_some() {
         return Ok(Vec::new());
     }
     plan.mounts.iter().map(|mount| open_as_root(plan, mount)).collect()
@@ -422,7 +432,9 @@ impl Running {
     /// The last look, outside: what the plan requires is in force, or what has just begun is killed. The
     /// code's half has looked already, at everything that it can know of.
     fn check_required(&self) -> Result<(), Failure> {
-        let missing = self.plan.required.missing_from(self.enforced.and(hooks::unrequired()));
+        // What only a look from inside shows is looked at when the run has ended.
+        let given = self.enforced.and(hooks::unrequired()).and(self.plan.proven_inside());
+        let missing = self.plan.required.missing_from(given);
         if missing.is_empty() { Ok(()) } else { Err(Failure::Missing { missing }) }
     }
 
@@ -444,7 +456,8 @@ impl Running {
             }
         };
         self.staged = stage::copy_files(&self.plan, scratch.as_fd())?;
-        let waits = self.plan.mounts.iter().any(|mount| matches!(mount, Mount::Copied { .. }));
+        self.proofs = Proofs::lay_out(&self.plan, scratch.as_fd())?;
+        let waits = self.plan.waits_for_staging();
         self.scratch = Some(scratch);
         if waits { self.proceed() } else { Ok(()) }
     }

@@ -59,7 +59,15 @@ impl Resolver {
 
 /// The answer "no such name" to a query, and the name it asked for.
 fn refuse(query: &[u8]) -> Option<(Vec<u8>, String)> {
-    let packet = Packet::parse(query).ok()?;
+    // One question, and nothing else is looked at: the parser makes room for as many records as a header promises.
+    let mut header: [u8; 12] = *query.first_chunk()?;
+    let [_, _, _, _, questions @ .., _, _, _, _, _, _] = header;
+    if questions != [0, 1] {
+        return None;
+    }
+    header.iter_mut().skip(6).for_each(|byte| *byte = 0);
+    let asked = [&header, query.get(12..)?].concat();
+    let packet = Packet::parse(&asked).ok()?;
     let name = packet.questions.first()?.qname.to_string();
     let mut reply = Packet::new_reply(packet.id());
     reply.questions.clone_from(&packet.questions);
@@ -93,6 +101,15 @@ mod tests {
     fn a_hostile_name_is_escaped() {
         let (_, name) = refuse(&query("a\u{1b}[2J")).unwrap();
         assert!(!name.contains('\u{1b}'), "{name}");
+    }
+
+    #[test]
+    fn what_a_header_promises_takes_no_room() {
+        let mut query = query("api.example.com");
+        query[6..12].fill(0xff);
+        assert!(refuse(&query).is_some());
+        query[4..6].fill(0xff);
+        assert!(refuse(&query).is_none());
     }
 
     proptest! {

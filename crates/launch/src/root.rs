@@ -11,8 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
+use stockade_core::container;
 use stockade_core::paths::{self, InsidePath};
-use stockade_core::plan::{Mount, Plan};
+use stockade_core::plan::{ForRuntime, Mount, Plan};
 use stockade_core::request::Over;
 
 use crate::failure::Step;
@@ -118,7 +119,9 @@ impl Root {
             .sum();
         let size = c(&format!("{}", made + (1 << 20)))?;
         let nodev = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-        let base = sys::new_mount(c"tmpfs", &[(c"size", &size), (c"nr_inodes", c"4096"), (c"mode", c"0755")], nodev)
+        // gVisor makes its copy of the root read-only again, and would have to name what else is locked there.
+        let base_is = if plan.ground.runtime().is_some() { MountAttrFlags::empty() } else { nodev };
+        let base = sys::new_mount(c"tmpfs", &[(c"size", &size), (c"nr_inodes", c"4096"), (c"mode", c"0755")], base_is)
             .at(Step::RootFolder)?;
         let on_disk = match given {
             disk::Given::Memory => None,
@@ -156,9 +159,12 @@ impl Root {
         let proc = if hooks::removed(stockade_core::layer::Layer::Proc) {
             None
         } else {
+            // A container runtime looks after processes of its own.
+            let hidden: &[(&CStr, &CStr)] =
+                if plan.ground.runtime().is_some() { &[] } else { &[(c"hidepid", c"invisible")] };
             sys::new_mount(
                 c"proc",
-                &[(c"hidepid", c"invisible")],
+                hidden,
                 MountAttrFlags::MOUNT_ATTR_NOSUID
                     | MountAttrFlags::MOUNT_ATTR_NODEV
                     | MountAttrFlags::MOUNT_ATTR_NOEXEC,
@@ -237,7 +243,15 @@ impl Root {
             // The supervisor copied it before the mounts began.
             Mount::Copied { .. } | Mount::CopiedTree { .. } => {}
             Mount::Terminals => mount_terminals()?,
-            Mount::Proc => self.mount_proc()?,
+            Mount::Proc => {
+                self.mount_proc()?;
+                if self.proc.is_some() {
+                    mask_proc()?;
+                }
+            }
+            Mount::ForRuntime(ForRuntime::Root) => mount_again()?,
+            Mount::ForRuntime(ForRuntime::Groups) => mount_groups()?,
+            Mount::ForRuntime(ForRuntime::Proc) => self.mount_proc()?,
         }
         Ok(Mounted::Done)
     }
@@ -270,8 +284,7 @@ impl Root {
     fn mount_proc(&self) -> Result<(), Failed> {
         make_folders("/proc")?;
         let Some(proc) = &self.proc else { return Ok(()) };
-        sys::move_mount(proc.as_fd(), c"/proc").at(Step::Proc)?;
-        mask_proc()
+        sys::move_mount(proc.as_fd(), c"/proc").at(Step::Proc)
     }
 
     /// Lets go of the host and the workshop, and makes the root read-only.
@@ -298,7 +311,8 @@ const fn workshop_folders(mount: &Mount) -> &'static [(char, u32)] {
         | Mount::Shared { .. }
         | Mount::Device { .. }
         | Mount::Terminals
-        | Mount::Proc => &[],
+        | Mount::Proc
+        | Mount::ForRuntime(_) => &[],
     }
 }
 
@@ -476,6 +490,29 @@ fn mount_terminals() -> Result<(), Failed> {
     )
     .at(Step::Terminal)?;
     sys::move_mount(terminals.as_fd(), c"/dev/pts").at(Step::Terminal)
+}
+
+/// Everything that stands so far, once more: the root of a container. The host lies in it, too, until
+/// it is let go of right here.
+fn mount_again() -> Result<(), Failed> {
+    make_folders(container::ROOT)?;
+    let again = sys::open_tree(rustix::fs::CWD, c"/", true).at(Step::RootFolder)?;
+    sys::mount_setattr(again.as_fd(), false, MountAttrFlags::MOUNT_ATTR_RDONLY, None).at(Step::ReadOnly)?;
+    sys::move_mount(again.as_fd(), &c(container::ROOT)?).at(Step::RootFolder)?;
+    sys::detach(&c(&format!("{}{}", container::ROOT, HOST.to_string_lossy()))?).at(Step::Pivot)
+}
+
+/// Where it is refused the runtime says whether it can do without.
+fn mount_groups() -> Result<(), Failed> {
+    make_folders("/sys/fs/cgroup")?;
+    let nothing = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC
+        | MountAttrFlags::MOUNT_ATTR_RDONLY;
+    match sys::new_mount(c"cgroup2", &[], nothing) {
+        Ok(groups) => sys::move_mount(groups.as_fd(), c"/sys/fs/cgroup").at(Step::Mount),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Files of `/proc` that tell of the machine to everyone; what only root may read or write is

@@ -54,7 +54,8 @@ pub(crate) fn open_one(mount: &Mount) -> Result<Option<OwnedFd>, Failed> {
         | Mount::File { .. }
         | Mount::Scratch { .. }
         | Mount::Terminals
-        | Mount::Proc => Ok(None),
+        | Mount::Proc
+        | Mount::ForRuntime(_) => Ok(None),
     }
 }
 

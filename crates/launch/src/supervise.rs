@@ -13,6 +13,7 @@ use rustix::process::Pid;
 use stockade_core::limits::Limit;
 use stockade_core::outcome::{Accounting, Cause, Denial, Outcome, ScratchPlace, Usage};
 use stockade_core::plan::Plan;
+use stockade_core::request::Tier;
 
 use crate::cgroup::{Group, Version};
 use crate::failure::{Failure, Step};
@@ -101,6 +102,8 @@ struct Supervisor<'r, 'a> {
     kill_by: Option<Instant>,
     interrupts: u32,
     asked_to_end: bool,
+    /// The first signal that the code was sent.
+    passed_on: Option<i32>,
     stop: Option<Cause>,
     exec_failed: Option<Cause>,
     status: Option<i32>,
@@ -172,6 +175,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             kill_by: None,
             interrupts: 0,
             asked_to_end: false,
+            passed_on: None,
             stop: None,
             exec_failed: None,
             status: None,
@@ -357,7 +361,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
                 libc::SIGHUP => self.stop(Cause::Cancelled)?,
                 libc::SIGINT | libc::SIGQUIT => self.interrupt(signal)?,
                 _ => {
-                    self.order(Order::Signal(signal))?;
+                    self.pass_on(signal)?;
                     self.kill_by.get_or_insert(Instant::now() + GRACE);
                 }
             }
@@ -368,7 +372,12 @@ impl<'r, 'a> Supervisor<'r, 'a> {
     /// The first interrupt is the code's to handle; the second ends it.
     fn interrupt(&mut self, signal: i32) -> Result<(), Failure> {
         self.interrupts += 1;
-        if self.interrupts > 1 { self.stop(Cause::Cancelled) } else { self.order(Order::Signal(signal)) }
+        if self.interrupts > 1 { self.stop(Cause::Cancelled) } else { self.pass_on(signal) }
+    }
+
+    fn pass_on(&mut self, signal: i32) -> Result<(), Failure> {
+        self.passed_on.get_or_insert(signal);
+        self.order(Order::Signal(signal))
     }
 
     /// At the run's own terminal the keys are the code's; three interrupts in a row are ours.
@@ -490,7 +499,17 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             (None, None, Some(status)) if oom && status & 0x7f == libc::SIGKILL => {
                 Cause::Limit { limit: Limit::Memory }
             }
-            (None, None, Some(status)) => cause_of_status(status, self.plan),
+            // A runtime passes on the end of a container as a status.
+            (None, None, Some(status)) if oom && status != 0 && self.plan.ground.runtime().is_some() => {
+                Cause::Limit { limit: Limit::Memory }
+            }
+            (None, None, Some(status)) => match self.passed_on {
+                // gVisor's runtime ends of a signal that is meant for the code, and so does the code.
+                Some(signal) if status >> 8 == 255 && self.plan.ground.tier() == Tier::Gvisor => {
+                    Cause::Signalled { signal }
+                }
+                _ => cause_of_status(status, self.plan),
+            },
             (None, None, None) => Cause::Cancelled,
         };
         Ended {
@@ -542,7 +561,15 @@ fn cause_of_status(status: i32, plan: &Plan) -> Cause {
     }
 }
 
-fn conclude(running: Running, ended: Ended, refused_network: u64) -> Result<Finished, Failure> {
+fn conclude(mut running: Running, mut ended: Ended, refused_network: u64) -> Result<Finished, Failure> {
+    if let Some(proofs) = running.proofs.take() {
+        let told = proofs.read(&running, ended.cause)?;
+        ended.cause = told.cause;
+        running.enforced = running.enforced.and(told.proven);
+        running.notes.extend(told.note);
+        // What is left of a container is its runtime's own.
+        ended.drained.killed = 0;
+    }
     let used = ended.drained.used;
     let counted = running.group.as_ref().map(Group::usage);
     let usage = Usage {

@@ -19,10 +19,11 @@ fn main() {
     let words: Vec<String> = std::env::args().collect();
     let has = |word: &str| words.iter().any(|other| other == word);
     // What test runners ask of a test without a harness.
-    if has("--list") {
-        return if has("--ignored") { () } else { println!("{NAME}: test") };
+    match (has("--list"), has("--ignored")) {
+        (true, false) => println!("{NAME}: test"),
+        (true, true) => {}
+        (false, _) => a_confined_service_only_reads_connects_and_appends(),
     }
-    a_confined_service_only_reads_connects_and_appends();
 }
 
 fn a_confined_service_only_reads_connects_and_appends() {

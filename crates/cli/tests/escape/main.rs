@@ -20,6 +20,7 @@ mod kernel_surface;
 mod landlock_tier;
 mod lifetime;
 mod network;
+mod outer_tiers;
 mod outputs;
 mod processes;
 mod resources;

@@ -6,6 +6,7 @@
 
 mod figures;
 mod notebooks;
+mod outer_tiers;
 mod packages;
 mod python_stdlib;
 mod r;

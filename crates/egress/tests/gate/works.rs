@@ -232,3 +232,18 @@ async fn a_gate_holds_a_bounded_number_of_runs() {
     world.gate.clear().await;
     assert!(world.gate.remove("n8").await.is_err());
 }
+
+#[tokio::test]
+async fn a_client_that_only_looks_whether_a_port_is_open_is_told_nothing() {
+    let server = Server::echo().await;
+    let world = World::new(&server.grants("tls", "api.test"));
+    let target = format!("api.test:{}", server.port());
+    drop(connect(world.proxy, &target).await.unwrap());
+    let mut half = connect(world.proxy, &target).await.unwrap();
+    half.write_all(&[0x16, 3]).await.unwrap();
+    drop(half);
+    // Half a greeting is one that ended too early; nothing is nothing.
+    assert_eq!(world.refused("bad-request").await, target);
+    assert_eq!(world.refusals().len(), 1, "{:?}", world.refusals());
+    assert_eq!(server.connections(), 0);
+}

@@ -9,7 +9,7 @@ import os
 import sys
 
 # Longest text of each field once escaped; together below a line's 4096 bytes.
-ROOM = {"kind": 64, "type": 256, "name": 768, "path": 1024, "message": 1536}
+ROOM = {"kind": 64, "type": 256, "name": 768, "path": 1024, "message": 1536, "names": 3072}
 
 
 def report(**fields):
@@ -37,6 +37,20 @@ def report_exception(error):
         name=error.name if missing else None,
         path=_path(error.filename) if absent else None,
     )
+
+
+def report_imports(prefix):
+    """Reports which top-level modules come from the environment: worth importing ahead."""
+    found = []
+    for name, module in list(sys.modules.items()):
+        try:
+            origin = module.__spec__.origin
+            if "." not in name and origin.startswith(prefix):
+                found.append(name)
+        except Exception:
+            pass
+    if found:
+        report(kind="imported", names=" ".join(found[:100]))
 
 
 def _path(filename):

@@ -26,6 +26,16 @@ def _excepthook(kind, value, trace):
     _plain_hook(kind, value, trace)
 
 
+def _imported():
+    # At the very end, and never in the way of it.
+    try:
+        from stockade_result import report_imports
+
+        report_imports(sys.prefix + "/lib")
+    except BaseException:
+        pass
+
+
 def _begin():
     global result
     number = os.environ.pop("STOCKADE_RESULT_FD", None)
@@ -37,6 +47,10 @@ def _begin():
             result = number, inode
             # Both, so that a library that asks whether the hook is python's own hears yes.
             sys.excepthook = sys.__excepthook__ = _excepthook
+            if sys.prefix == "/opt/stockade/env":
+                import atexit  # built in
+
+                atexit.register(_imported)
         except (ValueError, OverflowError, OSError):
             pass
     sys.modules["stockade_state"] = sys.modules.pop("sitecustomize")

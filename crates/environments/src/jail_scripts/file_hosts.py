@@ -2,7 +2,8 @@
 
 usage: file_hosts.py OUTPUT INDEX_URL PROXY CERTIFICATES NAME...
 Asks for one NAME after the other until the index has one. When only one is given, its files are
-written too, as JSON beside OUTPUT: [{"url", "sha256", "size", "requires_python", "yanked"}].
+written too, as JSON beside OUTPUT: [{"url", "sha256", "size", "requires_python", "yanked",
+"uploaded"}].
 Other links of a page, such as those to a project's own site, are no files: they open no host.
 """
 import html.parser
@@ -74,6 +75,7 @@ def described(file, base):
         "size": file.get("size"),
         "requires_python": file.get("requires-python"),
         "yanked": bool(file.get("yanked")),
+        "uploaded": file.get("upload-time"),
     }
 
 

@@ -64,3 +64,11 @@ for worker in range(workers):
     children.append(child)
 for child in children:
     os.waitpid(child, 0)
+
+# Told outside, where modules of packages that nobody can import are listed.
+names = getattr(sys, "stdlib_module_names", None)
+if names is None:
+    files = os.listdir(os.path.dirname(os.__file__))
+    names = {name.partition(".")[0] for name in files} | set(sys.builtin_module_names)
+with open("stdlib", "w", encoding="ascii") as listed:
+    listed.writelines(f"{name}\n" for name in sorted(names - {"test"}) if name.isidentifier())

@@ -108,7 +108,8 @@ impl Folder {
                 | Mount::Shared { .. }
                 | Mount::Device { .. }
                 | Mount::Terminals
-                | Mount::Proc => {}
+                | Mount::Proc
+                | Mount::ForRuntime(_) => {}
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::SocketType;
 use stockade_core::layer::Layer;
-use stockade_core::network::{Egress, Network, PROXY_PORT, made_up};
+use stockade_core::network::{Egress, MADE_UP, Network, PROXY_PORT};
 
 use crate::failure::Step;
 use crate::hooks;
@@ -60,9 +60,11 @@ fn open_transparent(carried: &Carried<'_>, egress: &Egress) -> Result<(), Failed
     if ports.is_empty() {
         return Ok(());
     }
-    for (number, block) in (1..).zip(std::iter::once(made_up()).chain(egress.blocks())) {
-        // The first address of the made-up block is the run's own end of such connections.
-        sys::answer_for(number, block).at(Step::Answers)?;
+    // The first address of the made-up block is the run's own end of such connections.
+    let own = MADE_UP.hosts().next().unwrap_or(MADE_UP.network());
+    let granted = egress.blocks().into_iter().map(|block| (block.network(), block.netmask()));
+    for (number, (address, mask)) in (1..).zip(std::iter::once((own, MADE_UP.netmask())).chain(granted)) {
+        sys::answer_for(number, address, mask).at(Step::Answers)?;
     }
     let sixes = egress.addresses_v6();
     for address in &sixes {

@@ -4,7 +4,6 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use ipnet::Ipv4Net;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, sockopt};
 
@@ -58,14 +57,11 @@ pub(super) fn bring_loopback_up() -> Sys<()> {
 
 /// Lets the loopback answer for a whole block: an address on it with a mask makes all that the mask covers local
 /// (`fib_add_ifaddr`). Labels tell several apart, netdevice(7).
-pub(super) fn answer_for(number: u32, block: Ipv4Net) -> Sys<()> {
-    let made_up = block == stockade_core::network::made_up();
-    // The network's own number cannot be the source of a connection everywhere; the next one can.
-    let address = if made_up { Ipv4Addr::from(u32::from(block.network()) + 1) } else { block.network() };
+pub(super) fn answer_for(number: u32, address: Ipv4Addr, mask: Ipv4Addr) -> Sys<()> {
     call("loopback address", || {
         let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
         let label = format!("lo:{number}");
-        for (what, address) in [(libc::SIOCSIFADDR, address), (libc::SIOCSIFNETMASK, block.netmask())] {
+        for (what, address) in [(libc::SIOCSIFADDR, address), (libc::SIOCSIFNETMASK, mask)] {
             let mut request = request(&label)?;
             request.ifr_ifru.ifru_addr = inet_address(address)?;
             // SAFETY: both read a `struct ifreq` that holds an address.

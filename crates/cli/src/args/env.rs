@@ -1,0 +1,162 @@
+//! The flags of `stockade env`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// What is to be done about environments.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Env {
+    /// Build an environment and give it a name, or build it anew
+    #[command(override_usage = "stockade env build [OPTIONS] NAME [FILE]", after_help = BUILD_EXAMPLES)]
+    Build(Build),
+    /// List the environments there are
+    #[command(after_help = "Examples:\n  stockade env list\n  stockade env list --json")]
+    List(Document),
+    /// Show what is in an environment
+    #[command(after_help = "Examples:\n  stockade env show analysis\n  stockade env show 3fa94c --json")]
+    Show(Show),
+    /// Show what differs between two environments
+    #[command(after_help = "Example:\n  stockade env diff analysis approved/analysis")]
+    Diff(Diff),
+    /// Hash every file again and compare it with what was built
+    #[command(
+        after_help = "Examples:\n  stockade env verify analysis\n  stockade env verify --all\n\nEnds with status 1 when something is wrong."
+    )]
+    Verify(Verify),
+    /// Take a name away, or an environment by its digest
+    #[command(after_help = "Examples:\n  stockade env rm analysis\n  stockade env rm 3fa94c27b1e0")]
+    Rm(Rm),
+    /// Take away what nobody needs: no name, no recent use, no run at the moment
+    #[command(after_help = "Examples:\n  stockade env gc --dry-run\n  stockade env gc --keep-days 7")]
+    Gc(Gc),
+}
+
+const BUILD_EXAMPLES: &str = "\
+FILE is a requirements file, pyproject.toml, pylock.toml or uv.lock, told apart by its name.
+
+Examples:
+  stockade env build analysis --with 'pandas>=2,matplotlib'
+  stockade env build analysis requirements.txt
+  stockade env build service pyproject.toml --extra postgres
+  stockade env build service uv.lock --python 3.12
+  stockade env build careful --with pandas --min-age 7d
+  stockade run --environment analysis report.py";
+
+/// What an environment is made of: the same for `env build` and for a run.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Packages {
+    /// Packages from the package index, separated by commas
+    #[arg(long, value_name = "PACKAGES", help_heading = "Packages")]
+    pub(crate) with: Vec<String>,
+
+    /// A requirements file, pyproject.toml, pylock.toml or uv.lock
+    #[arg(short = 'r', long = "requirements", value_name = "FILE", help_heading = "Packages")]
+    pub(crate) requirements: Vec<PathBuf>,
+
+    /// With a pyproject.toml or uv.lock, its optional dependencies of this name too
+    #[arg(long, value_name = "EXTRA", help_heading = "Packages")]
+    pub(crate) extra: Vec<String>,
+
+    /// Let this package run its build, from source, in a jail without network
+    #[arg(long, value_name = "PACKAGE", help_heading = "Packages")]
+    pub(crate) allow_build: Vec<String>,
+
+    /// Ignore releases younger than this, such as 7d or 12h
+    #[arg(long, value_name = "AGE", help_heading = "Packages")]
+    pub(crate) min_age: Option<String>,
+
+    /// The interpreter to use: a program, or a version such as 3.12 of those on this machine
+    #[arg(long, value_name = "PROGRAM|VERSION", help_heading = "Packages")]
+    pub(crate) python: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// The name it gets
+    pub(crate) name: String,
+
+    /// A file that says what is in it
+    pub(crate) file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) packages: Packages,
+
+    /// Print progress as JSON, one event a line, on standard error, and the result on standard output
+    #[arg(long, help_heading = "Report")]
+    pub(crate) json: bool,
+
+    /// Print nothing unless something goes wrong
+    #[arg(short, long, help_heading = "Report")]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Document {
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// A name, a digest, or its first digits
+    #[arg(value_name = "NAME|DIGEST")]
+    pub(crate) environment: String,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// The first environment
+    #[arg(value_name = "NAME|DIGEST")]
+    pub(crate) from: String,
+
+    /// The other one
+    #[arg(value_name = "NAME|DIGEST")]
+    pub(crate) to: String,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Names, digests, or their first digits
+    #[arg(value_name = "NAME|DIGEST", required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) environments: Vec<String>,
+
+    /// Every environment of the store
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// Names; or digests of environments without a name
+    #[arg(value_name = "NAME|DIGEST", required = true)]
+    pub(crate) environments: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    /// Show what would be taken away, and take nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Keep what was used or built in the last days
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub(crate) keep_days: u32,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}

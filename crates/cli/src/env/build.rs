@@ -1,0 +1,86 @@
+//! `stockade env build`: the same way to an environment as that of a run, and a name for it.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use stockade_core::text;
+use stockade_environments::{Environment, Name, Package, Progress};
+
+use crate::args::Build;
+use crate::pipeline::Services;
+use crate::problem::Problem;
+use crate::progress::{Events, Shown};
+use crate::{environment, flags, printer};
+
+/// Builds the environment if there is none that answers the request, and lets the name stand for it.
+pub(crate) fn build(arguments: &Build) -> Result<ExitCode, Problem> {
+    let name: Name = arguments.name.parse()?;
+    flags::check_build(arguments)?;
+    let environment = found(arguments)?;
+    environment::store().set_name(&name, &environment)?;
+    let built = Built::of(&name, &environment);
+    match (arguments.json, arguments.quiet) {
+        (true, _) => printer::page(&(printer::document(&built) + "\n")),
+        (false, true) => {}
+        (false, false) => printer::page(&built.lines()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn found(arguments: &Build) -> Result<Environment, Problem> {
+    let mut packages = arguments.packages.clone();
+    packages.requirements.extend(arguments.file.clone());
+    let interpreter = environment::interpreter(arguments.packages.python.as_deref())?;
+    let request = environment::asked(&packages, &interpreter)?;
+    let mut progress: Box<dyn Progress> =
+        if arguments.json { Box::new(Events) } else { Box::new(Shown::new(arguments.quiet)) };
+    environment::find_or_build(&request, &interpreter, &mut Services::of_user(), &mut *progress)
+}
+
+/// What was built, for programs.
+#[derive(Debug, Serialize)]
+struct Built<'a> {
+    name: String,
+    digest: &'a str,
+    python: &'a str,
+    bytes: u64,
+    packages: &'a [Package],
+    dropped_startup: &'a [String],
+    shadowed: &'a [String],
+}
+
+impl<'a> Built<'a> {
+    fn of(name: &Name, environment: &'a Environment) -> Self {
+        Self {
+            name: name.to_string(),
+            digest: &environment.digest,
+            python: &environment.interpreter.version,
+            bytes: environment.bytes,
+            packages: &environment.packages,
+            dropped_startup: &environment.dropped_pth,
+            shadowed: &environment.shadowed,
+        }
+    }
+
+    /// For people.
+    fn lines(&self) -> String {
+        let packages = text::count(self.packages.len(), "package", "packages");
+        let mut lines = format!(
+            "{}: {}, {packages}, {}, Python {}\n",
+            self.name,
+            environment::short(self.digest),
+            text::bytes(self.bytes),
+            self.python
+        );
+        for dropped in self.dropped_startup {
+            lines += &format!(
+                "  taken out, it would run before any code that is asked for: {}\n",
+                text::quoted(dropped, 200)
+            );
+        }
+        for shadowed in self.shadowed {
+            lines += &format!("  never imported, the standard library has it too: {}\n", text::quoted(shadowed, 200));
+        }
+        lines
+    }
+}

@@ -44,6 +44,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  stockade doctor\n  stockade doctor --json\n\nEnds with status 1 when a layer that every run requires is missing or broken."
     )]
     Doctor(Doctor),
+    /// Say which rules hold here, and where each of them comes from
+    #[command(subcommand)]
+    Explain(Explain),
     /// Print completions for a shell
     #[command(
         after_help = "Example:\n  stockade completions bash > ~/.local/share/bash-completion/completions/stockade"
@@ -70,6 +73,17 @@ pub(crate) enum Command {
     /// The system-call filter as the kernel takes it, for benchmarks beside other tools; not for people
     #[command(hide = true)]
     InternalFilter,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Explain {
+    /// What the machine's policy and these files permit together
+    #[command(after_help = "Example:\n  stockade explain policy --policy team.conf")]
+    Policy {
+        /// A policy file, as `stockade run --policy` takes it
+        #[arg(long = "policy", value_name = "FILE")]
+        policies: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -205,6 +219,10 @@ pub(crate) struct Run {
     /// Let the gate put the caller's variable NAME into requests to this host only; the code gets a placeholder
     #[arg(long = "secret", value_name = "NAME=HOST[:HEADER]", help_heading = "Network")]
     pub(crate) secrets: Vec<String>,
+
+    /// Permit at most what this policy file says; of several, each must permit
+    #[arg(long = "policy", value_name = "FILE", help_heading = "Walls")]
+    pub(crate) policies: Vec<PathBuf>,
 
     /// Set a limit: time, cpu-time, memory, processes, open-files, scratch, scratch-files, file-size,
     /// output, output-files, output-depth, streams, cpus

@@ -11,7 +11,7 @@ use stockade_core::limits::Limit;
 use stockade_core::network::{Egress, Network};
 use stockade_core::outcome::{Cause, Denial};
 use stockade_core::paths::InsidePath;
-use stockade_core::policy::Policy;
+use stockade_core::policy::{Policy, most};
 use stockade_core::request::{
     CgroupMode, Language, Request, ResultDescriptor, Scratch, Start, Streams as Kind, Tier, Tree,
 };
@@ -23,8 +23,8 @@ use stockade_launch::{Finished, Input, Output, Streams};
 
 use crate::pipeline::{self, Digests, Services};
 use crate::problem::Problem;
-use crate::staging;
 use crate::trail::now_ms;
+use crate::{policy, staging};
 
 /// Runs build steps behind the walls of a run.
 #[derive(Debug)]
@@ -42,8 +42,14 @@ impl Jail for BuildJail<'_> {
 impl BuildJail<'_> {
     fn carry_out(&mut self, step: JailStep<'_>) -> Result<JailOutcome, Problem> {
         let index = index(&step)?;
-        let request = self.request(&step, index.clone())?;
-        let plan = pipeline::planned(&Policy::package_build(index), request)?;
+        // What the machine's administrator says holds for strangers' builds too.
+        let machine = policy::of_machine()?.map(Policy::of_builds);
+        let policies: Vec<Policy> = machine.into_iter().chain([Policy::package_build(index.clone())]).collect();
+        let mut request = self.request(&step, index)?;
+        for (limit, value) in &mut request.limits {
+            *value = most(&policies, *limit).min(*value);
+        }
+        let plan = pipeline::planned_by(&policies, request)?;
         let plan = self.services.network(plan, Vec::new())?;
         let run = plan.run.clone();
         let mut lines = Lines::new(step.on_line);

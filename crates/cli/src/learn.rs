@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use stockade_core::limits::Limit;
 use stockade_core::outcome::{Denial, Outcome};
 use stockade_core::text;
 
@@ -63,9 +64,9 @@ fn proposal(outcome: &Outcome) -> String {
             Denial::GateMore { .. } => "# egress: more, see the audit trail".to_owned(),
             Denial::Addresses { .. } => "# egress: which addresses is not known".to_owned(),
             Denial::SystemCall { name, .. } => format!("# no policy permits system call {name}"),
-            Denial::Full { limit } => format!("# limits.{limit} = \"MORE\""),
+            Denial::Full { limit } => format!("# limits.{} = \"MORE\"", limit.key()),
             Denial::DiskFull => "# no policy makes a disk larger".to_owned(),
-            Denial::Processes { .. } => "# limits.processes = MORE".to_owned(),
+            Denial::Processes { .. } => format!("# limits.{} = MORE", Limit::Processes.key()),
         });
     }
     if outcome.denials.is_empty() {

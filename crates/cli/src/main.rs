@@ -16,6 +16,7 @@ mod manual;
 mod network;
 mod outputs;
 mod pipeline;
+mod policy;
 mod printer;
 mod probe;
 mod problem;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Plan(run) => run::plan(&run),
         Command::Env(command) => env::env(&command),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Explain(what) => policy::explain(&what),
         Command::Completions { shell } => Ok(manual::completions(shell)),
         Command::Man { command } => manual::page(command.as_deref()),
         Command::InternalProbe(probe) => {

@@ -2,7 +2,7 @@
 
 use stockade_core::audit::{Asker, Record, Recorded, Trail};
 use stockade_core::plan::{self, Plan};
-use stockade_core::policy::{Decision, Policy};
+use stockade_core::policy::{self, Decision, Policy};
 use stockade_core::request::Request;
 use stockade_egress::control::SecretValue;
 use stockade_launch::{Finished, Streams};
@@ -34,10 +34,15 @@ impl Services {
     }
 }
 
-/// Decides about a request and plans it.
+/// Decides about a request by one policy, and plans it.
 pub(crate) fn planned(policy: &Policy, request: Request) -> Result<Plan, Problem> {
+    planned_by(std::slice::from_ref(policy), request)
+}
+
+/// Decides about a request by several policies, and plans it.
+pub(crate) fn planned_by(policies: &[Policy], request: Request) -> Result<Plan, Problem> {
     let tier = request.tier;
-    let grant = match policy.decide(request) {
+    let grant = match policy::decide(policies, request) {
         Decision::Permit(grant) => *grant,
         Decision::Forbid(reason) => return Err(reason.into()),
     };

@@ -5,9 +5,6 @@ use std::process::ExitCode;
 
 use sha2::{Digest, Sha256};
 use stockade_core::audit::Closed;
-use stockade_core::network::Network;
-use stockade_core::policy::Policy;
-use stockade_core::request::Request;
 use stockade_engines::Said;
 use stockade_environments::Environment;
 use stockade_launch::{Disk, Finished, Input, Output, Streams};
@@ -19,16 +16,17 @@ use crate::pipeline::{self, Digests, Services};
 use crate::problem::Problem;
 use crate::report::Report;
 use crate::trail::{FileTrail, now_ms};
-use crate::{environment, flags, hints, learn, outputs, printer};
+use crate::{environment, flags, hints, learn, outputs, policy, printer};
 
 /// Runs code inside walls.
 pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     if arguments.explain {
         return plan(arguments);
     }
+    let policies = policy::given(&arguments.policies)?;
     let mut services = Services::of_user();
     let (code, asked) = ask(arguments, &mut services)?;
-    let plan = pipeline::planned(&policy(&asked.request), asked.request)?;
+    let plan = pipeline::planned_by(&policy::or_shipped(policies, &asked.request), asked.request)?;
     let plan = services.network(plan, asked.secrets)?;
     let mut kept = Kept {
         code,
@@ -132,19 +130,12 @@ fn conclude(
 
 /// Prints the plan and runs nothing.
 pub(crate) fn plan(arguments: &Run) -> Result<ExitCode, Problem> {
+    let policies = policy::given(&arguments.policies)?;
     let (_, asked) = ask(arguments, &mut Services::of_user())?;
-    let plan = pipeline::planned(&policy(&asked.request), asked.request)?;
+    let plan = pipeline::planned_by(&policy::or_shipped(policies, &asked.request), asked.request)?;
     printer::page(&plan.to_string());
     remark(&asked.remarks);
     Ok(ExitCode::SUCCESS)
-}
-
-/// Nothing of the network unless the caller names it.
-fn policy(request: &Request) -> Policy {
-    match request.network {
-        Network::None => Policy::offline(),
-        Network::Gate(_) => Policy::default_of_callers(),
-    }
 }
 
 /// What the caller should know before the code runs.

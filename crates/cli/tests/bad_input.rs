@@ -626,6 +626,101 @@ fn limits_and_layers_are_called_by_their_names() {
     );
 }
 
+/// A policy file with these lines.
+fn policy(scene: &Scene, name: &str, lines: &str) {
+    let head = format!("name = {name}, version = 1, type = stockade.policy\n");
+    scene.folder.write(
+        &format!("{name}.conf"),
+        format!("{head}configuration {{ StockadePolicy {{ name = {name}\n{lines}\n}} }}\n"),
+    );
+}
+
+#[test]
+fn a_policy_is_never_exceeded_and_the_refusal_names_its_file() {
+    let scene = scene();
+    policy(&scene, "team", "languages = [python], egress = [\"*.example.com\"], limits { memory = 1GiB }");
+    policy(&scene, "strict", "egress = [api.example.com]");
+    policy(&scene, "offline-team", "require = [root]");
+    for (arguments, why, next) in [
+        (
+            &["--policy", "team.conf", "--", "true"] as &[&str],
+            "policy `team` (team.conf) does not permit program",
+            "use a policy other than `team` (team.conf) that permits it",
+        ),
+        (
+            &["--policy", "team.conf", "--limit", "memory=2GiB", "ok.py"],
+            "limit `memory` of 2 GiB is more than policy `team` (team.conf) permits (1 GiB)",
+            "ask for at most 1 GiB",
+        ),
+        (
+            &["--policy", "team.conf", "--net", "other.example", "ok.py"],
+            "policy `team` (team.conf) grants nothing of `other.example`",
+            "ask for what it grants: `*.example.com`",
+        ),
+        (
+            &["--policy", "team.conf", "--policy", "strict.conf", "--net", "www.example.com", "ok.py"],
+            "policy `strict` (strict.conf) grants nothing of `www.example.com`",
+            "ask for what it grants: `api.example.com`",
+        ),
+        (
+            &["--policy", "offline-team.conf", "--net", "api.example.com", "ok.py"],
+            "policy `offline-team` (offline-team.conf) grants no network",
+            "stage the data with --in instead, or use a policy that grants it",
+        ),
+        (
+            &["--policy", "offline-team.conf", "--tier", "landlock", "ok.py"],
+            "policy `offline-team` (offline-team.conf) requires `root`, which the tier `landlock` goes without",
+            "leave out --tier, or use a policy that does not require it",
+        ),
+    ] {
+        let message = format!("error: the run is not permitted\n  why:  {why}\n  next: {next}");
+        refused(&scene, arguments, 125, &message);
+    }
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_whole_permits_nothing() {
+    let scene = scene();
+    policy(&scene, "team", "");
+    policy(&scene, "slip", "egres = []");
+    policy(&scene, "later", "engineSharing = session");
+    policy(&scene, "stray", "} } }\nlimits { memory = 1GiB");
+    scene.folder.write("large.conf", "#".repeat(70_000));
+    scene.folder.write("bytes.conf", b"name = \xff");
+    for (file, why, next) in [
+        (
+            "slip.conf",
+            "line 3, column 1: there is no key `egres` in `StockadePolicy`",
+            "did you mean `egress`? There are name, languages, limits, egress, require, environments, trust, dataSources, engineSharing",
+        ),
+        (
+            "later.conf",
+            "line 3, column 1: `engineSharing` is not supported yet",
+            "leave it out; this version does not restrict that",
+        ),
+        ("stray.conf", "line 3, column 5: `}` has no other half", "write each bracket with its other half"),
+        ("large.conf", "it is larger than 64 KiB", "leave out what is not needed"),
+        ("bytes.conf", "it is not text in UTF-8", "save it as UTF-8"),
+        ("folder", "it is not a regular file", "name a file"),
+        ("/dev/null", "it is not a regular file", "name a file"),
+    ] {
+        let message = format!("error: the policy `{file}` is refused\n  why:  {why}\n  next: {next}");
+        refused(&scene, &["--policy", file, "ok.py"], 125, &message);
+    }
+    refused(
+        &scene,
+        &["--policy", "nope.conf", "ok.py"],
+        125,
+        "error: cannot read the policy `nope.conf`\n  why:  no such file or directory\n  next: name a file you may read",
+    );
+    refused(
+        &scene,
+        &["--policy", "team.conf", "--policy", "./team.conf", "ok.py"],
+        125,
+        "error: two policies are called `team`\n  why:  a record of the run could mean either\n  next: give each a name of its own, and each file once",
+    );
+}
+
 #[test]
 fn a_layer_that_cannot_be_had_refuses_the_run() {
     let scene = scene();

@@ -170,6 +170,7 @@ pages! {
     packages: "docs/guides/packages.md",
     notebooks_r_sql: "docs/guides/notebooks-r-sql.md",
     limits: "docs/guides/limits.md",
+    policies: "docs/guides/policies.md",
     reports: "docs/guides/reports.md",
     ci: "docs/guides/ci.md",
     where_namespaces_are_blocked: "docs/guides/where-namespaces-are-blocked.md",

@@ -18,7 +18,7 @@ pub enum Record<'a> {
         run: &'a str,
         /// Who asked: `name@realm`.
         principal: &'a str,
-        /// The policy that permitted it.
+        /// The policies that permitted it, with their versions.
         policy: &'a str,
         /// How the code is called.
         label: &'a str,
@@ -95,7 +95,7 @@ impl Recorded {
             time_ms,
             run: &plan.run,
             principal: asker.principal,
-            policy: plan.policy,
+            policy: &plan.policy,
             label: &plan.label,
             code_digest: asker.code_digest,
             environment_digest: asker.environment_digest,

@@ -198,6 +198,12 @@ impl Layers {
         Self(self.0 | other.0)
     }
 
+    /// What is in both sets.
+    #[must_use]
+    pub const fn shared_with(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// What of `self` is not in `other`.
     #[must_use]
     pub const fn missing_from(self, other: Self) -> Self {

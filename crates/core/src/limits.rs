@@ -56,7 +56,7 @@ impl Default for Limits {
     }
 }
 
-/// A limit by name, as flags, policies and reports write it.
+/// A limit by name, as flags and reports write it; policy files have [`Limit::key`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Limit {
@@ -106,7 +106,27 @@ impl Limit {
         Self::Cpus,
     ];
 
-    /// The name in `--limit NAME=VALUE`, policies and reports.
+    /// The key in policy files.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Time => "wallTime",
+            Self::CpuTime => "cpuTime",
+            Self::Memory => "memory",
+            Self::Processes => "pids",
+            Self::OpenFiles => "openFiles",
+            Self::Scratch => "scratch",
+            Self::ScratchFiles => "scratchFiles",
+            Self::FileSize => "fileSize",
+            Self::Output => "output",
+            Self::OutputFiles => "outputFiles",
+            Self::OutputDepth => "outputDepth",
+            Self::Streams => "streams",
+            Self::Cpus => "cpus",
+        }
+    }
+
+    /// The name in `--limit NAME=VALUE` and reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

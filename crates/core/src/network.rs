@@ -57,8 +57,9 @@ pub struct SecretUse {
 }
 
 impl Egress {
+    /// What the request itself asks for: the last layer, within which everything lies that is permitted.
     fn allowances(&self) -> impl Iterator<Item = &Grant> {
-        self.layers.iter().flatten().filter(|grant| grant.effect() == Effect::Allow)
+        self.layers.last().into_iter().flatten().filter(|grant| grant.effect() == Effect::Allow)
     }
 
     /// The ports that every layer could permit something on.

@@ -40,8 +40,8 @@ pub struct Plan {
     pub run: String,
     /// How the code is called in reports.
     pub label: String,
-    /// The policy that permitted it.
-    pub policy: &'static str,
+    /// The policies that permitted it, with their versions.
+    pub policy: String,
     /// Where the paths inside are.
     pub ground: Ground,
     /// Program and arguments.

@@ -27,6 +27,9 @@ pub enum Language {
 }
 
 impl Language {
+    /// Every language.
+    pub const ALL: [Self; 4] = [Self::Python, Self::R, Self::Sql, Self::Program];
+
     /// The name in policies and reports.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -19,6 +19,7 @@ mod lifetime;
 mod many;
 mod names;
 mod neighbours;
+mod policies;
 mod ports;
 mod reach;
 mod requests;

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 pub use path::PathPrefix;
 pub use path::unambiguous;
+pub use wire::Table;
 
 use crate::name::{BadHost, Host, Name};
 
@@ -34,6 +35,9 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// Every protocol.
+    pub const ALL: [Self; 4] = [Self::Tls, Self::Http, Self::Postgres, Self::Tcp];
+
     /// What a port stands for when no protocol is written.
     #[must_use]
     pub const fn of_port(port: u16) -> Self {
@@ -89,6 +93,20 @@ impl Target {
             (Self::Below(parent), Host::Name(name)) => name.is_below(parent),
             (Self::Net(net), Host::Address(address)) => net.contains(address),
             (Self::Name(_) | Self::Below(_), Host::Address(_)) | (Self::Net(_), Host::Name(_)) => false,
+        }
+    }
+}
+
+impl Target {
+    /// Whether some host is meant by both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Name(one), Self::Name(other)) => one == other,
+            (Self::Name(name), Self::Below(parent)) | (Self::Below(parent), Self::Name(name)) => name.is_below(parent),
+            (Self::Below(one), Self::Below(other)) => one == other || one.is_below(other) || other.is_below(one),
+            (Self::Net(one), Self::Net(other)) => one.contains(other) || other.contains(one),
+            (Self::Net(_), Self::Name(_) | Self::Below(_)) | (Self::Name(_) | Self::Below(_), Self::Net(_)) => false,
         }
     }
 }
@@ -240,6 +258,17 @@ impl Grant {
             Target::Net(net) => Some(net),
             Target::Name(_) | Target::Below(_) => None,
         }
+    }
+
+    /// Whether two allowances could permit something together: they share hosts, a port, and a protocol on it.
+    /// Methods and paths are left to the gate, which sees them.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let spoken = |port: &u16| {
+            let (one, other) = (self.protocol_at(*port), other.protocol_at(*port));
+            one == other || one == Protocol::Tcp || other == Protocol::Tcp
+        };
+        self.target.overlaps(&other.target) && self.ports.iter().filter(|port| other.ports.contains(port)).any(spoken)
     }
 
     /// Whether the method is meant.

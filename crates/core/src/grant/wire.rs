@@ -8,21 +8,29 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{BadGrant, Effect, Grant, Method, PathPrefix, Protocol, text};
 
-#[derive(Debug, Deserialize)]
+/// A grant by its parts, not yet in normal form.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
-    host: String,
+pub struct Table {
+    /// The hosts, as in a text.
+    pub host: String,
+    /// The ports; the protocol's own when there are none.
     #[serde(default)]
-    ports: Vec<u16>,
-    protocol: Option<Protocol>,
+    pub ports: Vec<u16>,
+    /// How a connection is checked.
+    pub protocol: Option<Protocol>,
+    /// The methods; any when there are none.
     #[serde(default)]
-    methods: Vec<String>,
+    pub methods: Vec<String>,
+    /// The paths; any when there are none.
     #[serde(default)]
-    paths: Vec<String>,
+    pub paths: Vec<String>,
+    /// Whether the gate looks into TLS.
     #[serde(default)]
-    inspect: bool,
+    pub inspect: bool,
+    /// Whether it takes away.
     #[serde(default)]
-    deny: bool,
+    pub deny: bool,
 }
 
 impl TryFrom<Table> for Grant {

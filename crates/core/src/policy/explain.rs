@@ -1,0 +1,61 @@
+//! What policies come to together, and which of them says it.
+
+use std::fmt;
+
+use super::{Policy, REQUIRED, Reach, most, usual};
+use crate::layer::Layers;
+use crate::limits::Limit;
+use crate::request::Language;
+
+/// Policies as one page of text: every value, and where it comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Explained<'a>(pub &'a [Policy]);
+
+impl fmt::Display for Explained<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for policy in self.0 {
+            let file = policy.title.file.as_ref().map_or_else(|| "shipped".to_owned(), |file| format!("in {file}"));
+            writeln!(out, "policy    {}, {file}", policy.title.with_version())?;
+        }
+        for language in Language::ALL {
+            let refusing = self.0.iter().find(|policy| !policy.languages.contains(&language));
+            match refusing {
+                None => writeln!(out, "language  {language}")?,
+                Some(policy) => writeln!(out, "language  {language} is not permitted ({})", policy.title.name)?,
+            }
+        }
+        for policy in self.0 {
+            reach(policy, out)?;
+        }
+        for limit in Limit::ALL {
+            self.limit(limit, out)?;
+        }
+        if self.0.iter().any(|policy| !policy.walls.is_empty()) {
+            writeln!(out, "required  {REQUIRED} (every run)")?;
+        }
+        for policy in self.0.iter().filter(|policy| policy.require != Layers::NONE) {
+            writeln!(out, "required  {} ({})", policy.require, policy.title.name)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a policy lets `--net` ask for.
+fn reach(policy: &Policy, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let name = &policy.title.name;
+    match &policy.reach {
+        Reach::Nothing => writeln!(out, "network   nothing ({name})"),
+        Reach::Named => writeln!(out, "network   what --net names ({name})"),
+        Reach::AtMost(grants) => grants.iter().try_for_each(|grant| writeln!(out, "at most   {grant} ({name})")),
+    }
+}
+
+impl Explained<'_> {
+    fn limit(&self, limit: Limit, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = usual(self.0, limit);
+        let says = |policy: &&Policy| policy.defaults.contains(&(limit, value));
+        let name = self.0.iter().find(says).map_or("usual", |policy| &policy.title.name);
+        let may = if most(self.0, limit) > value { ", --limit may raise it" } else { "" };
+        writeln!(out, "limit     {limit} {} ({name}{may})", limit.show(value))
+    }
+}

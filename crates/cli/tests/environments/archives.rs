@@ -87,7 +87,7 @@ fn an_environment_moves_to_a_machine_without_network() {
     moves("six,idna", code);
 }
 
-/// The packages that issue 4 names: some 120 MB from the index, half a minute and more.
+/// The packages that issue 4 names: 133 MiB from the index, and three minutes.
 #[test]
 fn r4_an_environment_of_large_packages_moves_to_a_machine_without_network() {
     if std::env::var_os("STOCKADE_TEST_LARGE").is_none() {

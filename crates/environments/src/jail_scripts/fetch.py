@@ -99,9 +99,9 @@ wanted = {file["sha256"] for file in files}
 names = {re.sub(r"[-_.]+", "-", file["name"].split("-")[0]).lower() for file in files}
 with concurrent.futures.ThreadPoolExecutor(8) as pool:
     results = [pool.submit(fetch, file) for file in files]
-    told = [pool.submit(attested, name) for name in sorted(names)] if len(sys.argv) > 4 else []
+    answers = [pool.submit(attested, name) for name in sorted(names)] if len(sys.argv) > 4 else []
     for result in results:
         result.result()
 if len(sys.argv) > 4:
     with open("attested.json", "w", encoding="ascii") as output:
-        json.dump({sha256: is_so for one in told for sha256, is_so in one.result().items()}, output)
+        json.dump({sha256: is_so for one in answers for sha256, is_so in one.result().items()}, output)

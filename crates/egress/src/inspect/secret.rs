@@ -8,7 +8,7 @@ use memchr::memmem;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::Scrubber;
+use super::scrub::{Scrubber, is_visible};
 use stockade_core::name::Name;
 
 /// Shorter values would be found by chance in answers, and placeholders in requests.
@@ -53,7 +53,7 @@ impl Secret {
         if value.len() < LENGTH_MIN || placeholder.len() < LENGTH_MIN {
             return Err(BadSecret::Short);
         }
-        let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+        let visible = |text: &str| text.bytes().all(is_visible);
         if !visible(&value) || !visible(&placeholder) {
             return Err(BadSecret::Bytes);
         }
@@ -102,9 +102,10 @@ impl Secrets {
 
     /// What takes every secret of the run out of the answers of `host`.
     pub(crate) fn scrubber(&self, host: &Name) -> Option<Scrubber> {
-        self.any_for(host).then(|| {
-            Scrubber::new(self.0.iter().map(|secret| (secret.value.as_bytes().to_vec(), secret.placeholder.clone())))
-        })
+        let (own, others): (Vec<_>, Vec<_>) = self.0.iter().partition(|secret| secret.host == *host);
+        let all = own.iter().chain(&others);
+        (!own.is_empty())
+            .then(|| Scrubber::new(all.map(|secret| (secret.value.as_bytes().to_vec(), secret.placeholder.clone()))))
     }
 }
 

@@ -196,6 +196,7 @@ impl Forwarder {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             // Two halves of a secret in two answers would be found in neither.
             headers.remove(header::RANGE);
+            headers.remove("request-range");
         }
         Ok(scrubber)
     }
@@ -286,11 +287,13 @@ fn returned(answer: Response<Incoming>, scrubber: Option<Scrubber>, head_only: b
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Reason::Upgrade);
     }
+    // Looked at before what is about this connection only, and says how the body is packed, is taken away.
+    let encoded = is_encoded(&parts.headers) || head::is_oddly_framed(&parts.headers);
     head::strip_hop_by_hop(&mut parts.headers);
     let Some(mut scrubber) = scrubber else {
         return Ok(Response::from_parts(parts, body.map_err(Into::into).boxed()));
     };
-    if is_encoded(&parts.headers) {
+    if encoded {
         return Err(Reason::Encoded);
     }
     // The reason phrase is text of the server too; the usual one says enough.

@@ -8,7 +8,7 @@ use stockade_egress::{NewRun, Secret, Sockets};
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::client::TlsStream;
 
-use crate::client::{certificate, connect, rest, tls};
+use crate::client::{certificate, connect, rest, socks, talk, tls};
 use crate::server::{Answer, Server, plain};
 use crate::world::{Unusual, World, rules};
 
@@ -193,6 +193,40 @@ async fn an_echo_that_is_cut_off_shows_nothing() {
         assert!(!answer.contains("real-tok"), "{scheme}: {answer}");
     }
     assert_eq!(server.seen().iter().filter(|seen| seen.contains(VALUE)).count(), 5);
+}
+
+#[tokio::test]
+async fn a_secret_does_not_come_back_by_plain_http() {
+    let knows: Answer = |request| Response::new(format!("{:?} {VALUE}!", request.headers()).into());
+    let server = Server::http(knows).await;
+    let (port, secrets) = (server.port(), vec![secret("api.test")]);
+    for protocol in ["http", "tcp"] {
+        let unusual = Unusual { secrets: secrets.clone(), ..Unusual::default() };
+        let world = World::with(&server.grants(protocol, "api.test"), unusual);
+        let head = format!("Host: api.test:{port}\r\nAuthorization: STOCKADE_TOKEN\r\nConnection: close\r\n\r\n");
+        let proxied = talk(world.proxy, format!("GET http://api.test:{port}/ HTTP/1.1\r\n{head}")).await;
+        let mut tunnel = socks(world.proxy, b"api.test", port).await.unwrap();
+        tunnel.write_all(format!("GET / HTTP/1.1\r\n{head}").as_bytes()).await.unwrap();
+        for answer in [proxied, rest(&mut tunnel).await] {
+            assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("real-tok"), "{protocol}: {answer}");
+        }
+    }
+    assert!(server.seen().iter().all(|seen| seen.contains("STOCKADE_TOKEN")), "{:?}", server.seen());
+}
+
+#[tokio::test]
+async fn a_host_with_a_secret_gets_no_bytes_that_cannot_be_searched() {
+    let server = Server::greeting().await;
+    for (protocol, first) in [("tcp", &b"\x01read it back"[..]), ("postgres", b"\0\0\0\x08\x04\xd2\x16\x2f")] {
+        let unusual = Unusual { secrets: vec![secret("api.test")], ..Unusual::default() };
+        let world = World::with(&server.grants(protocol, "api.test"), unusual);
+        if let Ok(mut stream) = socks(world.proxy, b"api.test", server.port()).await {
+            stream.write_all(first).await.unwrap();
+            assert_eq!(rest(&mut stream).await, "", "{protocol}");
+        }
+        world.refused("secret").await;
+    }
+    assert_eq!(server.connections(), 0);
 }
 
 #[tokio::test]

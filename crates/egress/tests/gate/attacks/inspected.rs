@@ -188,7 +188,8 @@ async fn an_echo_that_is_cut_off_shows_nothing() {
     };
     let (world, server, authority) = world("tls://api.test:PORT", cut, vec![secret("api.test")]).await;
     for scheme in ["", "a ", "abc ", "Bearer ", "abcdefghijkl ", "xxxx", "x x x ", "STOCKADE_TOKEN "] {
-        let request = format!("GET / HTTP/1.1\nHost: HOST\nAuthorization: {scheme}STOCKADE_TOKEN\nConnection: close\n\n");
+        let request =
+            format!("GET / HTTP/1.1\nHost: HOST\nAuthorization: {scheme}STOCKADE_TOKEN\nConnection: close\n\n");
         let answer = ask(&world, &server, &authority, &request).await;
         assert!(!answer.contains("real-tok"), "{scheme}: {answer}");
     }

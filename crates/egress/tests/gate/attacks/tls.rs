@@ -72,7 +72,8 @@ async fn a_hidden_name_is_refused_although_the_outer_one_is_granted() {
 #[tokio::test]
 async fn a_name_that_cannot_be_decoded_is_refused() {
     let (server, _) = Server::tls("api.test").await;
-    let world = World::new(&[format!("tls://api.test:{}", server.port()), format!("tls://127.0.0.1:{}", server.port())]);
+    let world =
+        World::new(&[format!("tls://api.test:{}", server.port()), format!("tls://127.0.0.1:{}", server.port())]);
     for granted in ["api.test", "127.0.0.1"] {
         let target = format!("{granted}:{}", server.port());
         for name in [

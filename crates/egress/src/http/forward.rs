@@ -186,7 +186,7 @@ impl Forwarder {
         let headers = request.headers_mut();
         head::strip_hop_by_hop(headers);
         if self.run.rules.tell_requests_apart(&want.host, want.port) {
-            head::strip_method_overrides(headers);
+            head::strip_overrides(headers);
         }
         headers.insert(header::HOST, head::host_value(&want.host, want.port, usual_port(protocol))?);
         let Some(name) = want.name() else { return Ok(None) };

@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::head::{self, Body};
 use crate::budget::Excess;
 use crate::flow::{Passage, Want, Way, admit};
+use crate::inside::deadline;
 use crate::inspect::{Scrubbed, Scrubber};
 use crate::refusal::{Reason, Refusal};
 use crate::rules::Asked;
@@ -239,7 +240,7 @@ impl Forwarder {
         };
         let count = upstream.count();
         let (sender, task) = if inspected {
-            let tls = self.run.trust.connect(&want.host, upstream).await?;
+            let tls = self.run.trust.connect(&want.host, upstream, deadline(self.run.budget.head_ms)).await?;
             self.speak(tls, want, &count).await?
         } else {
             self.speak(upstream, want, &count).await?

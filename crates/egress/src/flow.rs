@@ -16,7 +16,7 @@ use crate::hello::{self, Alert};
 use crate::inside::{ENDED, Inside, deadline};
 use crate::refusal::{Reason, Refusal, either};
 use crate::rules::{Permit, Protocols};
-use crate::run::Run;
+use crate::run::{Dialled, Run};
 use crate::upstream::Upstream;
 use crate::{http, inspect, postgres, retry, tunnel};
 use stockade_core::grant::Protocol;
@@ -108,8 +108,9 @@ impl Passage {
         self.permit.protocols.has(Protocol::Tcp) && !self.permit.inspect
     }
 
-    /// Opens and records the connection to the server.
+    /// Counts, opens and records the connection to the server.
     pub(crate) async fn dial(&self, protocol: Protocol, inspected: bool) -> Result<Upstream, Reason> {
+        let dialled = Dialled::enter(&self.run)?;
         let (tcp, address) = dial::connect(&self.addresses).await?;
         let connection = Connection {
             connection: self.run.number(),
@@ -121,7 +122,7 @@ impl Passage {
             way: self.want.way,
             rule: self.permit.rule.clone(),
         };
-        Upstream::open(tcp, Arc::clone(&self.run), connection).map_err(|_| Reason::NotRecorded)
+        Upstream::open(tcp, Arc::clone(&self.run), connection, dialled).map_err(|_| Reason::NotRecorded)
     }
 
     /// Checks the first bytes of the stream and carries it to its end; a refusal is told and recorded here.

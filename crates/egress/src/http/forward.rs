@@ -58,7 +58,15 @@ struct Kept {
     sender: SendRequest<Body>,
     count: Arc<Count>,
     /// Ends the connection with this value.
-    _task: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Kept {
+    /// Ends the connection; it counts no more afterwards, so the next one may take its place in the budget.
+    async fn close(self) {
+        self.task.abort();
+        drop(self.task.await);
+    }
 }
 
 impl Forwarder {
@@ -75,6 +83,13 @@ impl Forwarder {
     /// The tunnel that a CONNECT has opened.
     pub(super) fn take_tunnel(&self) -> Option<(Passage, OnUpgrade)> {
         self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Closes the kept connection before the run's own counts no more.
+    pub(super) async fn close(&self) {
+        if let Some(kept) = self.kept.lock().await.take() {
+            kept.close().await;
+        }
     }
 
     /// Answers one request; refusals are recorded and told.
@@ -106,6 +121,7 @@ impl Forwarder {
             return Err(refuse(Reason::BadRequest("CONNECT has no body")));
         }
         let want = Want { host, port, way: Way::Connect };
+        self.close().await;
         let passage = admit(&self.run, want.clone()).await.map_err(|reason| want.refusal(reason))?;
         *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some((passage, hyper::upgrade::on(request)));
         Ok(Response::new(head::whole("")))
@@ -223,6 +239,7 @@ impl Forwarder {
             Err(mut failed) => {
                 // The server may have closed a kept connection just now; what was not sent can be sent again.
                 let request = failed.take_message().ok_or(Reason::UpstreamAnswer)?;
+                kept.close().await;
                 kept = self.open(want, protocol).await?;
                 kept.count.request();
                 kept.sender.send_request(request).await.map_err(|_| Reason::UpstreamAnswer)?
@@ -245,7 +262,7 @@ impl Forwarder {
         } else {
             self.speak(upstream, want, &count).await?
         };
-        Ok(Kept { want: want.clone(), sender, count, _task: task })
+        Ok(Kept { want: want.clone(), sender, count, task })
     }
 
     /// Begins HTTP with the server; the connection lives in a task of its own until it is dropped or cut.
@@ -274,9 +291,12 @@ impl Forwarder {
 
 /// The kept connection, if it leads where the next request goes and is ready for it; else it is closed here.
 async fn reusable(kept: Option<Kept>, want: &Want) -> Option<Kept> {
-    let mut kept = kept.filter(|kept| kept.want == *want)?;
-    kept.sender.ready().await.ok()?;
-    Some(kept)
+    let mut kept = kept?;
+    if kept.want == *want && kept.sender.ready().await.is_ok() {
+        return Some(kept);
+    }
+    kept.close().await;
+    None
 }
 
 const fn usual_port(protocol: Protocol) -> u16 {

@@ -100,6 +100,45 @@ async fn a_flood_of_connections_stops_at_the_bound() {
 }
 
 #[tokio::test]
+async fn one_connection_to_the_gate_opens_no_more_to_servers_than_the_bound() {
+    let (one, two) = (Server::http(plain).await, Server::http(plain).await);
+    let grants = [one.grants("http", "one.test"), two.grants("http", "two.test")].concat();
+    let world = bounded(&grants, Budget { connections_at_once: 1, connections: 5, ..Budget::default() });
+    let mut stream = TcpStream::connect(world.proxy).await.unwrap();
+    let request = |name: &str, server: &Server| {
+        let host = format!("{name}.test:{}", server.port());
+        format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n")
+    };
+    for (name, server) in [("one", &one), ("two", &two)].into_iter().cycle().take(5) {
+        // The second request to the same server is no connection more.
+        for _ in 0..2 {
+            stream.write_all(request(name, server).as_bytes()).await.unwrap();
+            until(&mut stream, "GET / 0").await;
+        }
+    }
+    stream.write_all(request("two", &two).as_bytes()).await.unwrap();
+    assert!(rest(&mut stream).await.starts_with("HTTP/1.1 403"));
+    world.refused("budget").await;
+    assert_eq!(one.connections() + two.connections(), 5);
+}
+
+#[tokio::test]
+async fn connections_to_servers_at_once_are_bounded_by_themselves() {
+    let server = Server::http(plain).await;
+    let world = bounded(&server.grants("http", "api.test"), Budget { connections_at_once: 1, ..Budget::default() });
+    // Each comes when the one before is over, and with it what it held.
+    for number in 1..=10 {
+        let host = format!("api.test:{}", server.port());
+        let request = format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = talk(world.proxy, request).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        world.closed(number).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.connections(), 10);
+}
+
+#[tokio::test]
 async fn a_server_that_is_silent_in_its_handshake_is_left() {
     let server = Server::sink().await;
     let budget = Budget { head_ms: 300, ..Budget::default() };

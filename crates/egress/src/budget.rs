@@ -62,17 +62,25 @@ impl Excess {
 /// What a run has used so far.
 #[derive(Debug, Default)]
 pub(crate) struct Spent {
-    pub(crate) at_once: AtomicU64,
-    pub(crate) connections: AtomicU64,
+    arrived: Connections,
+    dialled: Connections,
     pub(crate) bytes_up: AtomicU64,
     pub(crate) bytes_down: AtomicU64,
     names: Mutex<HashMap<Name, HashSet<Name>>>,
 }
 
-impl Spent {
-    /// Counts a connection; the caller takes it back with [`Spent::leave`].
+/// Connections on one side of the gate. One from the run may lead to many servers, one after the other, so either
+/// side is counted by itself.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    at_once: AtomicU64,
+    all: AtomicU64,
+}
+
+impl Connections {
+    /// Counts a connection; the caller takes it back with [`Connections::leave`].
     pub(crate) fn enter(&self, budget: &Budget) -> Result<(), Excess> {
-        if self.connections.fetch_add(1, Ordering::Relaxed) >= budget.connections {
+        if self.all.fetch_add(1, Ordering::Relaxed) >= budget.connections {
             return Err(Excess::Connections);
         }
         if self.at_once.fetch_add(1, Ordering::Relaxed) >= budget.connections_at_once {
@@ -84,6 +92,18 @@ impl Spent {
 
     pub(crate) fn leave(&self) {
         self.at_once.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Spent {
+    /// Connections of the run to the gate.
+    pub(crate) const fn arrived(&self) -> &Connections {
+        &self.arrived
+    }
+
+    /// Connections of the gate to servers.
+    pub(crate) const fn dialled(&self) -> &Connections {
+        &self.dialled
     }
 
     /// Counts a name that only a wildcard permits, before it is resolved.
@@ -117,7 +137,7 @@ mod tests {
     #[test]
     fn connections_are_counted_and_taken_back() {
         let budget = Budget { connections_at_once: 1, connections: 3, ..Budget::default() };
-        let spent = Spent::default();
+        let spent = Connections::default();
         assert_eq!(spent.enter(&budget), Ok(()));
         assert_eq!(spent.enter(&budget), Err(Excess::ConnectionsAtOnce));
         spent.leave();

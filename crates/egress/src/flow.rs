@@ -15,8 +15,8 @@ use crate::event::Connection;
 use crate::hello::{self, Alert};
 use crate::inside::{ENDED, Inside, deadline};
 use crate::refusal::{Reason, Refusal, either};
-use crate::rules::Permit;
-use crate::run::Run;
+use crate::rules::{Permit, Protocols};
+use crate::run::{Dialled, Run};
 use crate::upstream::Upstream;
 use crate::{http, inspect, postgres, retry, tunnel};
 use stockade_core::grant::Protocol;
@@ -87,8 +87,14 @@ pub(crate) async fn admit(run: &Arc<Run>, want: Want) -> Result<Passage, Reason>
     if let (Some(parent), Some(name)) = (&permit.wildcard, want.name()) {
         run.spent().name(&run.budget, parent, name)?;
     }
-    // A secret comes back unscrubbed from a connection that nobody reads.
-    permit.inspect |= want.name().is_some_and(|name| run.secrets.any_for(name));
+    // A secret comes back unscrubbed from a connection that nobody reads, or that only a server can read.
+    if want.name().is_some_and(|name| run.secrets.any_for(name)) {
+        permit.inspect = true;
+        permit.protocols = permit.protocols.of_requests();
+        if permit.protocols == Protocols::default() {
+            return Err(Reason::Secret);
+        }
+    }
     let addresses = dial::checked(run, &want.host, want.port).await?;
     let mut passage = Passage { run: Arc::clone(run), want, permit, addresses, dialled: None };
     if passage.is_unchecked() {
@@ -102,8 +108,9 @@ impl Passage {
         self.permit.protocols.has(Protocol::Tcp) && !self.permit.inspect
     }
 
-    /// Opens and records the connection to the server.
+    /// Counts, opens and records the connection to the server.
     pub(crate) async fn dial(&self, protocol: Protocol, inspected: bool) -> Result<Upstream, Reason> {
+        let dialled = Dialled::enter(&self.run)?;
         let (tcp, address) = dial::connect(&self.addresses).await?;
         let connection = Connection {
             connection: self.run.number(),
@@ -115,7 +122,7 @@ impl Passage {
             way: self.want.way,
             rule: self.permit.rule.clone(),
         };
-        Upstream::open(tcp, Arc::clone(&self.run), connection).map_err(|_| Reason::NotRecorded)
+        Upstream::open(tcp, Arc::clone(&self.run), connection, dialled).map_err(|_| Reason::NotRecorded)
     }
 
     /// Checks the first bytes of the stream and carries it to its end; a refusal is told and recorded here.
@@ -166,6 +173,9 @@ impl Passage {
         }
         if permitted.has(Protocol::Tls) && !permitted.has(Protocol::Http) {
             return Err(Reason::NotTls);
+        }
+        if self.want.name().is_some_and(|name| self.run.secrets.any_for(name)) {
+            return Err(Reason::Secret);
         }
         Err(Reason::Protocol { granted: either(permitted.iter()) })
     }

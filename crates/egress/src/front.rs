@@ -16,7 +16,7 @@ struct Entered<'r>(&'r Run);
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.0.spent().leave();
+        self.0.spent().arrived().leave();
     }
 }
 
@@ -32,7 +32,7 @@ pub(crate) enum Arrival {
 
 /// Serves one arrival to its end.
 pub(crate) async fn serve(run: Arc<Run>, arrival: Arrival) {
-    if let Err(excess) = run.spent().enter(&run.budget) {
+    if let Err(excess) = run.spent().arrived().enter(&run.budget) {
         return too_many(&run, arrival, excess);
     }
     let entered = Entered(&run);

@@ -1,7 +1,7 @@
 //! The first message of TLS, read without answering it: which server does the client want?
 //!
 //! rustls parses it, as a server would. A second parser only looks for encrypted client hello, which hides the
-//! name that counts behind one that may be granted. Bytes that were looked at stay where they are.
+//! name that counts behind one that may be granted, and for names that rustls leaves out. Bytes that were looked at stay where they are.
 
 use rustls::server::{Accepted, Acceptor};
 use tls_parser::{TlsExtensionType, TlsMessage, TlsMessageHandshake, TlsRecordType};
@@ -23,13 +23,16 @@ const HIDING: [u16; 2] = [0xfe0d, 0xffce];
 /// address has no name, and a greeting to it must name none.
 pub(crate) async fn check(inside: &mut Inside, granted: Option<&Name>, until: Instant) -> Result<(), Reason> {
     let hello = read(inside, until).await?;
-    if hides_its_name(inside.early())? {
+    let extensions = extensions(inside.early())?;
+    if extensions.iter().any(|kind| HIDING.contains(kind)) {
         return Err(Reason::HiddenServerName);
     }
     match (hello.client_hello().server_name(), granted) {
         (Some(said), Some(granted)) if Host::parse(said) == Ok(Host::Name(granted.clone())) => Ok(()),
-        (None, None) => Ok(()),
         (Some(said), _) => Err(Reason::ServerName { said: shown(said) }),
+        // Named in a way that rustls takes for no name; a server may take it for one.
+        (None, _) if extensions.contains(&TlsExtensionType::ServerName.0) => Err(Reason::BadHello),
+        (None, None) => Ok(()),
         (None, Some(_)) => Err(Reason::NoServerName),
     }
 }
@@ -52,19 +55,19 @@ async fn read(inside: &mut Inside, until: Instant) -> Result<Accepted, Reason> {
     }
 }
 
-/// Whether the greeting has an extension that hides the server's name.
-fn hides_its_name(records: &[u8]) -> Result<bool, Reason> {
+/// The kinds of the greeting's extensions.
+fn extensions(records: &[u8]) -> Result<Vec<u16>, Reason> {
     let message = first_message(records).ok_or(Reason::BadHello)?;
     let (_, message) = tls_parser::parse_tls_message_handshake(&message).map_err(|_| Reason::BadHello)?;
     let TlsMessage::Handshake(TlsMessageHandshake::ClientHello(hello)) = message else {
         return Err(Reason::BadHello);
     };
-    let Some(extensions) = hello.ext else { return Ok(false) };
+    let Some(extensions) = hello.ext else { return Ok(Vec::new()) };
     let (rest, extensions) = tls_parser::parse_tls_extensions(extensions).map_err(|_| Reason::BadHello)?;
     if !rest.is_empty() {
         return Err(Reason::BadHello);
     }
-    Ok(extensions.iter().any(|extension| HIDING.contains(&TlsExtensionType::from(extension).0)))
+    Ok(extensions.iter().map(|extension| TlsExtensionType::from(extension).0).collect())
 }
 
 /// The first handshake message, joined from as many records as it takes.
@@ -139,7 +142,7 @@ mod tests {
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 0_u8..30) {
             let length = u8::try_from(bytes.len().min(255)).unwrap();
             let record = [&[22, 3, 1, 0, length, kind, 0, 0, length.saturating_sub(4)], &bytes[..]].concat();
-            let (_, _) = (hides_its_name(&bytes), hides_its_name(&record));
+            let (_, _) = (extensions(&bytes), extensions(&record));
         }
     }
 }

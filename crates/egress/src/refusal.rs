@@ -37,6 +37,9 @@ pub enum Reason {
         /// What was granted.
         granted: String,
     },
+    /// Bytes that cannot be searched, of a host that a secret is for.
+    #[error("the run has a secret for this host, so only HTTP passes, which can be searched for it")]
+    Secret,
     /// The host is granted, this method is not.
     #[error("the method was not granted")]
     Method,
@@ -134,6 +137,7 @@ impl Reason {
             Self::Port => "port",
             Self::Denied { .. } => "denied",
             Self::Protocol { .. } => "protocol",
+            Self::Secret => "secret",
             Self::Method => "method",
             Self::Path => "path",
             Self::AmbiguousPath => "ambiguous-path",
@@ -179,6 +183,7 @@ impl Reason {
             | Self::Port
             | Self::Denied { .. }
             | Self::Protocol { .. }
+            | Self::Secret
             | Self::Method
             | Self::Path
             | Self::Special { .. }
@@ -207,6 +212,7 @@ impl Reason {
             Self::Protocol { .. } | Self::NotTls | Self::NoServerName => {
                 format!("speak what was granted, or grant unchecked bytes: --net tcp://{bare}")
             }
+            Self::Secret => "speak HTTP or HTTPS, or leave the `--secret` of this host away".to_owned(),
             Self::Method | Self::Path => {
                 "grant the method and path too, as in --net 'GET https://HOST/PATH'".to_owned()
             }

@@ -1,6 +1,8 @@
 //! TLS 1.3 lets a server ask for a second greeting. Some servers go by the name in that one, so it is checked too:
 //! else a first greeting with the granted name and without a usable key would open the way to any other.
 
+use std::io;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
@@ -31,10 +33,12 @@ pub(crate) async fn follow(
     granted: Option<&Name>,
     until: Instant,
 ) -> Result<(), Reason> {
-    let broken = |_: std::io::Error| Reason::UpstreamAnswer;
-    upstream.write_all(&inside.take_all_early()).await.map_err(broken)?;
-    let answer = timeout_at(until, beginning(upstream)).await.map_err(|_| Reason::UpstreamAnswer)?.map_err(broken)?;
-    inside.write_all(&answer).await.map_err(|_| Reason::BadHello)?;
+    let answer = by(until, Reason::UpstreamAnswer, async {
+        upstream.write_all(&inside.take_all_early()).await?;
+        beginning(upstream).await
+    })
+    .await?;
+    by(until, Reason::BadHello, inside.write_all(&answer)).await?;
     if answer.get(RANDOM) != Some(&RETRY[..]) {
         return Ok(());
     }
@@ -42,8 +46,16 @@ pub(crate) async fn follow(
     hello::check(inside, granted, until).await
 }
 
+/// Sees something through in time; whoever does not read or write fails like one that is gone.
+async fn by<T>(until: Instant, broken: Reason, what: impl Future<Output = io::Result<T>>) -> Result<T, Reason> {
+    match timeout_at(until, what).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) | Err(_) => Err(broken),
+    }
+}
+
 /// As much of the answer as tells whether it asks for a second greeting.
-async fn beginning(upstream: &mut Upstream) -> std::io::Result<Vec<u8>> {
+async fn beginning(upstream: &mut Upstream) -> io::Result<Vec<u8>> {
     let mut answer = Vec::with_capacity(4 << 10);
     while answer.len() < RANDOM.end {
         let other = answer.first().is_some_and(|kind| *kind != hello::FIRST_BYTE)
@@ -66,7 +78,7 @@ async fn pass_ignored(inside: &mut Inside, upstream: &mut Upstream, until: Insta
             CHANGE_CIPHER_SPEC | APPLICATION_DATA => {
                 let length = header.len() + usize::from(u16::from_be_bytes([high, low]));
                 let record = inside.look(length, until).await?;
-                upstream.write_all(record).await.map_err(|_| Reason::UpstreamAnswer)?;
+                by(until, Reason::UpstreamAnswer, upstream.write_all(record)).await?;
                 inside.take_early(length);
             }
             _ => return Err(Reason::BadHello),

@@ -81,8 +81,8 @@ impl Protocols {
         Self(protocols.fold(0, |set, protocol| set | Self::bit(protocol)))
     }
 
-    /// What is left when requests must be told apart.
-    const fn of_requests(self) -> Self {
+    /// What is left when requests must be seen one by one.
+    pub(crate) const fn of_requests(self) -> Self {
         Self(self.0 & (Self::bit(Protocol::Tls) | Self::bit(Protocol::Http)))
     }
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use crate::address::OwnAddresses;
-use crate::budget::Spent;
+use crate::budget::{Excess, Spent};
 use crate::dial::Resolve;
 use crate::event::{Connection, Counters, Event, Sink, What, now_ms};
 use crate::flow::Way;
@@ -36,6 +36,23 @@ pub(crate) struct Shared {
     pub(crate) numbers: AtomicU64,
     pub(crate) buffers: Buffers,
     pub(crate) pipes: Pipes,
+}
+
+/// A connection to a server that counts against the run's budget until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Dialled(Arc<Run>);
+
+impl Dialled {
+    pub(crate) fn enter(run: &Arc<Run>) -> Result<Self, Excess> {
+        run.spent.dialled().enter(&run.budget)?;
+        Ok(Self(Arc::clone(run)))
+    }
+}
+
+impl Drop for Dialled {
+    fn drop(&mut self) {
+        self.0.spent.dialled().leave();
+    }
 }
 
 /// One run.

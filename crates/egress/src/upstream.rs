@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use crate::budget::Excess;
 use crate::event::{Connection, What};
 use crate::refusal::Refusal;
-use crate::run::Run;
+use crate::run::{Dialled, Run};
 use crate::tally::Entry;
 use crate::tunnel::within;
 
@@ -49,11 +49,12 @@ pub(crate) struct Upstream {
     count: Arc<Count>,
     opened: Instant,
     exceeded: AtomicBool,
+    _dialled: Dialled,
 }
 
 impl Upstream {
     /// Records the connection; without a record there is none.
-    pub(crate) fn open(tcp: TcpStream, run: Arc<Run>, connection: Connection) -> io::Result<Self> {
+    pub(crate) fn open(tcp: TcpStream, run: Arc<Run>, connection: Connection, dialled: Dialled) -> io::Result<Self> {
         let entry = run.opened(&connection)?;
         Ok(Self {
             tcp,
@@ -63,6 +64,7 @@ impl Upstream {
             count: Arc::default(),
             opened: Instant::now(),
             exceeded: AtomicBool::new(false),
+            _dialled: dialled,
         })
     }
 

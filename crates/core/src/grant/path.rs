@@ -45,19 +45,42 @@ impl fmt::Display for PathPrefix {
     }
 }
 
-/// Refuses what is decoded or folded by some servers only: `//`, `\`, dot segments (also with `;`), and
-/// escapes of characters that need none or that separate.
+/// Refuses what is decoded or folded by some servers only: `//`, `\`, dot segments (also with `;`, and with blanks or
+/// more dots behind them), blanks at the ends of segments, and escapes of characters that need none or that
+/// separate, or of what is not UTF-8.
 pub fn unambiguous(path: &str) -> Result<(), AmbiguousPath> {
-    let folded = path.contains("//") || path.contains('\\') || path.contains(';') || !path.starts_with('/');
-    if folded || path.split('/').any(|segment| segment == "." || segment == "..") {
+    let folded = path.contains("//") || path.contains('\\') || path.contains(';');
+    let segments = path.strip_prefix('/').ok_or(AmbiguousPath)?;
+    if folded || segments.split('/').any(|segment| decoded(segment).is_none_or(|segment| is_folded(&segment))) {
         return Err(AmbiguousPath);
     }
-    path.split('%').skip(1).try_for_each(|after| {
-        let code = after.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok()).ok_or(AmbiguousPath)?;
+    Ok(())
+}
+
+/// Whether a segment is one of dots, or has blanks at its ends, which some servers take away.
+fn is_folded(segment: &str) -> bool {
+    let of_dots = !segment.is_empty() && segment.chars().all(|letter| letter == '.' || letter.is_whitespace());
+    of_dots || segment.trim().len() != segment.len()
+}
+
+/// The segment without escapes, if all of them had to be ones.
+fn decoded(segment: &str) -> Option<String> {
+    let mut pieces = segment.split('%');
+    let mut bytes = pieces.next()?.as_bytes().to_vec();
+    for piece in pieces {
+        let (code, plain) = piece.split_at_checked(2)?;
+        let hexadecimal = code.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let code = u8::from_str_radix(code, 16).ok().filter(|_| hexadecimal)?;
         let needs_none = code.is_ascii_alphanumeric() || b"-._~".contains(&code);
         let separates = code.is_ascii_control() || b"/\\%;?#".contains(&code);
-        if needs_none || separates { Err(AmbiguousPath) } else { Ok(()) }
-    })
+        if needs_none || separates {
+            return None;
+        }
+        bytes.push(code);
+        bytes.extend_from_slice(plain.as_bytes());
+    }
+    // Overlong forms, such as `%c0%ae` for a dot, are not UTF-8.
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -97,12 +120,27 @@ mod tests {
             "/v1/%2",
             "/v1/%zz",
             "/v1/%é",
+            "/v1/%+f",
+            "/v1/%c0%ae%c0%ae/admin",
+            "/v1/%e0%80%ae",
+            "/v1/%ff",
+            "/v1/%C3",
+            "/v1/%C3/%BC",
+            "/v1/..%20/admin",
+            "/v1/.%20",
+            "/v1/.../admin",
+            "/v1/..%20./admin",
+            "/v1/..%C2%A0/admin",
+            "/v1/admin%20",
+            "/v1/%20admin",
+            "/v1/%20",
+            "/v1/admin%E3%80%80/x",
             "v1",
             "*",
         ] {
             assert_eq!(unambiguous(path), Err(AmbiguousPath), "{path}");
         }
-        for path in ["/", "/v1/", "/v1/a.b/..c", "/v1/%20", "/v1/%C3%BC", "/v1/a:b@c"] {
+        for path in ["/", "/v1/", "/v1/a.b/..c", "/v1/a%20b", "/v1/%C3%BC", "/v1/a:b@c"] {
             assert_eq!(unambiguous(path), Ok(()), "{path}");
         }
     }

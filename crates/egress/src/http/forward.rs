@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::head::{self, Body};
 use crate::budget::Excess;
 use crate::flow::{Passage, Want, Way, admit};
+use crate::inside::deadline;
 use crate::inspect::{Scrubbed, Scrubber};
 use crate::refusal::{Reason, Refusal};
 use crate::rules::Asked;
@@ -57,7 +58,15 @@ struct Kept {
     sender: SendRequest<Body>,
     count: Arc<Count>,
     /// Ends the connection with this value.
-    _task: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Kept {
+    /// Ends the connection; it counts no more afterwards, so the next one may take its place in the budget.
+    async fn close(self) {
+        self.task.abort();
+        drop(self.task.await);
+    }
 }
 
 impl Forwarder {
@@ -74,6 +83,13 @@ impl Forwarder {
     /// The tunnel that a CONNECT has opened.
     pub(super) fn take_tunnel(&self) -> Option<(Passage, OnUpgrade)> {
         self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Closes the kept connection before the run's own counts no more.
+    pub(super) async fn close(&self) {
+        if let Some(kept) = self.kept.lock().await.take() {
+            kept.close().await;
+        }
     }
 
     /// Answers one request; refusals are recorded and told.
@@ -105,6 +121,7 @@ impl Forwarder {
             return Err(refuse(Reason::BadRequest("CONNECT has no body")));
         }
         let want = Want { host, port, way: Way::Connect };
+        self.close().await;
         let passage = admit(&self.run, want.clone()).await.map_err(|reason| want.refusal(reason))?;
         *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some((passage, hyper::upgrade::on(request)));
         Ok(Response::new(head::whole("")))
@@ -186,16 +203,21 @@ impl Forwarder {
         let headers = request.headers_mut();
         head::strip_hop_by_hop(headers);
         if self.run.rules.tell_requests_apart(&want.host, want.port) {
-            head::strip_method_overrides(headers);
+            head::strip_overrides(headers);
         }
         headers.insert(header::HOST, head::host_value(&want.host, want.port, usual_port(protocol))?);
-        let (Protocol::Tls, Some(name)) = (protocol, want.name()) else { return Ok(None) };
+        let Some(name) = want.name() else { return Ok(None) };
+        // Without TLS everybody on the way would read a secret, so none is put in; the server may know it all the
+        // same, and tell it.
         let scrubber = self.run.secrets.scrubber(name);
         if scrubber.is_some() {
-            self.run.secrets.put_into(name, headers);
+            if protocol == Protocol::Tls {
+                self.run.secrets.put_into(name, headers);
+            }
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             // Two halves of a secret in two answers would be found in neither.
             headers.remove(header::RANGE);
+            headers.remove("request-range");
         }
         Ok(scrubber)
     }
@@ -217,6 +239,7 @@ impl Forwarder {
             Err(mut failed) => {
                 // The server may have closed a kept connection just now; what was not sent can be sent again.
                 let request = failed.take_message().ok_or(Reason::UpstreamAnswer)?;
+                kept.close().await;
                 kept = self.open(want, protocol).await?;
                 kept.count.request();
                 kept.sender.send_request(request).await.map_err(|_| Reason::UpstreamAnswer)?
@@ -234,12 +257,12 @@ impl Forwarder {
         };
         let count = upstream.count();
         let (sender, task) = if inspected {
-            let tls = self.run.trust.connect(&want.host, upstream).await?;
+            let tls = self.run.trust.connect(&want.host, upstream, deadline(self.run.budget.head_ms)).await?;
             self.speak(tls, want, &count).await?
         } else {
             self.speak(upstream, want, &count).await?
         };
-        Ok(Kept { want: want.clone(), sender, count, _task: task })
+        Ok(Kept { want: want.clone(), sender, count, task })
     }
 
     /// Begins HTTP with the server; the connection lives in a task of its own until it is dropped or cut.
@@ -268,9 +291,12 @@ impl Forwarder {
 
 /// The kept connection, if it leads where the next request goes and is ready for it; else it is closed here.
 async fn reusable(kept: Option<Kept>, want: &Want) -> Option<Kept> {
-    let mut kept = kept.filter(|kept| kept.want == *want)?;
-    kept.sender.ready().await.ok()?;
-    Some(kept)
+    let mut kept = kept?;
+    if kept.want == *want && kept.sender.ready().await.is_ok() {
+        return Some(kept);
+    }
+    kept.close().await;
+    None
 }
 
 const fn usual_port(protocol: Protocol) -> u16 {
@@ -286,11 +312,13 @@ fn returned(answer: Response<Incoming>, scrubber: Option<Scrubber>, head_only: b
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Reason::Upgrade);
     }
+    // Looked at before what is about this connection only, and says how the body is packed, is taken away.
+    let encoded = is_encoded(&parts.headers) || head::is_oddly_framed(&parts.headers);
     head::strip_hop_by_hop(&mut parts.headers);
     let Some(mut scrubber) = scrubber else {
         return Ok(Response::from_parts(parts, body.map_err(Into::into).boxed()));
     };
-    if is_encoded(&parts.headers) {
+    if encoded {
         return Err(Reason::Encoded);
     }
     // The reason phrase is text of the server too; the usual one says enough.

@@ -27,12 +27,26 @@ const HOP_BY_HOP: [HeaderName; 11] = [
     header::EXPECT,
 ];
 
-/// Headers by which some servers take another method than the one that was decided on.
-const METHOD_OVERRIDES: [HeaderName; 3] = [
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
+/// Headers by which some servers take another method or path than what was decided on, in the form that
+/// [`overrides_the_request`] compares.
+const OVERRIDES: [&str; 14] = [
+    "path-info",
+    "request-method",
+    "request-uri",
+    "script-name",
+    "x-forwarded-method",
+    "x-forwarded-path",
+    "x-forwarded-prefix",
+    "x-forwarded-uri",
+    "x-forwarded-url",
+    "x-http-method",
+    "x-method",
+    "x-path-info",
+    "x-request-uri",
+    "x-script-name",
 ];
+/// What the names of others have in them.
+const OVERRIDING: [&str; 3] = ["override", "rewrite", "-original-"];
 
 /// Whether a header says where the message goes or ends.
 pub(crate) fn frames_the_message(name: &HeaderName) -> bool {
@@ -52,10 +66,18 @@ fn is_end_to_end(name: &HeaderName) -> bool {
     [header::HOST, header::CONTENT_LENGTH].contains(name)
 }
 
-pub(super) fn strip_method_overrides(headers: &mut HeaderMap) {
-    for name in METHOD_OVERRIDES {
+/// Takes away what would have a server do something else than what was decided on.
+pub(super) fn strip_overrides(headers: &mut HeaderMap) {
+    let overriding: Vec<HeaderName> = headers.keys().filter(|name| overrides_the_request(name)).cloned().collect();
+    for name in overriding {
         headers.remove(name);
     }
+}
+
+fn overrides_the_request(name: &HeaderName) -> bool {
+    // CGI, and what came after it, knows no other separator than `_`, and takes all of them for it.
+    let name = name.as_str().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+    OVERRIDES.contains(&name.as_str()) || OVERRIDING.iter().any(|part| name.contains(part))
 }
 
 fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
@@ -175,6 +197,31 @@ mod tests {
         ]);
         strip_hop_by_hop(&mut some);
         assert_eq!(some, headers(&[("content-length", "5"), ("accept", "*/*")]));
+    }
+
+    #[test]
+    fn no_header_replaces_the_method_or_the_path() {
+        for name in [
+            "X-HTTP-Method-Override",
+            "X_HTTP_Method_Override",
+            "x-http.method-override",
+            "X-Method-Override",
+            "X-HTTP-Method",
+            "X-Original-URL",
+            "X_Original_URL",
+            "X-Rewrite-URL",
+            "X-Override-URL",
+            "X-Envoy-Original-Path",
+            "X-Original-Method",
+            "Script_Name",
+            "Path-Info",
+            "X-Forwarded-Prefix",
+        ] {
+            let mut some = headers(&[("accept", "*/*"), ("x-original", "1"), ("x-forwarded-for", "2")]);
+            some.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_static("DELETE"));
+            strip_overrides(&mut some);
+            assert_eq!(some, headers(&[("accept", "*/*"), ("x-original", "1"), ("x-forwarded-for", "2")]), "{name}");
+        }
     }
 
     #[test]

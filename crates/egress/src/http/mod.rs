@@ -44,6 +44,7 @@ pub(crate) async fn serve_proxy(run: Arc<Run>, inside: Inside) {
     let forwarder = Forwarder::new(Arc::clone(&run), Origin::Proxy);
     let service = service_fn(|request| forwarder.serve(request));
     let served = builder(&run).serve_connection(TokioIo::new(inside), service).with_upgrades().await;
+    forwarder.close().await;
     if let Some((passage, upgrade)) = forwarder.take_tunnel() {
         let Ok(upgraded) = upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<Inside>>() else { return };
@@ -66,6 +67,7 @@ pub(crate) async fn serve_tunnel(
     let forwarder = Forwarder::new(Arc::clone(&run), Origin::Server { passage: Box::new(passage), protocol });
     let service = service_fn(|request| forwarder.serve(request));
     let served = builder(&run).serve_connection(TokioIo::new(stream), service).await;
+    forwarder.close().await;
     ended(served, &forwarder)
 }
 

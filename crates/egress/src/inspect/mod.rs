@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -64,13 +64,21 @@ impl Trust {
     }
 
     /// Makes TLS to the server and verifies that it is the granted one.
-    pub(crate) async fn connect(&self, host: &Host, upstream: Upstream) -> Result<TlsStream<Upstream>, Reason> {
+    pub(crate) async fn connect(
+        &self,
+        host: &Host,
+        upstream: Upstream,
+        until: Instant,
+    ) -> Result<TlsStream<Upstream>, Reason> {
         let config = self.client().ok_or(Reason::UpstreamTls)?;
         let name = match host {
             Host::Name(name) => ServerName::try_from(name.as_str().to_owned()).map_err(|_| Reason::UpstreamTls)?,
             Host::Address(address) => ServerName::from(*address),
         };
-        TlsConnector::from(config).connect(name, upstream).await.map_err(|_| Reason::UpstreamTls)
+        match timeout_at(until, TlsConnector::from(config).connect(name, upstream)).await {
+            Ok(Ok(tls)) => Ok(tls),
+            Ok(Err(_)) | Err(_) => Err(Reason::UpstreamTls),
+        }
     }
 }
 

@@ -4,15 +4,16 @@ use std::fmt;
 
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
-use memchr::memmem;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::Scrubber;
+use super::scrub::{Scrubber, is_visible};
 use stockade_core::name::Name;
 
 /// Shorter values would be found by chance in answers, and placeholders in requests.
 const LENGTH_MIN: usize = 8;
+/// Longest word before a placeholder, as in `Authorization: Bearer PLACEHOLDER`.
+const SCHEME_MAX: usize = 16;
 
 /// One secret: for one header of one host.
 #[derive(Clone)]
@@ -53,7 +54,7 @@ impl Secret {
         if value.len() < LENGTH_MIN || placeholder.len() < LENGTH_MIN {
             return Err(BadSecret::Short);
         }
-        let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+        let visible = |text: &str| text.bytes().all(is_visible);
         if !visible(&value) || !visible(&placeholder) {
             return Err(BadSecret::Bytes);
         }
@@ -91,40 +92,46 @@ impl Secrets {
     /// Puts the values in place of their placeholders.
     pub(crate) fn put_into(&self, host: &Name, headers: &mut HeaderMap) {
         for secret in self.0.iter().filter(|secret| secret.host == *host) {
-            let hyper::header::Entry::Occupied(mut entry) = headers.entry(&secret.header) else { continue };
-            for value in entry.iter_mut() {
-                if let Some(made) = replaced(value.as_bytes(), secret) {
-                    *value = made;
-                }
+            let mut lines = headers.get_all(&secret.header).iter();
+            // Twice in one request, a value is moved past where a server cuts off what it shows.
+            let (Some(only), None) = (lines.next(), lines.next()) else { continue };
+            if let Some(made) = replaced(only.as_bytes(), secret) {
+                headers.insert(&secret.header, made);
             }
         }
     }
 
     /// What takes every secret of the run out of the answers of `host`.
     pub(crate) fn scrubber(&self, host: &Name) -> Option<Scrubber> {
-        self.any_for(host).then(|| {
-            Scrubber::new(self.0.iter().map(|secret| (secret.value.as_bytes().to_vec(), secret.placeholder.clone())))
-        })
+        let (own, others): (Vec<_>, Vec<_>) = self.0.iter().partition(|secret| secret.host == *host);
+        let all = own.iter().chain(&others);
+        (!own.is_empty())
+            .then(|| Scrubber::new(all.map(|secret| (secret.value.as_bytes().to_vec(), secret.placeholder.clone()))))
     }
 }
 
-/// `value` with every placeholder replaced; `None` if there is none.
-fn replaced(value: &[u8], secret: &Secret) -> Option<HeaderValue> {
-    let placeholder = secret.placeholder.as_bytes();
-    let mut rest = value;
-    let mut made = Zeroizing::new(Vec::new());
-    while let Some(at) = memmem::find(rest, placeholder) {
-        made.extend_from_slice(rest.get(..at)?);
-        made.extend_from_slice(secret.value.as_bytes());
-        rest = rest.get(at + placeholder.len()..)?;
-    }
-    if made.is_empty() {
+/// `line` with the secret, if it is the placeholder, alone or behind one word that names a scheme. Elsewhere in a
+/// longer text code could choose which part of the value a server shows that shows the beginning or the end of it.
+fn replaced(line: &[u8], secret: &Secret) -> Option<HeaderValue> {
+    let scheme = line.strip_suffix(secret.placeholder.as_bytes())?;
+    if !is_scheme(scheme) {
         return None;
     }
-    made.extend_from_slice(rest);
+    let made = Zeroizing::new([scheme, secret.value.as_bytes()].concat());
     let mut made = HeaderValue::from_bytes(&made).ok()?;
     made.set_sensitive(true);
     Some(made)
+}
+
+/// Nothing, or a word such as `Bearer` and a blank.
+fn is_scheme(text: &[u8]) -> bool {
+    match text.split_last() {
+        None => true,
+        Some((last, word)) => {
+            let letters = word.iter().all(|byte| byte.is_ascii_alphabetic() || *byte == b'-');
+            *last == b' ' && letters && (1..=SCHEME_MAX).contains(&word.len())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -150,6 +157,35 @@ mod tests {
         assert_eq!(put("api.example.com", "x-other"), "Bearer STOCKADE_PLACEHOLDER");
         assert_eq!(put("evil.example", "authorization"), "Bearer STOCKADE_PLACEHOLDER");
         assert_eq!(put("sub.api.example.com", "authorization"), "Bearer STOCKADE_PLACEHOLDER");
+    }
+
+    #[test]
+    fn the_value_goes_where_a_token_stands_and_nowhere_else() {
+        let put = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("authorization", HeaderValue::from_str(line).unwrap());
+            }
+            Secrets::new(vec![secret()]).put_into(&"api.example.com".parse().unwrap(), &mut headers);
+            headers.get_all("authorization").iter().any(|line| line.as_bytes().ends_with(b"real-value-1234"))
+        };
+        for line in ["STOCKADE_PLACEHOLDER", "Bearer STOCKADE_PLACEHOLDER", "Api-Key STOCKADE_PLACEHOLDER"] {
+            assert!(put(&[line]), "{line}");
+        }
+        for line in [
+            "xSTOCKADE_PLACEHOLDER",
+            "Bearer  STOCKADE_PLACEHOLDER",
+            "a b STOCKADE_PLACEHOLDER",
+            "x1 STOCKADE_PLACEHOLDER",
+            "aaaaaaaaaaaaaaaaa STOCKADE_PLACEHOLDER",
+            "Bearer STOCKADE_PLACEHOLDERx",
+            "STOCKADE_PLACEHOLDER STOCKADE_PLACEHOLDER",
+            "token=STOCKADE_PLACEHOLDER",
+        ] {
+            assert!(!put(&[line]), "{line}");
+        }
+        assert!(!put(&["STOCKADE_PLACEHOLDER", "STOCKADE_PLACEHOLDER"]));
+        assert!(!put(&["x", "STOCKADE_PLACEHOLDER"]));
     }
 
     #[test]

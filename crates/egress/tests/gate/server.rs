@@ -160,6 +160,25 @@ impl Server {
         (server.await, certificate)
     }
 
+    /// As [`Server::https`], with answers that no library would write: these bytes, once a head has come.
+    pub(crate) async fn https_raw(name: &str, answer: &'static str) -> (Self, CertificateDer<'static>) {
+        let (acceptor, certificate) = acceptor(name);
+        let server = Self::start(move |stream, seen| {
+            let acceptor = acceptor.clone();
+            Box::pin(async move {
+                let mut tls = acceptor.accept(stream).await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(tls.read_u8().await.unwrap());
+                }
+                seen.lock().unwrap().push(String::from_utf8(head).unwrap());
+                tls.write_all(answer.as_bytes()).await.unwrap();
+                drop(tls.shutdown().await);
+            })
+        });
+        (server.await, certificate)
+    }
+
     /// PostgreSQL as far as TLS: says `answer` to the request for it, then sends back what it gets.
     pub(crate) async fn postgres(name: &str, answer: u8) -> (Self, CertificateDer<'static>) {
         let (acceptor, certificate) = acceptor(name);

@@ -70,6 +70,35 @@ async fn a_hidden_name_is_refused_although_the_outer_one_is_granted() {
 }
 
 #[tokio::test]
+async fn a_name_that_cannot_be_decoded_is_refused() {
+    let (server, _) = Server::tls("api.test").await;
+    let world =
+        World::new(&[format!("tls://api.test:{}", server.port()), format!("tls://127.0.0.1:{}", server.port())]);
+    for granted in ["api.test", "127.0.0.1"] {
+        let target = format!("{granted}:{}", server.port());
+        for name in [
+            &b""[..],
+            b"\0\0",
+            b"\0\x0c\x01\0\x09evil.test",
+            b"\0\x0c\0\0\x09127.0.0.1",
+            b"\0\x0c\0\0\x09evil\xfftest",
+            b"\0\x0c\0\0\x09evil test",
+            b"\0\x0c\0\0\x09evil_test.",
+            b"\0\x03\0\0\0",
+        ] {
+            let before = world.refusals().len();
+            greet(&world, &target, &with_extension(hello("api.test", false), 0, name)).await;
+            let refused = world.refusals().split_off(before);
+            assert_eq!(refused.len(), 1, "{granted} {name:?}");
+            assert!(["bad-hello", "server-name"].contains(&refused[0].1.as_str()), "{name:?}: {refused:?}");
+        }
+    }
+    assert_eq!(server.connections(), 0);
+    // Without any, an address is greeted as ever.
+    assert!(!greet(&world, &format!("127.0.0.1:{}", server.port()), &hello("api.test", false)).await.is_empty());
+}
+
+#[tokio::test]
 async fn two_names_in_one_greeting_are_refused() {
     let (server, _) = Server::tls("api.test").await;
     let world = World::new(&server.grants("tls", "api.test"));

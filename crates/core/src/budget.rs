@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Budget {
-    /// Connections of the run to the gate at one time.
+    /// Connections at one time: those of the run to the gate, and those of the gate to servers, each.
     pub connections_at_once: u64,
-    /// Connections in all.
+    /// Connections in all, of either kind.
     pub connections: u64,
     /// Bytes from the run to servers.
     pub bytes_up: u64,

@@ -192,7 +192,7 @@ def _run(connection, name, text):
                 if statement in selects[:-1]:
                     connection.execute("DROP TABLE IF EXISTS " + TABLE)  # else SHOW TABLES has it
         except Exception as error:
-            raise _Stopped(line + _line_within(error), error)
+            raise _Stopped(line + _line_within(error, statement.query), error)
     return last
 
 
@@ -203,15 +203,16 @@ def _statements(connection, text):
         raise _Stopped(1 + _line_within(error), error)
     position = 0
     for statement in statements:
-        query = statement.query.strip()
-        start = max(text.find(query, position), position)
-        position = start + len(query)
+        # Some versions keep the blank lines in front of a statement, and count them.
+        start = max(text.find(statement.query, position), position)
+        position = start + len(statement.query)
         yield text.count("\n", 0, start) + 1, statement
 
 
-def _line_within(error):
+def _line_within(error, query=""):
     match = re.search(r"^LINE (\d+):", str(error), re.M)
-    return int(match.group(1)) - 1 if match else 0
+    blank = query[: len(query) - len(query.lstrip())]
+    return int(match.group(1)) - 1 if match else blank.count("\n")
 
 
 def _is(statement, *kinds):

@@ -52,6 +52,8 @@ fn a_confined_service_only_reads_connects_and_appends() {
     assert!(std::fs::read("/etc/hostname").is_ok());
     let _connected = TcpStream::connect(address).unwrap();
     UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (_out, into) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    rustix::pipe::fcntl_setpipe_size(&into, 512 << 10).unwrap();
 
     // Files, by Landlock: nothing else is read, not even what everybody may.
     for path in ["/etc/passwd", "/usr/bin/env", "/proc/self/environ"] {

@@ -88,7 +88,7 @@ pub enum Why {
 /// Finds where groups can be made; reads only, changes nothing.
 ///
 /// Version 2 is taken if it carries memory and pids, else version 1. Whether
-/// this process may make a group there shows in [`Group::create`].
+/// this process may make a group there shows in `Group::create`.
 ///
 /// Version 2 lets a group hold either processes or limited children. So the
 /// place is, in this order:

@@ -207,7 +207,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DIR", help_heading = "Packages")]
     pub(crate) venv: Option<PathBuf>,
 
-    /// Grant the network HOST[:PORT], through a gate that checks and records: a name, `*.name`, an address or a
+    /// Grant the network HOST or HOST:PORT, through a gate that checks and records: a name, `*.name`, an address or a
     /// block; `METHOD https://HOST/PATH` for requests, `tcp://HOST:PORT` for bytes nobody checks, `deny:HOST`
     #[arg(long, value_name = "GRANT", help_heading = "Network")]
     pub(crate) net: Vec<String>,

@@ -1,7 +1,7 @@
 //! The build jail of environments: a run under the policy `package-build`, with at most the
 //! package index to reach, whose outputs are brought out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -41,7 +41,7 @@ impl Jail for BuildJail<'_> {
 
 impl BuildJail<'_> {
     fn carry_out(&mut self, step: JailStep<'_>) -> Result<JailOutcome, Problem> {
-        let index = index(&step)?;
+        let index = index(&step.hosts)?;
         // What the machine's administrator says holds for strangers' builds too.
         let machine = policy::of_machine()?.map(Policy::of_builds);
         let policies: Vec<Policy> = machine.into_iter().chain([Policy::package_build(index.clone())]).collect();
@@ -107,7 +107,7 @@ impl BuildJail<'_> {
 }
 
 /// The hosts of the index as grants: TLS, and nothing else.
-fn index(step: &JailStep<'_>) -> Result<Vec<Grant>, Problem> {
+fn index(hosts: &BTreeSet<String>) -> Result<Vec<Grant>, Problem> {
     const WHAT: &str = "the package index has a host that cannot be granted";
     let grant = |host: &String| {
         let grant: Grant = host
@@ -123,7 +123,7 @@ fn index(step: &JailStep<'_>) -> Result<Vec<Grant>, Problem> {
             )),
         }
     };
-    step.hosts.iter().map(grant).collect()
+    hosts.iter().map(grant).collect()
 }
 
 fn refusal(denial: &Denial) -> Option<Refusal> {
@@ -190,6 +190,21 @@ impl<'a> Lines<'a> {
             } else if self.line.len() < Self::LINE_BYTES_MAX {
                 self.line.push(*byte);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_names_no_address_however_it_is_spelled() {
+        let of = |host: &str| index(&BTreeSet::from([host.to_owned()]));
+        assert_eq!(of("files.example.com").unwrap().len(), 1);
+        for host in ["10.0.0.5", "169.254.169.254", "127.0.0.1", "0x7f.1", "2130706433", "0177.0.0.1", "*.example.com"]
+        {
+            assert!(of(host).is_err(), "{host}");
         }
     }
 }

@@ -232,3 +232,37 @@ fn deny(all: &mut Vec<Denial>, refused: Refused) {
         Some(_) | None => all.push(Denial::Gate { asked, reason, why, next, count }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stockade_egress::Way;
+
+    #[test]
+    fn what_a_gate_says_steers_nothing_and_overflows_nothing() {
+        const HOSTILE: &str = "a\u{1b}[2J\nstockade: done";
+        let mut denials = Vec::new();
+        let mut connections = Vec::new();
+        for way in [Way::Connect, Way::Transparent] {
+            let text = || HOSTILE.to_owned();
+            let (asked, reason, why, next) = (text(), text(), text(), text());
+            deny(&mut denials, Refused { way, asked, reason, why, next, count: u64::MAX });
+            let one = Connected {
+                host: text(),
+                port: 443,
+                protocol: stockade_core::grant::Protocol::Tls,
+                inspected: false,
+                way,
+                rule: text(),
+                count: u64::MAX,
+                bytes_up: u64::MAX,
+                bytes_down: u64::MAX,
+            };
+            connections = added(connections, one);
+        }
+        assert_eq!((denials.len(), connections.len()), (1, 1));
+        assert_eq!(connections[0].count, u64::MAX);
+        let shown = format!("{}{}{}{}", denials[0].what(), denials[0].next(), connections[0].host, connections[0].rule);
+        assert!(!shown.contains(['\u{1b}', '\n']), "{shown:?}");
+    }
+}

@@ -767,7 +767,7 @@ impl fmt::Display for Plan {
             // Nothing was asked for that could need trust.
             Libraries::Unjudged | Libraries::None => {}
             Libraries::Trusted => writeln!(out, "libraries trusted, every one")?,
-            Libraries::Doubted(doubts) => writeln!(out, "libraries not trusted: {} of them", doubts.len())?,
+            Libraries::Doubted { doubts, .. } => writeln!(out, "libraries not trusted: {} of them", doubts.len())?,
         }
         // Last, for it is by far the longest and hardly ever differs.
         let whose = if self.ground.runtime().is_some() { "of the runtime and all in it: " } else { "" };

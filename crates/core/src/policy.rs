@@ -593,11 +593,7 @@ impl Reason {
             Self::Egress { granted, .. } => Next(format!("ask for what it grants: {}", shown(granted))),
             Self::Walls { layers, .. } if layers.has(Layer::SecondKernel) => Next("ask for --tier gvisor".to_owned()),
             Self::Walls { .. } => Next("leave out --tier, or use a policy that does not require it".to_owned()),
-            Self::Untrusted { .. } => Next(
-                "look at `stockade env trust check`, and add what you vouch for with `stockade env trust add`; or ask \
-                 for less"
-                    .to_owned(),
-            ),
+            Self::Untrusted { libraries, .. } => Next(trust::next(libraries)),
             Self::NoPolicy => Next("name a policy".to_owned()),
             Self::Network { .. } => Next("stage the data with --in instead, or use a policy that grants it".to_owned()),
             Self::Limit { limit, most, .. } => Next(format!("ask for at most {}", limit.show(*most))),

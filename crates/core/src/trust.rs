@@ -80,7 +80,12 @@ pub enum Libraries {
     /// Some, and a trust list covers every file of them.
     Trusted,
     /// Some that no trust list covers.
-    Doubted(Vec<Doubt>),
+    Doubted {
+        /// What they are in, as commands take it, if a trust list can cover it at all.
+        environment: Option<String>,
+        /// They, and what speaks against each.
+        doubts: Vec<Doubt>,
+    },
 }
 
 impl Libraries {
@@ -97,7 +102,7 @@ impl Libraries {
             Self::Unjudged => "unjudged",
             Self::None => "none",
             Self::Trusted => "trusted",
-            Self::Doubted(_) => "not-trusted",
+            Self::Doubted { .. } => "not-trusted",
         }
     }
 }
@@ -116,7 +121,7 @@ const NAMED_MAX: usize = 5;
 
 /// The first few doubts in a sentence.
 pub(crate) fn doubts(libraries: &Libraries) -> String {
-    let Libraries::Doubted(doubts) = libraries else {
+    let Libraries::Doubted { doubts, .. } = libraries else {
         return "nobody looked at the libraries of this run".to_owned();
     };
     let one = |doubt: &Doubt| format!("{} ({})", text::shown(&doubt.library, 80), text::shown(&doubt.why, 120));
@@ -124,5 +129,20 @@ pub(crate) fn doubts(libraries: &Libraries) -> String {
     match doubts.len() - named.len() {
         0 => named.join(", "),
         more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+/// What to do about libraries that are not trusted.
+pub(crate) fn next(libraries: &Libraries) -> String {
+    match libraries {
+        Libraries::Doubted { environment: Some(environment), .. } => {
+            let environment = text::shown(environment, 100);
+            format!(
+                "ask for less; or, if you vouch for them: stockade env trust add --environment {environment} --reason TEXT"
+            )
+        }
+        Libraries::Doubted { environment: None, .. } | Libraries::Unjudged | Libraries::None | Libraries::Trusted => {
+            "ask for less; or build an environment with `stockade env build`, and vouch for that".to_owned()
+        }
     }
 }

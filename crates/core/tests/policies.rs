@@ -365,7 +365,8 @@ fn sensitive(secret: bool, network: bool, writes: bool, libraries: Libraries) ->
 
 fn doubted() -> Libraries {
     let doubt = |library: &str| Doubt { library: library.to_owned(), why: "no entry names it".to_owned() };
-    Libraries::Doubted(["left-pad 1.0", "numpy 2.0"].map(doubt).to_vec())
+    let doubts = ["left-pad 1.0", "numpy 2.0"].map(doubt).to_vec();
+    Libraries::Doubted { environment: Some("analysis".to_owned()), doubts }
 }
 
 /// "A run in an environment that is not trusted does not get them: refused before it starts, naming the libraries."
@@ -390,7 +391,7 @@ fn what_is_kept_for_trusted_libraries_is_given_to_no_others() {
                 (Libraries::Trusted, true),
                 (Libraries::Unjudged, false),
                 (doubted(), false),
-                (Libraries::Doubted(Vec::new()), false),
+                (Libraries::Doubted { environment: None, doubts: Vec::new() }, false),
             ] {
                 let request = sensitive(secret, network, writes, libraries.clone());
                 let permitted = may || !required_for.iter().any(has);

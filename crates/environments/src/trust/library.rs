@@ -123,6 +123,34 @@ impl Library {
         range(text, sha256, index)
     }
 
+    /// Whether it goes by this name: `pandas`, or all of `pypi:/pandas@2.2.3`.
+    #[must_use]
+    pub fn is_called(&self, text: &str) -> bool {
+        let by_name = |package: &Package| match package.ecosystem {
+            Ecosystem::Pypi => PackageName::from_str(text).is_ok_and(|name| name.as_ref() == package.name),
+            Ecosystem::Cran => text == package.name,
+        };
+        matches!(self, Self::Package(package) if by_name(package)) || self.to_string() == text
+    }
+
+    /// The only hashes its files may have; any, if there are none.
+    pub fn hashes(&self) -> impl Iterator<Item = &str> {
+        let hashes = match self {
+            Self::Package(package) => Some(&package.sha256),
+            Self::Environment { .. } => None,
+        };
+        hashes.into_iter().flatten().map(String::as_str)
+    }
+
+    /// The only host its files may come from.
+    #[must_use]
+    pub fn index(&self) -> Option<&str> {
+        match self {
+            Self::Package(package) => package.index.as_deref(),
+            Self::Environment { .. } => None,
+        }
+    }
+
     /// A package of exactly this version with these files.
     pub(crate) fn exactly(
         ecosystem: Ecosystem,

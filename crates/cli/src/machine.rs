@@ -24,6 +24,11 @@ pub(crate) fn check_roots_alone(
     Ok(())
 }
 
+/// Whether root alone may write to this file or folder.
+pub(crate) fn is_roots_alone(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|status| not_roots_alone(status.uid(), status.mode()).is_none())
+}
+
 /// Why a file or folder may be another's than root's; a link is one that anybody may write to.
 fn not_roots_alone(uid: u32, mode: u32) -> Option<String> {
     if uid != 0 {

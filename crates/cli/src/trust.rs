@@ -13,7 +13,7 @@ use stockade_environments::{Environment, TrustList, TrustPlace, judge};
 
 use crate::ask::Used;
 use crate::environment::short;
-use crate::machine::{check_roots_alone, unreliable};
+use crate::machine::{check_roots_alone, is_roots_alone, unreliable};
 use crate::policy;
 use crate::problem::Problem;
 
@@ -103,21 +103,24 @@ pub(crate) fn of_venv() -> Vec<Doubt> {
     vec![Doubt { library: "its packages".to_owned(), why: why.to_owned() }]
 }
 
-/// The packages that lie beside an interpreter which is not the machine's. What root installed in `/usr` is.
+/// The packages that lie beside an interpreter, where others than root can have put them; what root installed is the
+/// machine's.
 pub(crate) fn of_interpreter(interpreter: &Interpreter) -> Vec<Doubt> {
-    /// What comes with every interpreter.
-    const USUAL: [&str; 3] = ["pip", "setuptools", "wheel"];
     let trees = interpreter.trees();
     let libraries = trees.iter().flat_map(|tree| folders(&tree.source.path.join("lib")));
-    let packages = libraries.map(|library| library.join("site-packages")).flat_map(|folder| folders(&folder));
-    let names = packages.filter_map(|folder| {
-        let name = folder.file_name()?.to_str()?;
-        let name = name.strip_suffix(".dist-info").or_else(|| name.strip_suffix(".egg-info"))?;
-        let (name, version) = name.split_once('-').unwrap_or((name, ""));
-        (!USUAL.contains(&name)).then(|| format!("{name} {version}").trim().to_owned())
-    });
+    let strange = libraries.map(|library| library.join("site-packages")).filter(|folder| !is_roots_alone(folder));
+    let names = strange.flat_map(|folder| folders(&folder)).filter_map(|package| distribution(&package));
     let why = "it lies beside the interpreter, and no lock says what it is";
     names.map(|library| Doubt { library, why: why.to_owned() }).collect()
+}
+
+/// The name and version of an installed package, unless it comes with every interpreter.
+fn distribution(folder: &Path) -> Option<String> {
+    const USUAL: [&str; 3] = ["pip", "setuptools", "wheel"];
+    let name = folder.file_name()?.to_str()?;
+    let name = name.strip_suffix(".dist-info").or_else(|| name.strip_suffix(".egg-info"))?;
+    let (name, version) = name.split_once('-').unwrap_or((name, ""));
+    (!USUAL.contains(&name)).then(|| format!("{name} {version}").trim().to_owned())
 }
 
 /// What lies in a folder, if it can be read.

@@ -197,3 +197,43 @@ fn where_the_machine_has_a_policy_its_administrator_alone_vouches() {
     let removed = script(&format!("{add} --machine --json | grep -o '[0-9a-f]\\{{12\\}}' | head -1 > id; '{STOCKADE}' env trust remove $(cat id) --machine --reason flaw; run"));
     assert!(removed.status == 125 && removed.stderr.contains("took the trust in it back: flaw"), "{removed:?}");
 }
+
+/// "Inside the engine a PEP 578 audit hook attributes what was attempted to the library whose frame did it, for the
+/// report and the audit trail: a guide, never the wall."
+#[test]
+fn a_report_says_by_the_codes_own_word_which_library_it_was() {
+    let place = Place::new();
+    place.built("x", &["--with", "requests"]);
+    let code = "
+import requests, subprocess, socket
+try: requests.get('http://index.invalid/upload?secret')
+except requests.exceptions.RequestException: pass
+try: socket.getaddrinfo('own.invalid', 80)
+except OSError: pass
+print('ran')";
+    let (ran, state) = place.call(&["run", "--json", "--environment", "x", "-c", code]).run_keeping();
+    let ran = ran.expect(0);
+    let report = ran.report();
+    let said = report["attempts"].as_array().unwrap();
+    let first = said.iter().find(|attempt| attempt["event"] == "socket.getaddrinfo").unwrap();
+    assert_eq!(first["target"], "index.invalid");
+    assert_eq!(first["libraries"][0], "urllib3");
+    assert!(first["libraries"].as_array().unwrap().contains(&"requests".into()), "{first}");
+    // What the script itself does is no library's doing.
+    assert!(said.iter().all(|attempt| attempt["target"] != "own.invalid"), "{said:?}");
+    let trail = format!("{:?}", stockade_testkit::Call::trail(&state));
+    assert!(trail.contains("\"attempts\"") && trail.contains("urllib3"), "{trail}");
+    let shown = place.ran(&["run", "--environment", "x", "-c", code]).expect(0).stderr;
+    assert!(shown.contains("  the code says: urllib3 called by requests reached for index.invalid"), "{shown}");
+
+    // Anybody inside can say anything: it is bounded, and acts on no terminal.
+    let lie = "
+import os
+for number in range(3, 64):
+    try: os.write(number, b'{\"kind\":\"attempt\",\"type\":\"os.system\",\"name\":\"\\\\u001b[2Jnumpy\",\"path\":\"x\"}\\n' * 900)
+    except OSError: pass";
+    let ran = place.ran(&["run", "--json", "--environment", "x", "-c", lie]).expect(0);
+    let said = &ran.report()["attempts"];
+    assert_eq!(said.as_array().unwrap().len(), 100);
+    assert!(!said[0]["libraries"][0].as_str().unwrap().contains('\u{1b}'), "{said}");
+}

@@ -1,11 +1,13 @@
 //! Every flag and its help, in one place.
 
 mod env;
+mod supervised;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 pub(crate) use env::*;
+pub(crate) use supervised::Supervised;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -270,6 +272,9 @@ pub(crate) struct Run {
     /// Print the plan and run nothing
     #[arg(long, help_heading = "Report")]
     pub(crate) explain: bool,
+
+    #[command(flatten)]
+    pub(crate) supervised: Supervised,
 }
 
 impl Run {

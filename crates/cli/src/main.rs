@@ -25,6 +25,7 @@ mod progress;
 mod report;
 mod run;
 mod staging;
+mod supervised;
 mod trail;
 mod trust;
 

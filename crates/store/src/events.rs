@@ -52,9 +52,9 @@ impl Store {
     /// # Errors
     /// [`crate::Error`].
     pub fn events(&mut self, run: &str, from: i64, bytes_max: usize) -> Result<Vec<Event>> {
-        let mut select = self.quick.prepare_cached(
-            "SELECT seq, time_ms, kind, body FROM events WHERE run = ?1 AND seq >= ?2 ORDER BY seq",
-        )?;
+        let mut select = self
+            .quick
+            .prepare_cached("SELECT seq, time_ms, kind, body FROM events WHERE run = ?1 AND seq >= ?2 ORDER BY seq")?;
         let mut rows = select.query(params![run, from])?;
         let (mut found, mut bytes) = (Vec::new(), 0);
         while let Some(row) = rows.next()? {
@@ -76,8 +76,8 @@ pub(crate) fn add(connection: &Connection, run: &str, events: &[NewEvent], now_m
         .query_row([run], |row| row.get(0))
         .optional()?
         .unwrap_or(0);
-    let mut insert = connection
-        .prepare_cached("INSERT INTO events (run, seq, time_ms, kind, body) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut insert =
+        connection.prepare_cached("INSERT INTO events (run, seq, time_ms, kind, body) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for event in events {
         last += 1;
         insert.execute(params![run, last, now_ms, event.kind, event.body])?;

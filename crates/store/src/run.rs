@@ -67,8 +67,7 @@ pub struct Run {
 }
 
 /// The columns that [`read`] takes, in its order.
-pub(crate) const COLUMNS: &str =
-    "id, number, principal, state, request, outcome, accepted_ms, started_ms, ended_ms";
+pub(crate) const COLUMNS: &str = "id, number, principal, state, request, outcome, accepted_ms, started_ms, ended_ms";
 
 pub(crate) fn read(row: &Row<'_>) -> Result<Run> {
     Ok(Run {

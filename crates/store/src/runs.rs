@@ -2,11 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use crate::Store;
 use crate::error::Result;
 use crate::events::{self, NewEvent};
 use crate::files::{self, File};
 use crate::run::{COLUMNS, Run, read};
-use crate::Store;
 
 /// A run to be accepted.
 #[derive(Clone, Copy, Debug)]
@@ -132,9 +132,8 @@ impl Store {
     /// # Errors
     /// [`crate::Error`].
     pub fn runs(&mut self, principal: &str, before: i64, most: i64) -> Result<Vec<Run>> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM runs WHERE principal = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3"
-        );
+        let sql =
+            format!("SELECT {COLUMNS} FROM runs WHERE principal = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3");
         collect(&self.durable, &sql, params![principal, before, most])
     }
 

@@ -24,7 +24,7 @@ const READER: Duration = Duration::from_secs(60);
 const HEAD_BYTES_MAX: usize = 32 << 10;
 
 /// Who asks, as the kernel knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Principal(pub(crate) String);
 
 /// A socket, and who is connected to it.

@@ -14,6 +14,8 @@ const EVENTS_MAX: usize = 200;
 pub(crate) struct Outcome {
     pub(crate) document: String,
     pub(crate) events: Vec<NewEvent>,
+    /// Bytes of its outputs.
+    pub(crate) outputs: i64,
     /// For the log and the figures: one word.
     pub(crate) cause: String,
 }
@@ -70,7 +72,7 @@ pub(crate) fn lost() -> (String, NewEvent) {
 
 fn without_report(cause: &str, status: i32, refusal: Value, known: Known) -> Outcome {
     let document = document(cause, status, refusal, Value::Null, known).to_string();
-    Outcome { events: vec![NewEvent::new("result", document.clone())], document, cause: cause.to_owned() }
+    Outcome { events: vec![NewEvent::new("result", document.clone())], document, outputs: 0, cause: cause.to_owned() }
 }
 
 fn reported(status: i32, mut report: Value, known: Known) -> Outcome {
@@ -79,6 +81,7 @@ fn reported(status: i32, mut report: Value, known: Known) -> Outcome {
         *folder = Value::Null;
     }
     let cause = report.pointer("/cause/kind").and_then(Value::as_str).unwrap_or("unknown").to_owned();
+    let outputs = report.pointer("/outputs/bytes").and_then(Value::as_i64).unwrap_or(0).max(0);
     let mut events = listed(&report, "/denials", "denial");
     events.extend(listed(&report, "/outputs/files", "output"));
     let (refusal, report) = if cause == "refused" {
@@ -89,7 +92,7 @@ fn reported(status: i32, mut report: Value, known: Known) -> Outcome {
     };
     let document = document(&cause, status, refusal, report, known).to_string();
     events.push(NewEvent::new("result", document.clone()));
-    Outcome { document, events, cause }
+    Outcome { document, events, outputs, cause }
 }
 
 fn listed(report: &Value, pointer: &str, kind: &str) -> Vec<NewEvent> {

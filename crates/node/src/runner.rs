@@ -137,7 +137,8 @@ async fn spool(node: &Node, run: &RunId, file: i64) -> Result<OwnedFd, Refusal> 
 async fn keep(node: &Node, run: &RunId, outcome: Outcome) {
     loop {
         let (id, document, events) = (run.clone(), outcome.document.clone(), outcome.events.clone());
-        match node.keeper.with(move |store| store.end(id.as_str(), &document, &events, now_ms())).await {
+        let outputs = outcome.outputs;
+        match node.keeper.with(move |store| store.end(id.as_str(), &document, outputs, &events, now_ms())).await {
             Ok(_) => return,
             Err(refusal) => {
                 tracing::error!(run = %run, what = %refusal.what, next = %refusal.next, "an outcome is not kept yet");

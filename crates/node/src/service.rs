@@ -19,6 +19,10 @@ use crate::refusal::{Kind, Refusal};
 use crate::runner;
 use crate::wire::RunId;
 
+/// How often to look for what is outdated.
+const TIDY: Duration = Duration::from_secs(60);
+/// How long to leave it alone after that.
+const REST: Duration = Duration::from_secs(2);
 /// Events that are read at once.
 const EVENT_BYTES: usize = 256 << 10;
 
@@ -30,6 +34,8 @@ pub(crate) struct Terms {
     pub(crate) keep: Duration,
     /// How many runs that are over are kept of one principal.
     pub(crate) keep_each: i64,
+    /// How many bytes of what they said and made.
+    pub(crate) keep_bytes: i64,
 }
 
 /// What a caller wants to run.
@@ -54,6 +60,8 @@ pub(crate) struct Node {
     /// Something may be startable.
     wake: Notify,
     draining: watch::Sender<bool>,
+    /// A run ended, so that there may be too much now.
+    grown: Notify,
 }
 
 /// A run that is not over.
@@ -76,6 +84,7 @@ impl Node {
             live: Mutex::default(),
             wake: Notify::new(),
             draining: watch::Sender::new(false),
+            grown: Notify::new(),
         })
     }
 
@@ -122,6 +131,7 @@ impl Node {
                     node.lock_live().remove(&run);
                     node.queue().ended(&principal);
                     node.wake.notify_one();
+                    node.grown.notify_one();
                 });
             }
         }
@@ -290,19 +300,25 @@ impl Node {
     /// Forgets what is outdated, for ever, a little at a time.
     pub(crate) async fn tidy(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(Duration::from_secs(60)).await;
-            let before = now_ms() - i64::try_from(self.terms.keep.as_millis()).unwrap_or(i64::MAX);
-            let most = self.terms.keep_each;
-            let tidied = async {
-                for run in self.keeper.with(move |store| store.outdated(before, most)).await? {
-                    self.forget(&run).await?;
-                }
-                self.keeper.with(stockade_store::Store::shrink).await
-            };
-            if let Err(refusal) = tidied.await {
+            drop(tokio::time::timeout(TIDY, self.grown.notified()).await);
+            tokio::time::sleep(REST).await;
+            if let Err(refusal) = self.forget_outdated().await {
                 tracing::warn!(what = %refusal.what, why = %refusal.why, "what is outdated stays");
             }
         }
+    }
+
+    async fn forget_outdated(&self) -> Result<(), Refusal> {
+        let Terms { keep, keep_each, keep_bytes, .. } = self.terms;
+        let before = now_ms() - i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+        let outdated = self.keeper.with(move |store| store.outdated(before, keep_each, keep_bytes)).await?;
+        if outdated.is_empty() {
+            return Ok(());
+        }
+        for run in outdated {
+            self.forget(&run).await?;
+        }
+        self.keeper.with(stockade_store::Store::shrink).await
     }
 
     /// Whether a run was cancelled.

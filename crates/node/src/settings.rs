@@ -81,6 +81,10 @@ pub struct Start {
     #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
     pub keep_each: u16,
 
+    /// How many MiB of what they said and made are kept of one principal
+    #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep_mib: u32,
+
     /// How long runs may take to end when the node is told to
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub drain: u16,

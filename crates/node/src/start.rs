@@ -172,6 +172,7 @@ async fn serve(
         caps,
         keep: Duration::from_secs(u64::from(asked.keep_hours) * 3_600),
         keep_each: asked.keep_each.into(),
+        keep_bytes: i64::from(asked.keep_mib) << 20,
     };
     let node = Node::new(keeper, link, terms);
     ready::check(&node)

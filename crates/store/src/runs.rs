@@ -90,13 +90,21 @@ impl Store {
         Ok(true)
     }
 
-    /// Keeps how a run ended; `false` when that is known already.
+    /// Keeps how a run ended, and how many bytes of outputs lie elsewhere; `false` when that is known already.
     ///
     /// # Errors
     /// [`crate::Error`].
-    pub fn end(&mut self, run: &str, outcome: &str, events: &[NewEvent], now_ms: i64) -> Result<bool> {
+    pub fn end(&mut self, run: &str, outcome: &str, outputs: i64, events: &[NewEvent], now_ms: i64) -> Result<bool> {
         let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let changed = over(&transaction, run, "ended", outcome, events, now_ms)?;
+        if changed {
+            transaction
+                .prepare_cached(
+                    "UPDATE runs SET bytes = ?2 + (SELECT coalesce(sum(length(body)), 0) FROM events WHERE run = ?1)
+                     WHERE id = ?1",
+                )?
+                .execute(params![run, outputs])?;
+        }
         transaction.commit()?;
         Ok(changed)
     }
@@ -138,16 +146,19 @@ impl Store {
     }
 
     /// Runs that are over: those that ended before `before_ms`, and of each principal those beyond the `most`
-    /// youngest.
+    /// youngest, or beyond so many bytes of what they said and made.
     ///
     /// # Errors
     /// [`crate::Error`].
-    pub fn outdated(&mut self, before_ms: i64, most: i64) -> Result<Vec<Run>> {
+    pub fn outdated(&mut self, before_ms: i64, most: i64, bytes_max: i64) -> Result<Vec<Run>> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM (SELECT *, row_number() OVER (PARTITION BY principal ORDER BY number DESC) AS place
-             FROM runs WHERE state IN ('ended', 'lost')) WHERE ended_ms < ?1 OR place > ?2 LIMIT 100"
+            "SELECT {COLUMNS} FROM (
+                SELECT *, row_number() OVER younger AS place, sum(bytes) OVER younger AS total
+                FROM runs WHERE state IN ('ended', 'lost')
+                WINDOW younger AS (PARTITION BY principal ORDER BY number DESC)
+             ) WHERE ended_ms < ?1 OR place > ?2 OR (total > ?3 AND place > 1) LIMIT 100"
         );
-        collect(&self.durable, &sql, params![before_ms, most])
+        collect(&self.durable, &sql, params![before_ms, most, bytes_max])
     }
 
     /// Forgets a run that is over, with all it said; `false` when there is none.

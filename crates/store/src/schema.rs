@@ -13,6 +13,7 @@ const STEPS: &[M<'static>] = &[M::up(
         digest TEXT NOT NULL,
         idempotency_key TEXT,
         outcome TEXT,
+        bytes INTEGER NOT NULL DEFAULT 0,
         accepted_ms INTEGER NOT NULL,
         started_ms INTEGER,
         ended_ms INTEGER,

@@ -32,8 +32,8 @@ fn a_run_goes_forward_only() {
     store.accept(&run("a", "ann", None, "1"), 1).unwrap();
     assert!(store.start("a", &[], 2).unwrap());
     assert!(!store.start("a", &[], 3).unwrap(), "it was handed over before");
-    assert!(store.end("a", "done", &[NewEvent::new("result", "done")], 4).unwrap());
-    assert!(!store.end("a", "other", &[NewEvent::new("result", "other")], 5).unwrap());
+    assert!(store.end("a", "done", 0, &[NewEvent::new("result", "done")], 4).unwrap());
+    assert!(!store.end("a", "other", 0, &[NewEvent::new("result", "other")], 5).unwrap());
     assert!(!store.start("a", &[], 6).unwrap());
     let kept = store.run("ann", "a").unwrap().unwrap();
     assert_eq!((kept.state, kept.outcome.as_deref(), kept.ended_ms), (State::Ended, Some("done"), Some(4)));
@@ -49,7 +49,7 @@ fn a_store_opened_again_loses_what_ran_and_keeps_what_waits() {
     }
     store.start("runs", &[], 2).unwrap();
     store.start("over", &[], 2).unwrap();
-    store.end("over", "done", &[], 3).unwrap();
+    store.end("over", "done", 0, &[], 3).unwrap();
     store.append("runs", &[NewEvent::new("stdout", "so far")], 3).unwrap();
     // Not closed: what a killed process leaves.
     std::mem::forget(store);
@@ -101,16 +101,18 @@ fn what_is_outdated_is_told_by_age_and_number_and_forgotten_whole() {
         store.accept(&run(id, "ann", Some(id), "1"), 1).unwrap();
         store.start(id, &[], 2).unwrap();
         store.append(id, &[NewEvent::new("stdout", "x")], 3).unwrap();
-        store.end(id, "done", &[], end).unwrap();
+        store.end(id, "done", 99, &[], end).unwrap();
     }
     store.accept(&run("waits", "ann", None, "1"), 1).unwrap();
-    let ids = |store: &mut Store, before, most| {
-        let mut ids: Vec<String> = store.outdated(before, most).unwrap().into_iter().map(|run| run.id).collect();
+    let ids = |store: &mut Store, before, most, bytes| {
+        let mut ids: Vec<String> = store.outdated(before, most, bytes).unwrap().into_iter().map(|run| run.id).collect();
         ids.sort();
         ids
     };
-    assert_eq!(ids(&mut store, 15, 100), ["a"]);
-    assert_eq!(ids(&mut store, 0, 1), ["a", "b"]);
+    assert_eq!(ids(&mut store, 15, 100, 1000), ["a"]);
+    assert_eq!(ids(&mut store, 0, 1, 1000), ["a", "b"]);
+    assert_eq!(ids(&mut store, 0, 100, 200), ["a"], "outputs and what was said count");
+    assert_eq!(ids(&mut store, 0, 100, 5), ["a", "b"], "the youngest stays, however large");
     assert!(store.forget("a").unwrap());
     assert!(!store.forget("waits").unwrap(), "what waits is never forgotten");
     assert!(store.events("a", 1, 100).unwrap().is_empty());

@@ -1,6 +1,7 @@
 //! `POST /v1/runs`: from bytes of strangers to a run that is accepted.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -16,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::problem::Problem;
 use super::types::{InlineInput, ProblemTypes, RunDocument, RunRequest};
 use super::{Asker, Shared, events, runs};
+use crate::listen::Principal;
 use crate::order::{Order, limits};
 use crate::refusal::{Kind, Refusal};
 use crate::service::{Node, Submission};
@@ -29,34 +31,69 @@ const BODY: Duration = Duration::from_secs(120);
 /// How long to wait for memory for it.
 const ROOM: Duration = Duration::from_secs(5);
 /// Memory for all bodies at once.
-const UPLOADS_MIB: usize = 320;
+const UPLOADS_MIB: usize = 512;
+/// Of one principal.
+const UPLOADS_EACH_MIB: usize = 256;
+/// A body that needs no room.
+const SMALL_BYTES: usize = 256 << 10;
 const MIB: usize = 1 << 20;
 /// Longest idempotency key.
 const KEY_BYTES_MAX: usize = 200;
 
-/// Bounds the memory that requests take together.
+/// Bounds the memory that requests take together, and each principal's part of it.
 #[derive(Clone, Debug)]
-pub(super) struct Uploads(Arc<Semaphore>);
+pub(super) struct Uploads {
+    all: Arc<Semaphore>,
+    each: Arc<Mutex<HashMap<Principal, usize>>>,
+}
 
 impl Default for Uploads {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(UPLOADS_MIB)))
+        Self { all: Arc::new(Semaphore::new(UPLOADS_MIB)), each: Arc::default() }
+    }
+}
+
+/// Room that is taken, until it is dropped.
+struct Room {
+    uploads: Uploads,
+    principal: Principal,
+    mib: usize,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut each = self.uploads.each.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = each.get_mut(&self.principal) {
+            *taken = taken.saturating_sub(self.mib);
+            if *taken == 0 {
+                each.remove(&self.principal);
+            }
+        }
     }
 }
 
 impl Uploads {
-    /// Waits a little for room for a body of so many bytes, which is there twice for a moment.
-    async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
-        let permits = u32::try_from(2 * bytes.div_ceil(MIB).max(1)).unwrap_or(u32::MAX);
-        match tokio::time::timeout(ROOM, Arc::clone(&self.0).acquire_many_owned(permits)).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(Refusal::new(
-                Kind::Unavailable,
-                "the node has no room for the request",
-                "others are sending large ones",
-                "try again in a moment",
-            )),
+    /// Waits a little for room for a body of so many bytes, which is there twice for a moment. Small ones are bounded
+    /// by the number of connections.
+    async fn room(&self, principal: &Principal, bytes: usize) -> Result<Option<Room>, Refusal> {
+        if bytes <= SMALL_BYTES {
+            return Ok(None);
         }
+        let mib = 2 * bytes.div_ceil(MIB);
+        let no_room = |why: &str| {
+            Refusal::new(Kind::Unavailable, "the node has no room for the request", why, "try again in a moment")
+        };
+        let permits = u32::try_from(mib).map_err(|_| no_room("it is too large"))?;
+        let waited = tokio::time::timeout(ROOM, Arc::clone(&self.all).acquire_many_owned(permits)).await;
+        let Ok(Ok(permit)) = waited else { return Err(no_room("others are sending large ones")) };
+        let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = each.entry(principal.clone()).or_default();
+        if *taken + mib > UPLOADS_EACH_MIB {
+            return Err(no_room("you are sending large ones already"));
+        }
+        *taken += mib;
+        Ok(Some(Room { uploads: self.clone(), principal: principal.clone(), mib, _permit: permit }))
     }
 }
 
@@ -93,7 +130,7 @@ pub(super) async fn create(
         if length > bytes_max {
             return Err(too_large(bytes_max).into());
         }
-        let _room = shared.uploads.room(length).await?;
+        let _room = shared.uploads.room(&principal, length).await?;
         let read = async {
             match kind {
                 Body::Json => json(request, &shared.node).await,

@@ -13,6 +13,7 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde_json::Value;
 use stockade_store::{Event, Run};
 use tokio::sync::watch;
 use utoipa::IntoParams;
@@ -181,7 +182,7 @@ impl Following {
             kind: event.kind,
             text,
             base64,
-            data: data.filter(|_| !is_first),
+            data: data.filter(|data: &Value| data.as_object().is_none_or(|fields| !fields.is_empty())),
         }
     }
 }

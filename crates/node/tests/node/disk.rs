@@ -1,0 +1,55 @@
+//! A full disk: refused where it can be, ended where it must be, never wrong.
+
+use std::process::Command;
+
+use serde_json::json;
+use stockade_testkit::skipped;
+
+use crate::support::{Node, open_folder};
+
+/// A small file system of the test's own, unmounted at its end.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    fn mount(folder: &std::path::Path, size: &str) -> Option<Self> {
+        std::fs::create_dir_all(folder).unwrap();
+        let options = format!("size={size},mode=0777");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "small"]).arg(folder).status();
+        mounted.is_ok_and(|status| status.success()).then(|| Self(folder.to_owned()))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        drop(Command::new("umount").args(["-l"]).arg(&self.0).status());
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_runs_loses_none_and_is_survived() {
+    let folder = open_folder();
+    let place = folder.path().join("small");
+    let Some(_small) = Small::mount(&place, "12M") else {
+        skipped("a full disk", "a tmpfs cannot be mounted here");
+        return;
+    };
+    let node = Node::within(&place.join("node"), &[]);
+    let before = node.run("print('before')");
+    // What prints more than fits is ended, and says that not all of it was kept.
+    let loud = node.post(&[], &json!({"code": "for _ in range(14): print('x' * (1 << 20))"})).whole().unwrap();
+    let loud = loud.expect(200).json();
+    assert!(loud["outcome"]["output_cut"] == true || loud["outcome"]["cause"] != "exited", "{}", loud["outcome"]);
+    let filler = place.join("filler");
+    let filled =
+        Command::new("sh").arg("-c").arg(format!("cat /dev/zero > {} 2>/dev/null; true", filler.display())).status();
+    filled.unwrap();
+    let large = json!({"code": "#".repeat(1 << 20)});
+    let refused = node.post(&[], &large).whole().unwrap();
+    assert!(matches!(refused.status, 507 | 500), "{}", refused.text());
+    assert!(refused.json()["next"].as_str().unwrap().contains("space"), "{}", refused.text());
+    assert_eq!(node.show(before["id"].as_str().unwrap())["stdout"], "before\n", "what is kept can be read");
+    node.get("/livez").expect(200);
+    std::fs::remove_file(&filler).unwrap();
+    assert_eq!(node.run("print('after')")["stdout"], "after\n");
+    drop(node);
+}

@@ -17,6 +17,7 @@ mod pump;
 pub mod queue;
 mod ready;
 pub mod refusal;
+mod room;
 mod runner;
 mod service;
 pub mod settings;

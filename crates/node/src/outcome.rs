@@ -14,6 +14,8 @@ const EVENTS_MAX: usize = 200;
 pub(crate) struct Outcome {
     pub(crate) document: String,
     pub(crate) events: Vec<NewEvent>,
+    /// Whether there is a report, which names its outputs.
+    pub(crate) has_report: bool,
     /// Bytes of its outputs.
     pub(crate) outputs: i64,
     /// For the log and the figures: one word.
@@ -72,7 +74,13 @@ pub(crate) fn lost() -> (String, NewEvent) {
 
 fn without_report(cause: &str, status: i32, refusal: Value, known: Known) -> Outcome {
     let document = document(cause, status, refusal, Value::Null, known).to_string();
-    Outcome { events: vec![NewEvent::new("result", document.clone())], document, outputs: 0, cause: cause.to_owned() }
+    Outcome {
+        events: vec![NewEvent::new("result", document.clone())],
+        document,
+        has_report: false,
+        outputs: 0,
+        cause: cause.to_owned(),
+    }
 }
 
 fn reported(status: i32, mut report: Value, known: Known) -> Outcome {
@@ -90,9 +98,10 @@ fn reported(status: i32, mut report: Value, known: Known) -> Outcome {
     } else {
         (Value::Null, report)
     };
+    let has_report = !report.is_null();
     let document = document(&cause, status, refusal, report, known).to_string();
     events.push(NewEvent::new("result", document.clone()));
-    Outcome { document, events, outputs, cause }
+    Outcome { document, events, has_report, outputs, cause }
 }
 
 fn listed(report: &Value, pointer: &str, kind: &str) -> Vec<NewEvent> {

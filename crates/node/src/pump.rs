@@ -79,7 +79,11 @@ async fn keep(node: &Node, run: &RunId, kind: &'static str, bytes: Vec<u8>, is_c
     }
     let id = run.clone();
     let event = [NewEvent::new(kind, bytes)];
-    match node.keeper.with(move |store| store.append(id.as_str(), &event, now_ms())).await {
+    let kept = match node.room.check() {
+        Ok(()) => node.keeper.with(move |store| store.append(id.as_str(), &event, now_ms())).await,
+        Err(refusal) => Err(refusal),
+    };
+    match kept {
         Ok(last) => {
             node.tell(run, last);
             true

@@ -41,6 +41,12 @@ pub(crate) async fn run(node: &Node, principal: &str, run: &RunId) {
     };
     node.metrics.ended(&outcome.cause, Some(began.elapsed()));
     tracing::info!(run = %run, principal, cause = %outcome.cause, ms = began.elapsed().as_millis(), "ended");
+    // Without a report nobody can name its outputs, and what they fill may be what the outcome needs.
+    if !outcome.has_report
+        && let Err(refusal) = node.link.forget(run).await
+    {
+        tracing::warn!(run = %run, why = %refusal.why, "files of the run stay until it is forgotten");
+    }
     keep(node, run, outcome).await;
 }
 

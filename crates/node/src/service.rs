@@ -16,6 +16,7 @@ use crate::order::{Bounds, Order};
 use crate::outcome;
 use crate::queue::{Caps, Crowded, Queue};
 use crate::refusal::{Kind, Refusal};
+use crate::room::Room;
 use crate::runner;
 use crate::wire::RunId;
 
@@ -54,6 +55,7 @@ pub(crate) struct Node {
     pub(crate) link: Link,
     pub(crate) metrics: Metrics,
     pub(crate) bounds: Bounds,
+    pub(crate) room: Room,
     terms: Terms,
     queue: Mutex<Queue>,
     live: Mutex<HashMap<RunId, Live>>,
@@ -73,12 +75,13 @@ struct Live {
 }
 
 impl Node {
-    pub(crate) fn new(keeper: Keeper, link: Link, terms: Terms) -> Arc<Self> {
+    pub(crate) fn new(keeper: Keeper, link: Link, room: Room, terms: Terms) -> Arc<Self> {
         Arc::new(Self {
             keeper,
             link,
             metrics: Metrics::default(),
             bounds: Bounds::default(),
+            room,
             queue: Mutex::new(Queue::new(terms.caps)),
             terms,
             live: Mutex::default(),
@@ -154,6 +157,7 @@ impl Node {
                 "try again later",
             ));
         }
+        self.room.check()?;
         let (node, principal) = (Arc::clone(self), principal.to_owned());
         let accepted = tokio::spawn(async move {
             node.queue().reserve(&principal).map_err(crowded)?;
@@ -293,8 +297,12 @@ impl Node {
         };
         // Its files first: a run that is not known any more would leave them for ever.
         self.link.forget(&id).await?;
-        self.keeper.with(move |store| store.forget(id.as_str())).await?;
-        Ok(())
+        self.keeper
+            .with(move |store| {
+                store.forget(id.as_str())?;
+                store.shrink()
+            })
+            .await
     }
 
     /// Forgets what is outdated, for ever, a little at a time.
@@ -311,14 +319,10 @@ impl Node {
     async fn forget_outdated(&self) -> Result<(), Refusal> {
         let Terms { keep, keep_each, keep_bytes, .. } = self.terms;
         let before = now_ms() - i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
-        let outdated = self.keeper.with(move |store| store.outdated(before, keep_each, keep_bytes)).await?;
-        if outdated.is_empty() {
-            return Ok(());
-        }
-        for run in outdated {
+        for run in self.keeper.with(move |store| store.outdated(before, keep_each, keep_bytes)).await? {
             self.forget(&run).await?;
         }
-        self.keeper.with(stockade_store::Store::shrink).await
+        Ok(())
     }
 
     /// Whether a run was cancelled.

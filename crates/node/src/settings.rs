@@ -85,6 +85,10 @@ pub struct Start {
     #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
     pub keep_mib: u32,
 
+    /// MiB that stay free on the disk, so that how runs ended can always be kept
+    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    pub reserve_mib: u32,
+
     /// How long runs may take to end when the node is told to
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub drain: u16,

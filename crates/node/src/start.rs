@@ -18,6 +18,7 @@ use crate::listen::{self, Listening};
 use crate::lock::Lock;
 use crate::queue::Caps;
 use crate::refusal::Refusal;
+use crate::room::Room;
 use crate::service::{Node, Terms};
 use crate::settings::{self, Launcher, Start};
 use crate::{ready, user, wire};
@@ -44,6 +45,13 @@ pub fn start(asked: &Start) -> Result<(), Refusal> {
             "the path of the socket is too long",
             why,
             "name a shorter one with --socket PATH",
+        ));
+    }
+    if asked.socket.is_none() && asked.socket_mode != "600" {
+        return Err(Refusal::invalid(
+            "others cannot reach the node",
+            "its socket would lie in its own folder, which nobody else may enter",
+            "name another place, with --socket PATH",
         ));
     }
     let policies = asked.policies.iter().map(|path| absolute(path)).collect::<Result<Vec<_>, _>>()?;
@@ -174,7 +182,8 @@ async fn serve(
         keep_each: asked.keep_each.into(),
         keep_bytes: i64::from(asked.keep_mib) << 20,
     };
-    let node = Node::new(keeper, link, terms);
+    let room = Room::new(folder.to_owned(), u64::from(asked.reserve_mib) << 20);
+    let node = Node::new(keeper, link, room, terms);
     ready::check(&node)
         .await
         .map_err(|refusal| Refusal { next: "run `stockade doctor` as the node's user".to_owned(), ..refusal })?;

@@ -50,7 +50,7 @@ impl Store {
     /// # Errors
     /// [`Error`].
     pub fn shrink(&mut self) -> Result<()> {
-        self.durable.execute_batch("PRAGMA incremental_vacuum(2000)")?;
+        self.durable.execute_batch("PRAGMA incremental_vacuum(5000); PRAGMA wal_checkpoint(TRUNCATE)")?;
         Ok(())
     }
 }

@@ -147,7 +147,7 @@ fn bombs_of_one_user_do_not_stop_another() {
         "n = 0\nwhile True:\n  open(f'{n}', 'w').write('x'); n += 1",
         "import os\nwhile True: os.write(1, b'x')",
     ] {
-        let request = json!({"code": code, "limits": {"time": "20s"}});
+        let request = json!({"code": code, "limits": {"time": "6s"}});
         node.post(&[("prefer", "respond-async")], &request).whole().unwrap().expect(202);
     }
     let json = [("content-type", "application/json")];

@@ -64,7 +64,18 @@ fn a_node_that_can_run_nothing_does_not_serve() {
     let policy = folder.write("policy.conf", "this is no policy {");
     let refused = starting(&folder.path().join("node"), &["--policy", policy.to_str().unwrap()]).run().expect(125);
     assert!(refused.stderr.contains("error: a tiny job cannot be run"), "{}", refused.stderr);
-    assert!(!folder.path().join("node/node.sock").exists());
+    assert!(!folder.path().join("node.sock").exists());
+}
+
+#[test]
+fn a_socket_for_others_that_they_cannot_reach_is_refused() {
+    let folder = Folder::new();
+    let refused = call(NODE, User::Ordinary)
+        .args(["start", "--socket-mode", "666", "--folder"])
+        .arg(folder.path().join("node"))
+        .run()
+        .expect(125);
+    assert!(refused.stderr.contains("others cannot reach the node"), "{}", refused.stderr);
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Runs through the node are runs of the command: the same output, report and files.
 
-use std::os::unix::fs::PermissionsExt;
-
 use serde_json::{Value, json};
 use stockade_testkit::{Folder, User, call};
 
@@ -153,16 +151,17 @@ fn limits_of_the_request_hold() {
 #[test]
 fn the_operators_policy_bounds_every_run() {
     let folder = Folder::new();
-    let policy = folder.write("policy.conf", "policy { name = small, limits { max { wallTime = 5s } } }\n");
-    std::fs::set_permissions(&policy, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let explained =
-        call(command().to_str().unwrap(), User::Ordinary).args(["explain", "policy", "--policy"]).arg(&policy).run();
-    if explained.status != 0 {
-        panic!("the policy of this test has another form: {}", explained.stderr);
-    }
+    let text = "name = \"small\"\nversion = \"1\"\ntype = \"stockade.policy\"\nconfiguration { StockadePolicy { name = \"small\", limits { wallTime = 60s } } }\n";
+    let policy = folder.write("policy.conf", text);
     let node = Node::start(&["--policy", policy.to_str().unwrap()]);
-    let outcome = node.run("print(1)")["outcome"].clone();
-    assert_eq!(outcome["cause"], "refused", "{outcome}");
+    let run = |limits: Value| {
+        let request = json!({"code": "print(1)", "limits": limits});
+        node.post(&[], &request).whole().unwrap().expect(200).json()["outcome"].clone()
+    };
+    let outcome = run(json!({}));
+    assert_eq!(outcome["cause"], "refused", "more than the policy permits is the node's usual: {outcome}");
+    let outcome = run(json!({"time": "30s"}));
+    assert_eq!(outcome["cause"], "exited", "{outcome}");
 }
 
 #[test]

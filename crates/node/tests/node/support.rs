@@ -36,8 +36,12 @@ pub(crate) fn command() -> PathBuf {
 pub(crate) fn starting(folder: &Path, flags: &[&str]) -> Call {
     command();
     call(NODE, User::Ordinary)
-        .args(["start", "--socket-mode", "666", "--folder"])
+        .arg("start")
+        .args(if flags.contains(&"--socket-mode") { [].as_slice() } else { &["--socket-mode", "666"] })
+        .arg("--folder")
         .arg(folder)
+        .arg("--socket")
+        .arg(socket_of(folder))
         .args(flags)
         .env("STOCKADE_LOG", "info")
 }
@@ -89,7 +93,7 @@ impl Node {
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
-        self.folder.join("node.sock")
+        socket_of(&self.folder)
     }
 
     pub(crate) fn connect(&self) -> UnixStream {
@@ -178,6 +182,11 @@ impl Drop for Node {
             until("nothing of the node is alive", || alive(&folder).is_empty());
         }
     }
+}
+
+/// Beside the folder, where others may enter.
+fn socket_of(folder: &Path) -> PathBuf {
+    folder.with_file_name("node.sock")
 }
 
 /// Processes of the node in this folder, its supervisors and their sandboxes.

@@ -4,6 +4,7 @@
 //! Start at `start.rs`; `service.rs` is what the node does, `runner.rs` one run, `api/` how it is asked.
 
 mod api;
+mod confine;
 mod keeper;
 pub mod launcher;
 mod link;

@@ -21,12 +21,14 @@ use crate::refusal::Refusal;
 use crate::room::Room;
 use crate::service::{Node, Terms};
 use crate::settings::{self, Launcher, Start};
-use crate::{ready, user, wire};
+use crate::{confine, ready, user, wire};
 
 /// The command, beside this program.
 const COMMAND: &str = "stockade";
 /// One more than is told to the queue: for the job that shows whether anything can run.
 const READINESS: usize = 1;
+/// Where the node's own state lies, apart from what runs have.
+const STORE: &str = "store";
 /// Longest path of a socket, by the kernel.
 const SOCKET_BYTES_MAX: usize = 107;
 
@@ -63,14 +65,19 @@ pub fn start(asked: &Start) -> Result<(), Refusal> {
     let caps = caps(asked);
     let launcher = spawn_launcher(&folder, &policies, caps, far)?;
     lock.share(false)?;
+    let listener = bind(&socket, &asked.socket_mode)?;
     give_up_privileges()?;
+    let of_socket = socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    confine::confine(&folder.join(STORE), of_socket)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Refusal::failed("the node cannot be started", error))?;
-    let served = runtime.block_on(serve(asked, &folder, &socket, caps, control, launcher));
+    let served = runtime.block_on(serve(asked, &folder, Socket { path: &socket, listener }, caps, control, launcher));
     runtime.shutdown_timeout(Duration::from_secs(1));
+    // Nobody has to tidy up after it.
+    drop(std::fs::remove_file(&socket));
     served
 }
 
@@ -97,7 +104,7 @@ fn make_folder(asked: &Start) -> Result<PathBuf, Refusal> {
         |error: &std::io::Error| Refusal::invalid("the node's folder cannot be used", crate::system_text(error), next);
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
-    for part in ["", "home", "state", "cache"] {
+    for part in ["", "home", "state", "cache", STORE] {
         builder.create(folder.join(part)).map_err(|error| failed(&error))?;
     }
     let status = std::fs::metadata(&folder).map_err(|error| failed(&error))?;
@@ -167,7 +174,7 @@ fn give_up_privileges() -> Result<(), Refusal> {
 async fn serve(
     asked: &Start,
     folder: &Path,
-    socket: &Path,
+    socket: Socket<'_>,
     caps: Caps,
     control: OwnedFd,
     mut launcher: Child,
@@ -175,7 +182,7 @@ async fn serve(
     let failed = |error: std::io::Error| Refusal::failed("the node cannot be started", crate::system_text(&error));
     let (link, launcher_gone) = Link::open(control).map_err(failed)?;
     let mut launcher_gone = tokio::spawn(launcher_gone);
-    let keeper = Keeper::open(folder.join("node.sqlite"))?;
+    let keeper = Keeper::open(folder.join(STORE).join("node.sqlite"))?;
     let terms = Terms {
         caps,
         keep: Duration::from_secs(u64::from(asked.keep_hours) * 3_600),
@@ -190,7 +197,8 @@ async fn serve(
     node.recover().await?;
     tokio::spawn(Arc::clone(&node).dispatch());
     tokio::spawn(Arc::clone(&node).tidy());
-    let listener = bind(socket, &asked.socket_mode)?;
+    let Socket { path: socket, listener } = socket;
+    let listener = UnixListener::from_std(listener).map_err(failed)?;
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
     let listening = Listening::new(listener, asked.connections.into());
@@ -212,8 +220,6 @@ async fn serve(
     // Answers that are on their way still get there.
     tokio::time::sleep(Duration::from_millis(200)).await;
     serving.abort();
-    // Nobody has to tidy up after a node that ended well.
-    drop(std::fs::remove_file(socket));
     launcher_gone.abort();
     drop(launcher_gone.await);
     drop(tokio::task::spawn_blocking(move || launcher.wait()).await);
@@ -234,7 +240,13 @@ async fn without_launcher(node: &Node, error: Option<std::io::Error>, launcher: 
     Refusal::failed("the launcher is gone", why)
 }
 
-fn bind(socket: &Path, mode: &str) -> Result<UnixListener, Refusal> {
+/// Where the node listens. Who connects before it is ready waits.
+struct Socket<'a> {
+    path: &'a Path,
+    listener: std::os::unix::net::UnixListener,
+}
+
+fn bind(socket: &Path, mode: &str) -> Result<std::os::unix::net::UnixListener, Refusal> {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     let failed = |error: std::io::Error| {
         Refusal::invalid(
@@ -247,7 +259,8 @@ fn bind(socket: &Path, mode: &str) -> Result<UnixListener, Refusal> {
     if std::fs::symlink_metadata(socket).is_ok_and(|status| status.file_type().is_socket()) {
         std::fs::remove_file(socket).map_err(failed)?;
     }
-    let listener = UnixListener::bind(socket).map_err(failed)?;
+    let listener = std::os::unix::net::UnixListener::bind(socket).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
     let mode = u32::from_str_radix(mode, 8).unwrap_or(0o600);
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
     Ok(listener)

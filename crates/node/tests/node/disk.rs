@@ -60,3 +60,17 @@ fn a_full_disk_refuses_runs_loses_none_and_is_survived() {
     assert_eq!(node.run("print('after')")["stdout"], "after\n");
     drop(node);
 }
+
+/// As a backup does, or a shell of SQLite.
+#[test]
+fn a_state_file_that_somebody_locks_for_a_moment_only_delays() {
+    let node = Node::start(&[]);
+    let connection = rusqlite::Connection::open(node.folder.join("store/node.sqlite")).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let unlocking = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(1_500));
+        connection.execute_batch("ROLLBACK").unwrap();
+    });
+    assert_eq!(node.run("print('in the end')")["stdout"], "in the end\n");
+    unlocking.join().unwrap();
+}

@@ -11,6 +11,7 @@ mod cancel;
 mod clients;
 mod crash;
 mod disk;
+mod docs;
 mod http;
 mod keys;
 mod life;

@@ -115,6 +115,11 @@ impl Link {
         }
     }
 
+    /// Whether the launcher is gone.
+    pub(crate) fn is_over(&self) -> bool {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).is_over
+    }
+
     fn next(&self) -> u64 {
         self.number.fetch_add(1, Ordering::Relaxed)
     }

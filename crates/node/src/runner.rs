@@ -35,7 +35,7 @@ pub(crate) async fn run(node: &Node, principal: &str, run: &RunId) {
     let began = Instant::now();
     let outcome = match follow(node, principal, run).await {
         Ok(Some(outcome)) => outcome,
-        // It was over before its turn, or nobody can tell how it ended: the node is about to end.
+        // It was over before its turn; or the launcher is gone, and so will be the node: it waits, or is lost.
         Ok(None) => return,
         Err(refusal) => outcome::refused(&refusal, Known { cancelled: node.is_cancelled(run), cut: false }),
     };
@@ -67,6 +67,9 @@ async fn follow(node: &Node, principal: &str, run: &RunId) -> Result<Option<Outc
     }
     let (ends, mut descriptors) = ends().map_err(|error| Refusal::failed("the run cannot be started", error))?;
     descriptors.append(&mut given);
+    if node.link.is_over() {
+        return Ok(None);
+    }
     let id = run.clone();
     // From here on it is never handed over again, even if the node ends before the launcher has heard of it.
     let started = [NewEvent::new("started", "{}")];
@@ -78,7 +81,12 @@ async fn follow(node: &Node, principal: &str, run: &RunId) -> Result<Option<Outc
     if node.is_cancelled(run) {
         return Ok(Some(outcome::unstarted()));
     }
-    let ending = node.link.start(run, principal, order, descriptors).await?;
+    let ending = match node.link.start(run, principal, order, descriptors).await {
+        Ok(ending) => ending,
+        // Nobody knows whether the launcher has heard of it.
+        Err(_) if node.link.is_over() => return Ok(None),
+        Err(refusal) => return Err(refusal),
+    };
     if node.is_cancelled(run) {
         // Asked for before the launcher knew it.
         node.link.cancel(run).await?;

@@ -141,7 +141,8 @@ impl Node {
     }
 
     fn next(&self) -> Option<(String, RunId)> {
-        if *self.draining.borrow() { None } else { self.queue().next() }
+        // Without a launcher what waits goes on waiting, for the next node.
+        if *self.draining.borrow() || self.link.is_over() { None } else { self.queue().next() }
     }
 
     /// Accepts a run; when this returns it will run, whatever happens to the node.

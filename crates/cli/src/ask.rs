@@ -9,7 +9,7 @@ use stockade_core::request::{CgroupMode, Input, Request, ResultDescriptor, Scrat
 use stockade_core::text;
 use stockade_egress::control::SecretValue;
 use stockade_engines::{Interpreter, PythonCode};
-use stockade_environments::Environment;
+use stockade_environments::{Ecosystem, Environment};
 
 use crate::args::{Cgroup, Run};
 use crate::code::{Code, Engine};
@@ -134,7 +134,7 @@ fn start(run: &Run, code: &Code, services: &mut Services) -> Result<(Start, Used
     let arguments = code.arguments.clone();
     let python = match &code.engine {
         Engine::Program(program) => return program_start(run, code, program, services),
-        Engine::R(script) => return Ok((stockade_engines::r(script, arguments), Used::none())),
+        Engine::R(script) => return r_start(run, stockade_engines::r(script, arguments), services),
         Engine::Script(name) => PythonCode::Script(name.clone()),
         Engine::Inline(text) => PythonCode::Inline(text.clone()),
         Engine::Stdin => PythonCode::Stdin,
@@ -149,6 +149,40 @@ fn start(run: &Run, code: &Code, services: &mut Services) -> Result<(Start, Used
     let mut start = stockade_engines::python(python, arguments, &interpreter, &executable);
     start.trees.extend(tree);
     Ok((start, used))
+}
+
+/// R, with the packages of an environment if there is one.
+fn r_start(run: &Run, mut start: Start, services: &mut Services) -> Result<(Start, Used), Problem> {
+    let held = match &run.environment {
+        Some(reference) => Some(environment::store().environment(reference)?),
+        None => environment::asked_r(&run.packages)?
+            .map(|request| environment::find_or_build_r(&request, services, &mut Shown::new(run.quiet)))
+            .transpose()?,
+    };
+    let Some(held) = held else { return Ok((start, Used::none())) };
+    if held.interpreter.ecosystem() != Ecosystem::Cran {
+        return Err(Problem::new(
+            format!("the environment {} is none of R", environment::short(&held.digest)),
+            format!("it has packages for {}", environment::runs_with(&held.interpreter)),
+            "run a Python script with it, or build one with --r PACKAGES",
+        ));
+    }
+    environment::r_for(&held.interpreter, &held.digest)?;
+    let source = staging::look(&held.folder)?;
+    start.trees.push(Tree { source, target: paths::InsidePath::fixed(paths::ENVIRONMENT), over: Vec::new() });
+    start.vars.extend(stockade_engines::r_library());
+    Ok((start, Used { digest: held.digest.clone(), held: Some(held) }))
+}
+
+/// Whether a program gets packages of R.
+fn is_of_r(run: &Run) -> Result<bool, Problem> {
+    match &run.environment {
+        Some(reference) => {
+            let held = environment::store().environment(reference)?;
+            Ok(held.interpreter.ecosystem() == Ecosystem::Cran)
+        }
+        None => Ok(!run.packages.r.is_empty()),
+    }
 }
 
 /// The interpreter that is named, else the one a virtual environment was made for, else `python3`.
@@ -231,6 +265,9 @@ fn program_start(run: &Run, code: &Code, program: &str, services: &mut Services)
     argv.extend(code.arguments.iter().cloned());
     let mut start =
         Start { argv, vars: BTreeMap::new(), trees: Vec::new(), files: Vec::new(), result: ResultDescriptor::None };
+    if is_of_r(run)? {
+        return r_start(run, start, services);
+    }
     let asks = !run.packages.with.is_empty() || !run.packages.requirements.is_empty();
     if !asks && run.venv.is_none() && run.environment.is_none() {
         return Ok((start, Used::none()));

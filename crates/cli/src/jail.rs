@@ -29,7 +29,8 @@ use crate::{policy, staging};
 /// Runs build steps behind the walls of a run.
 #[derive(Debug)]
 pub(crate) struct BuildJail<'a> {
-    pub(crate) interpreter: &'a Interpreter,
+    /// Python, if it runs the steps: R is in `/usr`, which every run sees.
+    pub(crate) interpreter: Option<&'a Interpreter>,
     pub(crate) services: &'a mut Services,
 }
 
@@ -66,7 +67,7 @@ impl BuildJail<'_> {
     }
 
     fn request(&self, step: &JailStep<'_>, index: Vec<Grant>) -> Result<Request, Problem> {
-        let mut trees = self.interpreter.trees();
+        let mut trees = self.interpreter.map(Interpreter::trees).unwrap_or_default();
         for shown in &step.shown {
             let target = InsidePath::parse(&shown.inside).map_err(|bad| {
                 Problem::new(
@@ -96,7 +97,7 @@ impl BuildJail<'_> {
             } else {
                 Network::Gate(Box::new(Egress { layers: vec![index], ..Egress::default() }))
             },
-            vars: step.vars.clone().into_iter().chain(self.interpreter.vars()).collect(),
+            vars: step.vars.clone().into_iter().chain(self.interpreter.map(Interpreter::vars).unwrap_or_default()).collect(),
             require: Layers::NONE,
             cgroup: CgroupMode::Auto,
             scratch: Scratch::Memory,

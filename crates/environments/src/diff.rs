@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::ecosystem::Ecosystem;
 use crate::environment::Environment;
 use crate::error::Error;
-use crate::lock::{LOCK_BYTES_MAX, Lock};
-use crate::tree;
+use crate::lock::Lock;
 
 /// A package with the hashes of its files, as the lock of an environment has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LockedPackage {
+    /// Whose package it is.
+    pub ecosystem: Ecosystem,
     /// The normalised name.
     pub name: String,
     /// The version.
@@ -56,13 +58,13 @@ pub struct Changed {
 /// # Errors
 /// When its lock is damaged.
 pub fn locked(environment: &Environment) -> Result<Vec<LockedPackage>, Error> {
-    let text = tree::read_bounded(&environment.folder.join("pylock.toml"), LOCK_BYTES_MAX)?;
-    let lock = Lock::of_environment(&text)?;
+    let lock = Lock::read(&environment.folder)?;
     let package = |locked: &crate::lock::Locked| {
         let file = |wheel: &crate::lock::Wheel| LockedFile { name: wheel.file.clone(), sha256: wheel.sha256.clone() };
         let mut files: Vec<LockedFile> = locked.origins().iter().map(file).collect();
         files.sort();
         LockedPackage {
+            ecosystem: lock.ecosystem(),
             name: locked.name.clone(),
             version: locked.version.clone(),
             files,
@@ -98,7 +100,13 @@ mod tests {
 
     fn package(name: &str, version: &str, hash: char) -> LockedPackage {
         let file = LockedFile { name: format!("{name}-{version}.whl"), sha256: hash.to_string().repeat(64) };
-        LockedPackage { name: name.into(), version: version.into(), files: vec![file], from_source: false }
+        LockedPackage {
+            ecosystem: Ecosystem::Pypi,
+            name: name.into(),
+            version: version.into(),
+            files: vec![file],
+            from_source: false,
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::environment::Package;
 use crate::interpreter::Interpreter;
+use crate::lock::Lock;
 
 /// The name of the file, at the top of the environment.
 pub(crate) const FILE: &str = "manifest.json";
@@ -14,6 +15,7 @@ pub(crate) const FILE: &str = "manifest.json";
 pub(crate) struct Manifest {
     pub(crate) format: u32,
     pub(crate) digest: String,
+    /// The version of the interpreter, whichever it is.
     pub(crate) python: String,
     pub(crate) abi: String,
     pub(crate) platform: String,
@@ -31,6 +33,23 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
+    /// Of an environment in which nothing is remarkable.
+    pub(crate) fn of(digest: &str, lock: &Lock, interpreter: &Interpreter) -> Self {
+        Self {
+            format: 2,
+            digest: digest.to_owned(),
+            python: interpreter.version.clone(),
+            abi: interpreter.abi.clone(),
+            platform: interpreter.platform.clone(),
+            executable: interpreter.inside_executable.clone(),
+            packages: lock.packages().collect(),
+            dropped_startup: Vec::new(),
+            shadowed: Vec::new(),
+            bytes: 0,
+            imported: false,
+        }
+    }
+
     pub(crate) fn interpreter(&self) -> Interpreter {
         Interpreter {
             inside_executable: self.executable.clone(),

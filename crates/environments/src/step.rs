@@ -141,7 +141,10 @@ fn network_variables(vars: &mut BTreeMap<String, String>) {
     for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"] {
         vars.insert(name.to_owned(), inside::PROXY.to_owned());
     }
-    vars.insert("SSL_CERT_FILE".to_owned(), inside::CERTIFICATES.to_owned());
+    // What R downloads with looks for the second.
+    for name in ["SSL_CERT_FILE", "CURL_CA_BUNDLE"] {
+        vars.insert(name.to_owned(), inside::CERTIFICATES.to_owned());
+    }
 }
 
 /// A line is a count of bytes, a new stage, or one that may explain a failure.

@@ -7,6 +7,7 @@ use stockade_core::text;
 use stockade_environments::{Environment, Name, Package, Progress};
 
 use crate::args::Build;
+use crate::environment::Versions;
 use crate::pipeline::Services;
 use crate::problem::Problem;
 use crate::progress::{Events, Shown};
@@ -30,10 +31,13 @@ pub(crate) fn build(arguments: &Build) -> Result<ExitCode, Problem> {
 fn found(arguments: &Build) -> Result<Environment, Problem> {
     let mut packages = arguments.packages.clone();
     packages.requirements.extend(arguments.file.clone());
-    let interpreter = environment::interpreter(arguments.packages.python.as_deref())?;
-    let request = environment::asked(&packages, &interpreter)?;
     let mut progress: Box<dyn Progress> =
         if arguments.json { Box::new(Events) } else { Box::new(Shown::new(arguments.quiet)) };
+    if let Some(request) = environment::asked_r(&packages)? {
+        return environment::find_or_build_r(&request, &mut Services::of_user(), &mut *progress);
+    }
+    let interpreter = environment::interpreter(arguments.packages.python.as_deref())?;
+    let request = environment::asked(&packages, &interpreter)?;
     environment::find_or_build(&request, &interpreter, &mut Services::of_user(), &mut *progress)
 }
 
@@ -42,7 +46,10 @@ fn found(arguments: &Build) -> Result<Environment, Problem> {
 struct Built<'a> {
     name: String,
     digest: &'a str,
-    python: &'a str,
+    #[serde(flatten)]
+    versions: Versions,
+    #[serde(skip)]
+    runs_with: String,
     bytes: u64,
     packages: &'a [Package],
     dropped_startup: &'a [String],
@@ -54,7 +61,8 @@ impl<'a> Built<'a> {
         Self {
             name: name.to_string(),
             digest: &environment.digest,
-            python: &environment.interpreter.version,
+            versions: Versions::of(&environment.interpreter),
+            runs_with: environment::runs_with(&environment.interpreter),
             bytes: environment.bytes,
             packages: &environment.packages,
             dropped_startup: &environment.dropped_pth,
@@ -66,11 +74,11 @@ impl<'a> Built<'a> {
     fn lines(&self) -> String {
         let packages = text::count(self.packages.len(), "package", "packages");
         let mut lines = format!(
-            "{}: {}, {packages}, {}, Python {}\n",
+            "{}: {}, {packages}, {}, {}\n",
             self.name,
             environment::short(self.digest),
             text::bytes(self.bytes),
-            self.python
+            self.runs_with
         );
         for dropped in self.dropped_startup {
             lines += &format!(

@@ -8,7 +8,7 @@ use stockade_core::text;
 use stockade_environments::{Difference, Environment, Imported, LockedPackage, diff as difference, imported, locked};
 
 use super::time;
-use crate::environment::{self, short};
+use crate::environment::{self, Versions, short};
 use crate::printer;
 use crate::problem::Problem;
 
@@ -52,7 +52,8 @@ struct About<'a> {
 struct Document<'a> {
     names: &'a [String],
     digest: &'a str,
-    python: &'a str,
+    #[serde(flatten)]
+    versions: Versions,
     platform: &'a str,
     executable: &'a str,
     bytes: u64,
@@ -70,7 +71,8 @@ struct Document<'a> {
 
 impl About<'_> {
     fn lock(&self) -> String {
-        self.environment.folder.join("pylock.toml").to_string_lossy().into_owned()
+        let lock = self.environment.interpreter.ecosystem().lock_file();
+        self.environment.folder.join(lock).to_string_lossy().into_owned()
     }
 
     fn document(&self) -> Document<'_> {
@@ -78,7 +80,7 @@ impl About<'_> {
         Document {
             names: &self.names,
             digest: &self.environment.digest,
-            python: &self.environment.interpreter.version,
+            versions: Versions::of(&self.environment.interpreter),
             platform: &self.environment.interpreter.platform,
             executable: &self.environment.interpreter.inside_executable,
             bytes: self.environment.bytes,
@@ -106,10 +108,10 @@ impl About<'_> {
         };
         let built = environment.created().map_or_else(|| "-".to_owned(), |at| time::ago(at, now));
         let mut lines = format!(
-            "names:    {names}\ndigest:   {}\npython:   {}, {}\nsize:     {}\nbuilt:    {built}\nused:     {used}\nlock:     {}\npackages:\n",
+            "names:    {names}\ndigest:   {}\nfor:      {}, {}\nsize:     {}\nbuilt:    {built}\nused:     {used}\nlock:     {}\npackages:\n",
             environment.digest,
-            environment.interpreter.version,
-            environment.interpreter.platform,
+            environment::runs_with(&environment.interpreter),
+            text::shown(&environment.interpreter.platform, 60),
             text::bytes(environment.bytes),
             text::shown(&self.lock(), 400),
         );
@@ -156,7 +158,11 @@ fn lines(from: &Environment, to: &Environment, found: &Difference) -> String {
         };
     }
     if from.interpreter != to.interpreter {
-        lines += &format!("~ Python {} -> {}\n", from.interpreter.version, to.interpreter.version);
+        lines += &format!(
+            "~ {} -> {}\n",
+            environment::runs_with(&from.interpreter),
+            environment::runs_with(&to.interpreter)
+        );
     }
     if lines.lines().count() == 1 {
         lines += "the same packages\n";

@@ -14,6 +14,7 @@ use super::read::{Archive, Stop, expect_member, next};
 use super::{entry_points, records, refused};
 use crate::build::Limits;
 use crate::digest::hex;
+use crate::ecosystem::Ecosystem;
 use crate::environment::Environment;
 use crate::error::{self, Detail, Error};
 use crate::inside;
@@ -93,7 +94,9 @@ impl Importer<'_> {
             jail,
             progress: &mut *self.progress,
         };
-        let standard = compile(&mut bench, &prefix, &files)?;
+        // What R installed is covered by the digest to the last file: nothing is made anew.
+        let is_python = interpreter.ecosystem() == Ecosystem::Pypi;
+        let standard = if is_python { compile(&mut bench, &prefix, &files)? } else { BTreeSet::new() };
         self.progress.step("checking and publishing the environment");
         let installed = Installed { prefix, standard, imported: true };
         let (tree, found) = layout::assemble(&installed, &lock, interpreter)?;

@@ -173,6 +173,11 @@ impl World {
         self.folder.path().join(certificates::AUTHORITY)
     }
 
+    /// Lets every web server of this world serve a file as `/files/NAME`.
+    pub fn serve(&self, name: &str, contents: impl AsRef<[u8]>) {
+        self.folder.write(&format!("files/{name}"), contents);
+    }
+
     /// Everything that was heard so far, on both sides; what is under way is waited for.
     #[must_use]
     pub fn heard(&self) -> Vec<Heard> {

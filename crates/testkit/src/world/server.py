@@ -97,6 +97,8 @@ class Page(http.server.BaseHTTPRequestHandler):
         )
         if self.path == "/slow":
             return self.trickle()
+        if self.path.startswith("/files/"):
+            return self.file(self.path.removeprefix("/"))
         if self.path.startswith("/moved?"):
             self.send_response(302)
             self.send_header("Location", self.path.removeprefix("/moved?"))
@@ -116,6 +118,19 @@ class Page(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(text)
+
+    def file(self, path):
+        """What the test put there, as it is."""
+        if ".." in path.split("/") or not os.path.isfile(path):
+            return self.send_error(404)
+        with open(path, "rb") as file:
+            body = file.read()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def trickle(self):
         """An answer that goes on until somebody cuts it."""

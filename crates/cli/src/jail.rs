@@ -130,8 +130,10 @@ fn index(hosts: &BTreeSet<String>) -> Result<Vec<Grant>, Problem> {
 fn refusal(denial: &Denial) -> Option<Refusal> {
     match denial {
         Denial::Gate { asked, why, .. } => Some(Refusal { target: asked.clone(), reason: why.clone() }),
-        Denial::Name { .. }
-        | Denial::GateMore { .. }
+        Denial::Name { name } => {
+            Some(Refusal { target: name.clone(), reason: "this step has no network".to_owned() })
+        }
+        Denial::GateMore { .. }
         | Denial::Addresses { .. }
         | Denial::SystemCall { .. }
         | Denial::Full { .. }

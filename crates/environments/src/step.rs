@@ -107,6 +107,11 @@ impl Bench<'_> {
             on_line: &mut on_line,
         });
         let outcome = outcome.map_err(Error::Jail)?;
+        if step.hosts.is_empty() && !outcome.refused.is_empty() {
+            // It may have gone well all the same: that somebody's build asked is worth knowing.
+            let asked: Vec<String> = outcome.refused.iter().take(3).map(|refusal| quote(&refusal.target)).collect();
+            self.progress.step(&format!("it asked the network for {}, and has none", asked.join(", ")));
+        }
         let (kind, what, next) = step.failed;
         let failed = outcome.ended != Ended::Exited(0);
         Ok((outputs, failed.then(|| kind(Detail::new(what, reason(&outcome, &tail), next)))))

@@ -3,6 +3,7 @@
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests may stop at the first surprise")]
 
 mod building;
+mod hostile;
 
 use std::path::{Path, PathBuf};
 

@@ -41,8 +41,10 @@ if (length(missing)) {
 }
 
 Sys.setenv(R_LIBS = library, R_LIBS_USER = library, R_LIBS_SITE = library, TZ = "UTC", R_BUILD_TAR = "internal")
-status <- system2(file.path(R.home("bin"), "R"), c(
-  "CMD", "INSTALL", "--no-multiarch", "--strip", shQuote("--built-timestamp=1980-01-01 00:00:00 UTC"),
-  shQuote(paste0("--library=", file.path(getwd(), "library"))), shQuote(source)
-))
+# All on one stream, in order: why a package does not load is said on the other one.
+status <- system(paste(c(
+  shQuote(file.path(R.home("bin"), "R")), "CMD INSTALL --no-multiarch --strip",
+  shQuote("--built-timestamp=1980-01-01 00:00:00 UTC"),
+  shQuote(paste0("--library=", file.path(getwd(), "library"))), shQuote(source), "1>&2"
+), collapse = " "))
 quit(save = "no", status = min(status, 125L))

@@ -55,7 +55,7 @@ fn requirement(text: &str) -> Option<Requirement<VerbatimUrl>> {
 }
 
 /// The fields of the head; a line that begins with a blank belongs to the one before.
-fn fields(text: &str) -> Vec<(String, String)> {
+pub(super) fn fields(text: &str) -> Vec<(String, String)> {
     let mut fields: Vec<(String, String)> = Vec::new();
     for line in text.lines().take_while(|line| !line.is_empty()) {
         if line.starts_with([' ', '\t']) {

@@ -178,6 +178,11 @@ impl World {
         self.folder.write(&format!("files/{name}"), contents);
     }
 
+    /// Takes such a file away.
+    pub fn withdraw(&self, name: &str) {
+        std::fs::remove_file(self.folder.path().join("files").join(name)).unwrap();
+    }
+
     /// Everything that was heard so far, on both sides; what is under way is waited for.
     #[must_use]
     pub fn heard(&self) -> Vec<Heard> {

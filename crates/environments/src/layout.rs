@@ -56,7 +56,11 @@ pub(crate) fn assemble(
 /// are covered by the digest.
 fn assemble_r(installed: &Installed, lock: &Lock, interpreter: &Interpreter) -> Result<(PathBuf, String), Error> {
     let prefix = installed.prefix.as_path();
-    let entries = tree::walk(prefix)?;
+    let mut entries = tree::walk(prefix)?;
+    // Bytecode of Python in a package of R would be made anew by nobody.
+    for entry in entries.extract_if(.., |entry| entry.kind != Kind::Folder && is_uncounted(&entry.path)) {
+        tree::remove(&prefix.join(&entry.path))?;
+    }
     if let Some(stray) = entries.iter().find(|entry| !is_of_library(&entry.path, lock)) {
         return Err(tree::refused(&stray.path, "it belongs to no package of the lock"));
     }

@@ -57,6 +57,30 @@ mod tests {
         assert!(files.contains("six-1.0.zip") && !files.contains("evil") && !files.contains("1.1"), "{files}");
     }
 
+    /// On a machine like this one that has no `make`, in folders of its own.
+    #[test]
+    fn r_code_without_a_compiler_is_said_to_need_one() {
+        if !Path::new("/usr/bin/Rscript").exists() || !Path::new("/usr/bin/bwrap").exists() {
+            return println!("SKIPPED: R or bubblewrap is not installed");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("coded/src")).unwrap();
+        std::fs::write(folder.path().join("coded/DESCRIPTION"), "Package: coded\nVersion: 1.0\n").unwrap();
+        std::fs::write(folder.path().join("coded/src/x.c"), "").unwrap();
+        let mut tar = Command::new("tar");
+        assert!(tar.args(["-czf", "coded.tar.gz", "coded"]).current_dir(folder.path()).status().unwrap().success());
+        let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/src/jail_scripts");
+        let mut command = Command::new("bwrap");
+        command.args(["--unshare-all", "--ro-bind", "/", "/", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/mnt"]);
+        command.arg("--ro-bind").arg(folder.path()).arg("/mnt/in").args(["--ro-bind", scripts, "/mnt/scripts"]);
+        command.args(["--ro-bind", "/dev/null", "/usr/bin/make", "--chdir", "/tmp", "/usr/bin/Rscript", "--vanilla"]);
+        let ended =
+            command.args(["/mnt/scripts/r_install.R", "coded", "/mnt/in/coded.tar.gz", "/tmp/env"]).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(3), "{said}");
+        assert!(said.contains("has no 'make'") && said.contains("r-base-dev"), "{said}");
+    }
+
     #[test]
     fn a_page_that_is_no_listing_is_said_to_be_none() {
         for page in ["[]", "{\"files\": [1]}", "{\"files\": 1}", "{\"files\": [{\"url\": 1}]}", "{", "null"] {

@@ -40,6 +40,8 @@ if (length(missing)) {
   )
 }
 
+# No profile or settings of the machine either: they would be part of what is built.
+Sys.setenv(R_PROFILE = "/dev/null", R_PROFILE_USER = "/dev/null", R_ENVIRON = "/dev/null", R_ENVIRON_USER = "/dev/null")
 Sys.setenv(R_LIBS = library, R_LIBS_USER = library, R_LIBS_SITE = library, TZ = "UTC", R_BUILD_TAR = "internal")
 # All on one stream, in order: why a package does not load is said on the other one.
 status <- system(paste(c(

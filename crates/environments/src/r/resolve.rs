@@ -44,7 +44,7 @@ pub(super) fn resolve(bench: &mut Bench<'_>, request: &RRequest, repository: &Re
         scratch_bytes_max: 512 << 20,
         failed: (
             Error::Resolve,
-            "no set of R packages meets what is asked for",
+            "the R packages that are asked for cannot be resolved",
             "change what is asked for, or the repository: set STOCKADE_R_REPOSITORY to one that has it and can be reached",
         ),
         ..step::of_script("r-resolve", SCRIPT, &[&sources, &inside::input("wanted")], bench.interpreter)

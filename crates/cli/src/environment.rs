@@ -165,9 +165,13 @@ pub(crate) fn find_or_build_r(
 }
 
 /// The machine's R, if it is the one that an environment was built for.
-pub(crate) fn r_for(wanted: &stockade_environments::Interpreter, digest: &str) -> Result<stockade_environments::Interpreter, Problem> {
+pub(crate) fn r_for(
+    wanted: &stockade_environments::Interpreter,
+    digest: &str,
+) -> Result<stockade_environments::Interpreter, Problem> {
     let found = r_target()?;
-    let about = |one: &stockade_environments::Interpreter| format!("{} for {}", runs_with(one), text::shown(&one.platform, 60));
+    let about =
+        |one: &stockade_environments::Interpreter| format!("{} for {}", runs_with(one), text::shown(&one.platform, 60));
     if wanted.ecosystem() == Ecosystem::Cran && (&found.abi, &found.platform) == (&wanted.abi, &wanted.platform) {
         return Ok(found);
     }

@@ -97,7 +97,12 @@ impl BuildJail<'_> {
             } else {
                 Network::Gate(Box::new(Egress { layers: vec![index], ..Egress::default() }))
             },
-            vars: step.vars.clone().into_iter().chain(self.interpreter.map(Interpreter::vars).unwrap_or_default()).collect(),
+            vars: step
+                .vars
+                .clone()
+                .into_iter()
+                .chain(self.interpreter.map(Interpreter::vars).unwrap_or_default())
+                .collect(),
             require: Layers::NONE,
             cgroup: CgroupMode::Auto,
             scratch: Scratch::Memory,
@@ -130,9 +135,7 @@ fn index(hosts: &BTreeSet<String>) -> Result<Vec<Grant>, Problem> {
 fn refusal(denial: &Denial) -> Option<Refusal> {
     match denial {
         Denial::Gate { asked, why, .. } => Some(Refusal { target: asked.clone(), reason: why.clone() }),
-        Denial::Name { name } => {
-            Some(Refusal { target: name.clone(), reason: "this step has no network".to_owned() })
-        }
+        Denial::Name { name } => Some(Refusal { target: name.clone(), reason: "this step has no network".to_owned() }),
         Denial::GateMore { .. }
         | Denial::Addresses { .. }
         | Denial::SystemCall { .. }

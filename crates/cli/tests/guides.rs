@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::{Limit, Limits};
 use stockade_core::policy::REQUIRED;
+use stockade_testkit::cran::{Cran, Source};
 use stockade_testkit::world::World;
 use stockade_testkit::{Call, Folder, Ran, User, call, skipped};
 
@@ -184,6 +185,32 @@ fn network() {
     page(NETWORK, || world.call("sh", User::Caller));
 }
 
+/// In a network with a repository of R packages.
+const R_PACKAGES: &str = "docs/guides/r-packages.md";
+
+#[test]
+fn r_packages() {
+    let needed = ["/usr/bin/Rscript", "/usr/bin/make", "/usr/bin/gcc", "/usr/lib/R/site-library/magrittr"];
+    if let Some(missing) = needed.into_iter().find(|needed| !Path::new(needed).exists()) {
+        return skipped(R_PACKAGES, &format!("there is no {missing}"));
+    }
+    let Some(world) = World::new() else { return };
+    let native = |name: &str, code: &str| {
+        let source = Source::new(name).field("NeedsCompilation", "yes").file("src/code.c", code);
+        source.code(&format!("useDynLib({name})"), "one <- function() .Call(\"C_one\")")
+    };
+    let code = "#include <Rinternals.h>\nSEXP C_one(void) { return ScalarInteger(1); }\n";
+    let greet = Source::new("greet").version("1.2").field("Imports", "counts (>= 0.5)");
+    Cran::new(&world)
+        .put(&native("counts", code).version("0.5-1"))
+        .put(&greet.code("import(counts)", "greet <- function(whom) rep(paste('hello', whom), one())"))
+        .put(&native("broken", "this is no C"));
+    page(R_PACKAGES, || {
+        let call = world.call("sh", User::Caller).env("SSL_CERT_FILE", world.authority());
+        call.env("STOCKADE_R_REPOSITORY", Cran::URL)
+    });
+}
+
 /// Container runtimes, which a machine may lack.
 const OUTER_TIERS: &str = "docs/guides/outer-tiers.md";
 
@@ -227,7 +254,7 @@ fn every_guide_is_run() {
         .collect();
     let known: BTreeSet<String> = PAGES
         .iter()
-        .chain([&NETWORK, &OUTER_TIERS])
+        .chain([&NETWORK, &R_PACKAGES, &OUTER_TIERS])
         .filter(|page| page.starts_with("docs/guides/"))
         .map(ToString::to_string)
         .collect();

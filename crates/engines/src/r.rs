@@ -18,9 +18,8 @@ const RSCRIPT: &str = "/usr/bin/Rscript";
 /// script itself, so that it sees exactly what plain `Rscript` gives.
 #[must_use]
 pub fn r(script: &str, arguments: Vec<String>) -> Start {
-    let mut argv: Vec<String> = [RSCRIPT, "--no-environ", "--no-site-file", "--no-save", "--no-restore"]
-        .map(ToOwned::to_owned)
-        .into();
+    let mut argv: Vec<String> =
+        [RSCRIPT, "--no-environ", "--no-site-file", "--no-save", "--no-restore"].map(ToOwned::to_owned).into();
     argv.push(script.to_owned());
     argv.extend(arguments);
     let profile = format!("{}/main.R", paths::ENGINE);
@@ -66,9 +65,8 @@ impl R {
         file.take(DESCRIPTION_BYTES_MAX).read_to_string(&mut text).ok()?;
         let built = text.lines().find_map(|line| line.strip_prefix("Built: R "))?;
         let mut parts = built.split(';').map(str::trim);
-        let plain = |text: &&str| {
-            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-        };
+        let plain =
+            |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         let (version, platform) = (parts.next().filter(plain)?, parts.next().filter(plain)?);
         Some(Self { executable: RSCRIPT.to_owned(), version: version.to_owned(), platform: platform.to_owned() })
     }
@@ -77,6 +75,5 @@ impl R {
 /// Lets R look for packages in an environment, and in its own library; in no other of the machine.
 #[must_use]
 pub fn r_library() -> [(String, String); 3] {
-    ["R_LIBS", "R_LIBS_SITE", "R_LIBS_USER"]
-        .map(|name| (name.to_owned(), format!("{}/library", paths::ENVIRONMENT)))
+    ["R_LIBS", "R_LIBS_SITE", "R_LIBS_USER"].map(|name| (name.to_owned(), format!("{}/library", paths::ENVIRONMENT)))
 }

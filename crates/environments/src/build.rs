@@ -112,9 +112,12 @@ impl Builder<'_> {
         request.check(self.interpreter)?;
         let choice = index_config::choose(self.machine)?;
         let key = request.key(self.interpreter, choice.token());
-        self.once(&key, |builder| {
-            if request.is_empty() { Err(nothing_asked()) } else { builder.build(request, &choice, &key) }
-        })
+        self.once(
+            &key,
+            |builder| {
+                if request.is_empty() { Err(nothing_asked()) } else { builder.build(request, &choice, &key) }
+            },
+        )
     }
 
     /// What was found or built under a key: built by one process, however many ask.

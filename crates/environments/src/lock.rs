@@ -271,7 +271,9 @@ impl Lock {
             let files: Vec<String> = package.origins().iter().map(as_table).collect();
             match package.source {
                 Some(_) => text.push_str(&format!("sdist = {}\n", files.concat())),
-                None if self.ecosystem == Ecosystem::Cran => text.push_str(&format!("installed = [{}]\n", files.join(", "))),
+                None if self.ecosystem == Ecosystem::Cran => {
+                    text.push_str(&format!("installed = [{}]\n", files.join(", ")))
+                }
                 None => text.push_str(&format!("wheels = [\n  {},\n]\n", files.join(",\n  "))),
             }
         }

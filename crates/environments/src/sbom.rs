@@ -44,7 +44,9 @@ pub fn sbom(store: &Store, environment: &Environment) -> Result<Value, Error> {
     let components: Vec<Value> = lock
         .locked()
         .map(|package| match ecosystem {
-            Ecosystem::Pypi => component(ecosystem, package, vec![attested(attestation(package))], described_as(package)),
+            Ecosystem::Pypi => {
+                component(ecosystem, package, vec![attested(attestation(package))], described_as(package))
+            }
             Ecosystem::Cran => component(ecosystem, package, r::properties(package), described_as(package)),
         })
         .collect();
@@ -102,12 +104,7 @@ fn attested(attestation: &str) -> Value {
     property("stockade:attestation", attestation)
 }
 
-fn component(
-    ecosystem: Ecosystem,
-    package: &Locked,
-    mut properties: Vec<Value>,
-    metadata: Option<&Metadata>,
-) -> Value {
+fn component(ecosystem: Ecosystem, package: &Locked, mut properties: Vec<Value>, metadata: Option<&Metadata>) -> Value {
     let hash = |sha256: &str| json!({ "alg": "SHA-256", "content": sha256 });
     let files = package.origins();
     let distribution = |file: &crate::lock::Wheel| json!({ "type": "distribution", "url": file.url, "comment": file.file, "hashes": [hash(&file.sha256)] });

@@ -9,12 +9,12 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::digest;
+use crate::ecosystem::Ecosystem;
 use crate::environment::COMPLETE;
 use crate::error::Error;
 use crate::in_use::InUse;
 use crate::interpreter::Interpreter;
 use crate::layout;
-use crate::ecosystem::Ecosystem;
 use crate::lock::Lock;
 use crate::manifest::{self, Manifest};
 use crate::record::{self, FILES, Files, RECORDED};
@@ -114,7 +114,10 @@ fn check_digest(root: &Path, digest: &str, files: Option<&str>, wrong: &mut Vec<
     let interpreter = manifest.interpreter();
     let lock = match Lock::read(root) {
         Ok(lock) => lock,
-        Err(error) => return wrong.push(Wrong::new(interpreter.ecosystem().lock_file(), &format!("cannot be used: {}", error.why()))),
+        Err(error) => {
+            return wrong
+                .push(Wrong::new(interpreter.ecosystem().lock_file(), &format!("cannot be used: {}", error.why())));
+        }
     };
     let found = files.map(|files| digest::of_environment(&lock, &interpreter, files));
     if found.is_some_and(|found| found != digest) {

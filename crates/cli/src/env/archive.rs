@@ -73,7 +73,14 @@ pub(crate) fn import(arguments: &Import) -> Result<ExitCode, Problem> {
         drop(progress);
         tell(
             arguments,
-            &Taken { name: None, digest: &checked.digest, versions: Versions::of(&interpreter), runs_with: environment::runs_with(&interpreter), packages: &packages, imported: false },
+            &Taken {
+                name: None,
+                digest: &checked.digest,
+                versions: Versions::of(&interpreter),
+                runs_with: environment::runs_with(&interpreter),
+                packages: &packages,
+                imported: false,
+            },
         );
         return Ok(ExitCode::SUCCESS);
     }

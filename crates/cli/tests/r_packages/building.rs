@@ -85,7 +85,8 @@ fn the_same_packages_and_the_same_lock_give_the_same_digest() {
     assert_eq!(std::fs::read_dir(other.path().join("environments/envs")).unwrap().count(), 0);
     // And a lock that somebody wrote into is none.
     let text = std::fs::read_to_string(&lock).unwrap();
-    for (from, to) in [("pure\"", "../pure\""), ("https://", "http://"), ("cran", "crab"), ("1.0.tar.gz", "1.1.tar.gz")] {
+    for (from, to) in [("pure\"", "../pure\""), ("https://", "http://"), ("cran", "crab"), ("1.0.tar.gz", "1.1.tar.gz")]
+    {
         let bad = place.folder.write("rlock.bad.toml", text.replacen(from, to, 1));
         let said = place.ran(&["env", "build", "bad", bad.to_str().unwrap()]).expect(125).stderr;
         assert!(said.contains("refused"), "{to}: {said}");
@@ -164,7 +165,10 @@ fn it_moves_to_a_machine_without_network_that_has_the_same_r_and_to_no_other() {
     assert!(said.contains("2 packages, R 4."), "{said}");
     assert!(apart(&there, "true", &["env", "verify", "x"]).unwrap().expect(0).stdout.contains("all as they were"));
     there.folder.write("three.R", SCRIPT);
-    assert_eq!(apart(&there, "true", &["run", "--quiet", "--environment", "x", "three.R"]).unwrap().expect(0).stdout, SAID);
+    assert_eq!(
+        apart(&there, "true", &["run", "--quiet", "--environment", "x", "three.R"]).unwrap().expect(0).stdout,
+        SAID
+    );
     drop(there.ran(&["env", "export", "x", "again.tar.gz", "--quiet"]).expect(0));
     let read = |name: &str| std::fs::read(there.folder.path().join(name)).unwrap();
     assert!(read("x.tar.gz") == read("again.tar.gz"));
@@ -192,7 +196,8 @@ fn what_is_installed_on_the_machine_is_taken_as_it_is() {
     if !std::path::Path::new("/usr/lib/R/site-library/magrittr").is_dir() {
         return skipped("packages of the machine's library", "r-cran-magrittr is not installed");
     }
-    let build = |name: &str| place.document(&["env", "build", "--json", name, "--r", "magrittr>=1.0", "--r-from-machine"]);
+    let build =
+        |name: &str| place.document(&["env", "build", "--json", name, "--r", "magrittr>=1.0", "--r-from-machine"]);
     let built = build("x");
     assert_eq!(built["packages"].as_array().unwrap().len(), 1);
     place.folder.write("pipe.R", "library(magrittr)\ncat(4 %>% sqrt, dirname(find.package('magrittr')), '\\n')");
@@ -235,8 +240,41 @@ fn an_ordinary_user_builds_and_runs_and_so_does_the_tier_without_namespaces() {
         .env("STOCKADE_R_REPOSITORY", Cran::URL)
         .env("SSL_CERT_FILE", place.world.authority())
         .within(place.folder.path());
-    assert_eq!(call.args(["run", "--quiet", "--r", "pure", "three.R"]).run().expect(0).stdout.lines().last(), Some(SAID.trim_end_matches('\n')));
+    assert_eq!(
+        call.args(["run", "--quiet", "--r", "pure", "three.R"]).run().expect(0).stdout.lines().last(),
+        Some(SAID.trim_end_matches('\n'))
+    );
     place.built("x", "pure");
     let ran = place.ran(&["run", "--quiet", "--tier", "landlock", "--environment", "x", "three.R"]).expect(0);
     assert!(ran.stdout.starts_with("3 "), "{}", ran.stdout);
+}
+
+/// Real source packages, from a folder that is laid out as `src/contrib` of a repository: minutes.
+#[test]
+fn r4_real_packages_compile_and_compile_to_the_same() {
+    let (Some(folder), Ok(packages)) =
+        (std::env::var_os("STOCKADE_TEST_CRAN"), std::env::var("STOCKADE_TEST_CRAN_PACKAGES"))
+    else {
+        return skipped("real R packages", "STOCKADE_TEST_CRAN and STOCKADE_TEST_CRAN_PACKAGES are not set");
+    };
+    let Some(place) = Place::new() else { return };
+    for item in std::fs::read_dir(folder).unwrap().flatten() {
+        let name = format!("cran/src/contrib/{}", item.file_name().to_str().unwrap());
+        place.world.serve(&name, std::fs::read(item.path()).unwrap());
+    }
+    let mut digests = Vec::new();
+    for _ in 0..2 {
+        let other = stockade_testkit::Folder::new();
+        let started = std::time::Instant::now();
+        let build = ["env", "build", "--json", "x", "--r", &packages];
+        let ran = place.call(&build).env("STOCKADE_CACHE_DIR", other.path()).run().expect(0);
+        println!("{:?} {}", started.elapsed(), ran.stdout);
+        digests.push(serde_json::from_str::<Value>(&ran.stdout).unwrap()["digest"].clone());
+        let loads: String = packages.split(',').map(|name| format!("library({name})\n")).collect();
+        place.folder.write("load.R", loads + "cat('loaded\\n')");
+        let run =
+            place.call(&["run", "--quiet", "--environment", "x", "load.R"]).env("STOCKADE_CACHE_DIR", other.path());
+        assert_eq!(run.run().expect(0).stdout, "loaded\n");
+    }
+    assert_eq!(digests[0], digests[1]);
 }

@@ -76,7 +76,8 @@ fn an_environment_of_one_language_is_none_of_the_other() {
 #[test]
 fn a_repository_that_cannot_be_used_or_reached_is_said_to_be() {
     let Some(place) = Place::new() else { return };
-    let with = |url: &str| place.call(&build("pure")).env("STOCKADE_R_REPOSITORY", url).env("HOME", place.folder.path());
+    let with =
+        |url: &str| place.call(&build("pure")).env("STOCKADE_R_REPOSITORY", url).env("HOME", place.folder.path());
     for (url, why) in [
         ("", "no R repository is known"),
         ("http://api.example.com/cran", "it does not begin with `https://`"),
@@ -132,7 +133,8 @@ fn a_file_that_is_not_the_one_of_the_index_or_is_no_package_is_refused() {
         folder.write("evil/DESCRIPTION", "Package: evil\nVersion: 1.0\n");
         folder.write("other/DESCRIPTION", "Package: other\nVersion: 1.0\n");
         std::os::unix::fs::symlink("/etc", folder.path().join("evil/link")).unwrap();
-        let tar = std::process::Command::new("tar").arg("-cP").args(arguments).current_dir(folder.path()).output().unwrap();
+        let tar =
+            std::process::Command::new("tar").arg("-cP").args(arguments).current_dir(folder.path()).output().unwrap();
         assert!(tar.status.success(), "{}", String::from_utf8_lossy(&tar.stderr));
         gzip(&tar.stdout)
     };
@@ -185,10 +187,14 @@ fn r4_a_build_sees_no_data_and_reaches_nobody_and_what_it_asked_for_is_told() {
     let ran = ran.expect(0);
     assert!(ran.stderr.contains("it asked the network for `api.example.com`, and has none"), "{}", ran.stderr);
     let requests = place.world.requests("https");
-    assert!(!requests.is_empty() && requests.iter().all(|request| request.contains("/files/cran/src/contrib/")), "{requests:?}");
+    assert!(
+        !requests.is_empty() && requests.iter().all(|request| request.contains("/files/cran/src/contrib/")),
+        "{requests:?}"
+    );
     // The audit trail has it too, under the step.
     let trail = stockade_testkit::Call::trail(&state);
-    let asked = trail.iter().filter(|record| record["record"] == "outcome" && record.to_string().contains("api.example.com"));
+    let asked =
+        trail.iter().filter(|record| record["record"] == "outcome" && record.to_string().contains("api.example.com"));
     assert!(asked.count() >= 1, "{trail:#?}");
 
     let shown = place.document(&["env", "show", "--json", "x"]);

@@ -89,5 +89,7 @@ fn withc() -> Source {
 
 /// Three, of the one with C code.
 fn pure() -> Source {
-    Source::new("pure").field("Imports", "withc (>= 0.5), stats").code("import(withc)", "three <- function() two() + 1L")
+    Source::new("pure")
+        .field("Imports", "withc (>= 0.5), stats")
+        .code("import(withc)", "three <- function() two() + 1L")
 }

@@ -64,7 +64,10 @@ fn what_concerns_a_version_is_found_by_name_and_range_and_list() {
 fn a_version_of_r_is_compared_as_r_does() {
     let of_cran = |id: &str, rest: &str| advisory(id, "data.table", rest).replace("PyPI", "CRAN");
     let root = folder(&[
-        ("a.json", &of_cran("A", r#""ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1.2-10"}]}]"#)),
+        (
+            "a.json",
+            &of_cran("A", r#""ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1.2-10"}]}]"#),
+        ),
         ("b.json", &of_cran("B", r#""versions":["1.2-9"]"#)),
         ("c.json", &of_cran("C", r#""ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"1.2.1"}]}]"#)),
         ("d.json", &advisory("D", "data.table", UNTIL_TWO)),
@@ -140,7 +143,12 @@ fn a_file_that_cannot_be_understood_is_named() {
 #[test]
 fn a_folder_without_advisories_is_no_clean_bill() {
     for root in [folder(&[]), folder(&[("a.txt", "x")]), folder(&[("a.json", r#"{"id":"E"}"#)])] {
-        assert!(against(Ecosystem::Pypi, &packages(&[("six", "1")]), root.path()).unwrap_err().to_string().contains("no advisory"));
+        assert!(
+            against(Ecosystem::Pypi, &packages(&[("six", "1")]), root.path())
+                .unwrap_err()
+                .to_string()
+                .contains("no advisory")
+        );
     }
     assert!(against(Ecosystem::Pypi, &[], Path::new("/nonexistent")).is_err());
     let deep = folder(&[(&format!("{}a.json", "d/".repeat(20)), "{}")]);

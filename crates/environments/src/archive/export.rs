@@ -104,9 +104,12 @@ impl Exporting<'_> {
         // No name, no time: the header has neither unless it is asked for.
         let packed = GzBuilder::new().write(BufWriter::with_capacity(1 << 20, sink), LEVEL);
         let mut writer = Writer::new(packed);
-        for (name, content) in
-            [(MANIFEST, &*claims), (interpreter.ecosystem().lock_file(), lock.as_bytes()), (FILES, list.as_bytes()), (RECORDS, &*records)]
-        {
+        for (name, content) in [
+            (MANIFEST, &*claims),
+            (interpreter.ecosystem().lock_file(), lock.as_bytes()),
+            (FILES, list.as_bytes()),
+            (RECORDS, &*records),
+        ] {
             writer.whole(name, content).map_err(|e| unwritable(&e))?;
         }
         for file in files {

@@ -15,8 +15,7 @@ use super::contents::{self, FILES_MAX, Listed};
 use super::records::{self, Records};
 use super::tar::{Fault, Member, Reader};
 use super::{
-    Claims, FILES, FILES_BYTES_MAX, FORMAT, MANIFEST, MANIFEST_BYTES_MAX, RECORDS, RECORDS_BYTES_MAX, TREE,
-    refused,
+    Claims, FILES, FILES_BYTES_MAX, FORMAT, MANIFEST, MANIFEST_BYTES_MAX, RECORDS, RECORDS_BYTES_MAX, TREE, refused,
 };
 use crate::digest::{self, is_sha256};
 use crate::ecosystem::Ecosystem;
@@ -123,7 +122,11 @@ impl Archive {
             format!("{language} {version} ({}, {platform}) at {}", neutral(&one.abi), quote(&one.inside_executable))
         };
         Err(Error::Python(Detail::new(
-            format!("the archive {} cannot be used with this {}", quote_path(&self.path), interpreter.ecosystem().language()),
+            format!(
+                "the archive {} cannot be used with this {}",
+                quote_path(&self.path),
+                interpreter.ecosystem().language()
+            ),
             format!("its environment was built for {}, and the one chosen is {}", about(&wanted), about(interpreter)),
             "choose its interpreter with --python, install that one, or export an environment built for this one",
         )))

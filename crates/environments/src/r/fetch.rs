@@ -121,7 +121,8 @@ fn take(bench: &Bench<'_>, store: &Store, wanted: &Wanted<'_>, folder: &Path) ->
         }
     }
     let file = File::open(&path).map_err(|e| error::store("read", &path, &e))?;
-    let unpacked = tarball::check(file, wanted.name, bench.limits.scratch_bytes_max).map_err(|why| refused(wanted, &why))?;
+    let unpacked =
+        tarball::check(file, wanted.name, bench.limits.scratch_bytes_max).map_err(|why| refused(wanted, &why))?;
     if unpacked > bench.room.at_most(bench.limits.scratch_bytes_max) {
         return Err(refused(wanted, &format!("unpacked it takes {}", room::shown(unpacked))));
     }

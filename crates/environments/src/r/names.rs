@@ -9,8 +9,21 @@ const VERSION_BYTES_MAX: usize = 50;
 
 /// The packages that are R itself: never fetched, never part of an environment.
 pub(crate) const BASE: [&str; 15] = [
-    "R", "base", "compiler", "datasets", "grDevices", "graphics", "grid", "methods", "parallel", "splines", "stats",
-    "stats4", "tcltk", "tools", "utils",
+    "R",
+    "base",
+    "compiler",
+    "datasets",
+    "grDevices",
+    "graphics",
+    "grid",
+    "methods",
+    "parallel",
+    "splines",
+    "stats",
+    "stats4",
+    "tcltk",
+    "tools",
+    "utils",
 ];
 
 /// Whether `text` is the name of an R package: letters, digits and dots, a letter first, no dot last.
@@ -89,7 +102,8 @@ mod tests {
         for name in ["dplyr", "data.table", "R6", "A3"] {
             assert!(is_r_name(name), "{name}");
         }
-        for name in ["", "a", "..", ".x", "x.", "1a", "a/b", "a_b", "stats", "base", "R", "a b", "é1", &"a".repeat(101)] {
+        for name in ["", "a", "..", ".x", "x.", "1a", "a/b", "a_b", "stats", "base", "R", "a b", "é1", &"a".repeat(101)]
+        {
             assert!(!is_r_name(name), "{name}");
         }
         assert!(["1.0", "0.5-1", "2023.1.2-10"].into_iter().all(is_r_version));

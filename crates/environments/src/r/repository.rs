@@ -54,7 +54,8 @@ pub(super) fn choose(machine: &Machine) -> Result<Repository, Error> {
         ))
     })?;
     let plain = url.trim().trim_end_matches('/');
-    let parsed = if plain.contains(['?', '#', '%']) { Err("it is more than a host and a path") } else { HttpsUrl::parse(plain) };
+    let parsed =
+        if plain.contains(['?', '#', '%']) { Err("it is more than a host and a path") } else { HttpsUrl::parse(plain) };
     // The URL itself is not shown: it may hold a password.
     parsed.map(Repository).map_err(|why| {
         Error::Index(Detail::new(format!("the R repository named by {origin} cannot be used"), why, NEXT))
@@ -96,7 +97,8 @@ fn of_table(text: &str) -> Option<String> {
     let header: Vec<&str> = lines.next()?.split('\t').map(str::trim).collect();
     let place = |name: &str| header.iter().position(|cell| *cell == name);
     let (url, default) = (place("URL")?, place("default")?);
-    let rows: Vec<Vec<&str>> = lines.map(|line| line.split('\t').map(|cell| cell.trim().trim_matches('"')).collect()).collect();
+    let rows: Vec<Vec<&str>> =
+        lines.map(|line| line.split('\t').map(|cell| cell.trim().trim_matches('"')).collect()).collect();
     // The header has no cell for the names of the rows.
     let cell = |row: &[&'_ str], at: usize, width: usize| {
         let shift = usize::from(width > header.len());
@@ -142,7 +144,8 @@ mod tests {
 
     #[test]
     fn the_first_repository_that_is_configured_is_taken() {
-        let shipped = format!("{HEADER}CRAN\tCRAN\t@CRAN@\tTRUE\tTRUE\tTRUE\tTRUE\nX\tX\t%bm/x/%v\tFALSE\tTRUE\tTRUE\tTRUE\n");
+        let shipped =
+            format!("{HEADER}CRAN\tCRAN\t@CRAN@\tTRUE\tTRUE\tTRUE\tTRUE\nX\tX\t%bm/x/%v\tFALSE\tTRUE\tTRUE\tTRUE\n");
         let machines = shipped.replace("@CRAN@", "https://machine.invalid/cran/");
         let users = format!("{HEADER}own\t\"Own\"\thttps://user.invalid\tTRUE\tTRUE\tTRUE\tTRUE\n");
         let (machines, users) = (("etc/R/repositories", &*machines), ("home/.R/repositories", &*users));
@@ -156,9 +159,14 @@ mod tests {
 
     #[test]
     fn one_that_cannot_be_used_is_refused_without_showing_it() {
-        for url in ["https://user:secret@a.invalid", "http://a.invalid/secret", "file:///secret", "https://a.invalid/?secret"] {
+        for url in
+            ["https://user:secret@a.invalid", "http://a.invalid/secret", "file:///secret", "https://a.invalid/?secret"]
+        {
             let error = chosen(&[], &[(VARIABLE, url)]).unwrap_err();
-            assert_eq!(error.to_string(), "the R repository named by the variable STOCKADE_R_REPOSITORY cannot be used");
+            assert_eq!(
+                error.to_string(),
+                "the R repository named by the variable STOCKADE_R_REPOSITORY cannot be used"
+            );
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         }
         let (root, machine) = machine(&[], &[]);

@@ -33,7 +33,11 @@ pub(super) struct Needed {
 }
 
 /// What is asked for and all it needs, in the order of names.
-pub(super) fn resolve(bench: &mut Bench<'_>, request: &RRequest, repository: &Repository) -> Result<Vec<Needed>, Error> {
+pub(super) fn resolve(
+    bench: &mut Bench<'_>,
+    request: &RRequest,
+    repository: &Repository,
+) -> Result<Vec<Needed>, Error> {
     let count = request.wanted().count();
     bench.progress.step(&format!("resolving {}", counted(count, "R package")));
     let sources = repository.sources();
@@ -60,7 +64,8 @@ pub(super) fn resolve(bench: &mut Bench<'_>, request: &RRequest, repository: &Re
 fn parse(text: &str) -> Result<Vec<Needed>, Error> {
     let mut needed = Vec::new();
     for line in text.lines() {
-        needed.push(parse_line(line).ok_or_else(|| refused(line, "it is no package, version and file of a repository"))?);
+        needed
+            .push(parse_line(line).ok_or_else(|| refused(line, "it is no package, version and file of a repository"))?);
     }
     needed.sort_by(|one, other| one.name.cmp(&other.name));
     let names: BTreeSet<&str> = needed.iter().map(|one| one.name.as_str()).collect();
@@ -123,7 +128,10 @@ mod tests {
         assert!(found.why().contains("no package"), "one letter and one number");
         let found = parse(&format!("bb\t1.0\t\t{md5}\taa\naa\t0.5-1\t4.2/Recommended\t\t\n")).unwrap();
         assert_eq!((found[0].name.as_str(), found[0].folder.as_str()), ("aa", "4.2/Recommended"));
-        assert_eq!((found[1].md5.as_deref(), found[1].needs.as_slice()), (Some(&*"a".repeat(32)), &["aa".to_owned()][..]));
+        assert_eq!(
+            (found[1].md5.as_deref(), found[1].needs.as_slice()),
+            (Some(&*"a".repeat(32)), &["aa".to_owned()][..])
+        );
         for bad in [
             "aa\t1.0\t..\t\t",
             "aa\t1.0\t/etc\t\t",

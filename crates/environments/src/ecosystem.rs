@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A world of packages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ecosystem {
     /// Python packages, as a package index has them.
@@ -15,6 +15,15 @@ pub enum Ecosystem {
 }
 
 impl Ecosystem {
+    /// As URIs of packages have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pypi => "pypi",
+            Self::Cran => "cran",
+        }
+    }
+
     /// What its packages are written for.
     #[must_use]
     pub const fn language(self) -> &'static str {
@@ -34,12 +43,8 @@ impl Ecosystem {
     }
 }
 
-/// As URIs of packages have it.
 impl fmt::Display for Ecosystem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pypi => "pypi",
-            Self::Cran => "cran",
-        })
+        f.write_str(self.name())
     }
 }

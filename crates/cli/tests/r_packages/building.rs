@@ -135,6 +135,30 @@ fn it_is_told_apart_described_and_held_against_advisories() {
     assert_eq!((place.count("envs"), place.count("wheels"), place.count("requests")), (0, 0, 0));
 }
 
+#[test]
+fn packages_of_r_can_be_vouched_for_like_others() {
+    let Some(place) = Place::new() else { return };
+    Cran::new(&place.world).put(&pure()).put(&withc());
+    place.built("x", "pure");
+    let config = place.folder.path().join("config");
+    let ran = |arguments: &[&str]| place.call(arguments).env("STOCKADE_CONFIG_DIR", &config).run();
+    let check = ["env", "trust", "check", "x"];
+    let said = ran(&check).expect(1).stdout;
+    assert!(said.contains("pure 1.0") && said.contains("withc 0.5-1"), "{said}");
+    let shown = place.document(&["env", "show", "--json", "x"]);
+    let hash = shown["packages"][1]["files"][0]["sha256"].as_str().unwrap();
+    let add = ["env", "trust", "add", "--reason", "read it"];
+    // A package of Python of this name is another one, and so are other bytes.
+    drop(ran(&[&add[..], &["pypi:/withc@0.5", "--hash", hash]].concat()).expect(0));
+    drop(ran(&[&add[..], &["cran:/withc@0.5-1", "--hash", &"0".repeat(64)]].concat()).expect(0));
+    assert!(ran(&check).expect(1).stdout.contains("another hash"));
+    drop(ran(&[&add[..], &["cran:/withc@0.5-1", "--hash", hash]].concat()).expect(0));
+    let said = ran(&check).expect(1).stdout;
+    assert!(said.contains("pure 1.0") && !said.contains("withc"), "{said}");
+    drop(ran(&[&add[..], &["--environment", "x"]].concat()).expect(0));
+    assert!(ran(&check).expect(0).stdout.contains("trusted: all of 2 packages"));
+}
+
 /// In a namespace of its own, with something laid over a part of the machine.
 fn apart(place: &Place, prepare: &str, arguments: &[&str]) -> Option<Ran> {
     if !rustix::process::geteuid().is_root() {

@@ -120,7 +120,7 @@ fn check_digest(root: &Path, digest: &str, files: Option<&str>, wrong: &mut Vec<
         }
     };
     let found = files.map(|files| digest::of_environment(&lock, &interpreter, files));
-    if found.is_some_and(|found| found != digest) {
+    if found.is_some_and(|found| found != digest) || lock.ecosystem() != interpreter.ecosystem() {
         wrong.push(Wrong::new(
             "",
             "is not what its digest says: its lock, its list of files or its interpreter changed",

@@ -126,7 +126,7 @@ impl<'a> Cran<'a> {
     /// Puts a file into it as that of a package, with more fields in the index.
     pub fn put_file(&mut self, source: &Source, archive: &[u8], fields: &str) -> &mut Self {
         self.world.serve(&format!("cran/src/contrib/{}", source.file_name()), archive);
-        write!(self.index, "{}{fields}\n", source.entry()).unwrap();
+        writeln!(self.index, "{}{fields}", source.entry()).unwrap();
         self.world.serve("cran/src/contrib/PACKAGES", &self.index);
         self.world.serve("cran/src/contrib/PACKAGES.gz", gzip(self.index.as_bytes()));
         self

@@ -5,7 +5,7 @@ use stockade_testkit::cran::{Cran, Source, gzip};
 
 use crate::{Place, pure, withc};
 
-fn build<'a>(packages: &'a str) -> [&'a str; 5] {
+fn build(packages: &str) -> [&str; 5] {
     ["env", "build", "x", "--r", packages]
 }
 

@@ -46,7 +46,9 @@ pub fn export(environment: &Environment, to: &Path, progress: &mut dyn Progress)
     };
     let (_, list) = record::read(&environment.folder, record::FILES)?;
     let text = lock::text_of(&environment.folder)?;
-    if digest::of_environment(&Lock::of_environment(&text)?, &environment.interpreter, &list) != environment.digest {
+    let lock = Lock::of_environment(&text)?;
+    let of_one_kind = lock.ecosystem() == environment.interpreter.ecosystem();
+    if !of_one_kind || digest::of_environment(&lock, &environment.interpreter, &list) != environment.digest {
         return Err(no_archive(environment, "its lock, its list of files or its interpreter changed"));
     }
     let files = contents::parse(&list).map_err(|why| no_archive(environment, &why))?;

@@ -63,13 +63,9 @@ fn install_one(
 
 /// Which of the packages it was.
 fn naming(error: Error, package: &Locked) -> Error {
-    match error {
-        Error::Install(detail) => {
-            let what = format!("the R package {} {} could not be compiled", quote(&package.name), package.version);
-            Error::Install(detail.of(what))
-        }
-        other => other,
-    }
+    let Error::Install(detail) = error else { return error };
+    let what = format!("the R package {} {} could not be compiled", quote(&package.name), package.version);
+    Error::Install(detail.of(what))
 }
 
 /// The packages of a lock, each after those that it needs.

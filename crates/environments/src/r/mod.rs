@@ -142,3 +142,6 @@ pub(crate) fn is_plain(package: &Locked) -> bool {
             (_, _) => false,
         }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::io::{Read, Seek};
 use std::path::{Component, Path};
 
 use flate2::read::GzDecoder;
-use tar::{Archive, EntryType};
+use tar::Archive;
 
 use crate::quote::quote;
 
@@ -25,11 +25,15 @@ pub(super) fn check(mut packed: impl Read + Seek, package: &str, bytes_max: u64)
         let entry = entry.map_err(|_| NO_ARCHIVE)?;
         let path = entry.path().map_err(|_| "one of its names is no path".to_owned())?;
         let shown = quote(&path.to_string_lossy());
-        match entry.header().entry_type() {
-            EntryType::Regular | EntryType::Continuous | EntryType::Directory => {}
-            EntryType::XGlobalHeader => continue,
-            EntryType::Symlink | EntryType::Link => return Err(format!("its entry {shown} is a link")),
-            _ => return Err(format!("its entry {shown} is neither a file nor a folder")),
+        let kind = entry.header().entry_type();
+        if kind.is_pax_global_extensions() {
+            continue;
+        }
+        if kind.is_symlink() || kind.is_hard_link() {
+            return Err(format!("its entry {shown} is a link"));
+        }
+        if !(kind.is_file() || kind.is_contiguous() || kind.is_dir()) {
+            return Err(format!("its entry {shown} is neither a file nor a folder"));
         }
         if !is_below(&path, package) {
             return Err(format!("its entry {shown} does not lie in the folder {}", quote(package)));
@@ -81,7 +85,7 @@ mod tests {
     use super::*;
     use flate2::Compression;
     use flate2::write::GzEncoder;
-    use tar::{Builder, Header};
+    use tar::{Builder, EntryType, Header};
 
     /// An archive with a good DESCRIPTION and one entry more, whose name nobody looks at.
     fn archive(name: &str, kind: EntryType, size: u64) -> Vec<u8> {

@@ -29,6 +29,9 @@ fn packages_are_fetched_compiled_named_and_found_by_a_script() {
     }
     let ran = place.ran(&["run", "--quiet", "--environment", "threes", "--in", "three.R", "--", "Rscript", "three.R"]);
     assert_eq!(ran.expect(0).stdout, SAID);
+    // Without them the report says how to have them.
+    let missing = place.ran(&["run", "three.R"]).expect(1).stderr;
+    assert!(missing.contains("no R package named pure") && missing.contains("--r pure"), "{missing}");
     // The same packages need no build, and no repository that answers.
     let again = place.call(&["run", "--json", "--r", "pure>=1.0", "three.R"]).run().expect(0);
     assert_eq!((again.stdout.as_str(), &again.report()["environment"]), (SAID, &shown["digest"]));

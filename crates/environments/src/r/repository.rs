@@ -105,7 +105,7 @@ fn of_table(text: &str) -> Option<String> {
         row.get(at + shift).map(|cell| (*cell).to_owned())
     };
     let named = |row: &Vec<&str>| {
-        let found = cell(row, url, row.len()).filter(|url| url.contains("://") && !url.contains(['@', '%']))?;
+        let found = cell(row, url, row.len()).filter(|url| url.contains("://") && !url.contains('%'))?;
         let is_default = cell(row, default, row.len()).is_some_and(|cell| cell.eq_ignore_ascii_case("true"));
         Some((row.first().is_some_and(|name| *name == "CRAN"), is_default, found))
     };
@@ -148,6 +148,9 @@ mod tests {
             format!("{HEADER}CRAN\tCRAN\t@CRAN@\tTRUE\tTRUE\tTRUE\tTRUE\nX\tX\t%bm/x/%v\tFALSE\tTRUE\tTRUE\tTRUE\n");
         let machines = shipped.replace("@CRAN@", "https://machine.invalid/cran/");
         let users = format!("{HEADER}own\t\"Own\"\thttps://user.invalid\tTRUE\tTRUE\tTRUE\tTRUE\n");
+        let secret = machines.replace("https://", "https://user:secret@");
+        let refused = chosen(&[("etc/R/repositories", &secret), ("home/.R/repositories", &shipped)], &[]).unwrap_err();
+        assert!(!format!("{refused:?}").contains("secret"), "{refused:?}");
         let (machines, users) = (("etc/R/repositories", &*machines), ("home/.R/repositories", &*users));
         let error = chosen(&[("etc/R/repositories", &shipped)], &[]).unwrap_err();
         assert_eq!(error.to_string(), "no R repository is known");

@@ -54,6 +54,12 @@ pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result
     let (require, vars) = (require(run)?, vars(run)?);
     let (network, secrets) = network::asked(run)?;
     let (start, environment) = start(run, code, services)?;
+    if let Some(held) = environment.held.as_ref().filter(|held| !held.denied.is_empty()) {
+        let (things, digest) = (text::count(held.denied.len(), "thing", "things"), environment::short(&held.digest));
+        remarks.push(format!(
+            "the build of its environment asked for {things} and was denied (`stockade env show {digest}` lists them)"
+        ));
+    }
     if run.environment.is_some() && environment::names_packages(code) {
         remarks.push(
             "the packages that the script names are not looked at, for --environment is taken as it is".to_owned(),

@@ -135,6 +135,7 @@ impl Builder<'_> {
             interpreter: self.interpreter,
             folder: building.folder().to_path_buf(),
             steps_run: 0,
+            denied: Vec::new(),
             certificates: certificates::find(self.machine)?,
             limits: self.limits,
             room: Room::of(&self.limits, self.machine),
@@ -161,7 +162,8 @@ impl Builder<'_> {
         let files: Vec<&Wheel> = lock.wheels().collect();
         wheels::fetch(&mut bench, store, &files, &index.hosts, Some(&index.url))?;
         let folder = wheels::gather(&bench, store, "wheels", &files)?;
-        let installed = install(&mut bench, &lock, &folder, &uv)?;
+        let mut installed = install(&mut bench, &lock, &folder, &uv)?;
+        installed.denied = std::mem::take(&mut bench.denied);
         bench.progress.step("checking and publishing the environment");
         let (tree, digest) = layout::assemble(&installed, &lock, self.interpreter)?;
         let environment = building.publish(store, &tree, &digest)?;

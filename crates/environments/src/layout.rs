@@ -47,6 +47,7 @@ pub(crate) fn assemble(
         dropped_startup,
         shadowed: shadowed(&entries, &installed.standard),
         bytes: bytes_of(prefix, &entries)?,
+        denied: installed.denied.clone(),
         imported: installed.imported,
     };
     let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();

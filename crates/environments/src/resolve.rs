@@ -23,6 +23,7 @@ pub(crate) fn resolve(
     bench.progress.step(&format!("resolving {}", counted(request.len(), "requirement")));
     let outputs = bench.run(Step {
         name: "resolve",
+        by: "resolving".to_owned(),
         argv: command(&bench.interpreter.inside_executable, index.url.as_str(), request.newest()),
         inputs: vec![("requirements.in", request.text())],
         shown: vec![step::shown(uv, inside::UV), step::shown(built.1, inside::BUILT)],

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use crate::build::Limits;
+use crate::denied::{self, Denied};
 use crate::error::{Detail, Error};
 use crate::inside;
 use crate::interpreter::Interpreter;
 use crate::jail::{Ended, Jail, JailOutcome, JailStep, Shown};
 use crate::progress::{Progress, counted};
-use crate::quote::quote;
 use crate::room::Room;
 use crate::tree;
 
@@ -22,6 +22,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) interpreter: &'a Interpreter,
     pub(crate) folder: PathBuf,
     pub(crate) steps_run: u32,
+    /// What steps asked for and did not get.
+    pub(crate) denied: Vec<Denied>,
     pub(crate) certificates: PathBuf,
     pub(crate) limits: Limits,
     pub(crate) room: Room,
@@ -32,6 +34,8 @@ pub(crate) struct Bench<'a> {
 /// One step, before it is run.
 pub(crate) struct Step {
     pub(crate) name: &'static str,
+    /// Whose code it runs, for what it is denied.
+    pub(crate) by: String,
     pub(crate) argv: Vec<String>,
     /// Small texts the step reads: file name and content.
     pub(crate) inputs: Vec<(&'static str, String)>,
@@ -57,6 +61,7 @@ impl Step {
         let argv = head.into_iter().chain([inside::input(file)]).chain(arguments.iter().map(|&a| a.to_owned()));
         Self {
             name,
+            by: format!("the step `{name}`"),
             argv: argv.collect(),
             inputs: vec![(file, text.to_owned())],
             shown: Vec::new(),
@@ -107,9 +112,18 @@ impl Bench<'_> {
             on_line: &mut on_line,
         });
         let outcome = outcome.map_err(Error::Jail)?;
+        self.note_denied(denied::of(&step.by, &outcome.denied));
         let (kind, what, next) = step.failed;
         let failed = outcome.ended != Ended::Exited(0);
         Ok((outputs, failed.then(|| kind(Detail::new(what, reason(&outcome, &tail), next)))))
+    }
+
+    /// Tells what was denied, and keeps it for the environment that is built.
+    pub(crate) fn note_denied(&mut self, denied: Vec<Denied>) {
+        for one in denied {
+            self.progress.denied(&one);
+            self.denied.push(one);
+        }
     }
 }
 
@@ -164,7 +178,7 @@ fn hear(line: &str, tail: &mut VecDeque<String>, progress: &mut dyn Progress) {
     tail.push_back(crate::quote::neutral(&line));
 }
 
-/// Why a step failed, in one text: how it ended, what it said last, what of the network was refused.
+/// Why a step failed, in one text: how it ended, what it said last, what it was denied.
 fn reason(outcome: &JailOutcome, tail: &VecDeque<String>) -> String {
     let ended = match outcome.ended {
         Ended::Exited(_) if tail.iter().any(|line| !line.trim().is_empty()) => None,
@@ -173,19 +187,14 @@ fn reason(outcome: &JailOutcome, tail: &VecDeque<String>) -> String {
         Ended::TimedOut => Some("it took too long and was stopped".to_owned()),
         Ended::LimitReached => Some("it reached a limit of the build jail".to_owned()),
     };
-    let refused = outcome
-        .refused
-        .iter()
-        .take(3)
-        .map(|refusal| format!("the network refused {}: {}", quote(&refusal.target), refusal.reason));
+    let denied = outcome.denied.iter().take(3).map(|what| format!("denied: {}", crate::quote::neutral(what)));
     let said = tail.iter().map(|line| line.trim_end().to_owned()).filter(|line| !line.is_empty());
-    ended.into_iter().chain(said).chain(refused).collect::<Vec<_>>().join("\n")
+    ended.into_iter().chain(said).chain(denied).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jail::Refusal;
     use crate::progress::Silent;
 
     #[test]
@@ -195,11 +204,11 @@ mod tests {
             hear(&format!("line {n} \x1b[31m"), &mut tail, &mut Silent);
         }
         hear("bytes 1 2", &mut tail, &mut Silent);
-        let refused = vec![Refusal { target: "evil.invalid:443".into(), reason: "no".into() }];
-        let why = reason(&JailOutcome { ended: Ended::TimedOut, refused }, &tail);
+        let denied = vec!["network to evil.invalid:443 (no)".into()];
+        let why = reason(&JailOutcome { ended: Ended::TimedOut, denied }, &tail);
         assert!(why.starts_with("it took too long"), "{why}");
         assert!(why.contains("line 39 \\u{1b}[31m") && !why.contains("line 20"));
-        assert!(why.ends_with("the network refused `evil.invalid:443`: no"));
+        assert!(why.ends_with("denied: network to evil.invalid:443 (no)"));
         assert!(!why.contains('\x1b'));
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use stockade_core::text;
-use stockade_environments::{Environment, Name, Package, Progress};
+use stockade_environments::{Denied, Environment, Name, Package, Progress};
 
 use crate::args::Build;
 use crate::pipeline::Services;
@@ -47,6 +47,7 @@ struct Built<'a> {
     packages: &'a [Package],
     dropped_startup: &'a [String],
     shadowed: &'a [String],
+    denied: &'a [Denied],
 }
 
 impl<'a> Built<'a> {
@@ -59,6 +60,7 @@ impl<'a> Built<'a> {
             packages: &environment.packages,
             dropped_startup: &environment.dropped_pth,
             shadowed: &environment.shadowed,
+            denied: &environment.denied,
         }
     }
 
@@ -80,6 +82,13 @@ impl<'a> Built<'a> {
         }
         for shadowed in self.shadowed {
             lines += &format!("  never imported, the standard library has it too: {}\n", text::quoted(shadowed, 200));
+        }
+        if !self.denied.is_empty() {
+            let things = text::count(self.denied.len(), "thing", "things");
+            lines += &format!(
+                "  its build asked for {things} and was denied: `stockade env show {}` lists them\n",
+                self.name
+            );
         }
         lines
     }

@@ -5,12 +5,15 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 use stockade_core::text;
-use stockade_environments::{Difference, Environment, Imported, LockedPackage, diff as difference, imported, locked};
+use stockade_environments::{
+    Denied, Difference, Environment, Imported, LockedPackage, diff as difference, imported, locked,
+};
 
 use super::time;
 use crate::environment::{self, short};
 use crate::printer;
 use crate::problem::Problem;
+use crate::progress;
 
 /// Digits of a hash that people are shown.
 const DIGITS: usize = 12;
@@ -64,6 +67,7 @@ struct Document<'a> {
     packages: &'a [LockedPackage],
     dropped_startup: &'a [String],
     shadowed: &'a [String],
+    denied: &'a [Denied],
     imported: bool,
     preload: &'a [Imported],
 }
@@ -90,6 +94,7 @@ impl About<'_> {
             packages: &self.packages,
             dropped_startup: &self.environment.dropped_pth,
             shadowed: &self.environment.shadowed,
+            denied: &self.environment.denied,
             imported: self.environment.imported,
             preload: &self.preload,
         }
@@ -121,6 +126,9 @@ impl About<'_> {
         }
         for shadowed in &environment.shadowed {
             lines += &format!("never imported: {}, for the standard library has it too\n", text::quoted(shadowed, 200));
+        }
+        for denied in &environment.denied {
+            lines += &format!("denied to {}\n", progress::shown(denied));
         }
         if environment.imported {
             lines += "came in an archive: its files fit its digest; that they are those of its packages, its exporter says\n";

@@ -9,6 +9,7 @@ mod building;
 mod checks;
 mod inputs;
 mod inventories;
+mod phases;
 mod tidying;
 
 use std::path::{Path, PathBuf};

@@ -37,11 +37,13 @@ pub(crate) struct Used {
     pub(crate) digest: String,
     /// It, if it is one of the store: it stays there for as long as this value lives.
     pub(crate) held: Option<Environment>,
+    /// What the caller should know of what it was asked from.
+    remarks: Vec<String>,
 }
 
 impl Used {
     fn none() -> Self {
-        Self { digest: "none".to_owned(), held: None }
+        Self { digest: "none".to_owned(), held: None, remarks: Vec::new() }
     }
 }
 
@@ -54,6 +56,7 @@ pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result
     let (require, vars) = (require(run)?, vars(run)?);
     let (network, secrets) = network::asked(run)?;
     let (start, environment) = start(run, code, services)?;
+    remarks.extend(environment.remarks.iter().cloned());
     if let Some(held) = environment.held.as_ref().filter(|held| !held.denied.is_empty()) {
         let (things, digest) = (text::count(held.denied.len(), "thing", "things"), environment::short(&held.digest));
         remarks.push(format!(
@@ -206,7 +209,7 @@ fn packages_for(
         return Ok(Some(Packages {
             tree: venv.tree,
             executable: venv.executable,
-            used: Used { digest: "unlocked virtual environment".to_owned(), held: None },
+            used: Used { digest: "unlocked virtual environment".to_owned(), ..Used::none() },
         }));
     }
     let mut asked = environment::asked(&run.packages, interpreter)?;
@@ -215,13 +218,15 @@ fn packages_for(
         return Ok(None);
     }
     let held = environment::find_or_build(&asked, interpreter, services, &mut Shown::new(run.quiet))?;
-    packages_of(run, held, interpreter).map(Some)
+    let mut packages = packages_of(run, held, interpreter)?;
+    packages.used.remarks = asked.remarks().to_vec();
+    Ok(Some(packages))
 }
 
 /// An environment of the store as a run sees it.
 fn packages_of(run: &Run, held: Environment, interpreter: &Interpreter) -> Result<Packages, Problem> {
     let source = staging::look(&held.folder)?;
-    let used = Used { digest: held.digest.clone(), held: Some(held) };
+    let used = Used { digest: held.digest.clone(), held: Some(held), remarks: Vec::new() };
     if run.tier == crate::args::Tier::Landlock {
         // It names its interpreter by the path inside, where nothing lies without a root of the run's own.
         let venv = interpreter.venv(source);

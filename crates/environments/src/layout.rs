@@ -216,7 +216,12 @@ mod tests {
     }
 
     fn all(root: &tempfile::TempDir) -> Installed {
-        Installed { prefix: root.path().join("prefix"), standard: BTreeSet::from(["json".to_owned()]), imported: false }
+        Installed {
+            prefix: root.path().join("prefix"),
+            standard: BTreeSet::from(["json".to_owned()]),
+            denied: Vec::new(),
+            imported: false,
+        }
     }
 
     fn build(root: &tempfile::TempDir, host: &str) -> (PathBuf, String) {

@@ -52,6 +52,7 @@ mod share;
 mod sizes;
 mod source_build;
 mod source_files;
+mod spk;
 mod startup;
 mod step;
 mod store;

@@ -6,7 +6,7 @@
 //! decided by them.
 
 mod licences;
-mod metadata;
+pub(crate) mod metadata;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -61,7 +61,7 @@ Examples:
 Ends with status 0 when nothing is found, 1 when something is, 125 when an advisory cannot be understood.";
 
 const BUILD_EXAMPLES: &str = "\
-FILE is a requirements file, pyproject.toml, pylock.toml or uv.lock, told apart by its name.
+FILE is a requirements file, pyproject.toml, pylock.toml, uv.lock or Spotfire .spk, told apart by its name.
 
 Examples:
   stockade env build analysis --with 'pandas>=2,matplotlib'
@@ -78,7 +78,7 @@ pub(crate) struct Packages {
     #[arg(long, value_name = "PACKAGES", help_heading = "Packages")]
     pub(crate) with: Vec<String>,
 
-    /// A requirements file, pyproject.toml, pylock.toml or uv.lock
+    /// A requirements file, pyproject.toml, pylock.toml, uv.lock or Spotfire .spk
     #[arg(short = 'r', long = "requirements", value_name = "FILE", help_heading = "Packages")]
     pub(crate) requirements: Vec<PathBuf>,
 

@@ -10,6 +10,7 @@ mod checks;
 mod inputs;
 mod inventories;
 mod phases;
+mod spotfire;
 mod tidying;
 
 use std::path::{Path, PathBuf};

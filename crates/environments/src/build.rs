@@ -138,12 +138,15 @@ impl Builder<'_> {
             denied: Vec::new(),
             certificates: certificates::find(self.machine)?,
             limits: self.limits,
+            patience_s: self.machine.patience_s(),
             room: Room::of(&self.limits, self.machine),
+            hidden: None,
             jail: &mut *self.jail,
             progress: &mut *self.progress,
         };
         let present = tools::present(&mut bench, store, self.machine);
         let url = index::url(&mut bench, store, choice, present.as_deref())?;
+        bench.hidden = Some(url.as_str().trim_end_matches('/').to_owned());
         let uv = match present {
             Some(uv) => uv,
             None => tools::fetch(&mut bench, store, &url)?,

@@ -42,6 +42,16 @@ pub(crate) fn resolve(
                 }
             },
         ),
+        // uv ends with 1 when nothing fits, and with 2 when it could not find out.
+        failed_with: Some((
+            2,
+            (
+                Error::Index,
+                "the package index could not be asked what the packages need",
+                "check that this machine reaches its package index, then run again; to wait longer, set UV_HTTP_TIMEOUT \
+                 to seconds",
+            ),
+        )),
     })?;
     let text = tree::read_bounded(&outputs.join("pylock.toml"), LOCK_BYTES_MAX)?;
     let lock = Lock::parse(&text, &index.hosts, built.0)?;

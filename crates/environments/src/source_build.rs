@@ -138,6 +138,7 @@ fn build_step(store: &Store, source: &Source<'_>, tools: &Environment, uv: &Path
         time_ms_max: limits.time_ms_max,
         scratch_bytes_max: limits.scratch_bytes_max,
         failed: (Error::Install, "the source distribution could not be built", NEXT),
+        failed_with: None,
     }
 }
 

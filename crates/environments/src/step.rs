@@ -26,7 +26,11 @@ pub(crate) struct Bench<'a> {
     pub(crate) denied: Vec<Denied>,
     pub(crate) certificates: PathBuf,
     pub(crate) limits: Limits,
+    /// How many seconds an index may stay silent in the middle of an answer.
+    pub(crate) patience_s: u64,
     pub(crate) room: Room,
+    /// The address of the index, once it is known: no message shows it, for it may hold a password.
+    pub(crate) hidden: Option<String>,
     pub(crate) jail: &'a mut dyn Jail,
     pub(crate) progress: &'a mut dyn Progress,
 }
@@ -44,9 +48,14 @@ pub(crate) struct Step {
     pub(crate) hosts: BTreeSet<String>,
     pub(crate) time_ms_max: u64,
     pub(crate) scratch_bytes_max: u64,
-    /// How its failure is told: the kind, what failed, and what to do next.
-    pub(crate) failed: (fn(Detail) -> Error, &'static str, &'static str),
+    /// How its failure is told.
+    pub(crate) failed: Told,
+    /// How one is told that has this exit status, where that says more.
+    pub(crate) failed_with: Option<(i32, Told)>,
 }
+
+/// The kind of a failure, what failed, and what to do next.
+pub(crate) type Told = (fn(Detail) -> Error, &'static str, &'static str);
 
 impl Step {
     /// A step that runs one of our scripts with the interpreter, isolated from its own packages.
@@ -69,6 +78,7 @@ impl Step {
             time_ms_max: 60_000,
             scratch_bytes_max: 256 << 20,
             failed: (Error::Install, "a build step failed", "run again; if it stays, run `stockade doctor`"),
+            failed_with: None,
         }
     }
 }
@@ -94,7 +104,7 @@ impl Bench<'_> {
         }
         let mut vars = variables();
         if !step.hosts.is_empty() {
-            network_variables(&mut vars);
+            network_variables(&mut vars, self.patience_s);
             shown.push(Shown { outside: self.certificates.clone(), inside: inside::CERTIFICATES.to_owned() });
         }
         let mut tail = VecDeque::new();
@@ -113,9 +123,17 @@ impl Bench<'_> {
         });
         let outcome = outcome.map_err(Error::Jail)?;
         self.note_denied(denied::of(&step.by, &outcome.denied));
-        let (kind, what, next) = step.failed;
+        let special = step.failed_with.filter(|(status, _)| outcome.ended == Ended::Exited(*status));
+        let (kind, what, next) = special.map_or(step.failed, |(_, told)| told);
         let failed = outcome.ended != Ended::Exited(0);
-        Ok((outputs, failed.then(|| kind(Detail::new(what, reason(&outcome, &tail), next)))))
+        Ok((outputs, failed.then(|| kind(Detail::new(what, self.without_index(reason(&outcome, &tail)), next)))))
+    }
+
+    fn without_index(&self, text: String) -> String {
+        match &self.hidden {
+            Some(url) => text.replace(url, "(index)"),
+            None => text,
+        }
     }
 
     /// Tells what was denied, and keeps it for the environment that is built.
@@ -151,10 +169,13 @@ fn variables() -> BTreeMap<String, String> {
     .into()
 }
 
-fn network_variables(vars: &mut BTreeMap<String, String>) {
+fn network_variables(vars: &mut BTreeMap<String, String>, patience_s: u64) {
     for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"] {
         vars.insert(name.to_owned(), inside::PROXY.to_owned());
     }
+    // Read by uv, and by our scripts.
+    vars.insert("UV_HTTP_TIMEOUT".to_owned(), patience_s.to_string());
+    vars.insert("UV_HTTP_RETRIES".to_owned(), "2".to_owned());
     vars.insert("SSL_CERT_FILE".to_owned(), inside::CERTIFICATES.to_owned());
 }
 
@@ -188,7 +209,11 @@ fn reason(outcome: &JailOutcome, tail: &VecDeque<String>) -> String {
         Ended::LimitReached => Some("it reached a limit of the build jail".to_owned()),
     };
     let denied = outcome.denied.iter().take(3).map(|what| format!("denied: {}", crate::quote::neutral(what)));
-    let said = tail.iter().map(|line| line.trim_end().to_owned()).filter(|line| !line.is_empty());
+    let said = tail.iter().map(|line| line.trim_end()).filter(|line| !line.is_empty());
+    let said = said.enumerate().map(|(at, line)| {
+        // The first one stands in a message that says so already.
+        if at == 0 { line.strip_prefix("error: ").unwrap_or(line).to_owned() } else { line.to_owned() }
+    });
     ended.into_iter().chain(said).chain(denied).collect::<Vec<_>>().join("\n")
 }
 

@@ -11,6 +11,7 @@ mod inputs;
 mod inventories;
 mod phases;
 mod spotfire;
+mod strange_indexes;
 mod tidying;
 
 use std::path::{Path, PathBuf};

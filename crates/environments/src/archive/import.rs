@@ -89,6 +89,8 @@ impl Importer<'_> {
             steps_run: 0,
             denied: Vec::new(),
             certificates: PathBuf::new(),
+            patience_s: self.machine.patience_s(),
+            hidden: None,
             limits: self.limits,
             room: Room::of(&self.limits, self.machine),
             jail,

@@ -4,10 +4,11 @@ usage: file_hosts.py OUTPUT INDEX_URL PROXY CERTIFICATES NAME...
 Asks for one NAME after the other until the index has one. When only one is given, its files are
 written too, as JSON beside OUTPUT: [{"url", "sha256", "size", "requires_python", "yanked",
 "uploaded"}].
-Other links of a page, such as those to a project's own site, are no files: they open no host.
+Ends with 3 when it has none of them. Other links of a page, such as those to a project's own site, are no files: they open no host.
 """
 import html.parser
 import json
+import os
 import ssl
 import sys
 import urllib.error
@@ -16,6 +17,7 @@ import urllib.request
 
 output, index, proxy, certificates, *names = sys.argv[1:]
 LISTING_BYTES_MAX = 64 << 20
+patience = float(os.environ.get("UV_HTTP_TIMEOUT", 30))
 FILES = (".whl", ".tar.gz", ".zip")
 opener = urllib.request.build_opener(
     urllib.request.ProxyHandler({"https": proxy, "http": proxy}),
@@ -48,7 +50,7 @@ def listing(name):
             "User-Agent": "stockade",
         },
     )
-    with opener.open(request, timeout=30) as answer:
+    with opener.open(request, timeout=patience) as answer:
         body = answer.read(LISTING_BYTES_MAX)
         base = answer.url
         if "json" in answer.headers.get("Content-Type", ""):
@@ -88,11 +90,14 @@ for name in names:
             raise SystemExit(f"the package index answered {error.code}")
         continue
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(getattr(error, "reason", error), TimeoutError):
+            raise SystemExit(f"the package index gave no answer within {patience:g} s")
         raise SystemExit(f"the package index did not answer as expected: {error}")
     found = {urllib.parse.urlsplit(file["url"]).hostname for file in files} - {None}
     break
 else:
-    raise SystemExit(f"the package index has none of: {', '.join(names)}")
+    print(f"it lists none of: {', '.join(names)}", file=sys.stderr)
+    sys.exit(3)
 with open(output, "w", encoding="utf-8") as lines:
     lines.writelines(f"{host}\n" for host in sorted(found))
 if len(names) == 1:

@@ -171,7 +171,12 @@ impl World {
 
     /// Puts a wheel of a package on the shelf of this world's package index; members are paths and texts.
     pub fn put_wheel(&self, name: &str, version: &str, members: &[(&str, &str)]) {
-        shelf::put(self.folder.path(), "wheel", (name, version), members);
+        self.put_wheel_for("py3-none-any", name, version, members);
+    }
+
+    /// The same of a wheel for other machines or Pythons.
+    pub fn put_wheel_for(&self, tag: &str, name: &str, version: &str, members: &[(&str, &str)]) {
+        shelf::put(self.folder.path(), tag, (name, version), members);
     }
 
     /// The same of a source distribution, which has no member that is not named.

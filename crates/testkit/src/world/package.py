@@ -1,4 +1,4 @@
-"""usage: package.py FOLDER wheel|source NAME VERSION; the members on standard input: [[path, text]...]."""
+"""usage: package.py FOLDER source|TAG NAME VERSION, TAG that of a wheel; the members on standard input: [[path, text]...]."""
 import io
 import json
 import sys
@@ -18,10 +18,10 @@ else:
     named = {path for path, _ in members}
     usual = {
         f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: " + kind + "\n",
         f"{about}/RECORD": "".join(f"{path},,\n" for path in named),
     }
     members += [[path, text] for path, text in usual.items() if path not in named]
-    with zipfile.ZipFile(f"{folder}/{name}-{version}-py3-none-any.whl", "w") as wheel:
+    with zipfile.ZipFile(f"{folder}/{name}-{version}-{kind}.whl", "w") as wheel:
         for path, text in members:
             wheel.writestr(zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0)), text)

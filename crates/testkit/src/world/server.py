@@ -125,7 +125,7 @@ class Page(http.server.BaseHTTPRequestHandler):
 
     def listing(self, manner, name):
         """What an index says of a package (PEP 691). A `stalling` one stops in the middle, a `silent` one
-        says nothing, a `stalling-files` one does so with its files, and one that is `lying` about hashes."""
+        says nothing, every one stops so at a package named `stalling`, a `stalling-files` one does so with its files, and one that is `lying` about hashes."""
         if manner == "silent":
             return self.hang()
         files = []
@@ -139,7 +139,7 @@ class Page(http.server.BaseHTTPRequestHandler):
         if not files:
             return self.say(404, "text/plain", b"no such package\n")
         listing = {"meta": {"api-version": "1.1"}, "name": name, "versions": [], "files": files}
-        self.say(200, "application/vnd.pypi.simple.v1+json", json.dumps(listing).encode(), manner == "stalling")
+        self.say(200, "application/vnd.pypi.simple.v1+json", json.dumps(listing).encode(), "stalling" in (manner, name))
 
     def file(self, name, stalls):
         with open(f"shelf/{name}", "rb") as opened:

@@ -7,6 +7,7 @@ use stockade_core::limits::Limit;
 use stockade_core::paths;
 use stockade_core::request::{CgroupMode, Input, Request, ResultDescriptor, Scratch, Start, Streams, Tier, Tree};
 use stockade_core::text;
+use stockade_core::trust::{Doubt, Libraries};
 use stockade_egress::control::SecretValue;
 use stockade_engines::{Interpreter, PythonCode};
 use stockade_environments::Environment;
@@ -16,7 +17,7 @@ use crate::code::{Code, Engine};
 use crate::pipeline::Services;
 use crate::problem::Problem;
 use crate::progress::Shown;
-use crate::{environment, network, staging};
+use crate::{environment, network, staging, trust};
 
 /// A request and what the report will say about it.
 #[derive(Debug)]
@@ -39,11 +40,13 @@ pub(crate) struct Used {
     pub(crate) held: Option<Environment>,
     /// What the caller should know of what it was asked from.
     remarks: Vec<String>,
+    /// Libraries of strangers that no lock names.
+    pub(crate) unlocked: Vec<Doubt>,
 }
 
 impl Used {
     fn none() -> Self {
-        Self { digest: "none".to_owned(), held: None, remarks: Vec::new() }
+        Self { digest: "none".to_owned(), held: None, unlocked: Vec::new(), remarks: Vec::new() }
     }
 }
 
@@ -68,12 +71,13 @@ pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result
             "the packages that the script names are not looked at, for --environment is taken as it is".to_owned(),
         );
     }
-    let request = Request {
+    let mut request = Request {
         label: code.label.clone(),
         language: code.engine.language(),
         start,
         inputs,
         shares,
+        libraries: Libraries::Unjudged,
         limits,
         network,
         vars,
@@ -90,6 +94,7 @@ pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result
             .map_or(Ok(Scratch::Memory), |folder| staging::scratch(folder).map(Scratch::Disk))?,
         streams: if is_terminal() { Streams::Terminal } else { Streams::Pipes },
     };
+    request.libraries = trust::libraries(&request, &environment)?;
     Ok(Asked { request, secrets, environment, remarks })
 }
 
@@ -153,7 +158,10 @@ fn start(run: &Run, code: &Code, services: &mut Services) -> Result<(Start, Used
     let (interpreter, packages) = packages(run, code, services)?;
     let (tree, executable, used) = match packages {
         Some(packages) => (Some(packages.tree), packages.executable, packages.used),
-        None => (None, interpreter.inside_executable(), Used::none()),
+        None => {
+            let used = Used { unlocked: trust::of_interpreter(&interpreter), ..Used::none() };
+            (None, interpreter.inside_executable(), used)
+        }
     };
     let mut start = stockade_engines::python(python, arguments, &interpreter, &executable);
     start.trees.extend(tree);
@@ -209,7 +217,11 @@ fn packages_for(
         return Ok(Some(Packages {
             tree: venv.tree,
             executable: venv.executable,
-            used: Used { digest: "unlocked virtual environment".to_owned(), ..Used::none() },
+            used: Used {
+                digest: "unlocked virtual environment".to_owned(),
+                unlocked: trust::of_venv(),
+                ..Used::none()
+            },
         }));
     }
     let mut asked = environment::asked(&run.packages, interpreter)?;
@@ -226,7 +238,7 @@ fn packages_for(
 /// An environment of the store as a run sees it.
 fn packages_of(run: &Run, held: Environment, interpreter: &Interpreter) -> Result<Packages, Problem> {
     let source = staging::look(&held.folder)?;
-    let used = Used { digest: held.digest.clone(), held: Some(held), remarks: Vec::new() };
+    let used = Used { digest: held.digest.clone(), held: Some(held), unlocked: Vec::new(), remarks: Vec::new() };
     if run.tier == crate::args::Tier::Landlock {
         // It names its interpreter by the path inside, where nothing lies without a root of the run's own.
         let venv = interpreter.venv(source);

@@ -16,6 +16,7 @@ use stockade_core::request::{
     CgroupMode, Language, Request, ResultDescriptor, Scratch, Start, Streams as Kind, Tier, Tree,
 };
 use stockade_core::text;
+use stockade_core::trust::Libraries;
 use stockade_engines::Interpreter;
 use stockade_environments::{Ended, Jail, JailFailure, JailOutcome, JailStep};
 use stockade_launch::collect::{self, Caches, Destination, Existing};
@@ -90,6 +91,7 @@ impl BuildJail<'_> {
             start,
             inputs: Vec::new(),
             shares: Vec::new(),
+            libraries: Libraries::None,
             limits: vec![(Limit::Time, step.time_ms_max), (Limit::Scratch, step.scratch_bytes_max)],
             network: if index.is_empty() {
                 Network::None

@@ -59,6 +59,7 @@ mod store;
 mod text_file;
 mod tools;
 mod tree;
+mod trust;
 mod url;
 mod uv_lock;
 mod verify;
@@ -86,4 +87,7 @@ pub use progress::{Progress, Silent};
 pub use request::Request;
 pub use sbom::sbom;
 pub use store::Store;
+pub use trust::{
+    Ecosystem, Entry, Lasting, Library, SigningKey, Standing, TrustList, TrustPlace, Vouched, judge, libraries_of,
+};
 pub use verify::{Verified, Wrong, verify};

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 use stockade_core::text;
+use stockade_core::trust::Doubt;
 use stockade_environments::{
     Denied, Difference, Environment, Imported, LockedPackage, diff as difference, imported, locked,
 };
@@ -27,6 +28,9 @@ pub(crate) fn show(reference: &str, json: bool) -> Result<ExitCode, Problem> {
         names: names.map(|(name, _)| name.to_string()).collect(),
         packages: locked(&environment)?,
         preload: imported(&store, &environment),
+        // A list that says nothing is no reason to show nothing.
+        doubts: crate::trust::doubts(&environment)
+            .unwrap_or_else(|problem| vec![Doubt { library: "all".to_owned(), why: problem.what().to_owned() }]),
         environment: &environment,
     };
     printer::page(&if json { printer::document(&about.document()) + "\n" } else { about.lines() });
@@ -48,6 +52,7 @@ struct About<'a> {
     environment: &'a Environment,
     packages: Vec<LockedPackage>,
     preload: Vec<Imported>,
+    doubts: Vec<Doubt>,
 }
 
 /// The same for programs.
@@ -70,6 +75,8 @@ struct Document<'a> {
     denied: &'a [Denied],
     imported: bool,
     preload: &'a [Imported],
+    trusted: bool,
+    doubts: &'a [Doubt],
 }
 
 impl About<'_> {
@@ -97,6 +104,8 @@ impl About<'_> {
             denied: &self.environment.denied,
             imported: self.environment.imported,
             preload: &self.preload,
+            trusted: self.doubts.is_empty(),
+            doubts: &self.doubts,
         }
     }
 
@@ -133,6 +142,7 @@ impl About<'_> {
         if environment.imported {
             lines += "came in an archive: its files fit its digest; that they are those of its packages, its exporter says\n";
         }
+        lines += &super::trust::lines(&self.doubts, self.packages.len());
         if !self.preload.is_empty() {
             let modules: Vec<&str> = self.preload.iter().map(|imported| imported.module.as_str()).collect();
             lines += &format!("runs import: {}\n", modules.join(" "));

@@ -70,6 +70,7 @@ mod with_list;
 
 pub use advisories::{Audit, Finding, Malformed, audit};
 pub use archive::{Archive, Checked, Exported, Importer, export};
+pub use attestations::attestations;
 pub use build::{Builder, Limits, find};
 pub use denied::Denied;
 pub use diff::{Changed, Difference, LockedFile, LockedPackage, diff, locked};

@@ -93,6 +93,27 @@ fn an_index_that_lies_about_a_file_is_found_out() {
     refused(&world, Manner::Lying, &["--with", "demo"], &parts);
 }
 
+/// The one who is trusted least says it: a listing claims attestations, and nobody looked at them.
+#[test]
+fn attestations_are_told_as_the_word_of_the_index() {
+    let Some(world) = World::new() else { return };
+    world.put_wheel("attested", "1.0", &[]);
+    world.put_wheel("plain", "1.0", &[]);
+    let place = Place::new();
+    drop(build(&world, &place, Manner::Plain, &["--with", "attested,plain"]).run().expect(0));
+    let shown = place.ran(&["env", "show", "x"]).expect(0).stdout;
+    assert!(
+        shown.contains("attestations: the index says that it has some for 1 of 2 packages; none was verified"),
+        "{shown}"
+    );
+    let known = &place.document(&["env", "show", "x", "--json"])["attestations"];
+    assert_eq!(known["attested"], "published, says the index; not verified");
+    assert_eq!(known["plain"], "not published, says the index");
+    let bill = place.ran(&["env", "sbom", "x"]).expect(0).stdout;
+    assert!(bill.contains("published, says the index; not verified"), "{bill}");
+    assert!(world.requests("https").iter().all(|line| !line.contains("provenance")), "nothing is fetched of it");
+}
+
 #[test]
 fn what_no_package_fits_is_explained_as_uv_explains_it() {
     let Some(world) = World::new() else { return };

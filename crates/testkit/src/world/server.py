@@ -135,7 +135,8 @@ class Page(http.server.BaseHTTPRequestHandler):
             with open(f"shelf/{file}", "rb") as opened:
                 body = opened.read()
             sha256 = hashlib.sha256(b"other" if manner == "lying" else body).hexdigest()
-            files.append({"filename": file, "url": f"/shelf/{manner}/{file}", "hashes": {"sha256": sha256}, "size": len(body)})
+            provenance = {"provenance": "https://index.example.com/provenance"} if name == "attested" else {"provenance": None}
+            files.append({**provenance, "filename": file, "url": f"/shelf/{manner}/{file}", "hashes": {"sha256": sha256}, "size": len(body)})
         if not files:
             return self.say(404, "text/plain", b"no such package\n")
         listing = {"meta": {"api-version": "1.1"}, "name": name, "versions": [], "files": files}

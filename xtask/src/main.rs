@@ -14,6 +14,8 @@ Usage: cargo xtask TASK
   setup      install what the tests need, and nothing else
   tidy       look at the repository itself: banned names, sizes, the trusted base
   bench      build for release and time Stockade beside its peers; prints ratios
+  bench environments
+             the same of environments, beside plain uv and the package index of this machine
 ";
 
 fn main() -> ExitCode {
@@ -22,7 +24,7 @@ fn main() -> ExitCode {
         "check" => check::check(),
         "setup" => tools::setup(),
         "tidy" => tidy::tidy(),
-        "bench" => bench::bench(),
+        "bench" => bench::bench(std::env::args().nth(2).as_deref()),
         _ => {
             tools::say(USAGE);
             return ExitCode::from(2);

@@ -31,6 +31,7 @@ print(json.dumps({
     "abi": "cp%d%d" % sys.version_info[:2],
     "platform": sysconfig.get_platform().replace("-", "_").replace(".", "_"),
     "cache_tag": sys.implementation.cache_tag,
+    "libc": os.confstr("CS_GNU_LIBC_VERSION") or "" if "CS_GNU_LIBC_VERSION" in os.confstr_names else "",
     "start_up": pyc.hex(),
     "shared": bool(sysconfig.get_config_var("Py_ENABLE_SHARED")) and not os.path.isdir(os.path.join(sys.base_prefix, "conda-meta")),
 }))
@@ -48,6 +49,8 @@ pub struct Interpreter {
     /// The platform tag, such as `linux_x86_64`.
     pub platform: String,
     cache_tag: String,
+    /// The C library in its own words, such as `glibc 2.36`; empty when it is another one.
+    libc: String,
     /// In hexadecimal digits.
     start_up: String,
     /// Its library is found by an outside path, which means nothing inside.
@@ -180,6 +183,13 @@ impl Interpreter {
             Ok(below) if self.tree.is_some() => format!("{}/{}", paths::INTERPRETER, below.to_string_lossy()),
             _ => self.executable.to_string_lossy().into_owned(),
         }
+    }
+
+    /// The version of the GNU C library it runs with, unless that is another library.
+    #[must_use]
+    pub fn glibc(&self) -> Option<(u32, u32)> {
+        let (major, minor) = self.libc.strip_prefix("glibc ")?.split_once('.')?;
+        Some((major.parse().ok()?, minor.split('.').next()?.parse().ok()?))
     }
 
     /// Its tree, unless it lies in `/usr`, which every run sees.

@@ -14,10 +14,12 @@ use crate::environment::Package;
 use crate::error::{Detail, Error};
 use crate::given::{self, Given, GivenWheel};
 use crate::inside;
+use crate::interpreter::Interpreter;
 use crate::quote::quote;
 use crate::request::Request;
 use crate::url::HttpsUrl;
 use crate::wheel_name::is_wheel_of;
+use crate::wheel_tags::best;
 
 /// The largest lock that is read.
 pub(crate) const LOCK_BYTES_MAX: u64 = 16 << 20;
@@ -194,6 +196,18 @@ impl Lock {
             }
         }
         Ok(())
+    }
+
+    /// The same lock with only the files that are installed: where a package has several that run on this
+    /// interpreter, the one that fits best.
+    pub(crate) fn installed_on(mut self, interpreter: &Interpreter) -> Self {
+        for package in &mut self.packages {
+            let files = package.wheels.iter().map(|wheel| wheel.file.as_str());
+            if let Some(best) = best(files, interpreter).filter(|_| package.wheels.len() > 1) {
+                package.wheels = vec![package.wheels.swap_remove(best)];
+            }
+        }
+        self
     }
 
     /// The packages, sorted by name.

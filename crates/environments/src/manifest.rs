@@ -37,6 +37,7 @@ impl Manifest {
             version: self.python.clone(),
             abi: self.abi.clone(),
             platform: self.platform.clone(),
+            glibc: None,
         }
     }
 }

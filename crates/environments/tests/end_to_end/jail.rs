@@ -53,6 +53,7 @@ print(sys.base_prefix);print(platform.python_version());print('cp'+v.replace('.'
             version: lines[1].into(),
             abi: lines[2].into(),
             platform: lines[3].into(),
+            glibc: None,
         };
         Self { interpreter, prefix }
     }

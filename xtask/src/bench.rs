@@ -2,6 +2,7 @@
 //!
 //! These machines are shared and noisy: what counts is the ratio of medians taken side by side.
 
+mod compare;
 mod environments;
 
 use std::path::{Path, PathBuf};

@@ -5,14 +5,20 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use super::{median, resolved_python};
+use super::compare::{Clock, Goal, Side, compare, run};
+use super::resolved_python;
 use crate::tools::{self, Done, say};
 
 /// What is built: five packages, and what they need.
 const FIVE: &str = "pandas\nscikit-learn\nmatplotlib\nduckdb\nstatsmodels\n";
 const MANY: usize = 500;
+const COLD_ROUNDS: usize = 3;
+const CACHED_ROUNDS: usize = 5;
+const START_ROUNDS: usize = 300;
+/// What environments are to come to.
+const COLD: Option<Goal> = Some(Goal::Ratio(1.25));
+const CACHED: Option<Goal> = Some(Goal::Ratio(1.15));
 
 /// Where everything is, and with what.
 struct Place {
@@ -20,33 +26,6 @@ struct Place {
     stockade: PathBuf,
     python: String,
     uv: PathBuf,
-}
-
-/// One side of a comparison.
-struct Side<'a> {
-    name: &'static str,
-    /// Not timed.
-    before: Box<dyn Fn() -> Done + 'a>,
-    /// Timed, one after the other.
-    commands: Vec<Command>,
-    clock: Clock,
-    goal: Option<Goal>,
-}
-
-/// Whose clock counts.
-#[derive(Clone, Copy)]
-enum Clock {
-    /// From the start of the commands to their end.
-    Whole,
-    /// What the last command prints of itself, in seconds.
-    Own,
-}
-
-/// The most a side may take, held against the first one.
-#[derive(Clone, Copy)]
-enum Goal {
-    Ratio(f64),
-    MoreMs(f64),
 }
 
 pub(super) fn bench() -> Done {
@@ -67,7 +46,7 @@ impl Place {
         let mut place = Self {
             work: work.to_path_buf(),
             stockade: tools::built("release/stockade"),
-            python: resolved_python()?,
+            python: interpreter(work)?,
             uv: PathBuf::new(),
         };
         run(place.stockade(&["env", "build", "--quiet", "small", "--with", "six"]).stderr(Stdio::inherit()))?;
@@ -87,82 +66,111 @@ impl Place {
     }
 
     fn builds(&self) -> Done {
-        let nothing = || {
-            self.empty(&["uv-cold", "venv"])?;
-            self.empty_store(&["wheels", "index"])?;
-            self.venv()
-        };
-        let (lock, requirements) = (self.text("pylock.toml"), self.text("requirements.in"));
+        // Each side begins with nothing, and then with the package files alone.
+        let (uv_cold, ours_cold) = (
+            || self.put_away(&[self.at("uv-cold")], false).and_then(|()| self.venv("venv")),
+            || self.empty_store(&["wheels", "index"]),
+        );
+        let (uv_cached, ours_cached) = (|| self.venv("venv"), || self.empty_store(&[]));
+        let sync = |lock, compiled| self.sync("uv-cold", lock, "venv", compiled);
+        let of_lock = || vec![self.build("five", &[&self.text("pylock.toml")])];
+        let of_requirements = vec![self.build("five", &["--requirements", &self.text("requirements.in")])];
         compare(
-            "cold build from requirements: five packages, nothing at hand, resolved, byte-compiled",
-            5,
+            "cold build from requirements: five packages and theirs, resolved, fetched, byte-compiled",
+            COLD_ROUNDS,
             &mut [
-                self.side("uv pip compile, uv pip sync", nothing, vec![self.compile("uv-cold", "cold.toml"), self.sync("uv-cold", "cold.toml", true)], None),
-                self.side("stockade env build", nothing, vec![self.build("five", &["--requirements", &requirements])], Some(Goal::Ratio(1.25))),
+                self.side(
+                    "uv pip compile, sync",
+                    uv_cold,
+                    vec![self.compile("uv-cold", "cold.toml"), sync("cold.toml", true)],
+                    None,
+                ),
+                self.side("stockade env build", ours_cold, of_requirements, COLD),
             ],
         )?;
         compare(
-            "cold build from a lock: five packages, nothing at hand, byte-compiled",
-            5,
+            "cold build from a lock: fetched, byte-compiled",
+            COLD_ROUNDS,
             &mut [
-                self.side("uv pip sync", nothing, vec![self.sync("uv-cold", "pylock.toml", true)], None),
-                self.side("stockade env build", nothing, vec![self.build("five", &[&lock])], Some(Goal::Ratio(1.25))),
+                self.side("uv pip sync", uv_cold, vec![sync("pylock.toml", true)], None),
+                self.side("stockade env build", ours_cold, of_lock(), COLD),
             ],
         )?;
-        // Both have every package file now.
-        let files_only = || {
-            self.empty(&["venv"])?;
-            self.empty_store(&[])?;
-            self.venv()
-        };
         compare(
-            "cached build from a lock: five packages, their files at hand, byte-compiled",
-            9,
+            "cached build from a lock: the package files are at hand, byte-compiled",
+            CACHED_ROUNDS,
             &mut [
-                self.side("uv pip sync", files_only, vec![self.sync("uv-cold", "pylock.toml", true)], None),
-                self.side("stockade env build", files_only, vec![self.build("five", &[&lock])], Some(Goal::Ratio(1.15))),
-                self.side("uv pip sync, no bytecode", files_only, vec![self.sync("uv-cold", "pylock.toml", false)], None),
+                self.side("uv pip sync", uv_cached, vec![sync("pylock.toml", true)], None),
+                self.side("stockade env build", ours_cached, of_lock(), CACHED),
+                self.side("uv pip sync, no bytecode", uv_cached, vec![sync("pylock.toml", false)], None),
             ],
         )
     }
 
     fn starts(&self) -> Done {
-        run(Command::new(&self.python).args(["-I", "-c", MAKE_MANY]).arg(self.store("")).arg(self.at("many")).arg(MANY.to_string()))?;
-        run(&mut self.build("many", &[&self.text("many/pylock.toml")]))?;
+        self.many()?;
         self.shim()?;
         let start = |flags: &[&str]| {
-            let mut words = vec!["run", "--quiet"];
-            words.extend(flags);
-            words.extend(["-c", "pass"]);
+            let words = [&["run", "--quiet"], flags, &["-c", "pass"]].concat();
             vec![self.stockade(&words)]
         };
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(self.at("shim")).chain(std::env::split_paths(&path));
+        let path = std::env::join_paths(folders).map_err(|error| error.to_string())?;
         let mut shimmed = start(&[]);
         for command in &mut shimmed {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            let folders = std::iter::once(self.at("shim")).chain(std::env::split_paths(&path));
-            command.env("PATH", std::env::join_paths(folders).map_err(|error| error.to_string())?);
+            command.env("PATH", &path);
         }
-        let more = Some(Goal::MoreMs(0.3));
+        let (python, more) = (self.python.as_str(), Some(Goal::MoreMs(0.3)));
+        let side = |name, commands, goal| self.side(name, || Ok(()), commands, goal);
         compare(
-            "start of a run",
-            300,
+            "start of a run: stockade run -c pass",
+            START_ROUNDS,
             &mut [
-                self.side("no environment", || Ok(()), start(&["--python", &self.python]), None),
-                self.side("python3 is a shim", || Ok(()), shimmed, more),
-                self.side("five packages, and theirs", || Ok(()), start(&["--python", &self.python, "--environment", "five"]), more),
-                self.side("500 packages", || Ok(()), start(&["--python", &self.python, "--environment", "many"]), more),
+                side("no environment", start(&["--python", python]), None),
+                side("the same again", start(&["--python", python]), None),
+                side("python3 is a shim", shimmed, more),
+                side("five packages, and theirs", start(&["--python", python, "--environment", "five"]), more),
+                side("500 packages", start(&["--python", python, "--environment", "many"]), more),
+            ],
+        )?;
+        let plain = |python: PathBuf| {
+            let mut command = Command::new(python);
+            command.args(["-c", "pass"]);
+            vec![command]
+        };
+        compare(
+            "what of it is Python's own: python -c pass, without stockade",
+            START_ROUNDS,
+            &mut [
+                side("no environment", plain(PathBuf::from(python)), None),
+                side("five packages, and theirs", plain(self.at("venv/bin/python")), None),
+                side("500 packages", plain(self.at("many-venv/bin/python")), None),
             ],
         )
+    }
+
+    /// 500 tiny packages, in an environment of ours and in a virtual one.
+    fn many(&self) -> Done {
+        let mut make = Command::new(&self.python);
+        make.args(["-I", "-c", MAKE_MANY]).arg(self.store("")).arg(self.at("many")).arg(MANY.to_string());
+        run(&mut make)?;
+        run(&mut self.build("many", &[&self.text("many/pylock.toml")]))?;
+        self.venv("many-venv")?;
+        let mut install = self.uv("cache");
+        install.args(["pip", "install", "--offline", "--no-index", "--no-deps", "--compile-bytecode", "--find-links"]);
+        install.arg(self.at("many")).arg("--python").arg(self.at("many-venv/bin/python"));
+        install.arg("--requirements").arg(self.at("many/requirements.txt"));
+        run(&mut install)
     }
 
     fn import(&self) -> Done {
         const IMPORT: &str =
             "import time\nbegan = time.perf_counter()\nimport pandas\nprint(time.perf_counter() - began)";
-        self.empty(&["venv"])?;
-        self.venv()?;
-        run(&mut self.sync("uv-cold", "pylock.toml", true))?;
+        self.venv("bare")?;
+        run(&mut self.sync("uv-cold", "pylock.toml", "bare", true))?;
         let bare = || {
-            let mut command = Command::new(self.at("venv/bin/python"));
+            let mut command = Command::new(self.at("bare/bin/python"));
             command.args(["-c", IMPORT]);
             vec![command]
         };
@@ -172,7 +180,11 @@ impl Place {
             ("import pandas, the whole process", Clock::Whole, None),
         ] {
             let side = |name, commands, goal| Side { clock, ..self.side(name, || Ok(()), commands, goal) };
-            compare(title, 25, &mut [side("bare, in a venv of uv", bare(), None), side("stockade run", inside(), goal)])?;
+            compare(
+                title,
+                25,
+                &mut [side("bare, in a venv of uv", bare(), None), side("stockade run", inside(), goal)],
+            )?;
         }
         Ok(())
     }
@@ -225,15 +237,11 @@ impl Place {
         command
     }
 
-    fn sync(&self, cache: &str, lock: &str, compiled: bool) -> Command {
+    fn sync(&self, cache: &str, lock: &str, venv: &str, compiled: bool) -> Command {
         let mut command = self.uv(cache);
-        command.args(["pip", "sync"]).arg("--python").arg(self.at("venv/bin/python")).arg(self.at(lock));
+        command.args(["pip", "sync"]).arg("--python").arg(self.at(venv).join("bin/python")).arg(self.at(lock));
         command.args(compiled.then_some("--compile-bytecode"));
         command
-    }
-
-    fn venv(&self) -> Done {
-        run(self.uv("cache").args(["venv", "--python", &self.python]).arg(self.at("venv")))
     }
 
     fn version(&self) -> Result<String, String> {
@@ -252,130 +260,65 @@ impl Place {
             .map_err(|error| error.to_string())
     }
 
-    fn empty(&self, folders: &[&str]) -> Done {
-        for folder in folders.iter().map(|name| self.at(name)).filter(|folder| folder.exists()) {
-            std::fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    /// Puts folders out of the way. Nothing is removed before the end: some file systems make files slowly for
+    /// minutes after many went. Their room is given back, unless the files have another name elsewhere.
+    fn put_away(&self, folders: &[PathBuf], is_shared: bool) -> Done {
+        let away = self.at("away");
+        std::fs::create_dir_all(&away).map_err(|error| error.to_string())?;
+        for folder in folders.iter().filter(|folder| folder.exists()) {
+            let number = std::fs::read_dir(&away).map_err(|error| error.to_string())?.count();
+            let to = away.join(number.to_string());
+            std::fs::rename(folder, &to).map_err(|error| format!("{}: {error}", folder.display()))?;
+            if !is_shared {
+                run(Command::new("chmod").args(["-R", "u+w"]).arg(&to))?;
+                run(Command::new("find").arg(&to).args(["-type", "f", "-exec", "truncate", "-s", "0", "{}", "+"]))?;
+            }
         }
         Ok(())
+    }
+
+    /// A virtual environment with nothing in it.
+    fn venv(&self, name: &str) -> Done {
+        self.put_away(&[self.at(name)], true)?;
+        run(self.uv("cache").args(["venv", "--python", &self.python]).arg(self.at(name)))
     }
 
     /// Takes every environment out of the store, and these folders besides.
     fn empty_store(&self, more: &[&str]) -> Done {
-        let made = ["envs", "requests", "files", "names", "uses", "imports", "locks"].map(|name| self.store(name));
-        run(Command::new("chmod").args(["-R", "u+w"]).args(made.iter().filter(|path| path.exists())))?;
-        for folder in made.into_iter().chain(more.iter().map(|name| self.store(name))).filter(|path| path.exists()) {
-            std::fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        }
-        Ok(())
+        let made = ["envs", "requests", "files", "names", "uses", "imports", "locks"];
+        let folders: Vec<PathBuf> = made.iter().chain(more).map(|name| self.store(name)).collect();
+        self.put_away(&folders, false)
     }
 }
 
-/// Writes tiny wheels into a store, as if they had been fetched, and a lock that names them.
-const MAKE_MANY: &str = r#"
-import hashlib, io, json, os, pathlib, sys, zipfile
-store, folder, count = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
-hosts = [json.loads(file.read_text())["values"][0] for file in (store / "index").iterdir()]
-host = next(host for host in hosts if "/" not in host)
-lock = ['lock-version = "1.0"', 'created-by = "bench"']
-for number in range(count):
-    name, version = f"tiny{number}", "1.0"
-    about, packed = f"{name}-{version}.dist-info", io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as wheel:
-        wheel.writestr(f"{name}/__init__.py", f"number = {number}\n")
-        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: bench\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{about}/RECORD", f"{name}/__init__.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
-    sha256, file = hashlib.sha256(packed.getvalue()).hexdigest(), f"{name}-{version}-py3-none-any.whl"
-    place = store / "wheels" / sha256
-    place.mkdir(parents=True, exist_ok=True)
-    (place / file).write_bytes(packed.getvalue())
-    lock += ["[[packages]]", f'name = "{name}"', f'version = "{version}"']
-    lock += [f'wheels = [{{ url = "https://{host}/{file}", hashes = {{ sha256 = "{sha256}" }} }}]']
-folder.mkdir(exist_ok=True)
-(folder / "pylock.toml").write_text("\n".join(lock) + "\n")
-"#;
+/// Writes tiny wheels into a store, as if they had been fetched.
+const MAKE_MANY: &str = include_str!("make_many.py");
+
+/// The machine's interpreter: a copy of it where that can be made, without what its owner installed into it,
+/// which would be a part of every start without an environment, and of no other.
+fn interpreter(work: &Path) -> Result<String, String> {
+    let python = resolved_python()?;
+    let Some(prefix) = Path::new(&python).parent().and_then(Path::parent).filter(|prefix| !prefix.starts_with("/usr"))
+    else {
+        return Ok(python);
+    };
+    let copy = work.join("python");
+    let (all, lib) = (prefix.join("."), copy.join("lib"));
+    run(Command::new("cp").arg("-a").arg(all).arg(&copy))?;
+    for folder in std::fs::read_dir(lib).map_err(|error| error.to_string())?.flatten() {
+        let packages = folder.path().join("site-packages");
+        if packages.is_dir() {
+            std::fs::remove_dir_all(&packages)
+                .and_then(|()| std::fs::create_dir(&packages))
+                .map_err(|error| error.to_string())?;
+        }
+    }
+    let below = Path::new(&python).strip_prefix(prefix).map_err(|error| error.to_string())?;
+    Ok(copy.join(below).to_string_lossy().into_owned())
+}
 
 /// The `uv` that `PATH` leads to.
 fn of_path() -> Option<PathBuf> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&folders).map(|folder| folder.join("uv")).find(|uv| uv.is_file())
-}
-
-fn run(command: &mut Command) -> Done {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
-}
-
-/// Runs the sides in turn, forwards and backwards; the differences and ratios are those of each round.
-fn compare(title: &str, rounds: usize, sides: &mut [Side<'_>]) -> Done {
-    say(&format!("\n{title} ({rounds} rounds in turn)"));
-    let mut times: Vec<Vec<Duration>> = sides.iter().map(|_| Vec::new()).collect();
-    for round in 0..=rounds {
-        let mut order: Vec<usize> = (0..sides.len()).collect();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for at in order {
-            let (Some(side), Some(times)) = (sides.get_mut(at), times.get_mut(at)) else { continue };
-            let took = side.time()?;
-            // The first round warms caches up.
-            if round > 0 {
-                times.push(took);
-            }
-        }
-    }
-    say(&format!("  {:<28} {:>12} {:>10} {:>13}", "", "median", "ratio", "difference"));
-    let base = times.first().cloned().unwrap_or_default();
-    for (side, times) in sides.iter().zip(&times) {
-        let pairs = || times.iter().zip(&base).map(|(own, base)| (own.as_secs_f64(), base.as_secs_f64()));
-        let ratio = middle(pairs().map(|(own, base)| own / base.max(1e-9)));
-        let more_ms = middle(pairs().map(|(own, base)| (own - base) * 1e3));
-        let median_ms = median(times).as_secs_f64() * 1e3;
-        let goal = side.goal.map_or_else(String::new, |goal| goal.line(ratio, more_ms));
-        say(&format!("  {:<28} {median_ms:>9.1} ms {ratio:>8.3} × {more_ms:>+10.2} ms{goal}", side.name));
-    }
-    Ok(())
-}
-
-impl Side<'_> {
-    fn time(&mut self) -> Result<Duration, String> {
-        (self.before)()?;
-        let mut printed = Vec::new();
-        let began = Instant::now();
-        for command in &mut self.commands {
-            let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
-            if !output.status.success() {
-                return Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()));
-            }
-            printed = output.stdout;
-        }
-        let took = began.elapsed();
-        match self.clock {
-            Clock::Whole => Ok(took),
-            Clock::Own => {
-                let text = String::from_utf8_lossy(&printed);
-                let seconds = text.trim().parse().map_err(|_| format!("{} printed no time", self.name))?;
-                Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
-            }
-        }
-    }
-}
-
-impl Goal {
-    fn line(self, ratio: f64, more_ms: f64) -> String {
-        let (goal, met) = match self {
-            Self::Ratio(most) => (format!("{most} ×"), ratio <= most),
-            Self::MoreMs(most) => (format!("+{most} ms"), more_ms <= most),
-        };
-        format!("   goal: at most {goal}, {}", if met { "met" } else { "missed" })
-    }
-}
-
-fn middle(values: impl Iterator<Item = f64>) -> f64 {
-    let mut sorted: Vec<f64> = values.collect();
-    sorted.sort_unstable_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }

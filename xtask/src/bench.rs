@@ -38,10 +38,10 @@ struct Group {
 type Walls<'a> = &'a dyn Fn(&[&str], &[&str]) -> Vec<String>;
 
 /// Times runs, or what is named.
-pub(crate) fn bench(what: Option<&str>) -> Done {
+pub(crate) fn bench(what: Option<&str>, part: Option<&str>) -> Done {
     match what {
         None => runs(),
-        Some("environments") => environments::bench(),
+        Some("environments") => environments::bench(part),
         Some(other) => Err(format!("there is no benchmark `{other}`: leave it out, or say `environments`")),
     }
 }

@@ -13,6 +13,7 @@ use crate::tools::{self, Done, say};
 /// What is built: five packages, and what they need.
 const FIVE: &str = "pandas\nscikit-learn\nmatplotlib\nduckdb\nstatsmodels\n";
 const MANY: usize = 500;
+const PARTS: [&str; 4] = ["start", "import", "cached", "cold"];
 const COLD_ROUNDS: usize = 3;
 const CACHED_ROUNDS: usize = 5;
 const START_ROUNDS: usize = 300;
@@ -28,11 +29,15 @@ struct Place {
     uv: PathBuf,
 }
 
-pub(super) fn bench() -> Done {
+/// Times everything, or only `cold` or `cached` builds, `start` or `import`.
+pub(super) fn bench(part: Option<&str>) -> Done {
+    if let Some(unknown) = part.filter(|part| !PARTS.contains(part)) {
+        return Err(format!("there is no part `{unknown}`: leave it out, or say one of {}", PARTS.join(", ")));
+    }
     tools::run(&["cargo", "build", "--release", "--package", "stockade"])?;
     let work = std::env::temp_dir().join(format!("stockade-bench-{}", std::process::id()));
     let made = Place::new(&work);
-    let done = made.and_then(|place| place.all());
+    let done = made.and_then(|place| place.measure(|name| part.is_none_or(|part| part == name)));
     // Environments are read-only, and so hard to remove.
     drop(run(Command::new("chmod").arg("-R").arg("u+w").arg(&work)));
     std::fs::remove_dir_all(&work).map_err(|error| error.to_string())?;
@@ -54,55 +59,53 @@ impl Place {
         let fetched = fetched.map(|folder| folder.path().join("uv")).find(|uv| uv.is_file());
         place.uv = fetched.or_else(of_path).ok_or("there is no uv")?;
         std::fs::write(place.at("requirements.in"), FIVE).map_err(|error| error.to_string())?;
-        run(&mut place.compile("cache", "pylock.toml"))?;
+        run(&mut place.compile("pylock.toml"))?;
         Ok(place)
     }
 
-    fn all(&self) -> Done {
+    /// Builds a first time on both sides, and measures the parts that are asked for.
+    fn measure(&self, is_asked: impl Fn(&str) -> bool) -> Done {
         say(&format!("uv is {}, Python {}", self.version()?, self.python));
-        self.builds()?;
-        self.starts()?;
-        self.import()
+        run(&mut self.build("five", &[&self.text("pylock.toml")]))?;
+        self.venv("bare")?;
+        run(&mut self.sync("pylock.toml", "bare", true))?;
+        let parts: [fn(&Self) -> Done; 4] = [Self::starts, Self::import, Self::cached, Self::cold];
+        PARTS.iter().zip(parts).filter(|(name, _)| is_asked(name)).try_for_each(|(_, part)| part(self))
     }
 
-    fn builds(&self) -> Done {
-        // Each side begins with nothing, and then with the package files alone.
-        let (uv_cold, ours_cold) = (
-            || self.put_away(&[self.at("uv-cold")], false).and_then(|()| self.venv("venv")),
-            || self.empty_store(&["wheels", "index"]),
-        );
-        let (uv_cached, ours_cached) = (|| self.venv("venv"), || self.empty_store(&[]));
-        let sync = |lock, compiled| self.sync("uv-cold", lock, "venv", compiled);
-        let of_lock = || vec![self.build("five", &[&self.text("pylock.toml")])];
-        let of_requirements = vec![self.build("five", &["--requirements", &self.text("requirements.in")])];
+    fn cold(&self) -> Done {
+        let uv = || self.put_away(&[self.at("uv")], false).and_then(|()| self.venv("venv"));
+        let ours = || self.empty_store(&["wheels", "index"]);
+        let of_requirements = self.build("five", &["--requirements", &self.text("requirements.in")]);
+        let resolved = vec![self.compile("pylock.cold.toml"), self.sync("pylock.cold.toml", "venv", true)];
         compare(
             "cold build from requirements: five packages and theirs, resolved, fetched, byte-compiled",
             COLD_ROUNDS,
             &mut [
-                self.side(
-                    "uv pip compile, sync",
-                    uv_cold,
-                    vec![self.compile("uv-cold", "cold.toml"), sync("cold.toml", true)],
-                    None,
-                ),
-                self.side("stockade env build", ours_cold, of_requirements, COLD),
+                self.side("uv pip compile, sync", uv, resolved, None),
+                self.side("stockade env build", ours, vec![of_requirements], COLD),
             ],
         )?;
         compare(
             "cold build from a lock: fetched, byte-compiled",
             COLD_ROUNDS,
             &mut [
-                self.side("uv pip sync", uv_cold, vec![sync("pylock.toml", true)], None),
-                self.side("stockade env build", ours_cold, of_lock(), COLD),
+                self.side("uv pip sync", uv, vec![self.sync("pylock.toml", "venv", true)], None),
+                self.side("stockade env build", ours, vec![self.build("five", &[&self.text("pylock.toml")])], COLD),
             ],
-        )?;
+        )
+    }
+
+    fn cached(&self) -> Done {
+        let (uv, ours) = (|| self.venv("venv"), || self.empty_store(&[]));
+        let sync = |compiled| vec![self.sync("pylock.toml", "venv", compiled)];
         compare(
             "cached build from a lock: the package files are at hand, byte-compiled",
             CACHED_ROUNDS,
             &mut [
-                self.side("uv pip sync", uv_cached, vec![sync("pylock.toml", true)], None),
-                self.side("stockade env build", ours_cached, of_lock(), CACHED),
-                self.side("uv pip sync, no bytecode", uv_cached, vec![sync("pylock.toml", false)], None),
+                self.side("uv pip sync", uv, sync(true), None),
+                self.side("stockade env build", ours, vec![self.build("five", &[&self.text("pylock.toml")])], CACHED),
+                self.side("uv pip sync, no bytecode", uv, sync(false), None),
             ],
         )
     }
@@ -144,7 +147,7 @@ impl Place {
             START_ROUNDS,
             &mut [
                 side("no environment", plain(PathBuf::from(python)), None),
-                side("five packages, and theirs", plain(self.at("venv/bin/python")), None),
+                side("five packages, and theirs", plain(self.at("bare/bin/python")), None),
                 side("500 packages", plain(self.at("many-venv/bin/python")), None),
             ],
         )
@@ -157,7 +160,7 @@ impl Place {
         run(&mut make)?;
         run(&mut self.build("many", &[&self.text("many/pylock.toml")]))?;
         self.venv("many-venv")?;
-        let mut install = self.uv("cache");
+        let mut install = self.uv();
         install.args(["pip", "install", "--offline", "--no-index", "--no-deps", "--compile-bytecode", "--find-links"]);
         install.arg(self.at("many")).arg("--python").arg(self.at("many-venv/bin/python"));
         install.arg("--requirements").arg(self.at("many/requirements.txt"));
@@ -167,8 +170,6 @@ impl Place {
     fn import(&self) -> Done {
         const IMPORT: &str =
             "import time\nbegan = time.perf_counter()\nimport pandas\nprint(time.perf_counter() - began)";
-        self.venv("bare")?;
-        run(&mut self.sync("uv-cold", "pylock.toml", "bare", true))?;
         let bare = || {
             let mut command = Command::new(self.at("bare/bin/python"));
             command.args(["-c", IMPORT]);
@@ -224,21 +225,21 @@ impl Place {
         self.stockade(&all)
     }
 
-    fn uv(&self, cache: &str) -> Command {
+    fn uv(&self) -> Command {
         let mut command = Command::new(&self.uv);
-        command.arg("--cache-dir").arg(self.at(cache)).arg("--quiet");
+        command.arg("--cache-dir").arg(self.at("uv")).arg("--quiet");
         command
     }
 
-    fn compile(&self, cache: &str, lock: &str) -> Command {
-        let mut command = self.uv(cache);
+    fn compile(&self, lock: &str) -> Command {
+        let mut command = self.uv();
         command.args(["pip", "compile", "--only-binary", ":all:", "--format", "pylock.toml", "--python", &self.python]);
         command.arg("--output-file").arg(self.at(lock)).arg(self.at("requirements.in"));
         command
     }
 
-    fn sync(&self, cache: &str, lock: &str, venv: &str, compiled: bool) -> Command {
-        let mut command = self.uv(cache);
+    fn sync(&self, lock: &str, venv: &str, compiled: bool) -> Command {
+        let mut command = self.uv();
         command.args(["pip", "sync"]).arg("--python").arg(self.at(venv).join("bin/python")).arg(self.at(lock));
         command.args(compiled.then_some("--compile-bytecode"));
         command
@@ -280,7 +281,7 @@ impl Place {
     /// A virtual environment with nothing in it.
     fn venv(&self, name: &str) -> Done {
         self.put_away(&[self.at(name)], true)?;
-        run(self.uv("cache").args(["venv", "--python", &self.python]).arg(self.at(name)))
+        run(self.uv().args(["venv", "--python", &self.python]).arg(self.at(name)))
     }
 
     /// Takes every environment out of the store, and these folders besides.

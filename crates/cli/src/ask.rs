@@ -38,13 +38,15 @@ pub(crate) struct Used {
     pub(crate) digest: String,
     /// It, if it is one of the store: it stays there for as long as this value lives.
     pub(crate) held: Option<Environment>,
+    /// What the caller should know of what it was asked from.
+    remarks: Vec<String>,
     /// Libraries of strangers that no lock names.
     pub(crate) unlocked: Vec<Doubt>,
 }
 
 impl Used {
     fn none() -> Self {
-        Self { digest: "none".to_owned(), held: None, unlocked: Vec::new() }
+        Self { digest: "none".to_owned(), held: None, unlocked: Vec::new(), remarks: Vec::new() }
     }
 }
 
@@ -57,6 +59,13 @@ pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result
     let (require, vars) = (require(run)?, vars(run)?);
     let (network, secrets) = network::asked(run)?;
     let (start, environment) = start(run, code, services)?;
+    remarks.extend(environment.remarks.iter().cloned());
+    if let Some(held) = environment.held.as_ref().filter(|held| !held.denied.is_empty()) {
+        let (things, digest) = (text::count(held.denied.len(), "thing", "things"), environment::short(&held.digest));
+        remarks.push(format!(
+            "the build of its environment asked for {things} and was denied (`stockade env show {digest}` lists them)"
+        ));
+    }
     if run.environment.is_some() && environment::names_packages(code) {
         remarks.push(
             "the packages that the script names are not looked at, for --environment is taken as it is".to_owned(),
@@ -179,7 +188,7 @@ fn r_start(run: &Run, mut start: Start, services: &mut Services) -> Result<(Star
     let source = staging::look(&held.folder)?;
     start.trees.push(Tree { source, target: paths::InsidePath::fixed(paths::ENVIRONMENT), over: Vec::new() });
     start.vars.extend(stockade_engines::r_library());
-    Ok((start, Used { digest: held.digest.clone(), held: Some(held), unlocked: Vec::new() }))
+    Ok((start, Used { digest: held.digest.clone(), held: Some(held), ..Used::none() }))
 }
 
 /// Whether a program gets packages of R.
@@ -242,7 +251,11 @@ fn packages_for(
         return Ok(Some(Packages {
             tree: venv.tree,
             executable: venv.executable,
-            used: Used { digest: "unlocked virtual environment".to_owned(), held: None, unlocked: trust::of_venv() },
+            used: Used {
+                digest: "unlocked virtual environment".to_owned(),
+                unlocked: trust::of_venv(),
+                ..Used::none()
+            },
         }));
     }
     let mut asked = environment::asked(&run.packages, interpreter)?;
@@ -251,13 +264,15 @@ fn packages_for(
         return Ok(None);
     }
     let held = environment::find_or_build(&asked, interpreter, services, &mut Shown::new(run.quiet))?;
-    packages_of(run, held, interpreter).map(Some)
+    let mut packages = packages_of(run, held, interpreter)?;
+    packages.used.remarks = asked.remarks().to_vec();
+    Ok(Some(packages))
 }
 
 /// An environment of the store as a run sees it.
 fn packages_of(run: &Run, held: Environment, interpreter: &Interpreter) -> Result<Packages, Problem> {
     let source = staging::look(&held.folder)?;
-    let used = Used { digest: held.digest.clone(), held: Some(held), unlocked: Vec::new() };
+    let used = Used { digest: held.digest.clone(), held: Some(held), unlocked: Vec::new(), remarks: Vec::new() };
     if run.tier == crate::args::Tier::Landlock {
         // It names its interpreter by the path inside, where nothing lies without a root of the run's own.
         let venv = interpreter.venv(source);

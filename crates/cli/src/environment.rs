@@ -70,6 +70,7 @@ pub(crate) fn target(interpreter: &Interpreter) -> stockade_environments::Interp
         version: interpreter.version.clone(),
         abi: interpreter.abi.clone(),
         platform: interpreter.platform.clone(),
+        glibc: interpreter.glibc(),
     }
 }
 
@@ -139,6 +140,7 @@ pub(crate) fn r_target() -> Result<stockade_environments::Interpreter, Problem> 
         abi: format!("R{version}"),
         version,
         platform,
+        glibc: None,
     })
 }
 

@@ -145,9 +145,12 @@ impl Builder<'_> {
             interpreter: self.interpreter,
             folder: building.folder().to_path_buf(),
             steps_run: 0,
+            denied: Vec::new(),
             certificates: certificates::find(self.machine)?,
             limits: self.limits,
+            patience_s: self.machine.patience_s(),
             room: Room::of(&self.limits, self.machine),
+            hidden: None,
             jail: &mut *self.jail,
             progress: &mut *self.progress,
         })
@@ -159,6 +162,7 @@ impl Builder<'_> {
         let mut bench = self.bench(&building)?;
         let present = tools::present(&mut bench, store, machine);
         let url = index::url(&mut bench, store, choice, present.as_deref())?;
+        bench.hidden = Some(url.as_str().trim_end_matches('/').to_owned());
         let uv = match present {
             Some(uv) => uv,
             None => tools::fetch(&mut bench, store, &url)?,
@@ -174,10 +178,12 @@ impl Builder<'_> {
                 resolve_with(&mut bench, request, &sources, &built)?
             }
         };
+        let lock = lock.installed_on(interpreter);
         let files: Vec<&Wheel> = lock.wheels().collect();
         wheels::fetch(&mut bench, store, &files, &index.hosts, Some(&index.url))?;
         let folder = wheels::gather(&bench, store, "wheels", &files)?;
-        let installed = install(&mut bench, &lock, &folder, &uv)?;
+        let mut installed = install(&mut bench, &lock, &folder, &uv)?;
+        installed.denied = std::mem::take(&mut bench.denied);
         bench.progress.step("checking and publishing the environment");
         let (tree, digest) = layout::assemble(&installed, &lock, interpreter)?;
         let environment = building.publish(store, &tree, &digest)?;

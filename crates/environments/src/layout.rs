@@ -45,6 +45,7 @@ pub(crate) fn assemble(
         dropped_startup,
         shadowed: shadowed(&entries, &installed.standard),
         bytes: bytes_of(prefix, &entries)?,
+        denied: installed.denied.clone(),
         imported: installed.imported,
         ..Manifest::of(&digest, lock, interpreter)
     };
@@ -68,6 +69,7 @@ fn assemble_r(installed: &Installed, lock: &Lock, interpreter: &Interpreter) -> 
     let digest = digest::of_environment(lock, interpreter, &files);
     let manifest = Manifest {
         bytes: bytes_of(prefix, &entries)?,
+        denied: installed.denied.clone(),
         imported: installed.imported,
         ..Manifest::of(&digest, lock, interpreter)
     };
@@ -248,7 +250,12 @@ mod tests {
     }
 
     fn all(root: &tempfile::TempDir) -> Installed {
-        Installed { prefix: root.path().join("prefix"), standard: BTreeSet::from(["json".to_owned()]), imported: false }
+        Installed {
+            prefix: root.path().join("prefix"),
+            standard: BTreeSet::from(["json".to_owned()]),
+            denied: Vec::new(),
+            imported: false,
+        }
     }
 
     fn build(root: &tempfile::TempDir, host: &str) -> (PathBuf, String) {

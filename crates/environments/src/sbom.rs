@@ -6,7 +6,7 @@
 //! decided by them.
 
 mod licences;
-mod metadata;
+pub(crate) mod metadata;
 mod r;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,9 +37,8 @@ pub fn sbom(store: &Store, environment: &Environment) -> Result<Value, Error> {
         }
         Ecosystem::Cran => r::all(&environment.folder.join(crate::r::LIBRARY), &lock),
     };
-    // Nobody here saw the package files of an archive.
-    let attestation =
-        |package: &Locked| if environment.imported { "unknown" } else { attestations::of(store, package) };
+    let attestations = attestations::attestations(store, environment)?;
+    let attestation = |package: &Locked| attestations.get(&package.name).copied().unwrap_or("unknown");
     let described_as = |package: &Locked| described.get(&package.name);
     let components: Vec<Value> = lock
         .locked()

@@ -152,7 +152,7 @@ Examples:
 Ends with status 0 when nothing is found, 1 when something is, 125 when an advisory cannot be understood.";
 
 const BUILD_EXAMPLES: &str = "\
-FILE is a requirements file, pyproject.toml, pylock.toml, uv.lock or rlock.toml, told apart by its name.
+FILE is a requirements file, pyproject.toml, pylock.toml, uv.lock, Spotfire .spk or rlock.toml, told apart by its name.
 An environment has packages of Python or of R.
 
 Examples:
@@ -172,7 +172,7 @@ pub(crate) struct Packages {
     #[arg(long, value_name = "PACKAGES", help_heading = "Packages")]
     pub(crate) with: Vec<String>,
 
-    /// A requirements file, pyproject.toml, pylock.toml or uv.lock
+    /// A requirements file, pyproject.toml, pylock.toml, uv.lock or Spotfire .spk
     #[arg(short = 'r', long = "requirements", value_name = "FILE", help_heading = "Packages")]
     pub(crate) requirements: Vec<PathBuf>,
 

@@ -88,7 +88,10 @@ impl Importer<'_> {
             interpreter,
             folder: building.folder().to_path_buf(),
             steps_run: 0,
+            denied: Vec::new(),
             certificates: PathBuf::new(),
+            patience_s: self.machine.patience_s(),
+            hidden: None,
             limits: self.limits,
             room: Room::of(&self.limits, self.machine),
             jail,
@@ -98,7 +101,7 @@ impl Importer<'_> {
         let is_python = interpreter.ecosystem() == Ecosystem::Pypi;
         let standard = if is_python { compile(&mut bench, &prefix, &files)? } else { BTreeSet::new() };
         self.progress.step("checking and publishing the environment");
-        let installed = Installed { prefix, standard, imported: true };
+        let installed = Installed { prefix, standard, denied: Vec::new(), imported: true };
         let (tree, found) = layout::assemble(&installed, &lock, interpreter)?;
         if found != digest {
             return Err(not_itself(&path));
@@ -117,7 +120,7 @@ impl Importer<'_> {
         let checked =
             Checked { digest: archive.claims.digest.clone(), files: archive.claims.files, bytes: archive.claims.bytes };
         let prefix = self.unpacked(archive, &building, &interpreter)?;
-        let installed = Installed { prefix, standard: BTreeSet::new(), imported: true };
+        let installed = Installed { prefix, standard: BTreeSet::new(), denied: Vec::new(), imported: true };
         let (_, found) = layout::assemble(&installed, &lock, &interpreter)?;
         if found == checked.digest { Ok(checked) } else { Err(not_itself(&path)) }
     }

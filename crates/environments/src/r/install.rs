@@ -43,6 +43,7 @@ fn install_one(
             shown(&store.wheel(&source.sha256, &source.file), input.clone()),
             shown(prefix, inside::ENVIRONMENT),
         ],
+        by: format!("the build of {} {}", package.name, package.version),
         time_ms_max: bench.limits.time_ms_max,
         scratch_bytes_max: bench.limits.scratch_bytes_max,
         failed: (Error::Install, "an R package could not be compiled", NEXT),

@@ -100,6 +100,7 @@ impl Builder<'_> {
                 Some(lock) => fetch::of_lock(&mut bench, store, lock)?,
                 None => {
                     let repository = repository::choose(machine)?;
+                    bench.hidden = Some(repository.url().to_owned());
                     let needed = resolve::resolve(&mut bench, request, &repository)?;
                     fetch::fetch(&mut bench, store, &repository, needed)?
                 }
@@ -110,7 +111,8 @@ impl Builder<'_> {
         };
         bench.progress.step("checking and publishing the environment");
         let interpreter = bench.interpreter;
-        let installed = Installed { prefix, standard: BTreeSet::new(), imported: false };
+        let denied = std::mem::take(&mut bench.denied);
+        let installed = Installed { prefix, standard: BTreeSet::new(), denied, imported: false };
         let (tree, digest) = layout::assemble(&installed, &lock, interpreter)?;
         let environment = building.publish(store, &tree, &digest)?;
         store.write_whole(building.folder(), &store.request(key), &digest)?;

@@ -23,6 +23,7 @@ fn r(version: &str) -> Interpreter {
         version: version.into(),
         abi: format!("R{version}"),
         platform: "x86_64-pc-linux-gnu".into(),
+        glibc: None,
     }
 }
 
@@ -60,7 +61,8 @@ fn laid_out(
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    let installed = Installed { prefix: root, standard: std::collections::BTreeSet::new(), imported: false };
+    let installed =
+        Installed { prefix: root, standard: std::collections::BTreeSet::new(), denied: Vec::new(), imported: false };
     layout::assemble(&installed, &lock(url), interpreter)
 }
 

@@ -44,22 +44,19 @@ fn doubt(entries: &[&Entry], package: &LockedPackage, file: &LockedFile) -> Opti
         if said.ecosystem != package.ecosystem || said.name != package.name {
             continue;
         }
-        match near(entry, said, package, file) {
-            Near::Covered => return None,
-            near => nearest = nearest.max(Some(near)),
-        }
+        let near = short_of(entry, said, package, file)?;
+        nearest = nearest.max(Some(near));
     }
     Some(nearest.map_or_else(|| "no entry names it".to_owned(), Near::why))
 }
 
-/// How near an entry comes to covering a file.
+/// What an entry lacks to cover a file; the later, the nearer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Near {
     Version(String),
     Index(String),
     Hash,
     NotValid(String),
-    Covered,
 }
 
 impl Near {
@@ -69,25 +66,22 @@ impl Near {
             Self::Index(index) => format!("it is trusted from `{index}`, and came from elsewhere"),
             Self::Hash => "a file of it has another hash than what is trusted".to_owned(),
             Self::NotValid(why) => why,
-            Self::Covered => String::new(),
         }
     }
 }
 
-fn near(entry: &Entry, said: &Package, package: &LockedPackage, file: &LockedFile) -> Near {
+/// What an entry for the package lacks to cover the file; nothing, if it covers it.
+fn short_of(entry: &Entry, said: &Package, package: &LockedPackage, file: &LockedFile) -> Option<Near> {
     if !said.has_version(&package.version) {
-        return Near::Version(entry.library.to_string());
+        return Some(Near::Version(entry.library.to_string()));
     }
     if let Some(index) = said.index.as_ref().filter(|index| **index != file.host) {
-        return Near::Index(index.clone());
+        return Some(Near::Index(index.clone()));
     }
     if !said.sha256.is_empty() && !said.sha256.contains(&file.sha256) {
-        return Near::Hash;
+        return Some(Near::Hash);
     }
-    if entry.standing != Standing::Valid {
-        return Near::NotValid(why_not(entry));
-    }
-    Near::Covered
+    (entry.standing != Standing::Valid).then(|| Near::NotValid(why_not(entry)))
 }
 
 /// Why an entry does not count.

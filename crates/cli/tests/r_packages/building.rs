@@ -20,6 +20,8 @@ fn packages_are_fetched_compiled_named_and_found_by_a_script() {
     assert!(ran.stdout.starts_with("threes: ") && ran.stdout.contains(", 2 packages, "), "{}", ran.stdout);
     assert!(ran.stderr.contains("compiling withc 0.5-1 (1 of 2)"), "{}", ran.stderr);
     assert!(ran.stderr.contains("compiling pure 1.0 (2 of 2)"), "{}", ran.stderr);
+    // An honest build is denied nothing.
+    assert!(!ran.stderr.contains("denied"), "{}", ran.stderr);
 
     let shown = place.document(&["env", "show", "--json", "threes"]);
     let digest = shown["digest"].as_str().unwrap();

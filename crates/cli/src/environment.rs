@@ -68,6 +68,7 @@ pub(crate) fn target(interpreter: &Interpreter) -> stockade_environments::Interp
         version: interpreter.version.clone(),
         abi: interpreter.abi.clone(),
         platform: interpreter.platform.clone(),
+        glibc: interpreter.glibc(),
     }
 }
 

@@ -162,6 +162,7 @@ impl Builder<'_> {
                 resolve_with(&mut bench, request, &sources, &built)?
             }
         };
+        let lock = lock.installed_on(self.interpreter);
         let files: Vec<&Wheel> = lock.wheels().collect();
         wheels::fetch(&mut bench, store, &files, &index.hosts, Some(&index.url))?;
         let folder = wheels::gather(&bench, store, "wheels", &files)?;

@@ -18,6 +18,9 @@ pub struct Interpreter {
     pub abi: String,
     /// The platform tag, such as `linux_x86_64`.
     pub platform: String,
+    /// The version of the GNU C library it runs with, if that is known: what tells which of several wheels
+    /// fits best. The digest does not cover it, for it covers the wheel that was chosen.
+    pub glibc: Option<(u32, u32)>,
 }
 
 impl Interpreter {
@@ -76,6 +79,7 @@ pub(crate) mod fixture {
             version: "3.11.7".into(),
             abi: "cp311".into(),
             platform: "linux_x86_64".into(),
+            glibc: Some((2, 36)),
         }
     }
 }

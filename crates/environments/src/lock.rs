@@ -14,10 +14,12 @@ use crate::environment::Package;
 use crate::error::{Detail, Error};
 use crate::given::{self, Given, GivenWheel};
 use crate::inside;
+use crate::interpreter::Interpreter;
 use crate::quote::quote;
 use crate::request::Request;
 use crate::url::HttpsUrl;
 use crate::wheel_name::is_wheel_of;
+use crate::wheel_tags::best;
 
 /// The largest lock that is read.
 pub(crate) const LOCK_BYTES_MAX: u64 = 16 << 20;
@@ -196,6 +198,18 @@ impl Lock {
         Ok(())
     }
 
+    /// The same lock with only the files that are installed: where a package has several that run on this
+    /// interpreter, the one that fits best.
+    pub(crate) fn installed_on(mut self, interpreter: &Interpreter) -> Self {
+        for package in &mut self.packages {
+            let files = package.wheels.iter().map(|wheel| wheel.file.as_str());
+            if let Some(best) = best(files, interpreter).filter(|_| package.wheels.len() > 1) {
+                package.wheels = vec![package.wheels.swap_remove(best)];
+            }
+        }
+        self
+    }
+
     /// The packages, sorted by name.
     pub(crate) fn packages(&self) -> impl Iterator<Item = Package> + '_ {
         self.packages.iter().map(|p| Package { name: p.name.clone(), version: p.version.clone() })
@@ -351,6 +365,7 @@ fn refused(subject: &str, why: &str) -> Error {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::interpreter::fixture::interpreter;
 
     const HASH: &str = "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274";
 
@@ -380,6 +395,26 @@ pub(crate) mod tests {
         assert_eq!(Lock::parse(&lock.to_pylock(), &hosts(), &[]).unwrap(), lock);
         let lines: String = lock.locked().map(Locked::requirement).collect();
         assert_eq!(lines, format!("six==1.17.0 --hash=sha256:{HASH}\n"));
+    }
+
+    #[test]
+    fn of_several_files_of_a_package_only_the_one_that_is_installed_stays() {
+        let wheel = |tag: &str| {
+            let url = format!("https://files.invalid/six-1.17.0-{tag}.whl");
+            format!("{{ url = \"{url}\", hashes = {{ sha256 = \"{HASH}\" }} }}")
+        };
+        let tags = ["py3-none-any", "cp311-cp311-musllinux_1_2_x86_64", "cp311-cp311-manylinux_2_17_x86_64"];
+        let wheels = tags.map(wheel).join(", ");
+        let package = format!("name = \"six\"\nversion = \"1.17.0\"\nwheels = [{wheels}]");
+        let lock = Lock::parse(&text(&package), &hosts(), &[]).unwrap();
+        let files = |lock: Lock| lock.wheels().map(|wheel| wheel.file.clone()).collect::<Vec<_>>();
+        let here = interpreter();
+        assert_eq!(files(lock.clone().installed_on(&here)), ["six-1.17.0-cp311-cp311-manylinux_2_17_x86_64.whl"]);
+        let old = Interpreter { glibc: Some((2, 12)), ..here.clone() };
+        assert_eq!(files(lock.clone().installed_on(&old)), ["six-1.17.0-py3-none-any.whl"]);
+        // Where it is not known, uv chooses.
+        let of_another = Interpreter { glibc: None, ..here };
+        assert_eq!(lock.clone().installed_on(&of_another), lock);
     }
 
     #[test]

@@ -41,6 +41,7 @@ impl Manifest {
             version: self.python.clone(),
             abi: self.abi.clone(),
             platform: self.platform.clone(),
+            glibc: None,
         }
     }
 }

@@ -58,7 +58,8 @@ pub(crate) struct Step {
 pub(crate) type Told = (fn(Detail) -> Error, &'static str, &'static str);
 
 impl Step {
-    /// A step that runs one of our scripts with the interpreter, isolated from its own packages.
+    /// A step that runs one of our scripts with the interpreter, isolated from its own packages: they may
+    /// bring code that every start would run.
     pub(crate) fn of_script(
         name: &'static str,
         script: (&'static str, &'static str),
@@ -66,7 +67,7 @@ impl Step {
         interpreter: &Interpreter,
     ) -> Self {
         let (file, text) = script;
-        let head = [interpreter.inside_executable.as_str(), "-I", "-B"].map(str::to_owned);
+        let head = [interpreter.inside_executable.as_str(), "-I", "-S", "-B"].map(str::to_owned);
         let argv = head.into_iter().chain([inside::input(file)]).chain(arguments.iter().map(|&a| a.to_owned()));
         Self {
             name,

@@ -69,6 +69,7 @@ impl Claims {
             version: self.python.clone(),
             abi: self.abi.clone(),
             platform: self.platform.clone(),
+            glibc: None,
         }
     }
 }

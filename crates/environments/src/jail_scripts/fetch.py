@@ -104,9 +104,11 @@ def attested(name):
 
 wanted = {file["sha256"] for file in files}
 names = {re.sub(r"[-_.]+", "-", file["name"].split("-")[0]).lower() for file in files}
-with concurrent.futures.ThreadPoolExecutor(8) as pool:
+workers = concurrent.futures.ThreadPoolExecutor
+# What is asked of the index goes beside the files, which take long.
+with workers(8) as pool, workers(4) as beside:
     results = [pool.submit(fetch, file) for file in files]
-    answers = [pool.submit(attested, name) for name in sorted(names)] if len(sys.argv) > 4 else []
+    answers = [beside.submit(attested, name) for name in sorted(names)] if len(sys.argv) > 4 else []
     for result in results:
         result.result()
 if len(sys.argv) > 4:

@@ -6,6 +6,7 @@ written too, as JSON beside OUTPUT: [{"url", "sha256", "size", "requires_python"
 "uploaded"}].
 Ends with 3 when it has none of them. Other links of a page, such as those to a project's own site, are no files: they open no host.
 """
+import gzip
 import html.parser
 import json
 import os
@@ -47,11 +48,14 @@ def listing(name):
         f"{index.rstrip('/')}/{name}/",
         headers={
             "Accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.2",
+            "Accept-Encoding": "gzip",
             "User-Agent": "stockade",
         },
     )
     with opener.open(request, timeout=patience) as answer:
-        body = answer.read(LISTING_BYTES_MAX)
+        # Bounded once it is unpacked, too.
+        packed = answer.headers.get("Content-Encoding") == "gzip"
+        body = (gzip.GzipFile(fileobj=answer) if packed else answer).read(LISTING_BYTES_MAX)
         base = answer.url
         if "json" in answer.headers.get("Content-Type", ""):
             files = json.loads(body)["files"]

@@ -41,7 +41,8 @@ impl Python {
     pub(crate) fn of_this_machine() -> Self {
         let script = "import sys,platform,os
 v='%d.%d'%sys.version_info[:2]
-print(sys.base_prefix);print(platform.python_version());print('cp'+v.replace('.',''));print('linux_'+platform.machine());print(v)";
+print(sys.base_prefix);print(platform.python_version());print('cp'+v.replace('.',''));print('linux_'+platform.machine());print(v)
+print((os.confstr('CS_GNU_LIBC_VERSION') or '') if 'CS_GNU_LIBC_VERSION' in os.confstr_names else '')";
         let output = Command::new("python3").args(["-I", "-c", script]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let lines: Vec<&str> = text.lines().collect();
@@ -53,6 +54,7 @@ print(sys.base_prefix);print(platform.python_version());print('cp'+v.replace('.'
             version: lines[1].into(),
             abi: lines[2].into(),
             platform: lines[3].into(),
+            glibc: glibc(lines.get(5).copied().unwrap_or_default()),
         };
         Self { interpreter, prefix }
     }
@@ -215,4 +217,10 @@ impl Progress for Seen {
     fn denied(&mut self, denied: &Denied) {
         self.denied.push(denied.clone());
     }
+}
+
+/// `glibc 2.36`
+fn glibc(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.strip_prefix("glibc ")?.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }

@@ -51,6 +51,7 @@ fn a_spotfire_package_is_built_from_what_it_names() {
     make(&other.folder.path().join("library.spk"), "0.0.1.dev7");
     refused(&other, &["env", "build", "x", "library.spk"], &["no set of packages", "six==0.0.1.dev7"]);
     refused(&other, &["env", "build", "x", "library.spk", "--extra", "more"], &["has no optional dependencies `more`"]);
+    refused(&other, &["env", "import", "library.spk"], &["stockade env build NAME library.spk"]);
     other.folder.write("broken.spk", "PK");
     refused(&other, &["env", "build", "x", "broken.spk"], &["the Spotfire package `broken.spk` is refused", "no zip"]);
 }

@@ -7,6 +7,7 @@ use stockade_core::limits::Limit;
 use stockade_core::paths;
 use stockade_core::request::{CgroupMode, Input, Request, ResultDescriptor, Scratch, Start, Streams, Tier, Tree};
 use stockade_core::text;
+use stockade_core::trust::{Doubt, Libraries};
 use stockade_egress::control::SecretValue;
 use stockade_engines::{Interpreter, PythonCode};
 use stockade_environments::Environment;
@@ -16,7 +17,7 @@ use crate::code::{Code, Engine};
 use crate::pipeline::Services;
 use crate::problem::Problem;
 use crate::progress::Shown;
-use crate::{environment, network, staging};
+use crate::{environment, network, staging, trust};
 
 /// A request and what the report will say about it.
 #[derive(Debug)]
@@ -37,11 +38,15 @@ pub(crate) struct Used {
     pub(crate) digest: String,
     /// It, if it is one of the store: it stays there for as long as this value lives.
     pub(crate) held: Option<Environment>,
+    /// What the caller should know of what it was asked from.
+    remarks: Vec<String>,
+    /// Libraries of strangers that no lock names.
+    pub(crate) unlocked: Vec<Doubt>,
 }
 
 impl Used {
     fn none() -> Self {
-        Self { digest: "none".to_owned(), held: None }
+        Self { digest: "none".to_owned(), held: None, unlocked: Vec::new(), remarks: Vec::new() }
     }
 }
 
@@ -54,17 +59,25 @@ pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result
     let (require, vars) = (require(run)?, vars(run)?);
     let (network, secrets) = network::asked(run)?;
     let (start, environment) = start(run, code, services)?;
+    remarks.extend(environment.remarks.iter().cloned());
+    if let Some(held) = environment.held.as_ref().filter(|held| !held.denied.is_empty()) {
+        let (things, digest) = (text::count(held.denied.len(), "thing", "things"), environment::short(&held.digest));
+        remarks.push(format!(
+            "the build of its environment asked for {things} and was denied (`stockade env show {digest}` lists them)"
+        ));
+    }
     if run.environment.is_some() && environment::names_packages(code) {
         remarks.push(
             "the packages that the script names are not looked at, for --environment is taken as it is".to_owned(),
         );
     }
-    let request = Request {
+    let mut request = Request {
         label: code.label.clone(),
         language: code.engine.language(),
         start,
         inputs,
         shares,
+        libraries: Libraries::Unjudged,
         limits,
         network,
         vars,
@@ -81,6 +94,7 @@ pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result
             .map_or(Ok(Scratch::Memory), |folder| staging::scratch(folder).map(Scratch::Disk))?,
         streams: if is_terminal() { Streams::Terminal } else { Streams::Pipes },
     };
+    request.libraries = trust::libraries(&request, &environment)?;
     Ok(Asked { request, secrets, environment, remarks })
 }
 
@@ -144,7 +158,10 @@ fn start(run: &Run, code: &Code, services: &mut Services) -> Result<(Start, Used
     let (interpreter, packages) = packages(run, code, services)?;
     let (tree, executable, used) = match packages {
         Some(packages) => (Some(packages.tree), packages.executable, packages.used),
-        None => (None, interpreter.inside_executable(), Used::none()),
+        None => {
+            let used = Used { unlocked: trust::of_interpreter(&interpreter), ..Used::none() };
+            (None, interpreter.inside_executable(), used)
+        }
     };
     let mut start = stockade_engines::python(python, arguments, &interpreter, &executable);
     start.trees.extend(tree);
@@ -200,7 +217,11 @@ fn packages_for(
         return Ok(Some(Packages {
             tree: venv.tree,
             executable: venv.executable,
-            used: Used { digest: "unlocked virtual environment".to_owned(), held: None },
+            used: Used {
+                digest: "unlocked virtual environment".to_owned(),
+                unlocked: trust::of_venv(),
+                ..Used::none()
+            },
         }));
     }
     let mut asked = environment::asked(&run.packages, interpreter)?;
@@ -209,13 +230,15 @@ fn packages_for(
         return Ok(None);
     }
     let held = environment::find_or_build(&asked, interpreter, services, &mut Shown::new(run.quiet))?;
-    packages_of(run, held, interpreter).map(Some)
+    let mut packages = packages_of(run, held, interpreter)?;
+    packages.used.remarks = asked.remarks().to_vec();
+    Ok(Some(packages))
 }
 
 /// An environment of the store as a run sees it.
 fn packages_of(run: &Run, held: Environment, interpreter: &Interpreter) -> Result<Packages, Problem> {
     let source = staging::look(&held.folder)?;
-    let used = Used { digest: held.digest.clone(), held: Some(held) };
+    let used = Used { digest: held.digest.clone(), held: Some(held), unlocked: Vec::new(), remarks: Vec::new() };
     if run.tier == crate::args::Tier::Landlock {
         // It names its interpreter by the path inside, where nothing lies without a root of the run's own.
         let venv = interpreter.venv(source);

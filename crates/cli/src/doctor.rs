@@ -17,6 +17,7 @@ use stockade_core::policy::{Policy, REQUIRED};
 use stockade_core::request::{
     CgroupMode, Input, Language, Request, ResultDescriptor, Scratch, Start, Streams as Kind, Tier,
 };
+use stockade_core::trust::Libraries;
 use stockade_launch::{Input as In, Output, Streams};
 
 use crate::args::Doctor;
@@ -267,6 +268,7 @@ fn probe(command: &str, limits: &[(Limit, u64)], network: Network) -> Result<(Ou
         start,
         inputs: vec![program],
         shares: Vec::new(),
+        libraries: Libraries::None,
         limits: all,
         network,
         vars: BTreeMap::new(),

@@ -22,3 +22,8 @@ pub(crate) fn state() -> PathBuf {
 pub(crate) fn cache() -> PathBuf {
     folder("STOCKADE_CACHE_DIR", "XDG_CACHE_HOME", ".cache")
 }
+
+/// What the caller decided: his trust list.
+pub(crate) fn config() -> PathBuf {
+    folder("STOCKADE_CONFIG_DIR", "XDG_CONFIG_HOME", ".config")
+}

@@ -94,7 +94,7 @@ pub(crate) fn check_build(build: &Build) -> Result<(), Problem> {
         return Err(Problem::new(
             "no environment is built",
             "nothing says what is to be in it",
-            "name packages with --with PACKAGES, or give a requirements file, pyproject.toml, pylock.toml or uv.lock",
+            "name packages with --with PACKAGES, or give a requirements file, pyproject.toml, pylock.toml, uv.lock or Spotfire .spk",
         ));
     }
     check_packages(&packages, false)

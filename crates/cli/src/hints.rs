@@ -18,7 +18,7 @@ fn hint(said: &Said, beside: &Path) -> Option<String> {
     match said {
         Said::Exception { name: Some(module), .. } => missing_module(module, beside),
         Said::Exception { path: Some(path), .. } => missing_file(path, beside),
-        Said::Exception { .. } | Said::Figure { .. } | Said::Imported { .. } => None,
+        Said::Exception { .. } | Said::Figure { .. } | Said::Imported { .. } | Said::Attempt { .. } => None,
     }
 }
 

@@ -16,8 +16,9 @@ use stockade_core::request::{
     CgroupMode, Language, Request, ResultDescriptor, Scratch, Start, Streams as Kind, Tier, Tree,
 };
 use stockade_core::text;
+use stockade_core::trust::Libraries;
 use stockade_engines::Interpreter;
-use stockade_environments::{Ended, Jail, JailFailure, JailOutcome, JailStep, Refusal};
+use stockade_environments::{Ended, Jail, JailFailure, JailOutcome, JailStep};
 use stockade_launch::collect::{self, Caches, Destination, Existing};
 use stockade_launch::{Finished, Input, Output, Streams};
 
@@ -58,11 +59,11 @@ impl BuildJail<'_> {
             Streams { input: Input::Empty, output: Output::Taken(&mut |_| {}), error: Output::Taken(&mut take) };
         let digests = Digests { code: step.name, environment: "none" };
         let finished = pipeline::carry_out(plan, digests, self.services, streams)?;
-        let refused = finished.outcome.denials.iter().filter_map(refusal).collect();
+        let denied = finished.outcome.denials.iter().map(Denial::what).collect();
         bring_out(&finished, &step.outputs)?;
         let cause = finished.outcome.cause;
         stockade_core::audit::Closed::outcome(&mut self.services.trail, &run, finished.outcome, now_ms())?;
-        Ok(JailOutcome { ended: ended(cause), refused })
+        Ok(JailOutcome { ended: ended(cause), denied })
     }
 
     fn request(&self, step: &JailStep<'_>, index: Vec<Grant>) -> Result<Request, Problem> {
@@ -90,6 +91,7 @@ impl BuildJail<'_> {
             start,
             inputs: Vec::new(),
             shares: Vec::new(),
+            libraries: Libraries::None,
             limits: vec![(Limit::Time, step.time_ms_max), (Limit::Scratch, step.scratch_bytes_max)],
             network: if index.is_empty() {
                 Network::None
@@ -124,19 +126,6 @@ fn index(hosts: &BTreeSet<String>) -> Result<Vec<Grant>, Problem> {
         }
     };
     hosts.iter().map(grant).collect()
-}
-
-fn refusal(denial: &Denial) -> Option<Refusal> {
-    match denial {
-        Denial::Gate { asked, why, .. } => Some(Refusal { target: asked.clone(), reason: why.clone() }),
-        Denial::Name { .. }
-        | Denial::GateMore { .. }
-        | Denial::Addresses { .. }
-        | Denial::SystemCall { .. }
-        | Denial::Full { .. }
-        | Denial::DiskFull
-        | Denial::Processes { .. } => None,
-    }
 }
 
 const fn ended(cause: Cause) -> Ended {

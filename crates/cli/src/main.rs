@@ -12,6 +12,7 @@ mod gate;
 mod hints;
 mod jail;
 mod learn;
+mod machine;
 mod manual;
 mod network;
 mod outputs;
@@ -25,6 +26,7 @@ mod report;
 mod run;
 mod staging;
 mod trail;
+mod trust;
 
 use std::process::ExitCode;
 

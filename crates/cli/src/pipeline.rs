@@ -93,7 +93,7 @@ pub(crate) struct Digests<'a> {
 }
 
 /// The local user, as the kernel knows it.
-fn principal() -> String {
+pub(crate) fn principal() -> String {
     format!("uid-{}@local", rustix::process::geteuid().as_raw())
 }
 

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,11 +15,13 @@ use stockade_core::request::Request;
 use stockade_core::text;
 
 use crate::args::Explain;
+use crate::machine::{check_roots_alone, unreliable};
 use crate::printer;
 use crate::problem::Problem;
 
 /// The policy of the machine's administrator.
 const MACHINE: &str = "/etc/stockade/policy.conf";
+const SUBJECT: &str = "the machine's policy /etc/stockade/policy.conf";
 
 /// The machine's policy and those of these files; none if nobody says anything.
 pub(crate) fn given(files: &[PathBuf]) -> Result<Vec<Policy>, Problem> {
@@ -70,32 +72,10 @@ pub(crate) fn of_machine() -> Result<Option<Policy>, Problem> {
     let file = match open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreliable(path, &error.to_string())),
+        Err(error) => return Err(unreliable(SUBJECT, path, &error.to_string())),
     };
-    let places = path.ancestors().skip(1).map(|folder| (folder, std::fs::symlink_metadata(folder)));
-    for (place, status) in [(path, file.metadata())].into_iter().chain(places) {
-        let status = status.map_err(|error| unreliable(place, &error.to_string()))?;
-        if let Some(why) = not_roots_alone(status.uid(), status.mode()) {
-            return Err(unreliable(place, &why));
-        }
-    }
+    check_roots_alone(SUBJECT, path, file.metadata())?;
     parse(path, file).map(Some)
-}
-
-/// Why a file or folder may be another's than root's; a link is one that anybody may write to.
-fn not_roots_alone(uid: u32, mode: u32) -> Option<String> {
-    if uid != 0 {
-        return Some(format!("it belongs to uid {uid}, not to root"));
-    }
-    (mode & 0o022 != 0).then(|| "others than root may write to it".to_owned())
-}
-
-fn unreliable(place: &Path, why: &str) -> Problem {
-    Problem::new(
-        format!("the machine's policy {MACHINE} cannot be relied on"),
-        format!("{}: {}", place.display(), crate::problem::plain(why)),
-        "ask the machine's administrator: it is root's, all may read it, and root alone may write to it and its folders",
-    )
 }
 
 /// The machine's not through a link, and none waiting for the writer of a FIFO.
@@ -123,27 +103,5 @@ fn parse(path: &Path, file: File) -> Result<Policy, Problem> {
     match stockade_config::parse_policy(&contents) {
         Ok(policy) => Ok(policy.of_file(&shown)),
         Err(bad) => Err(refused(&bad.to_string(), &bad.next())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_machines_policy_is_roots_alone() {
-        for (uid, mode, may) in [
-            (0, 0o100_644, true),
-            (0, 0o040_755, true),
-            (0, 0o100_600, true),
-            (1000, 0o100_644, false),
-            (65_534, 0o100_444, false),
-            (0, 0o100_664, false),
-            (0, 0o100_646, false),
-            (0, 0o041_777, false),
-            (0, 0o120_777, false),
-        ] {
-            assert_eq!(not_roots_alone(uid, mode).is_none(), may, "{uid} {mode:o}");
-        }
     }
 }

@@ -149,7 +149,22 @@ impl Report<'_> {
         if more > 0 {
             lines.push(format!("  denied: {more} more (--json lists them)"));
         }
+        if !groups.is_empty() {
+            lines.extend(self.attempt_lines());
+        }
         lines
+    }
+
+    /// Which libraries it may have been that were refused something.
+    fn attempt_lines(&self) -> Vec<String> {
+        listed(&self.outcome.attempts, 0, "  the code says: ", |attempt| {
+            let what = match attempt.event.as_str() {
+                "subprocess.Popen" | "os.exec" | "os.posix_spawn" | "os.system" => "started",
+                _ => "reached for",
+            };
+            let libraries: Vec<String> = attempt.libraries.iter().map(|name| text::quoted(name, 100)).collect();
+            format!("{} {what} {}", libraries.join(" called by "), text::quoted(&attempt.target, 200))
+        })
     }
 }
 

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use sha2::{Digest, Sha256};
 use stockade_core::audit::Closed;
+use stockade_core::outcome::Attempt;
+use stockade_core::text;
 use stockade_engines::Said;
 use stockade_environments::Environment;
 use stockade_launch::{Disk, Finished, Input, Output, Streams};
@@ -82,6 +84,21 @@ fn note_imports(environment: Option<&Environment>, finished: &Finished) {
     }
 }
 
+/// What libraries reached for, as the code says.
+fn attempts(finished: &Finished) -> Vec<Attempt> {
+    /// More than any report shows; the code may say as much as it likes.
+    const ATTEMPTS_MAX: usize = 100;
+    let attempt = |said| match said {
+        Said::Attempt { event, libraries, target } => Some(Attempt {
+            event: text::shown(&event, 60),
+            libraries: libraries.split(' ').take(5).map(|name| text::shown(name, 100)).collect(),
+            target: text::shown(&target, 400),
+        }),
+        Said::Exception { .. } | Said::Imported { .. } | Said::Figure { .. } => None,
+    };
+    stockade_engines::said(&finished.said).into_iter().filter_map(attempt).take(ATTEMPTS_MAX).collect()
+}
+
 /// What is needed again when the run has ended.
 struct Kept<'a> {
     code: Code,
@@ -104,6 +121,7 @@ fn conclude(
     if let Ok(outputs) = &collected {
         outcome.usage.bytes_out = outputs.bytes;
     }
+    outcome.attempts = attempts(finished);
     let closed = Closed::outcome(trail, &finished.plan.run, outcome, now_ms())?;
     let (outcome, outputs) = (closed.get(), collected?);
     if let Some(proposal) = kept.proposal {

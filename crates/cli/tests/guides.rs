@@ -129,7 +129,8 @@ fn page(page: &str, shell: impl Fn() -> Call) {
             folder.write(name.trim(), block.lines.join("\n") + "\n");
         } else if block.about == "console" {
             for example in examples(&block) {
-                let mut shell = shell().within(folder.path()).env("PATH", &path);
+                let config = programs.path().join("config");
+                let mut shell = shell().within(folder.path()).env("PATH", &path).env("STOCKADE_CONFIG_DIR", config);
                 if let Some(cache) = &cache {
                     shell = shell.env("STOCKADE_CACHE_DIR", cache);
                 }
@@ -168,6 +169,7 @@ pages! {
     start: "docs/start.md",
     files: "docs/guides/files.md",
     packages: "docs/guides/packages.md",
+    trust: "docs/guides/trust.md",
     notebooks_r_sql: "docs/guides/notebooks-r-sql.md",
     limits: "docs/guides/limits.md",
     policies: "docs/guides/policies.md",

@@ -3,8 +3,9 @@
 use stockade_core::grant::{BadGrant, Grant, Protocol, Table};
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::Limit;
-use stockade_core::policy::{Parts, Policy, Reach};
+use stockade_core::policy::{Parts, Policy, Reach, Trust};
 use stockade_core::request::Language;
+use stockade_core::trust::Sensitive;
 
 use crate::document::Document;
 use crate::refused::{Refused, Wrong};
@@ -16,8 +17,11 @@ const OBJECTS: &[&str] = &["StockadePolicy"];
 const KEYS: &[&str] =
     &["name", "languages", "limits", "egress", "require", "environments", "trust", "dataSources", "engineSharing"];
 /// Keys that belong to what this version does not have: passed over, they would promise what nobody keeps.
-const LATER: [&str; 4] = ["environments", "trust", "dataSources", "engineSharing"];
-const GRANT_KEYS: &[&str] = &["host", "port", "ports", "protocol", "methods", "paths", "inspect", "deny"];
+const LATER: [&str; 3] = ["environments", "dataSources", "engineSharing"];
+const GRANT_KEYS: &[&str] =
+    &["host", "port", "ports", "protocol", "methods", "paths", "inspect", "deny", REQUIRES_TRUST];
+/// In a grant: only for runs whose libraries are all trusted.
+const REQUIRES_TRUST: &str = "requiresTrust";
 /// [`Limit::key`] of every limit.
 const LIMITS: &[&str] = &[
     "wallTime",
@@ -63,13 +67,16 @@ fn policy(object: &Value<'_>, version: String) -> Result<Policy, Refused> {
             return Err(value.refuse(Wrong::NotYet(key)));
         }
     }
+    let (reach, grants) = fields.take("egress").map_or(Ok((Reach::Nothing, Vec::new())), |value| reach(&value))?;
+    let required_for = fields.take("trust").map_or(Ok(Sensitive::USUAL.to_vec()), |value| required_for(&value))?;
     let parts = Parts {
         name: fields.need("name")?.text("a text")?.to_owned(),
         version: Some(version),
         languages: fields.take("languages").map_or(Ok(Language::ALL.to_vec()), |value| languages(&value))?,
-        reach: fields.take("egress").map_or(Ok(Reach::Nothing), |value| reach(&value))?,
+        reach,
         limits: fields.take("limits").map_or(Ok(Vec::new()), |value| limits(&value))?,
         require: fields.take("require").map_or(Ok(Layers::NONE), |value| layers(&value))?,
+        trust: Trust { required_for, grants },
     };
     Policy::from_parts(parts).map_err(|bad| object.refuse(Wrong::Policy(bad)))
 }
@@ -122,16 +129,51 @@ fn limits(value: &Value<'_>) -> Result<Vec<(Limit, u64)>, Refused> {
     Ok(found)
 }
 
-fn reach(value: &Value<'_>) -> Result<Reach, Refused> {
+/// What `--net` may ask for, and what of it is for trusted libraries only.
+fn reach(value: &Value<'_>) -> Result<(Reach, Vec<Grant>), Refused> {
     const EXPECTED: &str = "a list of grants, or \"named\" for what the caller names";
     if !value.is_list() {
         return match value.text(EXPECTED)? {
-            NAMED => Ok(Reach::Named),
+            NAMED => Ok((Reach::Named, Vec::new())),
             word => Err(value.refuse(Wrong::Word { what: "egress", word: word.to_owned(), known: vec![NAMED] })),
         };
     }
-    let grants = value.list(EXPECTED)?.iter().map(grant).collect::<Result<Vec<_>, _>>()?;
-    Ok(if grants.is_empty() { Reach::Nothing } else { Reach::AtMost(grants) })
+    let (mut grants, mut kept) = (Vec::new(), Vec::new());
+    for item in value.list(EXPECTED)? {
+        let grant = grant(&item)?;
+        if requires_trust(&item)? {
+            kept.push(grant.clone());
+        }
+        grants.push(grant);
+    }
+    Ok((if grants.is_empty() { Reach::Nothing } else { Reach::AtMost(grants) }, kept))
+}
+
+fn requires_trust(grant: &Value<'_>) -> Result<bool, Refused> {
+    if !grant.is_object() {
+        return Ok(false);
+    }
+    let mut fields = grant.object("a grant", GRANT_KEYS)?;
+    let Some(value) = fields.take(REQUIRES_TRUST) else { return Ok(false) };
+    let kept = value.flag()?;
+    if kept && fields.take("deny").map_or(Ok(false), |deny| deny.flag())? {
+        return Err(value.refuse(Wrong::KeptDenial));
+    }
+    Ok(kept)
+}
+
+/// What is kept for trusted libraries; an empty list says that nothing is.
+fn required_for(value: &Value<'_>) -> Result<Vec<Sensitive>, Refused> {
+    let mut fields = value.object("`trust`", &["requiredFor"])?;
+    let kinds = words(&fields.need("requiredFor")?, "a list such as [\"secrets\", \"egress\"]")?;
+    kinds
+        .into_iter()
+        .map(|(word, item)| {
+            let known = || Sensitive::ALL.map(Sensitive::name).to_vec();
+            let found = Sensitive::ALL.into_iter().find(|sensitive| sensitive.name() == word);
+            found.ok_or_else(|| item.refuse(Wrong::Word { what: "kind", word: word.to_owned(), known: known() }))
+        })
+        .collect()
 }
 
 /// A grant as the command line writes it, or by its parts.

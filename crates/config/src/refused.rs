@@ -130,6 +130,9 @@ pub enum Wrong {
         /// Why not.
         why: BadGrant,
     },
+    /// A denial that only some would be held to.
+    #[error("a denial holds for every run, whatever its libraries")]
+    KeptDenial,
     /// Well formed, and no policy.
     #[error("{0}")]
     Policy(BadPolicy),
@@ -174,6 +177,7 @@ impl Refused {
             Wrong::Kind { expected, .. } => format!("write {expected}"),
             Wrong::Amount { .. } => "write another value".to_owned(),
             Wrong::Grant { why, .. } => why.next().to_owned(),
+            Wrong::KeptDenial => "leave out `requiresTrust` or `deny`".to_owned(),
             Wrong::Policy(bad) => bad.next(),
         }
     }

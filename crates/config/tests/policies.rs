@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use stockade_config::{BYTES_MAX, parse_policy};
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::Limit;
-use stockade_core::policy::{Parts, Policy, Reach};
+use stockade_core::policy::{Parts, Policy, Reach, Trust};
 use stockade_core::request::Language;
+use stockade_core::trust::Sensitive;
 
 /// A file around what stands in its policy.
 fn file(inner: &str) -> String {
@@ -26,6 +27,7 @@ fn parts() -> Parts {
         reach: Reach::Nothing,
         limits: Vec::new(),
         require: Layers::NONE,
+        trust: Trust::default(),
     }
 }
 
@@ -146,7 +148,7 @@ fn what_is_not_understood_names_its_place_and_what_was_meant() {
         (
             "name = team\negress = [{ host = a.example, methdos = [GET] }]",
             "line 6, column 31: there is no key `methdos` in a grant",
-            "did you mean `methods`? There are host, port, ports, protocol, methods, paths, inspect, deny",
+            "did you mean `methods`? There are host, port, ports, protocol, methods, paths, inspect, deny, requiresTrust",
         ),
         (
             "name = team\nlimits.memory = [1]",
@@ -212,13 +214,49 @@ fn what_is_not_understood_names_its_place_and_what_was_meant() {
 }
 
 #[test]
-fn keys_of_what_is_not_there_yet_are_never_passed_over() {
-    for (key, value) in [
-        ("environments", "{ allow = [\"approved/*\"] }"),
-        ("trust", "{}"),
-        ("dataSources", "[]"),
-        ("engineSharing", "session"),
+fn what_is_kept_for_trusted_libraries_is_understood() {
+    let kept = |required_for: &[Sensitive], grants: &[&str]| Trust {
+        required_for: required_for.to_vec(),
+        grants: grants.iter().map(|text| text.parse().unwrap()).collect(),
+    };
+    let all = [Sensitive::DataSources, Sensitive::Secrets, Sensitive::Egress, Sensitive::WritableShares];
+    means(
+        "trust { requiredFor = [dataSources, secrets, egress, writableShares] }",
+        Parts { trust: kept(&all, &[]), ..parts() },
+    );
+    // Saying that nothing is kept must be written.
+    means("trust.requiredFor = []", Parts { trust: kept(&[], &[]), ..parts() });
+    means(
+        "egress = [a.example, { host = b.example, requiresTrust = true }, { host = c.example, requiresTrust = false }]",
+        Parts {
+            reach: grants(&["a.example", "b.example", "c.example"]),
+            trust: kept(&Sensitive::USUAL, &["b.example"]),
+            ..parts()
+        },
+    );
+    for (inner, why) in [
+        ("trust = {}", "line 6, column 1: `trust` has no key `requiredFor`"),
+        ("trust = [secrets]", "line 6, column 1: `trust` is a list, where an object in braces is expected"),
+        ("trust.requiredFor = [egres]", "line 6, column 22: there is no kind `egres`"),
+        ("trust.requiredFor = [secrets, secrets]", "line 6, column 31: `secrets` is in the list twice"),
+        (
+            "egress = [a.example, { host = b.a.example, deny = true, requiresTrust = true }]",
+            "line 6, column 57: a denial holds for every run, whatever its libraries",
+        ),
+        (
+            "egress = [{ host = b.example, requiresTrust = 1 }]",
+            "line 6, column 31: `requiresTrust` is a number, where true or false is expected",
+        ),
     ] {
+        refuses(&format!("name = team\n{inner}"), why);
+    }
+}
+
+#[test]
+fn keys_of_what_is_not_there_yet_are_never_passed_over() {
+    for (key, value) in
+        [("environments", "{ allow = [\"approved/*\"] }"), ("dataSources", "[]"), ("engineSharing", "session")]
+    {
         refuses(&format!("name = team\n{key} = {value}"), &format!("line 6, column 1: `{key}` is not supported yet"));
     }
 }

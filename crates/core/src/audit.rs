@@ -26,6 +26,8 @@ pub enum Record<'a> {
         code_digest: &'a str,
         /// Digest of the environment, or `none`.
         environment_digest: &'a str,
+        /// Whether a trust list covers the libraries of strangers that the code has.
+        libraries: &'static str,
         /// What is mounted, staged and shared, from outside paths.
         sources: Vec<String>,
         /// The layers without which it does not start.
@@ -99,6 +101,7 @@ impl Recorded {
             label: &plan.label,
             code_digest: asker.code_digest,
             environment_digest: asker.environment_digest,
+            libraries: plan.libraries.name(),
             sources: plan.sources().map(|source| crate::text::shown(&source.path.to_string_lossy(), 1024)).collect(),
             required: plan.required,
         })?;

@@ -23,3 +23,4 @@ pub mod policy;
 pub mod request;
 pub mod syscalls;
 pub mod text;
+pub mod trust;

@@ -105,6 +105,17 @@ pub struct Usage {
     pub stream_bytes: u64,
 }
 
+/// A library that reached for the network or another program, by the code's own word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attempt {
+    /// The audit event of the interpreter (PEP 578).
+    pub event: String,
+    /// The libraries among the callers, the nearest first.
+    pub libraries: Vec<String>,
+    /// What was reached for, neutralised.
+    pub target: String,
+}
+
 /// Something the code asked for and did not get.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
@@ -260,6 +271,9 @@ pub struct Outcome {
     /// What was reached, where network was granted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Reached>,
+    /// What libraries reached for, by the code's own word: never measured, and possibly a lie.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
     /// Processes still alive when the code ended; they were killed.
     pub processes_left: u64,
     /// Anything that differs from what the plan wanted and is permitted to, in words.

@@ -23,6 +23,7 @@ use crate::request::{
 };
 use crate::syscalls::{Architecture, Profile};
 use crate::text;
+use crate::trust::Libraries;
 
 /// The user and group id of the code, as it sees itself.
 pub const INSIDE_ID: u32 = 1000;
@@ -70,6 +71,8 @@ pub struct Plan {
     pub scratch: Scratch,
     /// Layers without which it does not start.
     pub required: Layers,
+    /// The libraries of strangers that the code has, as they were judged.
+    pub libraries: Libraries,
 }
 
 /// The throw-away user.
@@ -312,7 +315,8 @@ pub fn build(grant: Grant, host: &HostFacts, run: &str) -> Result<Plan, Unplanna
     check_inputs(&request, &limits)?;
     let syscalls = Architecture::native().map(Profile::builtin).ok_or(Unplannable::Architecture)?;
     check_scratch(&request)?;
-    let Request { label, start, inputs, shares, network, vars, cgroup, scratch, streams, tier, .. } = request;
+    let Request { label, start, inputs, shares, network, vars, cgroup, scratch, streams, tier, libraries, .. } =
+        request;
     check_network(&network, &vars)?;
     let vars = all_vars(&start, &network, vars)?;
     let mut mounts = Vec::with_capacity(48);
@@ -343,6 +347,7 @@ pub fn build(grant: Grant, host: &HostFacts, run: &str) -> Result<Plan, Unplanna
         cgroup,
         scratch,
         required,
+        libraries,
     };
     match tier {
         Tier::Namespaces => Ok(plan),
@@ -758,6 +763,12 @@ impl fmt::Display for Plan {
             writeln!(out, "scratch   on disk in {}: watched, not walled", quoted(&folder.path))?;
         }
         writeln!(out, "required  {}", self.required)?;
+        match &self.libraries {
+            // Nothing was asked for that could need trust.
+            Libraries::Unjudged | Libraries::None => {}
+            Libraries::Trusted => writeln!(out, "libraries trusted, every one")?,
+            Libraries::Doubted { doubts, .. } => writeln!(out, "libraries not trusted: {} of them", doubts.len())?,
+        }
         // Last, for it is by far the longest and hardly ever differs.
         let whose = if self.ground.runtime().is_some() { "of the runtime and all in it: " } else { "" };
         writeln!(out, "syscalls  {whose}{}", self.syscalls.to_string().trim_end())
@@ -858,6 +869,7 @@ mod tests {
             start,
             inputs: vec![],
             shares: vec![],
+            libraries: Libraries::None,
             limits: vec![],
             network: Network::None,
             vars: BTreeMap::new(),

@@ -14,6 +14,7 @@ use crate::network::Network;
 pub use explain::Explained;
 
 use crate::request::{CgroupMode, Language, Request, Scratch, Tier};
+use crate::trust::{self, Libraries, Sensitive};
 
 /// What a run may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,23 @@ pub struct Policy {
     walls: Layers,
     /// What is required besides, in every tier.
     require: Layers,
+    trust: Trust,
+}
+
+/// What a policy keeps for runs whose libraries are all trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    /// All of these kinds.
+    pub required_for: Vec<Sensitive>,
+    /// Of the network, what these grants lead to.
+    pub grants: Vec<NetworkGrant>,
+}
+
+/// What a policy keeps that says nothing about it: secrets and governed data.
+impl Default for Trust {
+    fn default() -> Self {
+        Self { required_for: Sensitive::USUAL.to_vec(), grants: Vec::new() }
+    }
 }
 
 /// What of the network a policy lets runs ask for.
@@ -96,6 +114,8 @@ pub struct Parts {
     pub limits: Vec<(Limit, u64)>,
     /// Layers, besides those that every run requires.
     pub require: Layers,
+    /// What is kept for runs whose libraries are all trusted.
+    pub trust: Trust,
 }
 
 /// Why parts make no policy.
@@ -226,6 +246,7 @@ impl Policy {
             maxima: UNBOUNDED,
             walls: REQUIRED,
             require: Layers::NONE,
+            trust: Trust::default(),
         }
     }
 
@@ -269,7 +290,7 @@ impl Policy {
     /// # Errors
     /// [`BadPolicy`].
     pub fn from_parts(parts: Parts) -> Result<Self, BadPolicy> {
-        let Parts { name, version, languages, reach, limits, require } = parts;
+        let Parts { name, version, languages, reach, limits, require, trust } = parts;
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(is_plain) {
             return Err(BadPolicy::Name);
@@ -299,7 +320,7 @@ impl Policy {
             maxima.set(*limit, *value);
         }
         let title = Title { name: Cow::Owned(name), version, file: None };
-        Ok(Self { title, languages, reach, defaults: limits, maxima, walls: REQUIRED, require })
+        Ok(Self { title, languages, reach, defaults: limits, maxima, walls: REQUIRED, require, trust })
     }
 
     /// The same, read from this file: messages name it.
@@ -350,6 +371,7 @@ impl Policy {
                 }
             }
         }
+        self.check_trust(request)?;
         let missing = self.require.shared_with(request.tier.goes_without());
         if !missing.is_empty() {
             return Err(Reason::Walls { policy: policy(), tier: request.tier, layers: missing });
@@ -361,6 +383,26 @@ impl Policy {
             }
         }
         Ok(())
+    }
+
+    /// Whether what is asked for may be given to code with the libraries that it has.
+    fn check_trust(&self, request: &Request) -> Result<(), Reason> {
+        if request.libraries.are_trusted() {
+            return Ok(());
+        }
+        let kept = self.trust.required_for.iter().find(|sensitive| sensitive.is_asked(request));
+        let kept = kept.map(|sensitive| sensitive.shown().to_owned());
+        let Some(kept) = kept.or_else(|| self.kept_grant(&request.network)) else { return Ok(()) };
+        Err(Reason::Untrusted { policy: self.title.clone(), kept, libraries: Box::new(request.libraries.clone()) })
+    }
+
+    /// What is asked of the network that leads, if only in part, to where trusted code alone may go.
+    fn kept_grant(&self, network: &Network) -> Option<String> {
+        let Network::Gate(egress) = network else { return None };
+        let allows = |grant: &&NetworkGrant| grant.effect() == Effect::Allow;
+        let asked = egress.layers.iter().flatten().filter(allows);
+        let kept = |asked: &&NetworkGrant| self.trust.grants.iter().any(|grant| grant.overlaps(asked));
+        asked.into_iter().find(kept).map(|grant| format!("`{grant}`"))
     }
 }
 
@@ -515,6 +557,16 @@ pub enum Reason {
         /// The most the policy permits.
         most: u64,
     },
+    /// What is asked for is kept for code whose libraries are all trusted.
+    #[error("policy {policy} keeps {kept} for runs whose libraries are all trusted: {}", trust::doubts(libraries))]
+    Untrusted {
+        /// The policy.
+        policy: Title,
+        /// What it keeps.
+        kept: String,
+        /// The libraries.
+        libraries: Box<Libraries>,
+    },
     /// Nobody says what is permitted.
     #[error("no policy says what is permitted")]
     NoPolicy,
@@ -541,6 +593,7 @@ impl Reason {
             Self::Egress { granted, .. } => Next(format!("ask for what it grants: {}", shown(granted))),
             Self::Walls { layers, .. } if layers.has(Layer::SecondKernel) => Next("ask for --tier gvisor".to_owned()),
             Self::Walls { .. } => Next("leave out --tier, or use a policy that does not require it".to_owned()),
+            Self::Untrusted { libraries, .. } => Next(trust::next(libraries)),
             Self::NoPolicy => Next("name a policy".to_owned()),
             Self::Network { .. } => Next("stage the data with --in instead, or use a policy that grants it".to_owned()),
             Self::Limit { limit, most, .. } => Next(format!("ask for at most {}", limit.show(*most))),

@@ -11,6 +11,7 @@ use crate::layer::{Layer, Layers};
 use crate::limits::Limit;
 use crate::network::Network;
 use crate::paths::InsidePath;
+use crate::trust::Libraries;
 
 /// The language of the code, as policies name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -249,6 +250,8 @@ pub struct Request {
     pub inputs: Vec<Input>,
     /// Folders shared live.
     pub shares: Vec<Share>,
+    /// The libraries of strangers that the code has, as they were judged.
+    pub libraries: Libraries,
     /// What the walls are to be made of.
     pub tier: Tier,
     /// Limits asked for, each at most the policy's.

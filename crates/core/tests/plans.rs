@@ -20,6 +20,7 @@ use stockade_core::request::{
     Access, CgroupMode, Input, Language, MadeFile, Over, Request, ResultDescriptor, Scratch, Share, Start, Streams,
     Tier, Tree,
 };
+use stockade_core::trust::Libraries;
 
 const RUN: &str = "00c0ffee00c0ffee";
 
@@ -38,6 +39,7 @@ fn request() -> Request {
         start,
         inputs: Vec::new(),
         shares: Vec::new(),
+        libraries: Libraries::None,
         limits: Vec::new(),
         network: Network::None,
         vars: BTreeMap::new(),

@@ -8,11 +8,15 @@ use stockade_core::facts::HostFacts;
 use stockade_core::grant::{Effect, Grant, Protocol};
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::{Limit, Limits};
-use stockade_core::name::Host;
-use stockade_core::network::{Egress, Network};
+use stockade_core::name::{Host, Name};
+use stockade_core::network::{Egress, Network, SecretUse};
+use stockade_core::paths::InsidePath;
 use stockade_core::plan::{self, Plan};
-use stockade_core::policy::{self, BadPolicy, Decision, Explained, Parts, Policy, REQUIRED, Reach};
-use stockade_core::request::{CgroupMode, Language, Request, ResultDescriptor, Scratch, Start, Streams, Tier};
+use stockade_core::policy::{self, BadPolicy, Decision, Explained, Parts, Policy, REQUIRED, Reach, Trust};
+use stockade_core::request::{
+    Access, CgroupMode, Language, Request, ResultDescriptor, Scratch, Share, Start, Streams, Tier,
+};
+use stockade_core::trust::{Doubt, Libraries, Sensitive};
 
 fn parts(name: &str) -> Parts {
     Parts {
@@ -22,6 +26,7 @@ fn parts(name: &str) -> Parts {
         reach: Reach::Nothing,
         limits: Vec::new(),
         require: Layers::NONE,
+        trust: Trust::default(),
     }
 }
 
@@ -54,6 +59,7 @@ fn request(texts: &[&str]) -> Request {
         },
         inputs: Vec::new(),
         shares: Vec::new(),
+        libraries: Libraries::None,
         limits: Vec::new(),
         network,
         vars: BTreeMap::new(),
@@ -328,5 +334,105 @@ proptest! {
             }
             prop_assert_eq!(plan.limits.of(limit), value, "{}", limit);
         }
+    }
+}
+
+/// A request that has something of every kind that can be kept for trusted libraries.
+fn sensitive(secret: bool, network: bool, writes: bool, libraries: Libraries) -> Request {
+    let mut request = request(if network || secret { &["api.example.com"] } else { &[] });
+    if let (Network::Gate(egress), true) = (&mut request.network, secret) {
+        egress.secrets.push(SecretUse {
+            variable: "TOKEN".to_owned(),
+            host: "api.example.com".parse::<Name>().unwrap(),
+            header: "authorization".to_owned(),
+            placeholder: "placeholder".to_owned(),
+        });
+    }
+    let source = stockade_core::facts::Source {
+        path: "/data".into(),
+        device: 1,
+        inode: 2,
+        uid: 0,
+        gid: 0,
+        mode: 0o755,
+        bytes: 0,
+        kind: stockade_core::facts::SourceKind::Folder,
+    };
+    let access = if writes { Access::Write } else { Access::Read };
+    request.shares = vec![Share { source, target: InsidePath::parse("/job/data").unwrap(), access }];
+    Request { libraries, ..request }
+}
+
+fn doubted() -> Libraries {
+    let doubt = |library: &str| Doubt { library: library.to_owned(), why: "no entry names it".to_owned() };
+    let doubts = ["left-pad 1.0", "numpy 2.0"].map(doubt).to_vec();
+    Libraries::Doubted { environment: Some("analysis".to_owned()), doubts }
+}
+
+/// "A run in an environment that is not trusted does not get them: refused before it starts, naming the libraries."
+#[test]
+fn what_is_kept_for_trusted_libraries_is_given_to_no_others() {
+    let all = [Sensitive::Secrets, Sensitive::Egress, Sensitive::WritableShares];
+    for bits in 0..8_u8 {
+        let required_for: Vec<Sensitive> =
+            all.into_iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, kind)| kind).collect();
+        let trust = Trust { required_for: required_for.clone(), grants: Vec::new() };
+        let policy = [made(Parts { reach: Reach::Named, trust, ..parts("p") })];
+        for asked in 0..8_u8 {
+            let (secret, network, writes) = (asked & 1 == 1, asked & 2 == 2, asked & 4 == 4);
+            let has = |kind: &Sensitive| match kind {
+                Sensitive::Secrets => secret,
+                Sensitive::Egress => network || secret,
+                Sensitive::WritableShares => writes,
+                Sensitive::DataSources => false,
+            };
+            for (libraries, may) in [
+                (Libraries::None, true),
+                (Libraries::Trusted, true),
+                (Libraries::Unjudged, false),
+                (doubted(), false),
+                (Libraries::Doubted { environment: None, doubts: Vec::new() }, false),
+            ] {
+                let request = sensitive(secret, network, writes, libraries.clone());
+                let permitted = may || !required_for.iter().any(has);
+                assert_eq!(decided(&policy, request).is_ok(), permitted, "{required_for:?} {asked} {libraries:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn secrets_need_trust_where_nobody_says_anything_and_the_refusal_names_the_libraries() {
+    let secret = || sensitive(true, true, false, doubted());
+    let says = "keeps secrets for runs whose libraries are all trusted: left-pad 1.0 (no entry names it), \
+                numpy 2.0 (no entry names it)";
+    assert_eq!(decided(&[Policy::default_of_callers()], secret()), Err(format!("policy `default` {says}")));
+    let own = made(Parts { reach: Reach::Named, ..parts("own") });
+    assert_eq!(decided(&[own], secret()), Err(format!("policy `own` {says}")));
+    // The network alone does not, and one policy that gives them does not open another.
+    assert!(decided(&[Policy::default_of_callers()], sensitive(false, true, true, doubted())).is_ok());
+    let giving = Trust { required_for: Vec::new(), grants: Vec::new() };
+    let giving = made(Parts { reach: Reach::Named, trust: giving, ..parts("giving") });
+    assert!(decided(&[giving.clone()], secret()).is_ok());
+    assert!(decided(&[giving, Policy::default_of_callers()], secret()).is_err());
+}
+
+#[test]
+fn a_grant_may_be_for_trusted_libraries_only() {
+    let kept = grants(&["db.example.com:443", "https://api.example.com/admin"]);
+    let reach = grants(&["*.example.com:443", "other.example.org"]);
+    let trust = Trust { required_for: Vec::new(), grants: kept };
+    let policy = [made(Parts { reach: Reach::AtMost(reach), trust, ..parts("p") })];
+    for (asked, may) in [
+        ("other.example.org", true),
+        ("www.example.com", true),
+        ("db.example.com", false),
+        ("*.example.com", false),
+        // Which path of it is asked for, the gate alone can see, so the host is kept as a whole.
+        ("api.example.com", false),
+    ] {
+        let of = |libraries: Libraries| Request { libraries, ..request(&["other.example.org", asked]) };
+        assert!(decided(&policy, of(Libraries::Trusted)).is_ok(), "{asked}");
+        assert_eq!(decided(&policy, of(doubted())).is_ok(), may, "{asked}");
     }
 }

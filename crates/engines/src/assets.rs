@@ -21,8 +21,13 @@ pub(crate) const COMPILED: [(&str, &str); 2] = [
     (RESULT, include_str!("../assets/lib/stockade_result.py")),
 ];
 
-const PYTHON: [(&str, &[u8]); 4] =
-    assets!["site/sitecustomize.py", "lib/stockade_figures.py", "lib/stockade_rare.py", "lib/stockade_result.py"];
+const PYTHON: [(&str, &[u8]); 5] = assets![
+    "site/sitecustomize.py",
+    "lib/stockade_attempts.py",
+    "lib/stockade_figures.py",
+    "lib/stockade_rare.py",
+    "lib/stockade_result.py"
+];
 const MAIN: [(&str, &[u8]); 4] =
     assets!["main.py", "lib/stockade_start.py", "lib/stockade_notebook.py", "lib/stockade_sql.py"];
 const R: [(&str, &[u8]); 1] = assets!["main.R"];

@@ -28,6 +28,18 @@ pub enum Said {
         /// Their names, separated by spaces.
         names: String,
     },
+    /// A library reached for the network or another program.
+    Attempt {
+        /// The audit event (PEP 578).
+        #[serde(rename = "type")]
+        event: String,
+        /// The libraries among the callers, the nearest first, separated by blanks.
+        #[serde(rename = "name")]
+        libraries: String,
+        /// What it reached for.
+        #[serde(rename = "path")]
+        target: String,
+    },
     /// A figure was shown and saved.
     Figure {
         /// Its file.
@@ -52,11 +64,12 @@ mod tests {
 
     #[test]
     fn claims_are_read_and_noise_is_passed_over() {
-        let text = b"{\"kind\":\"figure\",\"name\":\"figure-1.png\"}\nnoise\n{\"kind\":\"other\"}\n{\"kind\":\"exception\",\"type\":\"ModuleNotFoundError\",\"message\":\"m\",\"name\":\"utils\"}\n";
+        let text = b"{\"kind\":\"figure\",\"name\":\"figure-1.png\"}\nnoise\n{\"kind\":\"other\"}\n{\"kind\":\"attempt\",\"type\":\"os.system\"}\n{\"kind\":\"attempt\",\"type\":\"os.system\",\"name\":\"pad\",\"path\":\"ls\"}\n{\"kind\":\"exception\",\"type\":\"ModuleNotFoundError\",\"message\":\"m\",\"name\":\"utils\"}\n";
         assert_eq!(
             said(text),
             [
                 Said::Figure { name: "figure-1.png".to_owned() },
+                Said::Attempt { event: "os.system".to_owned(), libraries: "pad".to_owned(), target: "ls".to_owned() },
                 Said::Exception { class: "ModuleNotFoundError".to_owned(), name: Some("utils".to_owned()), path: None },
             ]
         );

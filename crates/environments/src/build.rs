@@ -135,14 +135,18 @@ impl Builder<'_> {
             interpreter: self.interpreter,
             folder: building.folder().to_path_buf(),
             steps_run: 0,
+            denied: Vec::new(),
             certificates: certificates::find(self.machine)?,
             limits: self.limits,
+            patience_s: self.machine.patience_s(),
             room: Room::of(&self.limits, self.machine),
+            hidden: None,
             jail: &mut *self.jail,
             progress: &mut *self.progress,
         };
         let present = tools::present(&mut bench, store, self.machine);
         let url = index::url(&mut bench, store, choice, present.as_deref())?;
+        bench.hidden = Some(url.as_str().trim_end_matches('/').to_owned());
         let uv = match present {
             Some(uv) => uv,
             None => tools::fetch(&mut bench, store, &url)?,
@@ -162,7 +166,8 @@ impl Builder<'_> {
         let files: Vec<&Wheel> = lock.wheels().collect();
         wheels::fetch(&mut bench, store, &files, &index.hosts, Some(&index.url))?;
         let folder = wheels::gather(&bench, store, "wheels", &files)?;
-        let installed = install(&mut bench, &lock, &folder, &uv)?;
+        let mut installed = install(&mut bench, &lock, &folder, &uv)?;
+        installed.denied = std::mem::take(&mut bench.denied);
         bench.progress.step("checking and publishing the environment");
         let (tree, digest) = layout::assemble(&installed, &lock, self.interpreter)?;
         let environment = building.publish(store, &tree, &digest)?;

@@ -8,6 +8,7 @@ use crate::environment::Environment;
 use crate::error::Error;
 use crate::lock::{LOCK_BYTES_MAX, Lock};
 use crate::tree;
+use crate::url::HttpsUrl;
 
 /// A package with the hashes of its files, as the lock of an environment has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,6 +30,9 @@ pub struct LockedFile {
     pub name: String,
     /// Its hash.
     pub sha256: String,
+    /// The host that it came from; one that was built here has none.
+    #[serde(skip)]
+    pub host: String,
 }
 
 /// What differs between two environments.
@@ -59,7 +63,11 @@ pub fn locked(environment: &Environment) -> Result<Vec<LockedPackage>, Error> {
     let text = tree::read_bounded(&environment.folder.join("pylock.toml"), LOCK_BYTES_MAX)?;
     let lock = Lock::of_environment(&text)?;
     let package = |locked: &crate::lock::Locked| {
-        let file = |wheel: &crate::lock::Wheel| LockedFile { name: wheel.file.clone(), sha256: wheel.sha256.clone() };
+        let file = |wheel: &crate::lock::Wheel| LockedFile {
+            name: wheel.file.clone(),
+            sha256: wheel.sha256.clone(),
+            host: HttpsUrl::parse(&wheel.url).map_or_else(|_| String::new(), |url| url.host().to_owned()),
+        };
         let mut files: Vec<LockedFile> = locked.origins().iter().map(file).collect();
         files.sort();
         LockedPackage {
@@ -85,11 +93,19 @@ pub fn diff(from: Vec<LockedPackage>, to: Vec<LockedPackage>) -> Difference {
         match (from.remove(&name), to.remove(&name)) {
             (Some(from), None) => difference.removed.push(from),
             (None, Some(to)) => difference.added.push(to),
-            (Some(from), Some(to)) if from != to => difference.changed.push(Changed { from, to }),
+            (Some(from), Some(to)) if !is_same(&from, &to) => difference.changed.push(Changed { from, to }),
             (Some(_), Some(_)) | (None, None) => {}
         }
     }
     difference
+}
+
+/// Whether both are the same version with the same files, wherever these came from.
+fn is_same(one: &LockedPackage, other: &LockedPackage) -> bool {
+    let files = |package: &LockedPackage| -> Vec<(String, String)> {
+        package.files.iter().map(|file| (file.name.clone(), file.sha256.clone())).collect()
+    };
+    (&one.version, one.from_source, files(one)) == (&other.version, other.from_source, files(other))
 }
 
 #[cfg(test)]
@@ -97,7 +113,11 @@ mod tests {
     use super::*;
 
     fn package(name: &str, version: &str, hash: char) -> LockedPackage {
-        let file = LockedFile { name: format!("{name}-{version}.whl"), sha256: hash.to_string().repeat(64) };
+        let file = LockedFile {
+            name: format!("{name}-{version}.whl"),
+            sha256: hash.to_string().repeat(64),
+            host: String::new(),
+        };
         LockedPackage { name: name.into(), version: version.into(), files: vec![file], from_source: false }
     }
 

@@ -58,6 +58,9 @@ pub enum Error {
     /// A name or digest stands for no environment, or cannot.
     #[error("{0}")]
     Name(Detail),
+    /// A trust list cannot be used, or what somebody vouches for cannot be written down.
+    #[error("{0}")]
+    Trust(Detail),
     /// The build jail did not start or did not deliver.
     #[error("{0}")]
     Jail(JailFailure),
@@ -83,7 +86,8 @@ impl Error {
             | Self::Store(d)
             | Self::Archive(d)
             | Self::Advisories(d)
-            | Self::Name(d) => &d.why,
+            | Self::Name(d)
+            | Self::Trust(d) => &d.why,
         }
     }
 
@@ -106,7 +110,8 @@ impl Error {
             | Self::Store(d)
             | Self::Archive(d)
             | Self::Advisories(d)
-            | Self::Name(d) => &d.next,
+            | Self::Name(d)
+            | Self::Trust(d) => &d.next,
         }
     }
 

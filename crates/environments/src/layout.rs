@@ -47,6 +47,7 @@ pub(crate) fn assemble(
         dropped_startup,
         shadowed: shadowed(&entries, &installed.standard),
         bytes: bytes_of(prefix, &entries)?,
+        denied: installed.denied.clone(),
         imported: installed.imported,
     };
     let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
@@ -215,7 +216,12 @@ mod tests {
     }
 
     fn all(root: &tempfile::TempDir) -> Installed {
-        Installed { prefix: root.path().join("prefix"), standard: BTreeSet::from(["json".to_owned()]), imported: false }
+        Installed {
+            prefix: root.path().join("prefix"),
+            standard: BTreeSet::from(["json".to_owned()]),
+            denied: Vec::new(),
+            imported: false,
+        }
     }
 
     fn build(root: &tempfile::TempDir, host: &str) -> (PathBuf, String) {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::denied::Denied;
 use crate::environment::Package;
 use crate::interpreter::Interpreter;
 
@@ -9,7 +10,7 @@ use crate::interpreter::Interpreter;
 pub(crate) const FILE: &str = "manifest.json";
 
 /// Describes a finished environment. Holds no time and no name of the machine, so that the same
-/// build gives the same bytes.
+/// build gives the same bytes, unless code of a build asks for other things each time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     pub(crate) format: u32,
@@ -25,6 +26,9 @@ pub(crate) struct Manifest {
     pub(crate) shadowed: Vec<String>,
     /// What all files take together.
     pub(crate) bytes: u64,
+    /// What steps of its build asked for and did not get.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) denied: Vec<Denied>,
     /// Whether it came in an archive: then nobody here saw the package files of its lock.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) imported: bool,

@@ -6,7 +6,7 @@
 //! decided by them.
 
 mod licences;
-mod metadata;
+pub(crate) mod metadata;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,9 +30,8 @@ pub fn sbom(store: &Store, environment: &Environment) -> Result<Value, Error> {
     let lock = Lock::of_environment(&tree::read_bounded(&environment.folder.join("pylock.toml"), LOCK_BYTES_MAX)?)?;
     let site = environment.folder.join("lib").join(environment.interpreter.folder_name()?).join("site-packages");
     let described = metadata::all(&site);
-    // Nobody here saw the package files of an archive.
-    let attestation =
-        |package: &Locked| if environment.imported { "unknown" } else { attestations::of(store, package) };
+    let attested = attestations::attestations(store, environment)?;
+    let attestation = |package: &Locked| attested.get(&package.name).copied().unwrap_or("unknown");
     let components: Vec<Value> =
         lock.locked().map(|package| component(package, attestation(package), described.get(&package.name))).collect();
     Ok(json!({

@@ -626,6 +626,7 @@ fn conclude(mut running: Running, mut ended: Ended, refused_network: u64) -> Res
         scratch: if is_on_disk { ScratchPlace::Disk } else { ScratchPlace::Memory },
         denials,
         network: None,
+        attempts: Vec::new(),
         processes_left: u64::from(ended.drained.killed),
         notes,
     };

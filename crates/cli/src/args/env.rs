@@ -42,6 +42,97 @@ pub(crate) enum Env {
     /// Hold an environment against known vulnerabilities, offline
     #[command(after_help = AUDIT_EXAMPLES)]
     Audit(Audit),
+    /// Say which libraries are trusted with secrets and the like
+    #[command(subcommand)]
+    Trust(Trust),
+}
+
+/// What is to be done about the trust in libraries.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Trust {
+    /// Vouch for libraries
+    #[command(override_usage = "stockade env trust add [LIBRARY]... [--environment ENV] --reason TEXT", after_help = TRUST_EXAMPLES)]
+    Add(TrustAdd),
+    /// Take entries back, by their ids
+    #[command(after_help = "Example:\n  stockade env trust remove 3fa94c27b1e0 --reason 'a flaw was found'")]
+    Remove(TrustRemove),
+    /// List who vouches for what
+    #[command(after_help = "Examples:\n  stockade env trust list\n  stockade env trust list --json")]
+    List(Document),
+    /// Say whether an environment is trusted, and what stands against it
+    #[command(
+        after_help = "Example:\n  stockade env trust check analysis\n\nEnds with status 1 when it is not trusted."
+    )]
+    Check(Show),
+    /// Print the public key with which your entries are signed
+    #[command(
+        after_help = "An administrator lets it count on a machine: a line of /etc/stockade/trust/keys/NAME@REALM."
+    )]
+    Key,
+}
+
+const TRUST_EXAMPLES: &str = "\
+LIBRARY is one of
+  NAME>=1.2,<2          versions of a Python package
+  NAME --hash HASH      any version that has this hash
+  pypi:/NAME@VERSION    exactly this, with --hash or from the lock of --environment
+  cran:/NAME@VERSION    the same for R
+  file:/PATH.whl        a wheel, hashed now
+  env:/DIGEST           a whole environment
+
+Examples:
+  stockade env trust add --environment analysis --reason 'reviewed by the team' --expires 180d
+  stockade env trust add pandas --environment analysis --reason 'reviewed'
+  stockade env trust add 'numpy>=2,<3' --reason 'kept by people we know'";
+
+#[derive(Debug, Args)]
+pub(crate) struct TrustAdd {
+    /// What is trusted
+    #[arg(value_name = "LIBRARY", required_unless_present = "environment")]
+    pub(crate) libraries: Vec<String>,
+
+    /// Take versions and hashes from this environment; without LIBRARY, all that is in it
+    #[arg(long, value_name = "NAME|DIGEST", conflicts_with_all = ["hashes", "index"])]
+    pub(crate) environment: Option<String>,
+
+    /// Only files with this SHA-256; may be repeated
+    #[arg(long = "hash", value_name = "SHA256")]
+    pub(crate) hashes: Vec<String>,
+
+    /// Only files that came from this host
+    #[arg(long, value_name = "HOST")]
+    pub(crate) index: Option<String>,
+
+    /// Why, for whoever asks later
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+
+    /// For how long, such as 180d; else until it is taken back
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) expires: Option<String>,
+
+    /// Write to the machine's list, /etc/stockade/trust, as root
+    #[arg(long)]
+    pub(crate) machine: bool,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrustRemove {
+    /// Entries
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<String>,
+
+    /// Why, for whoever asks later
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+
+    /// From the machine's list, /etc/stockade/trust, as root
+    #[arg(long)]
+    pub(crate) machine: bool,
 }
 
 const IMPORT_EXAMPLES: &str = "\
@@ -61,7 +152,7 @@ Examples:
 Ends with status 0 when nothing is found, 1 when something is, 125 when an advisory cannot be understood.";
 
 const BUILD_EXAMPLES: &str = "\
-FILE is a requirements file, pyproject.toml, pylock.toml or uv.lock, told apart by its name.
+FILE is a requirements file, pyproject.toml, pylock.toml, uv.lock or Spotfire .spk, told apart by its name.
 
 Examples:
   stockade env build analysis --with 'pandas>=2,matplotlib'
@@ -78,7 +169,7 @@ pub(crate) struct Packages {
     #[arg(long, value_name = "PACKAGES", help_heading = "Packages")]
     pub(crate) with: Vec<String>,
 
-    /// A requirements file, pyproject.toml, pylock.toml or uv.lock
+    /// A requirements file, pyproject.toml, pylock.toml, uv.lock or Spotfire .spk
     #[arg(short = 'r', long = "requirements", value_name = "FILE", help_heading = "Packages")]
     pub(crate) requirements: Vec<PathBuf>,
 

@@ -57,6 +57,14 @@ struct Exported<'a> {
 /// Takes an archive into the store, or only looks at it.
 pub(crate) fn import(arguments: &Import) -> Result<ExitCode, Problem> {
     let name: Option<Name> = arguments.name.as_ref().map(|name| name.parse()).transpose()?;
+    if arguments.file.extension().is_some_and(|end| end.eq_ignore_ascii_case("spk")) {
+        let file = text::quoted(arguments.file.as_os_str(), 200);
+        return Err(Problem::new(
+            format!("{file} is not imported"),
+            "it is a Spotfire package: nobody vouches for its files, and they are of no environment",
+            format!("build what it names, from the package index: stockade env build NAME {file}"),
+        ));
+    }
     let archive = Archive::open(&arguments.file)?;
     if let Some(digest) = &arguments.digest {
         archive.expect(digest)?;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use stockade_core::text;
-use stockade_environments::{Environment, Name, Package, Progress};
+use stockade_environments::{Denied, Environment, Name, Package, Progress};
 
 use crate::args::Build;
 use crate::pipeline::Services;
@@ -16,9 +16,9 @@ use crate::{environment, flags, printer};
 pub(crate) fn build(arguments: &Build) -> Result<ExitCode, Problem> {
     let name: Name = arguments.name.parse()?;
     flags::check_build(arguments)?;
-    let environment = found(arguments)?;
+    let (environment, remarks) = found(arguments)?;
     environment::store().set_name(&name, &environment)?;
-    let built = Built::of(&name, &environment);
+    let built = Built::of(&name, &environment, &remarks);
     match (arguments.json, arguments.quiet) {
         (true, _) => printer::page(&(printer::document(&built) + "\n")),
         (false, true) => {}
@@ -27,14 +27,19 @@ pub(crate) fn build(arguments: &Build) -> Result<ExitCode, Problem> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn found(arguments: &Build) -> Result<Environment, Problem> {
+fn found(arguments: &Build) -> Result<(Environment, Vec<String>), Problem> {
     let mut packages = arguments.packages.clone();
     packages.requirements.extend(arguments.file.clone());
     let interpreter = environment::interpreter(arguments.packages.python.as_deref())?;
     let request = environment::asked(&packages, &interpreter)?;
+    let remarks = request.remarks().to_vec();
+    if !arguments.quiet && !arguments.json {
+        remarks.iter().for_each(|remark| printer::remark(&format!("stockade: {remark}")));
+    }
     let mut progress: Box<dyn Progress> =
         if arguments.json { Box::new(Events) } else { Box::new(Shown::new(arguments.quiet)) };
-    environment::find_or_build(&request, &interpreter, &mut Services::of_user(), &mut *progress)
+    let environment = environment::find_or_build(&request, &interpreter, &mut Services::of_user(), &mut *progress)?;
+    Ok((environment, remarks))
 }
 
 /// What was built, for programs.
@@ -47,10 +52,12 @@ struct Built<'a> {
     packages: &'a [Package],
     dropped_startup: &'a [String],
     shadowed: &'a [String],
+    denied: &'a [Denied],
+    remarks: &'a [String],
 }
 
 impl<'a> Built<'a> {
-    fn of(name: &Name, environment: &'a Environment) -> Self {
+    fn of(name: &Name, environment: &'a Environment, remarks: &'a [String]) -> Self {
         Self {
             name: name.to_string(),
             digest: &environment.digest,
@@ -59,6 +66,8 @@ impl<'a> Built<'a> {
             packages: &environment.packages,
             dropped_startup: &environment.dropped_pth,
             shadowed: &environment.shadowed,
+            denied: &environment.denied,
+            remarks,
         }
     }
 
@@ -80,6 +89,13 @@ impl<'a> Built<'a> {
         }
         for shadowed in self.shadowed {
             lines += &format!("  never imported, the standard library has it too: {}\n", text::quoted(shadowed, 200));
+        }
+        if !self.denied.is_empty() {
+            let things = text::count(self.denied.len(), "thing", "things");
+            lines += &format!(
+                "  its build asked for {things} and was denied: `stockade env show {}` lists them\n",
+                self.name
+            );
         }
         lines
     }

@@ -8,11 +8,12 @@ mod sbom;
 mod show;
 mod tidy;
 mod time;
+mod trust;
 mod verify;
 
 use std::process::ExitCode;
 
-use crate::args::Env;
+use crate::args::{Env, Trust};
 use crate::problem::Problem;
 
 /// Does what was asked about environments.
@@ -29,6 +30,7 @@ pub(crate) fn env(command: &Env) -> Result<ExitCode, Problem> {
         Env::Import(arguments) => archive::import(arguments),
         Env::Sbom(arguments) => sbom::sbom(&arguments.environment),
         Env::Audit(arguments) => audit::audit(arguments),
+        Env::Trust(command) => trust::trust(command),
     }
 }
 
@@ -44,6 +46,10 @@ pub(crate) const fn wants_document(command: &Env) -> bool {
         Env::Export(arguments) => arguments.json,
         Env::Import(arguments) => arguments.json,
         Env::Audit(arguments) => arguments.json,
+        Env::Trust(Trust::Add(arguments)) => arguments.json,
+        Env::Trust(Trust::List(arguments)) => arguments.json,
+        Env::Trust(Trust::Check(arguments)) => arguments.json,
+        Env::Trust(Trust::Remove(_) | Trust::Key) => false,
         // The document of `sbom` is its only form, and a refusal is for who called it.
         Env::Rm(_) | Env::Sbom(_) => false,
     }

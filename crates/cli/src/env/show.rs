@@ -1,16 +1,21 @@
 //! `stockade env show` and `stockade env diff`.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use serde::Serialize;
 use stockade_core::text;
-use stockade_environments::{Difference, Environment, Imported, LockedPackage, diff as difference, imported, locked};
+use stockade_core::trust::Doubt;
+use stockade_environments::{
+    Denied, Difference, Environment, Imported, LockedPackage, attestations, diff as difference, imported, locked,
+};
 
 use super::time;
 use crate::environment::{self, short};
 use crate::printer;
 use crate::problem::Problem;
+use crate::progress;
 
 /// Digits of a hash that people are shown.
 const DIGITS: usize = 12;
@@ -24,6 +29,10 @@ pub(crate) fn show(reference: &str, json: bool) -> Result<ExitCode, Problem> {
         names: names.map(|(name, _)| name.to_string()).collect(),
         packages: locked(&environment)?,
         preload: imported(&store, &environment),
+        attestations: attestations(&store, &environment)?,
+        // A list that says nothing is no reason to show nothing.
+        doubts: crate::trust::doubts(&environment)
+            .unwrap_or_else(|problem| vec![Doubt { library: "all".to_owned(), why: problem.what().to_owned() }]),
         environment: &environment,
     };
     printer::page(&if json { printer::document(&about.document()) + "\n" } else { about.lines() });
@@ -45,6 +54,8 @@ struct About<'a> {
     environment: &'a Environment,
     packages: Vec<LockedPackage>,
     preload: Vec<Imported>,
+    attestations: BTreeMap<String, &'static str>,
+    doubts: Vec<Doubt>,
 }
 
 /// The same for programs.
@@ -64,8 +75,12 @@ struct Document<'a> {
     packages: &'a [LockedPackage],
     dropped_startup: &'a [String],
     shadowed: &'a [String],
+    denied: &'a [Denied],
     imported: bool,
     preload: &'a [Imported],
+    attestations: &'a BTreeMap<String, &'static str>,
+    trusted: bool,
+    doubts: &'a [Doubt],
 }
 
 impl About<'_> {
@@ -90,8 +105,12 @@ impl About<'_> {
             packages: &self.packages,
             dropped_startup: &self.environment.dropped_pth,
             shadowed: &self.environment.shadowed,
+            denied: &self.environment.denied,
             imported: self.environment.imported,
             preload: &self.preload,
+            attestations: &self.attestations,
+            trusted: self.doubts.is_empty(),
+            doubts: &self.doubts,
         }
     }
 
@@ -122,9 +141,20 @@ impl About<'_> {
         for shadowed in &environment.shadowed {
             lines += &format!("never imported: {}, for the standard library has it too\n", text::quoted(shadowed, 200));
         }
+        for denied in &environment.denied {
+            lines += &format!("denied to {}\n", progress::shown(denied));
+        }
+        let attested = self.attestations.values().filter(|known| known.starts_with("published")).count();
+        if attested > 0 {
+            let packages = text::count(self.packages.len(), "package", "packages");
+            lines += &format!(
+                "attestations: the index says that it has some for {attested} of {packages}; none was verified\n"
+            );
+        }
         if environment.imported {
             lines += "came in an archive: its files fit its digest; that they are those of its packages, its exporter says\n";
         }
+        lines += &super::trust::lines(&self.doubts, self.packages.len());
         if !self.preload.is_empty() {
             let modules: Vec<&str> = self.preload.iter().map(|imported| imported.module.as_str()).collect();
             lines += &format!("runs import: {}\n", modules.join(" "));

@@ -18,6 +18,15 @@ pub(crate) fn ago(at: SystemTime, now: SystemTime) -> String {
     }
 }
 
+/// How long until then, in days, of a time in seconds since 1970.
+pub(crate) fn left(at: u64, now: SystemTime) -> String {
+    match at.saturating_sub(seconds(now)).div_ceil(86_400) {
+        0 => "over".to_owned(),
+        1 => "1 day more".to_owned(),
+        days => format!("{days} days more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,5 +38,9 @@ mod tests {
         let after = |seconds| ago(at, at + Duration::from_secs(seconds));
         assert_eq!([0, 59, 60, 7_300, 90_000].map(after), ["just now", "just now", "1 min ago", "2 h ago", "1 d ago"]);
         assert_eq!(ago(at, UNIX_EPOCH), "just now");
+        assert_eq!(
+            [0, 1_000, 1_001, 90_000].map(|until| left(until, at)),
+            ["over", "over", "1 day more", "2 days more"]
+        );
     }
 }

@@ -9,7 +9,11 @@ mod building;
 mod checks;
 mod inputs;
 mod inventories;
+mod phases;
+mod spotfire;
+mod strange_indexes;
 mod tidying;
+mod trust;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -42,6 +46,7 @@ impl Place {
     fn call(&self, arguments: &[&str]) -> Call {
         call(STOCKADE, User::Caller)
             .env("STOCKADE_CACHE_DIR", self.cache.path())
+            .env("STOCKADE_CONFIG_DIR", self.folder.path().join("config"))
             .within(self.folder.path())
             .args(arguments)
     }

@@ -27,6 +27,9 @@ impl fmt::Display for Explained<'_> {
         for policy in self.0 {
             reach(policy, out)?;
         }
+        for policy in self.0 {
+            kept(policy, out)?;
+        }
         for limit in Limit::ALL {
             self.limit(limit, out)?;
         }
@@ -47,6 +50,16 @@ fn reach(policy: &Policy, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         Reach::Nothing => writeln!(out, "network   nothing ({name})"),
         Reach::Named => writeln!(out, "network   what --net names ({name})"),
         Reach::AtMost(grants) => grants.iter().try_for_each(|grant| writeln!(out, "at most   {grant} ({name})")),
+    }
+}
+
+/// What is kept for trusted libraries.
+fn kept(policy: &Policy, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let kinds = policy.trust.required_for.iter().map(ToString::to_string);
+    let all: Vec<String> = kinds.chain(policy.trust.grants.iter().map(ToString::to_string)).collect();
+    match all.as_slice() {
+        [] => Ok(()),
+        some => writeln!(out, "trust     needed for {} ({})", some.join(", "), policy.title.name),
     }
 }
 

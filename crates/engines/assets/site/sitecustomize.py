@@ -43,6 +43,24 @@ def _imported():
         pass
 
 
+# What a library of strangers could do with what the run was given.
+_WATCHED = frozenset(
+    "socket.connect socket.getaddrinfo urllib.Request http.client.send "
+    "subprocess.Popen os.exec os.posix_spawn os.system".split()
+)
+
+
+def _audit(event, arguments):
+    # Called for every event: the first line is all that most of them cost.
+    if event in _WATCHED:
+        try:
+            from stockade_attempts import note
+
+            note(event, arguments)
+        except Exception:
+            pass
+
+
 def _begin():
     global result
     number = os.environ.pop("STOCKADE_RESULT_FD", None)
@@ -58,6 +76,7 @@ def _begin():
                 import atexit  # built in
 
                 atexit.register(_imported)
+                sys.addaudithook(_audit)
         except (ValueError, OverflowError, OSError):
             pass
     sys.modules["stockade_state"] = sys.modules.pop("sitecustomize")

@@ -87,7 +87,10 @@ impl Importer<'_> {
             interpreter,
             folder: building.folder().to_path_buf(),
             steps_run: 0,
+            denied: Vec::new(),
             certificates: PathBuf::new(),
+            patience_s: self.machine.patience_s(),
+            hidden: None,
             limits: self.limits,
             room: Room::of(&self.limits, self.machine),
             jail,
@@ -95,7 +98,7 @@ impl Importer<'_> {
         };
         let standard = compile(&mut bench, &prefix, &files)?;
         self.progress.step("checking and publishing the environment");
-        let installed = Installed { prefix, standard, imported: true };
+        let installed = Installed { prefix, standard, denied: Vec::new(), imported: true };
         let (tree, found) = layout::assemble(&installed, &lock, interpreter)?;
         if found != digest {
             return Err(not_itself(&path));
@@ -114,7 +117,7 @@ impl Importer<'_> {
         let checked =
             Checked { digest: archive.claims.digest.clone(), files: archive.claims.files, bytes: archive.claims.bytes };
         let prefix = self.unpacked(archive, &building, &interpreter)?;
-        let installed = Installed { prefix, standard: BTreeSet::new(), imported: true };
+        let installed = Installed { prefix, standard: BTreeSet::new(), denied: Vec::new(), imported: true };
         let (_, found) = layout::assemble(&installed, &lock, &interpreter)?;
         if found == checked.digest { Ok(checked) } else { Err(not_itself(&path)) }
     }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use stockade_egress::event::What;
 use stockade_egress::{Event, Gate, NewRun, Rules, Sink, Sockets, SystemResolver};
-use stockade_environments::{Ended, Interpreter, Jail, JailFailure, JailOutcome, JailStep, Progress, Refusal};
+use stockade_environments::{Denied, Ended, Interpreter, Jail, JailFailure, JailOutcome, JailStep, Progress};
 
 /// Runs a step on scratch in memory, and hands out what it left.
 const SHIM: &str = "
@@ -134,18 +134,18 @@ fn run(mut command: Command, socket: Option<UnixListener>, rules: Rules, on_line
         drop(stop);
         status.code().map_or_else(|| Ended::Signalled(status.signal().unwrap()), Ended::Exited)
     });
-    let refused = refused.0.lock().unwrap().clone();
-    JailOutcome { ended, refused }
+    let denied = refused.0.lock().unwrap().clone();
+    JailOutcome { ended, denied }
 }
 
 /// What the gate refused.
 #[derive(Debug, Default)]
-struct Refused(Mutex<Vec<Refusal>>);
+struct Refused(Mutex<Vec<String>>);
 
 impl Sink for Refused {
     fn take(&self, event: &Event) -> std::io::Result<()> {
         if let What::Refused { asked, why, .. } = &event.what {
-            self.0.lock().unwrap().push(Refusal { target: asked.clone(), reason: why.clone() });
+            self.0.lock().unwrap().push(format!("network to {asked} ({why})"));
         }
         Ok(())
     }
@@ -200,6 +200,7 @@ fn collect(from: &Path, to: &Path) -> Result<(), JailFailure> {
 pub(crate) struct Seen {
     pub steps: Vec<(std::time::Duration, String)>,
     pub bytes: Option<(u64, u64)>,
+    pub denied: Vec<Denied>,
     started: Option<std::time::Instant>,
 }
 
@@ -211,6 +212,10 @@ impl Progress for Seen {
 
     fn bytes(&mut self, done: u64, total: u64) {
         self.bytes = Some((done, total));
+    }
+
+    fn denied(&mut self, denied: &Denied) {
+        self.denied.push(denied.clone());
     }
 }
 

@@ -107,6 +107,6 @@ impl Jail for Shelf<'_> {
             _ => return self.inner.run(step),
         };
         self.inner.steps.push(step.name.to_owned());
-        Ok(JailOutcome { ended, refused: Vec::new() })
+        Ok(JailOutcome { ended, denied: Vec::new() })
     }
 }

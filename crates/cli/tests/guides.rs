@@ -123,8 +123,11 @@ fn page(page: &str, shell: impl Fn() -> Call) {
     let path = format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap_or_default());
     let mut ran = 0;
     let text = read(page);
-    // Names of environments are the reader's own: a page that gives some has a store for itself.
-    let cache = text.contains("$ stockade env ").then(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("guides-cache"));
+    // Names of environments are the reader's own: a page that gives some has a store for itself, kept for the next time.
+    let name = page.rsplit('/').next().unwrap_or(page);
+    let cache = text
+        .contains("$ stockade env ")
+        .then(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("guides-cache-{name}")));
     for block in blocks(&text) {
         if let Some((_, name)) = block.about.split_once("file=") {
             folder.write(name.trim(), block.lines.join("\n") + "\n");

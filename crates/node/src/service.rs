@@ -161,31 +161,32 @@ impl Node {
         self.room.check()?;
         let (node, principal) = (Arc::clone(self), principal.to_owned());
         let accepted = tokio::spawn(async move {
-            node.queue().reserve(&principal).map_err(crowded)?;
-            let written = node.write_down(&principal, submission).await;
-            match written {
-                Ok((id, true)) => {
-                    node.metrics.accepted();
-                    node.lives(&id);
-                    node.queue().enter(&principal, id.clone());
-                    node.wake.notify_one();
-                    node.run(&principal, id.as_str()).await
-                }
-                Ok((id, false)) => {
-                    node.queue().release(&principal);
-                    node.run(&principal, id.as_str()).await
-                }
-                Err(refusal) => {
-                    node.queue().release(&principal);
-                    Err(refusal)
-                }
+            let reserved = node.queue().reserve(&principal);
+            let written = node.write_down(&principal, submission, reserved.is_ok()).await;
+            if let Ok(Some((id, true))) = &written {
+                node.metrics.accepted();
+                node.lives(id);
+                node.queue().enter(&principal, id.clone());
+                node.wake.notify_one();
+            } else if reserved.is_ok() {
+                node.queue().release(&principal);
+            }
+            match (written?, reserved) {
+                (Some((id, _)), _) => node.run(&principal, id.as_str()).await,
+                (None, Err(why)) => Err(crowded(why)),
+                (None, Ok(())) => Err(Refusal::failed("the run was not accepted", "it is not known")),
             }
         });
         accepted.await.map_err(|error| Refusal::failed("the run was not accepted", error))?
     }
 
-    /// The run's name, and whether it is a new one.
-    async fn write_down(&self, principal: &str, submission: Submission) -> Result<(RunId, bool), Refusal> {
+    /// The run's name, and whether it is a new one; none when there is no place for a new one and it would be one.
+    async fn write_down(
+        &self,
+        principal: &str,
+        submission: Submission,
+        has_place: bool,
+    ) -> Result<Option<(RunId, bool)>, Refusal> {
         let id = RunId::random().map_err(|error| Refusal::failed("the run was not accepted", error))?;
         let request = serde_json::to_string(&submission.order)
             .map_err(|error| Refusal::failed("the run was not accepted", error))?;
@@ -204,19 +205,21 @@ impl Node {
                     files: &files,
                     events: &[NewEvent::new("accepted", "{}")],
                 };
-                store.accept(&new, now_ms())
+                // Who asks again for what is known needs no place.
+                if has_place { store.accept(&new, now_ms()).map(Some) } else { store.known(&new) }
             })
             .await?;
         match acceptance {
-            Acceptance::New => {
+            None => Ok(None),
+            Some(Acceptance::New) => {
                 tracing::info!(run = %id, principal, "accepted");
-                Ok((id, true))
+                Ok(Some((id, true)))
             }
-            Acceptance::Known(run) => {
+            Some(Acceptance::Known(run)) => {
                 let id = RunId::parse(&run.id).ok_or_else(|| Refusal::failed("the run cannot be told", "its name"))?;
-                Ok((id, false))
+                Ok(Some((id, false)))
             }
-            Acceptance::Conflict => Err(Refusal::new(
+            Some(Acceptance::Conflict) => Err(Refusal::new(
                 Kind::Conflict,
                 "the idempotency key was used for another run",
                 "a key stands for one request, to the last byte",

@@ -55,10 +55,8 @@ impl Store {
     pub fn accept(&mut self, run: &NewRun<'_>, now_ms: i64) -> Result<Acceptance> {
         // Writing from the start: a key that is looked up must still be free when it is taken.
         let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if let Some(key) = run.idempotency_key
-            && let Some((known, digest)) = with_key(&transaction, run.principal, key)?
-        {
-            return Ok(if digest == run.digest { Acceptance::Known(Box::new(known)) } else { Acceptance::Conflict });
+        if let Some(known) = known(&transaction, run)? {
+            return Ok(known);
         }
         transaction
             .prepare_cached(
@@ -70,6 +68,14 @@ impl Store {
         events::add(&transaction, run.id, run.events, now_ms)?;
         transaction.commit()?;
         Ok(Acceptance::New)
+    }
+
+    /// What would become of a run whose key was used; `None` when it would be a new one.
+    ///
+    /// # Errors
+    /// [`crate::Error`].
+    pub fn known(&mut self, run: &NewRun<'_>) -> Result<Option<Acceptance>> {
+        known(&self.durable, run)
     }
 
     /// Marks a run that waits as running, and lets go of its files; `false` when it does not wait.
@@ -194,6 +200,13 @@ fn over(
     connection.prepare_cached("DELETE FROM file_chunks WHERE run = ?1")?.execute([run])?;
     events::add(connection, run, events, now_ms)?;
     Ok(true)
+}
+
+fn known(connection: &Connection, run: &NewRun<'_>) -> Result<Option<Acceptance>> {
+    let Some(key) = run.idempotency_key else { return Ok(None) };
+    Ok(with_key(connection, run.principal, key)?.map(|(known, digest)| {
+        if digest == run.digest { Acceptance::Known(Box::new(known)) } else { Acceptance::Conflict }
+    }))
 }
 
 fn with_key(connection: &Connection, principal: &str, key: &str) -> Result<Option<(Run, String)>> {

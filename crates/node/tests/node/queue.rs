@@ -37,6 +37,12 @@ fn more_than_may_wait_is_told_to_come_back() {
     let first = node.submit("import time; time.sleep(1000)");
     node.until_state(&first, "running");
     let waiting: Vec<String> = (0..3).map(|_| node.submit("print(1)")).collect();
+    // Who asks again for one that waits is told of it.
+    let again = [("prefer", "respond-async"), ("idempotency-key", "known")];
+    node.send("DELETE", &format!("/v1/runs/{}", waiting[0]), &[], b"").whole().unwrap().expect(200);
+    let known = node.post(&again, &json!({"code": "print(1)"})).whole().unwrap().expect(202).json();
+    let told = node.post(&again, &json!({"code": "print(1)"})).whole().unwrap().expect(202).json();
+    assert_eq!(told["id"], known["id"]);
     let answer = node.post(&[], &json!({"code": "print(1)"})).whole().unwrap().expect(429);
     assert_eq!(answer.headers["retry-after"], "2");
     assert_eq!(answer.json()["title"], "too many runs wait");

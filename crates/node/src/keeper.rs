@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use stockade_store::Store;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::refusal::Refusal;
+use crate::refusal::{Kind, Refusal};
 
 /// Asked and not yet done; who asks more waits.
 const WAITING_MAX: usize = 64;
@@ -39,7 +39,10 @@ impl Keeper {
             // Who asked may have gone away.
             drop(answer.send(act(store)));
         });
-        let gone = |_| Refusal::failed("the node cannot keep this", "its store has ended");
+        let gone = |()| {
+            let next = "ask again when it is back, with the same idempotency key";
+            Refusal::new(Kind::Unavailable, "the node may not have kept this", "it is ending", next)
+        };
         self.0.send(job).await.map_err(|_| gone(()))?;
         Ok(done.await.map_err(|_| gone(()))??)
     }

@@ -177,7 +177,7 @@ impl Node {
                 (None, Ok(())) => Err(Refusal::failed("the run was not accepted", "it is not known")),
             }
         });
-        accepted.await.map_err(|error| Refusal::failed("the run was not accepted", error))?
+        accepted.await.map_err(|_| ending("the run may have been accepted"))?
     }
 
     /// The run's name, and whether it is a new one; none when there is no place for a new one and it would be one.
@@ -291,7 +291,7 @@ impl Node {
             }
             node.over(&principal, id.as_str()).await
         });
-        cancelled.await.map_err(|error| Refusal::failed("the run was not cancelled", error))?
+        cancelled.await.map_err(|_| ending("the run may have been cancelled"))?
     }
 
     /// Forgets a run that is over, with its outputs.
@@ -375,6 +375,12 @@ impl Node {
 /// Also what is said of runs of others.
 pub(crate) fn missing() -> Refusal {
     Refusal::new(Kind::Missing, "there is no such run", "you have none of this name", "list yours with GET /v1/runs")
+}
+
+/// The node ends in the middle of it.
+fn ending(what: &str) -> Refusal {
+    let next = "ask again when it is back, with the same idempotency key";
+    Refusal::new(Kind::Unavailable, what, "the node is ending, and cannot say", next)
 }
 
 fn crowded(crowded: Crowded) -> Refusal {

@@ -50,6 +50,8 @@ fn load(node: &Node, round: u64) -> BTreeMap<String, String> {
             }
             // It is full for a moment; more load would be no other load.
             Ok(answer) if answer.status == 429 => std::thread::sleep(Duration::from_millis(20)),
+            // It is ending, and says that it does not know.
+            Ok(answer) if answer.status == 503 => break,
             Ok(answer) => panic!("{}", answer.text()),
             Err(_) => break,
         }

@@ -98,7 +98,7 @@ impl Queue {
     }
 
     /// The next run, which counts as running from now on.
-    pub fn next(&mut self) -> Option<(String, RunId)> {
+    pub fn take_next(&mut self) -> Option<(String, RunId)> {
         if self.running >= self.caps.running {
             return None;
         }
@@ -205,7 +205,7 @@ mod tests {
         enter(&mut queue, "bob", 11);
         assert_eq!(queue.position("bob", &id(10)), Some(2));
         assert_eq!(queue.position("ann", &id(4)), Some(7));
-        let order: Vec<RunId> = std::iter::from_fn(|| queue.next()).map(|(_, run)| run).collect();
+        let order: Vec<RunId> = std::iter::from_fn(|| queue.take_next()).map(|(_, run)| run).collect();
         assert_eq!(order, [0, 10, 1, 11, 2, 3, 4].map(id));
     }
 
@@ -215,13 +215,13 @@ mod tests {
         enter(&mut queue, "ann", 0);
         enter(&mut queue, "ann", 1);
         enter(&mut queue, "bob", 2);
-        assert_eq!(queue.next().unwrap().1, id(0));
-        assert_eq!(queue.next().unwrap().1, id(2));
-        assert_eq!(queue.next(), None);
+        assert_eq!(queue.take_next().unwrap().1, id(0));
+        assert_eq!(queue.take_next().unwrap().1, id(2));
+        assert_eq!(queue.take_next(), None);
         queue.ended("bob");
-        assert_eq!(queue.next(), None, "ann has one already");
+        assert_eq!(queue.take_next(), None, "ann has one already");
         queue.ended("ann");
-        assert_eq!(queue.next().unwrap().1, id(1));
+        assert_eq!(queue.take_next().unwrap().1, id(1));
     }
 
     #[test]
@@ -244,7 +244,7 @@ mod tests {
         enter(&mut queue, "ann", 0);
         assert!(queue.remove("ann", &id(0)));
         assert!(!queue.remove("ann", &id(0)));
-        assert_eq!((queue.next(), queue.waiting(), queue.principals.len()), (None, 0, 0));
+        assert_eq!((queue.take_next(), queue.waiting(), queue.principals.len()), (None, 0, 0));
     }
 
     proptest! {
@@ -263,7 +263,7 @@ mod tests {
                         queue.enter(&principal, id(number));
                         waiting.push((principal, id(number)));
                     },
-                    2 => if let Some((principal, run)) = queue.next() {
+                    2 => if let Some((principal, run)) = queue.take_next() {
                         waiting.retain(|(_, one)| *one != run);
                         running.push(principal);
                     },
@@ -281,7 +281,7 @@ mod tests {
             for principal in running {
                 queue.ended(&principal);
             }
-            while let Some((principal, run)) = queue.next() {
+            while let Some((principal, run)) = queue.take_next() {
                 waiting.retain(|(_, one)| *one != run);
                 queue.ended(&principal);
             }

@@ -1,4 +1,4 @@
-//! The one form of a refusal: what, why, what to do next. [`crate::api`] makes a problem document of it.
+//! The one form of a refusal: what, why, what to do next. `api` makes a problem document of it.
 
 use std::fmt;
 

@@ -142,7 +142,7 @@ impl Node {
 
     fn next(&self) -> Option<(String, RunId)> {
         // Without a launcher what waits goes on waiting, for the next node.
-        if *self.draining.borrow() || self.link.is_over() { None } else { self.queue().next() }
+        if *self.draining.borrow() || self.link.is_over() { None } else { self.queue().take_next() }
     }
 
     /// Accepts a run; when this returns it will run, whatever happens to the node.

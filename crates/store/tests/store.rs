@@ -1,5 +1,5 @@
 //! The store keeps what it said it keeps, through any end of its process.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may stop at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests may stop at the first surprise")]
 
 use stockade_store::{Acceptance, File, NewEvent, NewRun, State, Store};
 
@@ -18,7 +18,7 @@ fn a_key_stands_for_one_run_of_one_principal() {
     let (_folder, mut store) = store();
     assert_eq!(store.accept(&run("a", "ann", Some("k"), "1"), 1).unwrap(), Acceptance::New);
     let Acceptance::Known(known) = store.accept(&run("b", "ann", Some("k"), "1"), 2).unwrap() else {
-        unreachable!("the same is known")
+        panic!("the same is known")
     };
     assert_eq!(known.id, "a");
     assert_eq!(store.accept(&run("c", "ann", Some("k"), "2"), 3).unwrap(), Acceptance::Conflict);

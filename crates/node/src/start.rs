@@ -8,6 +8,7 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::Resource;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -67,6 +68,7 @@ pub fn start(asked: &Start) -> Result<(), Refusal> {
     lock.share(false)?;
     let listener = bind(&socket, &asked.socket_mode)?;
     give_up_privileges()?;
+    allow_descriptors()?;
     let of_socket = socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     confine::confine(&folder.join(STORE), of_socket)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -169,6 +171,14 @@ fn give_up_privileges() -> Result<(), Refusal> {
     rustix::thread::set_no_new_privs(true).map_err(failed)?;
     // Others of its user may not read its memory, and it leaves no image of it.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).map_err(failed)
+}
+
+/// As many descriptors as the system lets it have: connections, pipes and files of runs.
+fn allow_descriptors() -> Result<(), Refusal> {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    rustix::process::setrlimit(Resource::Nofile, limit)
+        .map_err(|errno| Refusal::failed("the node cannot have more descriptors", errno))
 }
 
 async fn serve(

@@ -78,7 +78,10 @@ impl Node {
     fn until_ready(&mut self) {
         until("the node serves", || {
             assert!(self.process.try_wait().unwrap().is_none(), "the node ended");
-            UnixStream::connect(self.socket()).is_ok()
+            // It listens before it can run anything, and answers after that.
+            UnixStream::connect(self.socket())
+                .and_then(|stream| http::send(stream, "GET", "/livez", &[], b""))
+                .is_ok_and(|answer| answer.status == 200)
         });
     }
 

@@ -51,6 +51,12 @@ impl Instruction {
         let ([a, b], [c, d, e, f]) = (self.code.to_ne_bytes(), self.k.to_ne_bytes());
         [a, b, self.jt, self.jf, c, d, e, f]
     }
+
+    /// And back.
+    pub(crate) const fn from_bytes(bytes: [u8; 8]) -> Self {
+        let [a, b, jt, jf, c, d, e, f] = bytes;
+        Self { code: u16::from_ne_bytes([a, b]), jt, jf, k: u32::from_ne_bytes([c, d, e, f]) }
+    }
 }
 
 impl Instruction {

@@ -291,6 +291,10 @@ impl<'r, 'a> Supervisor<'r, 'a> {
                 | Event::Transparent
                 | Event::Watcher
                 | Event::Terminal
+                | Event::Entrance(_)
+                | Event::Stands(_)
+                | Event::Guarded
+                | Event::EngineEnded(..)
                 | Event::Sealed(_) => return Err(Failure::Lost),
             },
             // The init was killed: by the kernel for memory, or by somebody outside.

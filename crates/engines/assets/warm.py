@@ -1,0 +1,159 @@
+"""What a template of warm engines runs: imports, then forks; and what each of its engines runs.
+
+In the template: behind walls, with nothing of anyone. In an engine: behind walls of its own, which stand before
+the first line below `engine`. Arguments: the library that forks, the file an engine seals itself with, modules.
+"""
+import sys
+
+
+def _import_all(names):
+    import importlib
+
+    for name in names:
+        importlib.import_module(name)
+
+
+def _random_sources():
+    """Every generator of random numbers that the imports made: a fork would continue each one's stream."""
+    import gc
+    import random
+
+    kinds = [random.Random]
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        kinds += [numpy.random.RandomState, numpy.random.Generator, numpy.random.BitGenerator]
+    found = [one for one in gc.get_objects() if isinstance(one, tuple(kinds))]
+    if numpy is not None:
+        found.append(numpy.random.mtrand._rand)
+    return found
+
+
+def _reseed(sources, seed):
+    """Gives each a stream that no other engine has."""
+    import hashlib
+    import os
+    import random
+
+    def fresh(number):
+        return hashlib.sha512(seed + number.to_bytes(4, "little")).digest()
+
+    numpy = sys.modules.get("numpy")
+    for number, source in enumerate(sources):
+        entropy = int.from_bytes(fresh(number), "little")
+        if isinstance(source, random.Random):
+            source.seed(entropy)
+        elif isinstance(source, numpy.random.RandomState):
+            source.seed([entropy >> shift & 0xFFFFFFFF for shift in range(0, 512, 32)])
+        else:
+            bits = getattr(source, "bit_generator", source)
+            bits.state = type(bits)(entropy).state
+    ssl = sys.modules.get("_ssl")
+    if ssl is not None:
+        ssl.RAND_add(fresh(len(sources)), 64.0)
+    uuid = sys.modules.get("uuid")
+    if uuid is not None:
+        uuid._node = uuid._last_timestamp = None
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None:
+        process.current_process().authkey = os.urandom(32)
+
+
+def main(words):
+    import ctypes
+    import gc
+    import os
+    import random
+    import socket
+    import threading
+    import types
+
+    library, sealing, names = words[0], words[1], words[2:]
+    serve = ctypes.PyDLL(library).stockade_serve
+    serve.argtypes, serve.restype = (ctypes.c_int, ctypes.c_char_p), ctypes.c_int
+    after_fork = ctypes.pythonapi.PyOS_AfterFork_Child
+    after_fork.argtypes, after_fork.restype = (), None
+    _import_all(names)
+    if threading.active_count() != 1 or len(os.listdir("/proc/self/task") if os.path.exists("/proc/self/task") else "1") != 1:
+        sys.exit("a library that was imported ahead has started a thread")
+    sources = _random_sources()
+    gc.collect()
+    gc.freeze()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    descriptor = serve(3, sealing.encode())
+    if descriptor < 0:
+        os._exit(0 if descriptor == -1 else 1)
+    after_fork()
+    _reseed(sources, os.urandom(64))
+    engine(socket.socket(fileno=descriptor), types)
+
+
+# Claim: 16 bytes (1, then the length of the code), the code. Longer code comes as a descriptor.
+CLAIM_BYTES_MAX = 1 << 16
+
+
+def engine(channel, types):
+    """Waits for its claim, runs the code, says how it ended, and ends."""
+    import os
+
+    packet, descriptors, _, _ = __import__("socket").recv_fds(channel, 16 + CLAIM_BYTES_MAX, 4)
+    if len(packet) < 16 or packet[0] != 1:
+        os._exit(0)
+    length = int.from_bytes(packet[8:16], "little")
+    if descriptors:
+        with open(descriptors[0], "rb") as file:
+            text = file.read(length)
+    else:
+        text = packet[16:16 + length]
+    status = run(text, types)
+    # The answer comes before the end, which takes the kernel longer.
+    channel.send(bytes((2, 0, 0, 0)) + (status & 0xFF).to_bytes(4, "little") + bytes(8))
+    os._exit(status & 0xFF)
+
+
+def run(text, types):
+    """As a script: its own module, its exceptions shown, its threads waited for."""
+    import atexit
+    import threading
+
+    module = types.ModuleType("__main__")
+    module.__builtins__ = __builtins__
+    sys.modules["__main__"] = module
+    sys.argv = ["-c"]
+    status = 0
+    try:
+        exec(compile(text, "<string>", "exec", dont_inherit=True), module.__dict__)
+    except SystemExit as end:
+        status = _status_of(end.code)
+    except BaseException:
+        import traceback
+
+        kind, error, trace = sys.exc_info()
+        while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+            trace = trace.tb_next
+        traceback.print_exception(kind, error, trace)
+        status = 1
+    try:
+        threading._shutdown()
+        atexit._run_exitfuncs()
+    except BaseException:
+        status = status or 1
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            status = status or 120
+    return status
+
+
+def _status_of(code):
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code
+    print(code, file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

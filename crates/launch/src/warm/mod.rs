@@ -1,0 +1,360 @@
+//! Warm engines, outside: a template that is started once, and engines that are forked from it behind walls that
+//! were made for each before.
+//!
+//! A template is an ordinary sandbox ([`crate::start`]) whose code imports libraries and then forks on orders. The
+//! walls of an engine are those of a run, made by the same phases ([`cell`]) in a process of ours ([`maker`]); the
+//! engine is a fork of the template that is born into them and seals itself ([`enter`]) before a line of any code
+//! runs. The launcher looks at it ([`verify`]) before it trusts it with anything.
+
+pub(crate) mod cell;
+pub mod enter;
+mod entrance;
+mod maker;
+mod sealing;
+mod sys;
+mod verify;
+mod wire;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::Pid;
+use stockade_core::audit::Recorded;
+use stockade_core::layer::{Layer, Layers};
+use stockade_core::plan::{Identity, Plan};
+use stockade_core::request::CgroupMode;
+use stockade_core::warm::{Ids, Role};
+
+pub(crate) use entrance::Entrances;
+pub use sealing::Sealing;
+
+use crate::failure::{Failure, Step};
+use crate::outside::{self, Running, failed};
+use crate::warm::entrance::Entrance;
+use crate::warm::maker::Maker;
+use crate::warm::wire::Said;
+use crate::wire::{self as frames, Event, Received};
+
+/// How long an engine may take from the order to its walls; it takes two milliseconds.
+const BIRTH: Duration = Duration::from_secs(10);
+
+/// A process that forks engines.
+#[derive(Debug)]
+pub struct Template {
+    // Dropped in this order: whoever makes walls below the template's, then it.
+    maker: Maker,
+    orders: OwnedFd,
+    running: Running,
+    engine: Plan,
+    ids: Ids,
+    next_user: u32,
+    users: Rc<RefCell<BTreeSet<u32>>>,
+    ended: BTreeMap<u32, i32>,
+    said: Vec<u8>,
+}
+
+/// A host id of an engine, its own until it and everything of it is gone.
+#[derive(Debug)]
+struct Lease {
+    user: u32,
+    users: Rc<RefCell<BTreeSet<u32>>>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.users.borrow_mut().remove(&self.user);
+    }
+}
+
+/// Walls that wait for an engine. Dropping them takes them down.
+#[derive(Debug)]
+pub struct Cell {
+    running: Running,
+    streams: [OwnedFd; 3],
+    result: Option<OwnedFd>,
+    // After the walls.
+    lease: Lease,
+}
+
+/// An engine behind its walls, which waits on its socket. Dropping it kills everything in them.
+#[derive(Debug)]
+pub struct Engine {
+    running: Running,
+    /// Its end of the socket is the engine's.
+    socket: OwnedFd,
+    seen: verify::Seen,
+    // After the walls.
+    _lease: Lease,
+}
+
+impl Template {
+    /// Starts a template, and what makes its engines' walls; their plan is an engine's, of any user.
+    ///
+    /// # Errors
+    /// [`Failure`]; then nothing is left.
+    pub fn start(template: Recorded, engine: Plan) -> Result<Self, Failure> {
+        let mut running = outside::start(template)?;
+        let Role::Template(ids) = running.plan.role else { return Err(Failure::Lost) };
+        let orders = running.ends.result.take().ok_or(Failure::Lost)?;
+        let maker = Maker::start(running.init.pidfd.as_fd(), ids, &engine)?;
+        Ok(Self {
+            maker,
+            orders,
+            running,
+            engine,
+            ids,
+            next_user: ids.engines().start,
+            users: Rc::default(),
+            ended: BTreeMap::new(),
+            said: Vec::new(),
+        })
+    }
+
+    /// Waits until it has imported what it was to.
+    ///
+    /// # Errors
+    /// [`Failure`] when it ended, or took longer.
+    pub fn wait_until_ready(&mut self, longest: Duration) -> Result<(), Failure> {
+        let deadline = Instant::now() + longest;
+        loop {
+            let waited = [self.orders.as_fd(), self.running.control.as_fd(), self.running.ends.error.as_fd()];
+            let [orders, control, error] = ready(waited, deadline)?;
+            if error {
+                self.hear_complaints();
+            }
+            if orders {
+                return match wire::next_said(self.orders.as_fd()) {
+                    Ok(Some(Said::Ready)) => Ok(()),
+                    Ok(Some(Said::Failed(errno))) => Err(birth(errno)),
+                    Ok(None) | Err(_) => Err(Failure::Lost),
+                };
+            }
+            if control || Instant::now() >= deadline {
+                return Err(Failure::Lost);
+            }
+        }
+    }
+
+    /// What it wrote to its standard error, at most the last part: for the log.
+    #[must_use]
+    pub fn complaints(&mut self) -> &[u8] {
+        self.hear_complaints();
+        &self.said
+    }
+
+    fn hear_complaints(&mut self) {
+        const KEPT: usize = 8192;
+        let mut buffer = [0; 4096];
+        for from in [&self.running.ends.error, &self.running.ends.output] {
+            while let Ok(count @ 1..) = rustix::io::read(from, &mut buffer) {
+                self.said.extend_from_slice(buffer.get(..count).unwrap_or_default());
+            }
+        }
+        let surplus = self.said.len().saturating_sub(KEPT);
+        self.said.drain(..surplus);
+    }
+
+    fn lease(&mut self) -> Result<Lease, Failure> {
+        let all = self.ids.engines();
+        let mut users = self.users.borrow_mut();
+        for _ in all.clone() {
+            let user = self.next_user;
+            self.next_user = if user + 1 < all.end { user + 1 } else { all.start };
+            if users.insert(user) {
+                return Ok(Lease { user, users: Rc::clone(&self.users) });
+            }
+        }
+        Err(failed("find a user for", "an engine")(Errno::USERS))
+    }
+
+    /// Makes walls for an engine, ahead of it.
+    ///
+    /// # Errors
+    /// [`Failure`]; then nothing is left.
+    pub fn make_cell(&mut self) -> Result<Cell, Failure> {
+        let lease = self.lease()?;
+        let identity = Identity { outside_uid: lease.user, outside_gid: lease.user, ..self.engine.identity };
+        let plan = Plan { run: format!("{}-{}", self.engine.run, lease.user), identity, ..self.engine.clone() };
+        let mut notes = Vec::new();
+        let group = outside::make_group(&plan, &mut notes)?;
+        let (ends, streams, result) = outside::pipes(&plan)?;
+        let (control, inside) = outside::control_pair()?;
+        let trees = outside::open_sources_as_root(&plan)?;
+        let init = self.maker.make(lease.user, inside, &trees)?;
+        drop(trees);
+        let mut running = Running::new(plan, (control, ends), init, group);
+        running.notes = notes;
+        running.proceed()?;
+        running.hear_until_sealed()?;
+        Ok(Cell { running, streams, result, lease })
+    }
+
+    /// Has an engine forked into walls that were made.
+    ///
+    /// # Errors
+    /// [`Failure`]; then the walls are gone too.
+    pub fn fork(&mut self, cell: Cell) -> Result<Engine, Failure> {
+        let Cell { mut running, streams, result, lease } = cell;
+        let (socket, inside) = outside::control_pair()?;
+        rustix::net::sockopt::set_socket_passcred(&socket, true).map_err(failed("set up the socket of", "an engine"))?;
+        let [input, output, error] = &streams;
+        let own = [
+            (Entrance::Control, Some(inside.as_fd())),
+            (Entrance::Input, Some(input.as_fd())),
+            (Entrance::Output, Some(output.as_fd())),
+            (Entrance::Error, Some(error.as_fd())),
+            (Entrance::Result, result.as_ref().map(AsFd::as_fd)),
+        ];
+        let own = own.into_iter().filter_map(|(which, descriptor)| Some((which, descriptor?)));
+        let all: Vec<(Entrance, BorrowedFd<'_>)> = running.entrances.iter().chain(own).collect();
+        wire::order_engine(self.orders.as_fd(), &all).map_err(failed("speak to", "a template"))?;
+        drop((all, inside, streams, result));
+        let (pid, layers) = self.await_birth(&socket)?;
+        let seen = verify::look(pid, lease.user, &running.entrances, running.enforced)
+            .map_err(failed("believe the walls of", "an engine"))?;
+        if let Some(group) = &running.group {
+            group.attach(pid).map_err(Failure::Cgroup)?;
+        }
+        // The ways in are of no more use to anybody.
+        running.entrances = Entrances::default();
+        running.enforced = running.enforced.and(layers);
+        running.check_required()?;
+        Ok(Engine { running, socket, seen, _lease: lease })
+    }
+
+    /// What an engine says of itself, and who it is by the kernel's word.
+    fn await_birth(&mut self, socket: &OwnedFd) -> Result<(Pid, Layers), Failure> {
+        let [said, failed_to] = ready([socket.as_fd(), self.orders.as_fd()], Instant::now() + BIRTH)?;
+        if said {
+            return match wire::next_from_engine(socket.as_fd()) {
+                Ok((Event::Sealed(layers), pid)) => Ok((pid, Layers::from_bits(layers))),
+                Ok((Event::Failed(step, _, errno), _)) => Err(Failure::Inside {
+                    step: Step::parse(step).ok_or(Failure::Lost)?,
+                    object: None,
+                    errno: Errno::from_raw_os_error(errno),
+                }),
+                Ok(_) | Err(_) => Err(Failure::Lost),
+            };
+        }
+        match failed_to.then(|| wire::next_said(self.orders.as_fd())) {
+            Some(Ok(Some(Said::Failed(errno)))) => Err(birth(errno)),
+            Some(_) | None => Err(Failure::Lost),
+        }
+    }
+
+    /// How engines ended that the template's init waited for: by their id in its namespace, as wait(2) has it.
+    fn hear_of_ends(&mut self) -> Result<(), Failure> {
+        loop {
+            let [told] = ready([self.running.control.as_fd()], Instant::now())?;
+            if !told {
+                return Ok(());
+            }
+            match frames::next_event(self.running.control.as_fd()) {
+                Ok(Received::Frame((Event::EngineEnded(pid, status), _))) => {
+                    // More ids than any namespace has at once are none of ours.
+                    if self.ended.len() > ENDS_MAX {
+                        self.ended.clear();
+                    }
+                    self.ended.insert(pid, status);
+                }
+                Ok(_) | Err(_) => return Err(Failure::Lost),
+            }
+        }
+    }
+
+    /// How an engine ended, if it has: as wait(2) has it.
+    ///
+    /// # Errors
+    /// [`Failure::Lost`] when the template is gone, and all its engines with it.
+    pub fn end_of(&mut self, engine: &Engine) -> Result<Option<i32>, Failure> {
+        self.hear_of_ends()?;
+        Ok(self.ended.remove(&engine.seen.pid_in_template))
+    }
+
+    /// The processes of the template itself, for accounts: its init's id.
+    #[must_use]
+    pub const fn init(&self) -> Pid {
+        self.running.init.pid
+    }
+}
+
+/// How many ends of engines wait to be asked about.
+const ENDS_MAX: usize = 1 << 16;
+
+impl Engine {
+    /// Its socket: what comes from it is the word of the code.
+    #[must_use]
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Its standard output, not blocking.
+    #[must_use]
+    pub fn output(&self) -> BorrowedFd<'_> {
+        self.running.ends.output.as_fd()
+    }
+
+    /// Its standard error, not blocking.
+    #[must_use]
+    pub fn error(&self) -> BorrowedFd<'_> {
+        self.running.ends.error.as_fd()
+    }
+
+    /// Its process, by pidfd.
+    #[must_use]
+    pub fn process(&self) -> BorrowedFd<'_> {
+        self.seen.pidfd.as_fd()
+    }
+
+    /// The layers in force.
+    #[must_use]
+    pub const fn enforced(&self) -> Layers {
+        self.running.enforced
+    }
+
+    /// Its plan.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.running.plan
+    }
+
+    /// The init of its walls.
+    #[must_use]
+    pub const fn init(&self) -> Pid {
+        self.running.init.pid
+    }
+}
+
+/// Whether engines of this plan have a cgroup, so far as can be known before there is one.
+#[must_use]
+pub fn has_cgroup(plan: &Plan) -> bool {
+    plan.cgroup != CgroupMode::Off
+        && !crate::hooks::removed(Layer::Cgroup)
+        && !matches!(crate::cgroup::find(), crate::cgroup::Available::None(_))
+}
+
+fn birth(errno: i32) -> Failure {
+    failed("fork", "an engine")(Errno::from_raw_os_error(errno))
+}
+
+/// Which of these have something, waiting until one has or it is too late.
+fn ready<const COUNT: usize>(waited: [BorrowedFd<'_>; COUNT], deadline: Instant) -> Result<[bool; COUNT], Failure> {
+    let mut slots = waited.map(|one| PollFd::from_borrowed_fd(one, PollFlags::IN));
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
+        match rustix::event::poll(&mut slots, Some(&timeout)) {
+            Ok(_) => return Ok(slots.map(|slot| !slot.revents().is_empty())),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(failed("wait for", "an engine")(errno)),
+        }
+    }
+}

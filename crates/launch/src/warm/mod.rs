@@ -81,7 +81,7 @@ pub struct Cell {
     lease: Lease,
 }
 
-/// An engine behind its walls, which waits on its socket. Dropping it kills everything in them.
+/// An engine behind its walls that nobody has claimed. Dropping it kills everything in them.
 #[derive(Debug)]
 pub struct Engine {
     running: Running,
@@ -213,7 +213,8 @@ impl Template {
         let own = own.into_iter().filter_map(|(which, descriptor)| Some((which, descriptor?)));
         let all: Vec<(Entrance, BorrowedFd<'_>)> = running.entrances.iter().chain(own).collect();
         wire::order_engine(self.orders.as_fd(), &all).map_err(failed("speak to", "a template"))?;
-        drop((all, inside, streams, result));
+        drop(all);
+        drop((inside, streams, result));
         let (pid, layers) = self.await_birth(&socket)?;
         let seen = verify::look(pid, lease.user, &running.entrances, running.enforced)
             .map_err(failed("believe the walls of", "an engine"))?;
@@ -286,29 +287,79 @@ impl Template {
 /// How many ends of engines wait to be asked about.
 const ENDS_MAX: usize = 1 << 16;
 
-impl Engine {
+/// An engine that is one run's: for one principal, once. Dropping it kills everything in its walls.
+#[derive(Debug)]
+pub struct Claimed(Engine);
+
+impl Claimed {
     /// Its socket: what comes from it is the word of the code.
     #[must_use]
     pub fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.0.socket.as_fd()
     }
 
     /// Its standard output, not blocking.
     #[must_use]
     pub fn output(&self) -> BorrowedFd<'_> {
-        self.running.ends.output.as_fd()
+        self.0.running.ends.output.as_fd()
     }
 
     /// Its standard error, not blocking.
     #[must_use]
     pub fn error(&self) -> BorrowedFd<'_> {
-        self.running.ends.error.as_fd()
+        self.0.running.ends.error.as_fd()
     }
 
-    /// Its process, by pidfd.
+    /// What it says on its result descriptor, not blocking: a claim of the code.
     #[must_use]
-    pub fn process(&self) -> BorrowedFd<'_> {
-        self.seen.pidfd.as_fd()
+    pub fn result(&self) -> Option<BorrowedFd<'_>> {
+        self.0.running.ends.result.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The engine.
+    #[must_use]
+    pub const fn engine(&self) -> &Engine {
+        &self.0
+    }
+
+    /// Sends its process a signal, as an interrupt does; no error when it has ended.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn signal(&self, signal: rustix::process::Signal) -> Result<(), Failure> {
+        match rustix::process::pidfd_send_signal(&self.0.seen.pidfd, signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(failed("signal", "an engine")(errno)),
+        }
+    }
+}
+
+impl Engine {
+    /// Makes it that of a run, which is on record and whose plan is the engine's but for its name.
+    ///
+    /// # Errors
+    /// [`Failure::Missing`] when the walls that stand are not those of the plan; the engine is gone then.
+    pub fn claim(mut self, recorded: Recorded) -> Result<Claimed, Failure> {
+        let plan = recorded.into_plan();
+        self.running.plan.run.clone_from(&plan.run);
+        self.running.plan.label.clone_from(&plan.label);
+        if self.running.plan != plan {
+            return Err(Failure::Missing { missing: plan.required });
+        }
+        self.running.started = Instant::now();
+        Ok(Claimed(self))
+    }
+
+    /// Its host user, by which the plan of its run is made.
+    #[must_use]
+    pub const fn user(&self) -> u32 {
+        self.running.plan.identity.outside_uid
+    }
+
+    /// Its process's id outside.
+    #[must_use]
+    pub const fn process(&self) -> Pid {
+        self.seen.pid
     }
 
     /// The layers in force.

@@ -20,6 +20,7 @@ const STATUS_BYTES: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) pidfd: OwnedFd,
+    pub(crate) pid: Pid,
     /// Its id in the template's pid namespace.
     pub(crate) pid_in_template: u32,
 }
@@ -54,7 +55,7 @@ pub(crate) fn look(pid: Pid, user: u32, made: &Entrances, given: Layers) -> Resu
         Errno::PERM => Ok(()),
         errno => Err(errno),
     })?;
-    Ok(Seen { pidfd, pid_in_template })
+    Ok(Seen { pidfd, pid, pid_in_template })
 }
 
 fn check_status(folder: BorrowedFd<'_>, user: u32) -> Result<u32, Errno> {

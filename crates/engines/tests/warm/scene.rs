@@ -1,0 +1,150 @@
+//! A template of warm Python, as tests and the benchmark start one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use stockade_core::audit::{Asker, NotRecorded, Record, Recorded, Trail};
+use stockade_core::layer::Layers;
+use stockade_core::network::Network;
+use stockade_core::plan::{self, Plan};
+use stockade_core::policy::{Decision, Policy};
+use stockade_core::request::{CgroupMode, Language, Request, Scratch, Start, Streams, Tier, Tree};
+use stockade_core::trust::Libraries;
+use stockade_core::warm::Ids;
+use stockade_engines::warm::{self, Answer, Bounds};
+use stockade_engines::Interpreter;
+use stockade_launch::warm::{Claimed, Engine, Sealing, Template, has_cgroup};
+use stockade_launch::{Failure, facts};
+
+/// Records that nobody keeps.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Trail for Nowhere {
+    fn append(&mut self, _: &Record<'_>) -> Result<(), NotRecorded> {
+        Ok(())
+    }
+}
+
+pub fn recorded(plan: Plan) -> Recorded {
+    let asker = Asker { principal: "test@local", code_digest: "-", environment_digest: "none" };
+    Recorded::intent(&mut Nowhere, asker, plan, 0).unwrap()
+}
+
+/// Which Python, and what it has.
+pub struct Python {
+    pub interpreter: Interpreter,
+    pub executable: String,
+    pub trees: Vec<Tree>,
+}
+
+/// The machine's Python, or that of a virtual environment.
+pub fn python(environment: Option<&Path>) -> Python {
+    let cache = std::env::temp_dir().join("stockade-warm-test");
+    let look = |path: &Path| facts::source(path).ok();
+    let interpreter = match environment {
+        None => Interpreter::find(None, &cache, look),
+        Some(path) => Interpreter::of_venv(path, &cache, look),
+    }
+    .unwrap();
+    let mut trees = interpreter.trees();
+    let mut executable = interpreter.inside_executable();
+    if let Some(path) = environment {
+        let venv = interpreter.venv(facts::source(path).unwrap());
+        executable = venv.executable;
+        trees.push(venv.tree);
+    }
+    Python { interpreter, executable, trees }
+}
+
+pub fn plan_of(label: &str, start: Start, cgroup: CgroupMode) -> Plan {
+    let request = Request {
+        label: label.to_owned(),
+        language: Language::Python,
+        start,
+        inputs: vec![],
+        shares: vec![],
+        libraries: Libraries::Unjudged,
+        limits: vec![],
+        network: Network::None,
+        vars: BTreeMap::new(),
+        require: Layers::NONE,
+        cgroup,
+        scratch: Scratch::Memory,
+        streams: Streams::Pipes,
+        tier: Tier::Namespaces,
+    };
+    match Policy::offline().decide(request) {
+        Decision::Permit(grant) => plan::build(*grant, &facts::gather(Tier::Namespaces), "0123456789abcdef").unwrap(),
+        Decision::Forbid(reason) => panic!("{reason}"),
+    }
+}
+
+/// The library, built beside the tests by `cargo xtask warm-library`.
+pub fn library() -> Vec<u8> {
+    let path = std::env::var_os("STOCKADE_WARM_LIBRARY").map_or_else(built, PathBuf::from);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask warm-library`", path.display()))
+}
+
+fn built() -> PathBuf {
+    // target/TRIPLE/PROFILE/deps/test
+    let own = std::env::current_exe().unwrap();
+    let target = own.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists()).unwrap();
+    let triple = target.file_name().unwrap();
+    target.parent().unwrap().join("library").join(triple).join("release/libstockade_warm.so")
+}
+
+/// One template with its plan of engines.
+pub struct Scene {
+    pub template: Template,
+    pub engine: Plan,
+}
+
+pub fn ids() -> Ids {
+    // Of this process: tests run beside each other.
+    let own = std::process::id() % 2000;
+    Ids::parse(0x7100_0000 + own * 0x1_0000, 0x1_0000).unwrap()
+}
+
+impl Scene {
+    pub fn start(environment: Option<&Path>, modules: &[&str], cgroup: CgroupMode) -> Self {
+        let mut scene = Self::begin(environment, modules, cgroup);
+        if let Err(failure) = scene.template.wait_until_ready(Duration::from_secs(60)) {
+            panic!("{failure}: {}", String::from_utf8_lossy(scene.template.complaints()));
+        }
+        scene
+    }
+
+    /// Without waiting for it.
+    pub fn begin(environment: Option<&Path>, modules: &[&str], cgroup: CgroupMode) -> Self {
+        let python = python(environment);
+        let engine = plan_of("engine", warm::engine(&python.executable, python.trees.clone()), cgroup);
+        let engine = engine.into_engine(ids().engines().start).unwrap();
+        let sealing = Sealing::of(&engine, has_cgroup(&engine)).unwrap();
+        let start =
+            warm::template(&python.interpreter, &python.executable, python.trees, modules, library(), &sealing);
+        let template = plan_of("template", start, CgroupMode::Off).into_template(ids()).unwrap();
+        let template = Template::start(recorded(template), engine.clone()).unwrap();
+        Self { template, engine }
+    }
+
+    pub fn engine(&mut self) -> Result<Engine, Failure> {
+        let cell = self.template.make_cell()?;
+        self.template.fork(cell)
+    }
+
+    pub fn claimed(&mut self, engine: Engine) -> Claimed {
+        let plan = self.engine.clone().into_engine(engine.user()).unwrap();
+        engine.claim(recorded(Plan { run: "fedcba9876543210".to_owned(), ..plan })).unwrap()
+    }
+
+    /// Code in an engine of its own.
+    pub fn run(&mut self, code: &str) -> Answer {
+        let engine = self.engine().unwrap();
+        let claimed = self.claimed(engine);
+        warm::run(&claimed, code.as_bytes(), BOUNDS).unwrap()
+    }
+}
+
+pub const BOUNDS: Bounds = Bounds { longest: Duration::from_secs(30), stream_bytes_max: 1 << 20 };

@@ -14,42 +14,66 @@ def _import_all(names):
 
 
 def _random_sources():
-    """Every generator of random numbers that the imports made: a fork would continue each one's stream."""
+    """Every generator of random numbers that the imports made: a fork would continue each one's stream.
+
+    One function for each, which gives it a stream of its own. They are made here, so that an engine writes to as
+    little memory as can be.
+    """
     import gc
     import random
 
-    kinds = [random.Random]
+    # `random` sees to its own by itself (`os.register_at_fork`).
+    found = [
+        lambda one=one: one.seed()
+        for one in gc.get_objects()
+        if isinstance(one, random.Random) and one is not random._inst and not isinstance(one, random.SystemRandom)
+    ]
     numpy = sys.modules.get("numpy")
     if numpy is not None:
-        kinds += [numpy.random.RandomState, numpy.random.Generator, numpy.random.BitGenerator]
-    found = [one for one in gc.get_objects() if isinstance(one, tuple(kinds))]
-    if numpy is not None:
-        found.append(numpy.random.mtrand._rand)
+        kinds = (numpy.random.RandomState, numpy.random.Generator, numpy.random.BitGenerator)
+        bits = {id(numpy.random.mtrand._rand._bit_generator): numpy.random.mtrand._rand._bit_generator}
+        for one in gc.get_objects():
+            if isinstance(one, kinds):
+                one = getattr(one, "_bit_generator", one)
+                bits[id(one)] = one
+            if isinstance(one, numpy.random.RandomState):
+                # The second of a pair of normal numbers may wait in it.
+                one.seed()
+        numpy.random.seed()
+        found.extend(_numpy_source(numpy, one) for one in bits.values())
     return found
 
 
-def _reseed(sources, seed):
-    """Gives each a stream that no other engine has."""
-    import hashlib
+def _numpy_source(numpy, bits):
     import os
-    import random
 
-    def fresh(number):
-        return hashlib.sha512(seed + number.to_bytes(4, "little")).digest()
+    if isinstance(bits, numpy.random.MT19937):
+        import ctypes
 
-    numpy = sys.modules.get("numpy")
-    for number, source in enumerate(sources):
-        entropy = int.from_bytes(fresh(number), "little")
-        if isinstance(source, random.Random):
-            source.seed(entropy)
-        elif isinstance(source, numpy.random.RandomState):
-            source.seed([entropy >> shift & 0xFFFFFFFF for shift in range(0, 512, 32)])
-        else:
-            bits = getattr(source, "bit_generator", source)
-            bits.state = type(bits)(entropy).state
+        # Its state is 624 words and a position (randomkit); written where it lies, or by its own method if it does not.
+        address = bits.ctypes.state_address
+        state = bits.state["state"]
+        size = state["key"].nbytes
+        there = ctypes.string_at(address, size + 4)
+        if there == state["key"].tobytes() + state["pos"].to_bytes(4, sys.byteorder):
+            end = (size // 4).to_bytes(4, sys.byteorder)
+            return lambda: ctypes.memmove(address, os.urandom(size) + end, size + 4)
+
+    def seed():
+        bits.state = type(bits)().state
+
+    return seed
+
+
+def _reseed(sources):
+    """Gives each a stream that no other engine has."""
+    import os
+
+    for source in sources:
+        source()
     ssl = sys.modules.get("_ssl")
     if ssl is not None:
-        ssl.RAND_add(fresh(len(sources)), 64.0)
+        ssl.RAND_add(os.urandom(64), 64.0)
     uuid = sys.modules.get("uuid")
     if uuid is not None:
         uuid._node = uuid._last_timestamp = None
@@ -62,10 +86,9 @@ def main(words):
     import ctypes
     import gc
     import os
-    import random
+    import random  # noqa: F401, for `_random_sources`
     import socket
     import threading
-    import types
 
     library, sealing, names = words[0], words[1], words[2:]
     serve = ctypes.PyDLL(library).stockade_serve
@@ -84,19 +107,22 @@ def main(words):
     if descriptor < 0:
         os._exit(0 if descriptor == -1 else 1)
     after_fork()
-    _reseed(sources, os.urandom(64))
-    engine(socket.socket(fileno=descriptor), types)
+    _reseed(sources)
+    engine(socket.socket(fileno=descriptor))
 
 
 # Claim: 16 bytes (1, then the length of the code), the code. Longer code comes as a descriptor.
 CLAIM_BYTES_MAX = 1 << 16
 
 
-def engine(channel, types):
+def engine(channel):
     """Waits for its claim, runs the code, says how it ended, and ends."""
     import os
+    import socket
 
-    packet, descriptors, _, _ = __import__("socket").recv_fds(channel, 16 + CLAIM_BYTES_MAX, 4)
+    # Memory that the first lines of any code write to is its own before it is waited for.
+    exec(compile("0", "<string>", "exec", dont_inherit=True), {"__builtins__": __builtins__})
+    packet, descriptors, _, _ = socket.recv_fds(channel, 16 + CLAIM_BYTES_MAX, 4)
     if len(packet) < 16 or packet[0] != 1:
         os._exit(0)
     length = int.from_bytes(packet[8:16], "little")
@@ -105,18 +131,18 @@ def engine(channel, types):
             text = file.read(length)
     else:
         text = packet[16:16 + length]
-    status = run(text, types)
+    status = run(text)
     # The answer comes before the end, which takes the kernel longer.
     channel.send(bytes((2, 0, 0, 0)) + (status & 0xFF).to_bytes(4, "little") + bytes(8))
     os._exit(status & 0xFF)
 
 
-def run(text, types):
+def run(text):
     """As a script: its own module, its exceptions shown, its threads waited for."""
     import atexit
     import threading
 
-    module = types.ModuleType("__main__")
+    module = type(sys)("__main__")
     module.__builtins__ = __builtins__
     sys.modules["__main__"] = module
     sys.argv = ["-c"]
@@ -134,7 +160,8 @@ def run(text, types):
         traceback.print_exception(kind, error, trace)
         status = 1
     try:
-        threading._shutdown()
+        if len(threading._active) > 1 or getattr(threading, "_threading_atexits", True):
+            threading._shutdown()
         atexit._run_exitfuncs()
     except BaseException:
         status = status or 1

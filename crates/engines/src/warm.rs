@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
-use stockade_core::paths::{self, InsidePath};
+use stockade_core::paths::InsidePath;
 use stockade_core::request::{MadeFile, ResultDescriptor, Start, Tree};
 use stockade_launch::warm::{Claimed, Sealing};
 

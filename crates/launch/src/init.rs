@@ -241,13 +241,13 @@ impl Guard<'_> {
         }
     }
 
-    /// Nobody but its parent learns how a process ended, and that is who is told first.
+    /// Nobody but its parent learns how a process ended.
     fn tell_of_engine(&self, ended: sys::Ended) -> Result<(), Errno> {
         if !matches!(self.watched, Watched::Template(_)) {
             return Ok(());
         }
         let pid = ended.pid.as_raw_nonzero().get().unsigned_abs();
-        wire::tell(self.control, Event::EngineEnded(pid, ended.status), None)
+        wire::tell_if_heard(self.control, Event::EngineEnded(pid, ended.status))
     }
 
     fn forward(&self, signal: i32) -> Result<(), Errno> {

@@ -169,6 +169,14 @@ pub(crate) fn tell(socket: BorrowedFd<'_>, event: Event, attached: Option<Borrow
     rustix::net::sendmsg(socket, &[IoSlice::new(&event.encode())], &mut control, SendFlags::NOSIGNAL).map(drop)
 }
 
+/// Sends one event unless the far end has not heard too many already: whoever waits for others must not wait for it.
+pub(crate) fn tell_if_heard(socket: BorrowedFd<'_>, event: Event) -> Result<(), Errno> {
+    match rustix::net::send(socket, &event.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+        Ok(_) | Err(Errno::AGAIN | Errno::PIPE | Errno::CONNRESET) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Sends one order.
 pub(crate) fn order(socket: BorrowedFd<'_>, order: Order) -> Result<(), Errno> {
     rustix::net::send(socket, &order.encode(), SendFlags::NOSIGNAL).map(drop)

@@ -71,6 +71,11 @@ impl Entrances {
         is_next
     }
 
+    /// Closes what is not to be compared with anything.
+    pub(crate) fn keep_namespaces(&mut self) {
+        self.0.retain(|(which, _)| (Entrance::Mounts..=Entrance::HostName).contains(which));
+    }
+
     pub(crate) fn get(&self, which: Entrance) -> Option<BorrowedFd<'_>> {
         self.iter().find(|(one, _)| *one == which).map(|(_, descriptor)| descriptor)
     }

@@ -26,6 +26,7 @@ use crate::disk;
 #[derive(Debug)]
 pub(crate) struct Maker {
     socket: OwnedFd,
+    proc: OwnedFd,
     // Killed and reaped when dropped.
     _process: Init,
 }
@@ -46,19 +47,22 @@ impl Maker {
                 drop(inside);
                 sys::reap(Some(pid), true).map_err(failed("wait for", "the maker of an engine's walls"))?;
                 let process = next_process(&socket, proc.as_fd())?;
-                Ok(Self { socket, _process: process })
+                Ok(Self { socket, proc, _process: process })
             }
         }
     }
 
-    /// Has walls made, whose init speaks on the far end of `control`.
-    pub(crate) fn make(&self, user: u32, control: OwnedFd, trees: &[Given]) -> Result<Init, Failure> {
+    /// Orders walls, whose init speaks on the far end of `control`.
+    pub(crate) fn order(&self, user: u32, control: OwnedFd, trees: &[Given]) -> Result<(), Failure> {
         let opened = trees.iter().filter_map(|tree| if let Given::Opened(tree) = tree { Some(tree.as_fd()) } else { None });
         let attached: Vec<BorrowedFd<'_>> = [control.as_fd()].into_iter().chain(opened).collect();
         orders::order_walls(self.socket.as_fd(), user, &attached)
-            .map_err(failed("speak to", "the maker of an engine's walls"))?;
-        drop(control);
-        next_process(&self.socket, host_proc()?.as_fd())
+            .map_err(failed("speak to", "the maker of an engine's walls"))
+    }
+
+    /// The init of the walls that were ordered first.
+    pub(crate) fn next_process(&self) -> Result<Init, Failure> {
+        next_process(&self.socket, self.proc.as_fd())
     }
 }
 

@@ -16,7 +16,7 @@ mod verify;
 mod wire;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -33,6 +33,7 @@ use stockade_core::warm::{Ids, Role};
 pub(crate) use entrance::Entrances;
 pub use sealing::Sealing;
 
+use crate::cgroup::Group;
 use crate::failure::{Failure, Step};
 use crate::outside::{self, Running, failed};
 use crate::warm::entrance::Entrance;
@@ -55,7 +56,20 @@ pub struct Template {
     next_user: u32,
     users: Rc<RefCell<BTreeSet<u32>>>,
     ended: BTreeMap<u32, i32>,
+    rising: VecDeque<Rising>,
+    stand: VecDeque<Cell>,
     said: Vec<u8>,
+}
+
+impl Drop for Template {
+    fn drop(&mut self) {
+        // Their inits are this process's to wait for.
+        while !self.rising.is_empty() {
+            if self.finish_cell().is_err() {
+                break;
+            }
+        }
+    }
 }
 
 /// A host id of an engine, its own until it and everything of it is gone.
@@ -77,6 +91,26 @@ pub struct Cell {
     running: Running,
     streams: [OwnedFd; 3],
     result: Option<OwnedFd>,
+    // After the walls.
+    lease: Lease,
+}
+
+/// Walls that are being made.
+#[derive(Debug)]
+struct Rising {
+    plan: Plan,
+    control: OwnedFd,
+    pipes: outside::Pipes,
+    group: Option<Group>,
+    notes: Vec<String>,
+    lease: Lease,
+}
+
+/// An engine that was ordered. Dropping it takes its walls down.
+#[derive(Debug)]
+pub struct Coming {
+    running: Running,
+    socket: OwnedFd,
     // After the walls.
     lease: Lease,
 }
@@ -111,6 +145,8 @@ impl Template {
             next_user: ids.engines().start,
             users: Rc::default(),
             ended: BTreeMap::new(),
+            rising: VecDeque::new(),
+            stand: VecDeque::new(),
             said: Vec::new(),
         })
     }
@@ -177,16 +213,43 @@ impl Template {
     /// # Errors
     /// [`Failure`]; then nothing is left.
     pub fn make_cell(&mut self) -> Result<Cell, Failure> {
+        self.begin_cell()?;
+        while self.rising.len() > 1 {
+            let earlier = self.finish_cell()?;
+            self.stand.push_back(earlier);
+        }
+        self.finish_cell()
+    }
+
+    /// Has walls made; [`Template::finish_cell`] waits for them, in the order in which they were begun.
+    ///
+    /// # Errors
+    /// [`Failure`]; then nothing is left.
+    pub fn begin_cell(&mut self) -> Result<(), Failure> {
         let lease = self.lease()?;
         let identity = Identity { outside_uid: lease.user, outside_gid: lease.user, ..self.engine.identity };
         let plan = Plan { run: format!("{}-{}", self.engine.run, lease.user), identity, ..self.engine.clone() };
         let mut notes = Vec::new();
         let group = outside::make_group(&plan, &mut notes)?;
-        let (ends, streams, result) = outside::pipes(&plan)?;
+        let pipes = outside::pipes(&plan)?;
         let (control, inside) = outside::control_pair()?;
         let trees = outside::open_sources_as_root(&plan)?;
-        let init = self.maker.make(lease.user, inside, &trees)?;
-        drop(trees);
+        self.maker.order(lease.user, inside, &trees)?;
+        self.rising.push_back(Rising { plan, control, pipes, group, notes, lease });
+        Ok(())
+    }
+
+    /// Waits for the walls that were begun first.
+    ///
+    /// # Errors
+    /// [`Failure`]; then they are gone.
+    pub fn finish_cell(&mut self) -> Result<Cell, Failure> {
+        if let Some(cell) = self.stand.pop_front() {
+            return Ok(cell);
+        }
+        let rising = self.rising.pop_front().ok_or(Failure::Lost)?;
+        let Rising { plan, control, pipes: (ends, streams, result), group, notes, lease } = rising;
+        let init = self.maker.next_process()?;
         let mut running = Running::new(plan, (control, ends), init, group);
         running.notes = notes;
         running.proceed()?;
@@ -199,9 +262,20 @@ impl Template {
     /// # Errors
     /// [`Failure`]; then the walls are gone too.
     pub fn fork(&mut self, cell: Cell) -> Result<Engine, Failure> {
+        let coming = self.order(cell)?;
+        self.receive(coming)
+    }
+
+    /// Orders an engine; [`Template::receive`] waits for it.
+    ///
+    /// # Errors
+    /// [`Failure`]; then the walls are gone too.
+    pub fn order(&mut self, cell: Cell) -> Result<Coming, Failure> {
+        self.hear_of_ends()?;
         let Cell { mut running, streams, result, lease } = cell;
         let (socket, inside) = outside::control_pair()?;
-        rustix::net::sockopt::set_socket_passcred(&socket, true).map_err(failed("set up the socket of", "an engine"))?;
+        rustix::net::sockopt::set_socket_passcred(&socket, true)
+            .map_err(failed("set up the socket of", "an engine"))?;
         let [input, output, error] = &streams;
         let own = [
             (Entrance::Control, Some(inside.as_fd())),
@@ -214,14 +288,23 @@ impl Template {
         let all: Vec<(Entrance, BorrowedFd<'_>)> = running.entrances.iter().chain(own).collect();
         wire::order_engine(self.orders.as_fd(), &all).map_err(failed("speak to", "a template"))?;
         drop(all);
-        drop((inside, streams, result));
+        // What was made for it is compared with what it is in; nobody enters by these any more.
+        running.entrances.keep_namespaces();
+        Ok(Coming { running, socket, lease })
+    }
+
+    /// Waits for an engine that was ordered, and looks at it.
+    ///
+    /// # Errors
+    /// [`Failure`]; then the walls are gone too.
+    pub fn receive(&mut self, coming: Coming) -> Result<Engine, Failure> {
+        let Coming { mut running, socket, lease } = coming;
         let (pid, layers) = self.await_birth(&socket)?;
         let seen = verify::look(pid, lease.user, &running.entrances, running.enforced)
             .map_err(failed("believe the walls of", "an engine"))?;
         if let Some(group) = &running.group {
             group.attach(pid).map_err(Failure::Cgroup)?;
         }
-        // The ways in are of no more use to anybody.
         running.entrances = Entrances::default();
         running.enforced = running.enforced.and(layers);
         running.check_required()?;
@@ -291,7 +374,20 @@ const ENDS_MAX: usize = 1 << 16;
 #[derive(Debug)]
 pub struct Claimed(Engine);
 
+/// An engine that was killed, and what the kernel still takes down. Dropping it waits.
+#[derive(Debug)]
+pub struct Dying(#[expect(dead_code, reason = "held until it is dropped")] Engine);
+
 impl Claimed {
+    /// Kills everything in its walls, and does not wait for the kernel to take them down.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn kill(self) -> Result<Dying, Failure> {
+        self.0.running.init.kill().map_err(failed("kill", "an engine"))?;
+        Ok(Dying(self.0))
+    }
+
     /// Its socket: what comes from it is the word of the code.
     #[must_use]
     pub fn socket(&self) -> BorrowedFd<'_> {

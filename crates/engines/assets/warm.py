@@ -112,7 +112,7 @@ def main(words):
 
 
 # Claim: 16 bytes (1, then the length of the code), the code. Longer code comes as a descriptor.
-CLAIM_BYTES_MAX = 1 << 16
+CLAIM_BYTES_MAX = 8192
 
 
 def engine(channel):
@@ -121,7 +121,8 @@ def engine(channel):
     import socket
 
     # Memory that the first lines of any code write to is its own before it is waited for.
-    exec(compile("0", "<string>", "exec", dont_inherit=True), {"__builtins__": __builtins__})
+    execute(b"print(end='')", fresh_main())
+    main = fresh_main()
     packet, descriptors, _, _ = socket.recv_fds(channel, 16 + CLAIM_BYTES_MAX, 4)
     if len(packet) < 16 or packet[0] != 1:
         os._exit(0)
@@ -131,24 +132,25 @@ def engine(channel):
             text = file.read(length)
     else:
         text = packet[16:16 + length]
-    status = run(text)
+    status = finish(execute(text, main))
     # The answer comes before the end, which takes the kernel longer.
-    channel.send(bytes((2, 0, 0, 0)) + (status & 0xFF).to_bytes(4, "little") + bytes(8))
+    channel.send(bytes((2, 0, 0, 0, status & 0xFF)) + bytes(11))
     os._exit(status & 0xFF)
 
 
-def run(text):
-    """As a script: its own module, its exceptions shown, its threads waited for."""
-    import atexit
-    import threading
-
-    module = type(sys)("__main__")
-    module.__builtins__ = __builtins__
-    sys.modules["__main__"] = module
+def fresh_main():
+    main = type(sys)("__main__")
+    main.__builtins__ = __builtins__
+    sys.modules["__main__"] = main
     sys.argv = ["-c"]
+    return main
+
+
+def execute(text, main):
+    """As a script: its own module, its exceptions shown. Says with which status it ends."""
     status = 0
     try:
-        exec(compile(text, "<string>", "exec", dont_inherit=True), module.__dict__)
+        exec(compile(text, "<string>", "exec", dont_inherit=True), main.__dict__)
     except SystemExit as end:
         status = _status_of(end.code)
     except BaseException:
@@ -159,6 +161,14 @@ def run(text):
             trace = trace.tb_next
         traceback.print_exception(kind, error, trace)
         status = 1
+    return status
+
+
+def finish(status):
+    """What the interpreter does at its end: threads are waited for, streams written out."""
+    import atexit
+    import threading
+
     try:
         if len(threading._active) > 1 or getattr(threading, "_threading_atexits", True):
             threading._shutdown()

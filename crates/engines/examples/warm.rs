@@ -10,8 +10,8 @@
     reason = "a benchmark may stop at the first surprise"
 )]
 
-#[path = "../tests/warm/scene.rs"]
-#[expect(unreachable_pub, reason = "tests use the rest")]
+#[path = "../../cli/tests/warm/scene.rs"]
+#[expect(dead_code, unreachable_pub, reason = "tests use the rest")]
 mod scene;
 
 use std::collections::VecDeque;

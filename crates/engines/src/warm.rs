@@ -24,7 +24,7 @@ const LIBRARY: &str = "/opt/stockade/engine/libstockade_warm.so";
 const SEALING: &str = "/opt/stockade/engine/sealing";
 
 /// The most code that a claim carries; more comes as a sealed file of memory.
-const CODE_INLINE_MAX: usize = 1 << 16;
+const CODE_INLINE_MAX: usize = 8192;
 /// As a run's.
 const SAID_MAX: usize = 1 << 20;
 const FRAME_BYTES: usize = 16;

@@ -28,7 +28,7 @@ pub(crate) struct Maker {
     socket: OwnedFd,
     proc: OwnedFd,
     // Killed and reaped when dropped.
-    _process: Init,
+    process: Init,
 }
 
 impl Maker {
@@ -47,9 +47,13 @@ impl Maker {
                 drop(inside);
                 sys::reap(Some(pid), true).map_err(failed("wait for", "the maker of an engine's walls"))?;
                 let process = next_process(&socket, proc.as_fd())?;
-                Ok(Self { socket, proc, _process: process })
+                Ok(Self { socket, proc, process })
             }
         }
+    }
+
+    pub(crate) const fn pid(&self) -> rustix::process::Pid {
+        self.process.pid
     }
 
     /// Orders walls, whose init speaks on the far end of `control`.

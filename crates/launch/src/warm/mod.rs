@@ -360,6 +360,12 @@ impl Template {
         Ok(self.ended.remove(&engine.seen.pid_in_template))
     }
 
+    /// The process that makes walls: its id.
+    #[must_use]
+    pub const fn maker(&self) -> Pid {
+        self.maker.pid()
+    }
+
     /// The processes of the template itself, for accounts: its init's id.
     #[must_use]
     pub const fn init(&self) -> Pid {

@@ -148,3 +148,82 @@ impl Scene {
 }
 
 pub const BOUNDS: Bounds = Bounds { longest: Duration::from_secs(30), stream_bytes_max: 1 << 20 };
+
+/// What attacks share: see `escape/support.rs`.
+pub const PRELUDE: &str = include_str!("../escape/prelude.py");
+
+impl Scene {
+    /// Code after the prelude of attacks, in an engine of its own.
+    pub fn attack(&mut self, code: &str) -> Answer {
+        self.run(&format!("{PRELUDE}\n{code}"))
+    }
+}
+
+pub fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// The lines of an attack: what was tried, and how it ended.
+pub fn said(answer: &Answer) -> BTreeMap<String, String> {
+    lines(text(&answer.output))
+}
+
+pub fn lines(text: &str) -> BTreeMap<String, String> {
+    text.lines()
+        .filter_map(|line| line.split_once(": "))
+        .map(|(what, how)| (what.to_owned(), how.to_owned()))
+        .collect()
+}
+
+/// Real, effective, saved and file users of a process; none when it is gone.
+pub fn users_of(pid: rustix::process::Pid) -> Vec<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+    line.split_whitespace().map(|user| user.parse().unwrap()).collect()
+}
+
+/// A virtual environment with these modules and no other.
+pub fn made_environment(modules: &[(&str, &str)]) -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::TempDir::with_prefix("stockade-warm-").unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let asked = std::process::Command::new("python3")
+        .args(["-I", "-c", "import os, sys; print(os.path.realpath(sys.executable)); print('%d.%d' % sys.version_info[:2])"])
+        .output()
+        .unwrap();
+    let told = String::from_utf8(asked.stdout).unwrap();
+    let (program, version) = told.trim_end().split_once('\n').unwrap();
+    let site = folder.path().join(format!("lib/python{version}/site-packages"));
+    std::fs::create_dir_all(&site).unwrap();
+    std::fs::create_dir_all(folder.path().join("bin")).unwrap();
+    std::os::unix::fs::symlink(program, folder.path().join("bin/python")).unwrap();
+    let home = Path::new(program).parent().unwrap().display().to_string();
+    std::fs::write(folder.path().join("pyvenv.cfg"), format!("home = {home}\n")).unwrap();
+    for (name, code) in modules {
+        std::fs::write(site.join(format!("{name}.py")), code).unwrap();
+    }
+    folder
+}
+
+/// An environment with pandas, made once with the package index that `pip` is set up for.
+pub fn pandas() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("STOCKADE_TEST_PANDAS") {
+        return Some(path.into());
+    }
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("warm-pandas");
+    if path.join("done").exists() {
+        return Some(path);
+    }
+    let part = path.with_extension(std::process::id().to_string());
+    let run = |program: &Path, words: &[&str]| {
+        std::process::Command::new(program).args(words).status().is_ok_and(|status| status.success())
+    };
+    let is_made = run(Path::new("python3"), &["-m", "venv", &part.display().to_string()])
+        && run(&part.join("bin/python"), &["-m", "pip", "install", "--quiet", "pandas"])
+        && std::fs::write(part.join("done"), "").is_ok();
+    if is_made && (std::fs::rename(&part, &path).is_ok() || path.join("done").exists()) {
+        return Some(path);
+    }
+    println!("SKIPPED: pandas: it could not be installed with pip");
+    None
+}

@@ -127,7 +127,6 @@ impl Plan {
         let required = [Layer::UserNamespace, Layer::PidNamespace, Layer::Proc, Layer::ThrowAwayUser];
         Ok(Self {
             role: Role::Engine,
-            result: ResultDescriptor::None,
             required: required.into_iter().fold(plan.required, Layers::with),
             ..plan
         })

@@ -76,7 +76,9 @@ def _reseed(sources):
         ssl.RAND_add(os.urandom(64), 64.0)
     uuid = sys.modules.get("uuid")
     if uuid is not None:
-        uuid._node = uuid._last_timestamp = None
+        # The C library behind it keeps the address and the clock's number of all that were forked from one.
+        uuid._generate_time_safe = uuid._UuidCreate = uuid._last_timestamp = None
+        uuid._node = int.from_bytes(os.urandom(6), "big") | 1 << 40
     process = sys.modules.get("multiprocessing.process")
     if process is not None:
         process.current_process().authkey = os.urandom(32)
@@ -96,7 +98,7 @@ def main(words):
     after_fork = ctypes.pythonapi.PyOS_AfterFork_Child
     after_fork.argtypes, after_fork.restype = (), None
     _import_all(names)
-    if threading.active_count() != 1 or len(os.listdir("/proc/self/task") if os.path.exists("/proc/self/task") else "1") != 1:
+    if threading.active_count() != 1:
         sys.exit("a library that was imported ahead has started a thread")
     sources = _random_sources()
     gc.collect()

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
@@ -25,7 +26,7 @@ use crate::bare::{self, Ready};
 use crate::cgroup::{self, Group};
 use crate::container::Proofs;
 use crate::disk::{self, Disk};
-use crate::failure::{Failure, MAKE_NAMESPACES, Step, errno_text};
+use crate::failure::{Failure, MAKE_NAMESPACES, Step, errno_text, told_errno};
 use crate::finished::Finished;
 use crate::hooks::{self, Side};
 use crate::inside::{self, Kit, Rest};
@@ -79,6 +80,8 @@ pub(crate) struct Init {
     pub(crate) pidfd: OwnedFd,
     /// Without a pid namespace: who is left when it is killed.
     pub(crate) orphans: Option<Orphans>,
+    /// The init of a template, among whose processes may be a parent of what is inside.
+    pub(crate) keeper: Option<Rc<OwnedFd>>,
 }
 
 impl Drop for Init {
@@ -90,6 +93,13 @@ impl Drop for Init {
         }
         // It may be gone already; the wait below is what counts.
         rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL).ok();
+        if let Some(keeper) = &self.keeper
+            && !self.wait_for_end()
+        {
+            // The kernel waits until somebody took notice of each dead process inside. A template that keeps one
+            // from that ends itself.
+            rustix::process::pidfd_send_signal(keeper, rustix::process::Signal::KILL).ok();
+        }
         // Nobody else waits for it, so it is there to be waited for.
         sys::reap(Some(self.pid), true).ok();
         self.end_orphans();
@@ -114,11 +124,11 @@ impl Init {
         }
     }
 
-    fn wait_for_end(&self) {
+    /// Says whether it has ended, at most some seconds later.
+    fn wait_for_end(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec};
         let patience = Timespec { tv_sec: 5, tv_nsec: 0 };
-        // Whether it has ended or not, what follows is the same.
-        rustix::event::poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&patience)).ok();
+        matches!(rustix::event::poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&patience)), Ok(1..))
     }
 }
 
@@ -152,7 +162,8 @@ pub struct Running {
 /// The supervisor's ends of the run's pipes.
 #[derive(Debug)]
 pub(crate) struct Ends {
-    pub(crate) input: OwnedFd,
+    /// `None` once nothing more comes.
+    pub(crate) input: Option<OwnedFd>,
     pub(crate) output: OwnedFd,
     pub(crate) error: OwnedFd,
     pub(crate) result: Option<OwnedFd>,
@@ -205,7 +216,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
             drop((ends, control));
             inside::run(&plan, kit)
         }
-        Forked::Parent { pid, pidfd } => Init { pid, pidfd, orphans: None },
+        Forked::Parent { pid, pidfd } => Init { pid, pidfd, orphans: None, keeper: None },
     };
     drop(kit);
     let mut running = Running::new(plan, (control, ends), init, group);
@@ -361,7 +372,7 @@ pub(crate) fn pipes(plan: &Plan) -> Result<Pipes, Failure> {
         // It hears orders there.
         ResultDescriptor::Open if matches!(plan.role, Role::Template(_)) => {
             let (ours, inside) = control_pair()?;
-            return Ok((Ends { input, output, error, result: Some(ours) }, [input_inside, output_inside, error_inside], Some(inside)));
+            return Ok((Ends { input: Some(input), output, error, result: Some(ours) }, [input_inside, output_inside, error_inside], Some(inside)));
         }
         ResultDescriptor::Open => pipe().map(|(out, inside)| (Some(out), Some(inside)))?,
         ResultDescriptor::None => (None, None),
@@ -369,7 +380,7 @@ pub(crate) fn pipes(plan: &Plan) -> Result<Pipes, Failure> {
     for end in [&input, &output, &error].into_iter().chain(&result) {
         rustix::io::ioctl_fionbio(end, true).map_err(failed("set up the pipes of", plan.run.clone()))?;
     }
-    Ok((Ends { input, output, error, result }, [input_inside, output_inside, error_inside], result_inside))
+    Ok((Ends { input: Some(input), output, error, result }, [input_inside, output_inside, error_inside], result_inside))
 }
 
 pub(crate) fn control_pair() -> Result<(OwnedFd, OwnedFd), Failure> {
@@ -515,7 +526,7 @@ impl Running {
             return Failure::Missing { missing: Layers::from_bits(mount) };
         }
         let object = usize::try_from(mount).ok().and_then(|index| self.plan.mounts.get(index)).map(ToString::to_string);
-        Failure::Inside { step, object, errno: Errno::from_raw_os_error(errno) }
+        Failure::Inside { step, object, errno: told_errno(errno) }
     }
 }
 

@@ -8,7 +8,6 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     unreachable_pub,
-    dead_code,
     reason = "tests may stop at the first surprise"
 )]
 

@@ -210,7 +210,7 @@ pub fn pandas() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("STOCKADE_TEST_PANDAS") {
         return Some(path.into());
     }
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("warm-pandas");
+    let path = Path::new(option_env!("CARGO_TARGET_TMPDIR")?).join("warm-pandas");
     if path.join("done").exists() {
         return Some(path);
     }

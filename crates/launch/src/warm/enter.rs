@@ -44,7 +44,9 @@ pub enum Served {
 /// When the launcher cannot be heard.
 pub fn serve(socket: BorrowedFd<'_>, sealing: &Sealing, around: Around) -> Result<Served, Errno> {
     orders::say(socket, Said::Ready)?;
+    let mut number: u32 = 0;
     while let Some(entrances) = orders::next_engine(socket)? {
+        number = number.wrapping_add(1);
         (around.before)();
         let forked = fork_through(|| enter(&entrances));
         if forked == Ok(Side::Child) {
@@ -52,7 +54,7 @@ pub fn serve(socket: BorrowedFd<'_>, sealing: &Sealing, around: Around) -> Resul
         }
         (around.after)();
         if let Err(errno) = forked {
-            orders::say(socket, Said::Failed(errno.raw_os_error()))?;
+            orders::say(socket, Said::Failed(number, errno.raw_os_error()))?;
         }
     }
     Ok(Served::Over)

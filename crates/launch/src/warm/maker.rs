@@ -14,7 +14,7 @@ use stockade_core::warm::Ids;
 
 use super::sys::{act_as, enter_users_and_processes_of, process_of};
 use super::wire as orders;
-use crate::failure::Failure;
+use crate::failure::{Failure, told_errno};
 use crate::inside::{self, Kit, Rest};
 use crate::outside::{self, Init, failed};
 use crate::sources::Given;
@@ -80,10 +80,10 @@ fn next_process(socket: &OwnedFd, proc: BorrowedFd<'_>) -> Result<Init, Failure>
     match wire::next_event(socket.as_fd()) {
         Ok(Received::Frame((Event::Guarded, Some(pidfd)))) => {
             let pid = process_of(pidfd.as_fd(), proc).map_err(failed("find", "the process of an engine's walls"))?;
-            Ok(Init { pid, pidfd, orphans: None })
+            Ok(Init { pid, pidfd, orphans: None, keeper: None })
         }
         Ok(Received::Frame((Event::Failed(_, _, errno), _))) => {
-            Err(failed("make", "an engine's walls")(Errno::from_raw_os_error(errno)))
+            Err(failed("make", "an engine's walls")(told_errno(errno)))
         }
         Ok(Received::Frame(_) | Received::Closed) | Err(_) => Err(Failure::Lost),
     }

@@ -34,7 +34,7 @@ pub(crate) use entrance::Entrances;
 pub use sealing::Sealing;
 
 use crate::cgroup::Group;
-use crate::failure::{Failure, Step};
+use crate::failure::{Failure, Step, told_errno};
 use crate::outside::{self, Running, failed};
 use crate::warm::entrance::Entrance;
 use crate::warm::maker::Maker;
@@ -56,6 +56,11 @@ pub struct Template {
     next_user: u32,
     users: Rc<RefCell<BTreeSet<u32>>>,
     ended: BTreeMap<u32, i32>,
+    /// How many engines were ordered, and which orders failed.
+    ordered: u32,
+    failed: BTreeMap<u32, i32>,
+    /// By its init, which ends it.
+    keeper: Rc<OwnedFd>,
     rising: VecDeque<Rising>,
     stand: VecDeque<Cell>,
     said: Vec<u8>,
@@ -111,6 +116,8 @@ struct Rising {
 pub struct Coming {
     running: Running,
     socket: OwnedFd,
+    /// Of its order.
+    number: u32,
     // After the walls.
     lease: Lease,
 }
@@ -135,6 +142,8 @@ impl Template {
         let mut running = outside::start(template)?;
         let Role::Template(ids) = running.plan.role else { return Err(Failure::Lost) };
         let orders = running.ends.result.take().ok_or(Failure::Lost)?;
+        let keeper = rustix::io::fcntl_dupfd_cloexec(&running.init.pidfd, 3).map_err(failed("copy", "a descriptor"))?;
+        let keeper = Rc::new(keeper);
         let maker = Maker::start(running.init.pidfd.as_fd(), ids, &engine)?;
         Ok(Self {
             maker,
@@ -145,6 +154,9 @@ impl Template {
             next_user: ids.engines().start,
             users: Rc::default(),
             ended: BTreeMap::new(),
+            ordered: 0,
+            failed: BTreeMap::new(),
+            keeper,
             rising: VecDeque::new(),
             stand: VecDeque::new(),
             said: Vec::new(),
@@ -166,8 +178,7 @@ impl Template {
             if orders {
                 return match wire::next_said(self.orders.as_fd()) {
                     Ok(Some(Said::Ready)) => Ok(()),
-                    Ok(Some(Said::Failed(errno))) => Err(birth(errno)),
-                    Ok(None) | Err(_) => Err(Failure::Lost),
+                    Ok(Some(Said::Failed(..)) | None) | Err(_) => Err(Failure::Lost),
                 };
             }
             if control || Instant::now() >= deadline {
@@ -249,7 +260,8 @@ impl Template {
         }
         let rising = self.rising.pop_front().ok_or(Failure::Lost)?;
         let Rising { plan, control, pipes: (ends, streams, result), group, notes, lease } = rising;
-        let init = self.maker.next_process()?;
+        let mut init = self.maker.next_process()?;
+        init.keeper = Some(Rc::clone(&self.keeper));
         let mut running = Running::new(plan, (control, ends), init, group);
         running.notes = notes;
         running.proceed()?;
@@ -290,7 +302,10 @@ impl Template {
         drop(all);
         // What was made for it is compared with what it is in; nobody enters by these any more.
         running.entrances.keep_namespaces();
-        Ok(Coming { running, socket, lease })
+        self.ordered = self.ordered.wrapping_add(1);
+        // Its standard input is at its end.
+        running.ends.input = None;
+        Ok(Coming { running, socket, number: self.ordered, lease })
     }
 
     /// Waits for an engine that was ordered, and looks at it.
@@ -298,8 +313,8 @@ impl Template {
     /// # Errors
     /// [`Failure`]; then the walls are gone too.
     pub fn receive(&mut self, coming: Coming) -> Result<Engine, Failure> {
-        let Coming { mut running, socket, lease } = coming;
-        let (pid, layers) = self.await_birth(&socket)?;
+        let Coming { mut running, socket, number, lease } = coming;
+        let (pid, layers) = self.await_birth(&socket, number)?;
         let seen = verify::look(pid, lease.user, &running.entrances, running.enforced)
             .map_err(failed("believe the walls of", "an engine"))?;
         if let Some(group) = &running.group {
@@ -312,22 +327,34 @@ impl Template {
     }
 
     /// What an engine says of itself, and who it is by the kernel's word.
-    fn await_birth(&mut self, socket: &OwnedFd) -> Result<(Pid, Layers), Failure> {
-        let [said, failed_to] = ready([socket.as_fd(), self.orders.as_fd()], Instant::now() + BIRTH)?;
-        if said {
-            return match wire::next_from_engine(socket.as_fd()) {
-                Ok((Event::Sealed(layers), pid)) => Ok((pid, Layers::from_bits(layers))),
-                Ok((Event::Failed(step, _, errno), _)) => Err(Failure::Inside {
-                    step: Step::parse(step).ok_or(Failure::Lost)?,
-                    object: None,
-                    errno: Errno::from_raw_os_error(errno),
-                }),
-                Ok(_) | Err(_) => Err(Failure::Lost),
-            };
-        }
-        match failed_to.then(|| wire::next_said(self.orders.as_fd())) {
-            Some(Ok(Some(Said::Failed(errno)))) => Err(birth(errno)),
-            Some(_) | None => Err(Failure::Lost),
+    fn await_birth(&mut self, socket: &OwnedFd, number: u32) -> Result<(Pid, Layers), Failure> {
+        let deadline = Instant::now() + BIRTH;
+        loop {
+            if let Some(errno) = self.failed.remove(&number) {
+                return Err(failed("fork", "an engine")(told_errno(errno)));
+            }
+            let [said, failed_to] = ready([socket.as_fd(), self.orders.as_fd()], deadline)?;
+            if said {
+                return match wire::next_from_engine(socket.as_fd()) {
+                    Ok((Event::Sealed(layers), pid)) => Ok((pid, Layers::from_bits(layers))),
+                    Ok((Event::Failed(step, _, errno), _)) => Err(Failure::Inside {
+                        step: Step::parse(step).ok_or(Failure::Lost)?,
+                        object: None,
+                        errno: told_errno(errno),
+                    }),
+                    Ok(_) | Err(_) => Err(Failure::Lost),
+                };
+            }
+            if !failed_to {
+                return Err(Failure::Lost);
+            }
+            match wire::next_said(self.orders.as_fd()) {
+                // Of another order, whose engine nobody waits for any more or yet.
+                Ok(Some(Said::Failed(order, errno))) if self.failed.len() < ENDS_MAX => {
+                    self.failed.insert(order, errno);
+                }
+                Ok(_) | Err(_) => return Err(Failure::Lost),
+            }
         }
     }
 
@@ -489,10 +516,6 @@ pub fn has_cgroup(plan: &Plan) -> bool {
     plan.cgroup != CgroupMode::Off
         && !crate::hooks::removed(Layer::Cgroup)
         && !matches!(crate::cgroup::find(), crate::cgroup::Available::None(_))
-}
-
-fn birth(errno: i32) -> Failure {
-    failed("fork", "an engine")(Errno::from_raw_os_error(errno))
 }
 
 /// Which of these have something, waiting until one has or it is too late.

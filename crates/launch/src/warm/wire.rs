@@ -95,18 +95,18 @@ pub(crate) fn next_engine(socket: BorrowedFd<'_>) -> Result<Option<Entrances>, E
 pub(crate) enum Said {
     /// It has imported what it was to, and waits.
     Ready,
-    /// It could not fork: an errno.
-    Failed(i32),
+    /// It could not fork: the number of the order, an errno.
+    Failed(u32, i32),
 }
 
 /// From a template.
 pub(crate) fn say(socket: BorrowedFd<'_>, said: Said) -> Result<(), Errno> {
-    let (kind, errno) = match said {
-        Said::Ready => (3, 0),
-        Said::Failed(errno) => (4, errno),
+    let (kind, order, errno) = match said {
+        Said::Ready => (3, 0, 0),
+        Said::Failed(order, errno) => (4, order, errno),
     };
-    let [a, b, c, d] = errno.to_le_bytes();
-    send(socket, &[kind, 0, 0, 0, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0], &[])
+    let ([a, b, c, d], [e, f, g, h]) = (errno.to_le_bytes(), order.to_le_bytes());
+    send(socket, &[kind, 0, 0, 0, a, b, c, d, e, f, g, h, 0, 0, 0, 0], &[])
 }
 
 /// What a template says next; descriptors it attaches are closed.
@@ -114,7 +114,9 @@ pub(crate) fn next_said(socket: BorrowedFd<'_>) -> Result<Option<Said>, Errno> {
     let Some((frame, _)) = receive(socket)? else { return Ok(None) };
     match frame {
         [3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] => Ok(Some(Said::Ready)),
-        [4, 0, 0, 0, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0] => Ok(Some(Said::Failed(i32::from_le_bytes([a, b, c, d])))),
+        [4, 0, 0, 0, a, b, c, d, e, f, g, h, 0, 0, 0, 0] => {
+            Ok(Some(Said::Failed(u32::from_le_bytes([e, f, g, h]), i32::from_le_bytes([a, b, c, d]))))
+        }
         _ => Err(Errno::BADMSG),
     }
 }

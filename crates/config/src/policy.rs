@@ -18,7 +18,8 @@ const KEYS: &[&str] =
     &["name", "languages", "limits", "egress", "require", "environments", "trust", "dataSources", "engineSharing"];
 /// Keys that belong to what this version does not have: passed over, they would promise what nobody keeps.
 const LATER: [&str; 3] = ["environments", "dataSources", "engineSharing"];
-const GRANT_KEYS: &[&str] = &["host", "port", "ports", "protocol", "methods", "paths", "inspect", "deny", REQUIRES_TRUST];
+const GRANT_KEYS: &[&str] =
+    &["host", "port", "ports", "protocol", "methods", "paths", "inspect", "deny", REQUIRES_TRUST];
 /// In a grant: only for runs whose libraries are all trusted.
 const REQUIRES_TRUST: &str = "requiresTrust";
 /// [`Limit::key`] of every limit.

@@ -254,11 +254,9 @@ fn what_is_kept_for_trusted_libraries_is_understood() {
 
 #[test]
 fn keys_of_what_is_not_there_yet_are_never_passed_over() {
-    for (key, value) in [
-        ("environments", "{ allow = [\"approved/*\"] }"),
-        ("dataSources", "[]"),
-        ("engineSharing", "session"),
-    ] {
+    for (key, value) in
+        [("environments", "{ allow = [\"approved/*\"] }"), ("dataSources", "[]"), ("engineSharing", "session")]
+    {
         refuses(&format!("name = team\n{key} = {value}"), &format!("line 6, column 1: `{key}` is not supported yet"));
     }
 }

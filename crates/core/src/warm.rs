@@ -125,11 +125,7 @@ impl Plan {
     pub fn into_engine(self, user: u32) -> Result<Self, NotWarm> {
         let plan = self.warm(user)?;
         let required = [Layer::UserNamespace, Layer::PidNamespace, Layer::Proc, Layer::ThrowAwayUser];
-        Ok(Self {
-            role: Role::Engine,
-            required: required.into_iter().fold(plan.required, Layers::with),
-            ..plan
-        })
+        Ok(Self { role: Role::Engine, required: required.into_iter().fold(plan.required, Layers::with), ..plan })
     }
 
     fn warm(self, user: u32) -> Result<Self, NotWarm> {
@@ -143,7 +139,10 @@ impl Plan {
             return Err(NotWarm::Terminal);
         }
         let is_given = |mount: &Mount| {
-            matches!(mount, Mount::CopyOnWrite { .. } | Mount::CopiedTree { .. } | Mount::Copied { .. } | Mount::Shared { .. })
+            matches!(
+                mount,
+                Mount::CopyOnWrite { .. } | Mount::CopiedTree { .. } | Mount::Copied { .. } | Mount::Shared { .. }
+            )
         };
         if self.network != Network::None || self.mounts.iter().any(is_given) {
             return Err(NotWarm::Given);

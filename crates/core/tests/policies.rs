@@ -10,9 +10,9 @@ use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::{Limit, Limits};
 use stockade_core::name::{Host, Name};
 use stockade_core::network::{Egress, Network, SecretUse};
+use stockade_core::paths::InsidePath;
 use stockade_core::plan::{self, Plan};
 use stockade_core::policy::{self, BadPolicy, Decision, Explained, Parts, Policy, REQUIRED, Reach, Trust};
-use stockade_core::paths::InsidePath;
 use stockade_core::request::{
     Access, CgroupMode, Language, Request, ResultDescriptor, Scratch, Share, Start, Streams, Tier,
 };

@@ -110,6 +110,8 @@ def main(words):
         os._exit(0 if descriptor == -1 else 1)
     after_fork()
     _reseed(sources)
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+        os.environ.pop(name, None)
     engine(socket.socket(fileno=descriptor))
 
 

@@ -44,7 +44,8 @@ fn main() {
 }
 
 fn latencies(scene: &mut Scene, bare: &mut Bare) {
-    let (mut pooled, mut demand, mut forked, mut cells, mut births, mut ends) = <(Vec<_>, Vec<_>, Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
+    let (mut pooled, mut demand, mut forked, mut cells, mut births, mut ends) =
+        <(Vec<_>, Vec<_>, Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
     for _ in 0..ROUNDS {
         forked.push(timed(|| bare.run()).0);
         let (time, cell) = timed(|| scene.template.make_cell().unwrap());
@@ -121,12 +122,19 @@ fn memory(scene: &mut Scene) {
     let after = available();
     let own = |pid: rustix::process::Pid| {
         let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero())).unwrap_or_default();
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
+        let field = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok())
+                .unwrap_or(0)
+        };
         field("Private_Dirty:") + field("Private_Clean:")
     };
     let processes: u64 = engines.iter().map(|engine| own(engine.process())).sum::<u64>() / COUNT as u64;
     let inits: u64 = engines.iter().map(|engine| own(engine.init())).sum::<u64>() / COUNT as u64;
-    println!("a waiting engine: {processes} KiB of its process, {inits} KiB of its init; the machine has {} KiB less for each", before.saturating_sub(after) / COUNT as u64);
+    println!(
+        "a waiting engine: {processes} KiB of its process, {inits} KiB of its init; the machine has {} KiB less for each",
+        before.saturating_sub(after) / COUNT as u64
+    );
     let (time, ()) = timed(|| drop(engines));
     println!("end of {COUNT}: {:.0} µs each", time.as_secs_f64() * 1e6 / COUNT as f64);
 }

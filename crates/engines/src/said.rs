@@ -69,11 +69,7 @@ mod tests {
             said(text),
             [
                 Said::Figure { name: "figure-1.png".to_owned() },
-                Said::Attempt {
-                    event: "os.system".to_owned(),
-                    libraries: "pad".to_owned(),
-                    target: "ls".to_owned()
-                },
+                Said::Attempt { event: "os.system".to_owned(), libraries: "pad".to_owned(), target: "ls".to_owned() },
                 Said::Exception { class: "ModuleNotFoundError".to_owned(), name: Some("utils".to_owned()), path: None },
             ]
         );

@@ -22,6 +22,9 @@ use crate::python;
 const MAIN: &str = "/opt/stockade/engine/warm.py";
 const LIBRARY: &str = "/opt/stockade/engine/libstockade_warm.so";
 const SEALING: &str = "/opt/stockade/engine/sealing";
+const SITE: &str = "/opt/stockade/engine/site";
+/// How many threads numerical libraries start: one while a template imports them.
+const THREADS: [&str; 4] = ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"];
 
 /// The most code that a claim carries; more comes as a sealed file of memory.
 const CODE_INLINE_MAX: usize = 8192;
@@ -41,13 +44,15 @@ pub fn template(
     library: Vec<u8>,
     sealing: &Sealing,
 ) -> Start {
-    let mut argv = vec![executable.to_owned(), "-I".to_owned(), MAIN.to_owned(), LIBRARY.to_owned(), SEALING.to_owned()];
+    let mut argv =
+        vec![executable.to_owned(), "-I".to_owned(), MAIN.to_owned(), LIBRARY.to_owned(), SEALING.to_owned()];
     argv.extend(modules.iter().map(|name| (*name).to_owned()));
-    let made = |path: &'static str, contents: Vec<u8>| MadeFile { target: InsidePath::fixed(path), contents: contents.into() };
+    let made =
+        |path: &'static str, contents: Vec<u8>| MadeFile { target: InsidePath::fixed(path), contents: contents.into() };
     let files = assets::warm().chain([made(LIBRARY, library), made(SEALING, sealing.to_bytes())]).collect();
-    // One thread only: a fork copies no other. Its engines start as many as they want.
-    let one_thread = ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"];
-    let vars = one_thread.map(|name| (name.to_owned(), "1".to_owned())).into_iter().chain(interpreter.vars()).collect();
+    // One thread only: a fork copies no other.
+    let one_thread = THREADS.map(|name| (name.to_owned(), "1".to_owned()));
+    let vars = python::vars(SITE).into_iter().chain(one_thread).chain(interpreter.vars()).collect();
     Start { argv, vars, trees, files, result: ResultDescriptor::Open }
 }
 
@@ -56,7 +61,7 @@ pub fn template(
 pub fn engine(executable: &str, trees: Vec<Tree>) -> Start {
     Start {
         argv: vec![executable.to_owned()],
-        vars: python::vars("/opt/stockade/engine/site").into_iter().collect(),
+        vars: python::vars(SITE).into_iter().collect(),
         trees,
         files: Vec::new(),
         result: ResultDescriptor::Open,

@@ -113,7 +113,11 @@ mod tests {
     use super::*;
 
     fn package(name: &str, version: &str, hash: char) -> LockedPackage {
-        let file = LockedFile { name: format!("{name}-{version}.whl"), sha256: hash.to_string().repeat(64), host: String::new() };
+        let file = LockedFile {
+            name: format!("{name}-{version}.whl"),
+            sha256: hash.to_string().repeat(64),
+            host: String::new(),
+        };
         LockedPackage { name: name.into(), version: version.into(), files: vec![file], from_source: false }
     }
 

@@ -42,7 +42,8 @@ pub(crate) fn run(mut carried: Carried<'_>, code: &Code) -> ! {
         inside::tell_failure(carried.control, failed);
         sys::exit_now(1)
     }
-    let watched = if matches!(carried.plan.role, Role::Template(_)) { Watched::Template(code) } else { Watched::Code(code) };
+    let watched =
+        if matches!(carried.plan.role, Role::Template(_)) { Watched::Template(code) } else { Watched::Code(code) };
     watch_over_namespace(&watched, carried.control, &carried.kit.init_filter)
 }
 
@@ -105,7 +106,10 @@ fn build_and_hand_over(carried: &mut Carried<'_>, code: &Code) -> Result<(), Fai
 
 /// The root, complete but for the host that still lies in it, and which layers that gave. Whoever has another half
 /// waits for it in between.
-pub(crate) fn build_root(carried: &mut Carried<'_>, other_half: Option<&Handover>) -> Result<(root::Root, Layers), Failed> {
+pub(crate) fn build_root(
+    carried: &mut Carried<'_>,
+    other_half: Option<&Handover>,
+) -> Result<(root::Root, Layers), Failed> {
     let plan = carried.plan;
     let mut built = Layers::of(&[Layer::Root]);
     let sources = sources::open_all(plan, std::mem::take(&mut carried.kit.sources))?;

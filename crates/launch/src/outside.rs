@@ -371,8 +371,7 @@ pub(crate) fn pipes(plan: &Plan) -> Result<Pipes, Failure> {
     let (result, result_inside) = match plan.result {
         // It hears orders there.
         ResultDescriptor::Open if matches!(plan.role, Role::Template(_)) => {
-            let (ours, inside) = control_pair()?;
-            return Ok((Ends { input: Some(input), output, error, result: Some(ours) }, [input_inside, output_inside, error_inside], Some(inside)));
+            control_pair().map(|(ours, inside)| (Some(ours), Some(inside)))?
         }
         ResultDescriptor::Open => pipe().map(|(out, inside)| (Some(out), Some(inside)))?,
         ResultDescriptor::None => (None, None),

@@ -121,9 +121,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
         };
         let Streams { input, output, error } = streams;
         let (terminal, to_code, from_code) = match running.terminal.take() {
-            None => {
-                (None, running.ends.input.take().ok_or(Failure::Lost)?, copy(&running.ends.output)?)
-            }
+            None => (None, running.ends.input.take().ok_or(Failure::Lost)?, copy(&running.ends.output)?),
             Some(master) => {
                 rustix::io::ioctl_fionbio(&master, true).map_err(failed("set up", "the terminal"))?;
                 let ends = (copy(&master)?, copy(&master)?);

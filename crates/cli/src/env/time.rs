@@ -38,6 +38,9 @@ mod tests {
         let after = |seconds| ago(at, at + Duration::from_secs(seconds));
         assert_eq!([0, 59, 60, 7_300, 90_000].map(after), ["just now", "just now", "1 min ago", "2 h ago", "1 d ago"]);
         assert_eq!(ago(at, UNIX_EPOCH), "just now");
-        assert_eq!([0, 1_000, 1_001, 90_000].map(|until| left(until, at)), ["over", "over", "1 day more", "2 days more"]);
+        assert_eq!(
+            [0, 1_000, 1_001, 90_000].map(|until| left(until, at)),
+            ["over", "over", "1 day more", "2 days more"]
+        );
     }
 }

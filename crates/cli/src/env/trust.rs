@@ -67,8 +67,12 @@ fn add(arguments: &TrustAdd) -> Result<ExitCode, Problem> {
     let libraries = libraries(arguments)?;
     let (place, key, by) = (place(arguments.machine)?, key()?, principal());
     let shown: Vec<String> = libraries.iter().map(ToString::to_string).collect();
-    let vouched =
-        libraries.into_iter().map(|library| Vouched { library, reason: arguments.reason.clone(), by: by.clone(), lasting });
+    let vouched = libraries.into_iter().map(|library| Vouched {
+        library,
+        reason: arguments.reason.clone(),
+        by: by.clone(),
+        lasting,
+    });
     let vouched: Vec<Vouched> = vouched.collect();
     place.admit(&by, &key.public())?;
     let ids = place.vouch(vouched, &key, now)?;

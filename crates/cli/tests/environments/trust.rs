@@ -64,7 +64,8 @@ fn a_library_nobody_vouches_for_gets_no_secret() {
 #[test]
 fn packages_without_a_lock_get_no_secret() {
     let place = Place::new();
-    let made = call("python3", User::Caller).within(place.folder.path()).args(["-m", "venv", "--without-pip", "v"]).run();
+    let made =
+        call("python3", User::Caller).within(place.folder.path()).args(["-m", "venv", "--without-pip", "v"]).run();
     if made.status != 0 {
         skipped("a virtual environment", "python3 cannot make one");
         return;
@@ -125,7 +126,10 @@ fn a_policy_says_what_needs_trust() {
     assert_eq!(run(&["--policy", "kept.conf", "--share", "shared"]).expect(0).stdout, "ran\n");
     assert_eq!(run(&["--policy", "one.conf", "--net", "a.example.com"]).expect(0).stdout, "ran\n");
     refused(run(&["--policy", "one.conf", "--net", "b.example.com"]), "keeps `b.example.com` for runs");
-    refused(with_secret(&place, &["--environment", "x"], &["--policy", "one.conf"]), "policy `team` (one.conf) keeps secrets");
+    refused(
+        with_secret(&place, &["--environment", "x"], &["--policy", "one.conf"]),
+        "policy `team` (one.conf) keeps secrets",
+    );
     assert_eq!(with_secret(&place, &["--environment", "x"], &["--policy", "open.conf"]).expect(0).stdout, "ran\n");
     place.done(&["env", "trust", "add", "--environment", "x", "--reason", "read it"]);
     for (policy, more) in [("kept.conf", ["--net", "a.example.com"]), ("one.conf", ["--net", "b.example.com"])] {
@@ -134,7 +138,9 @@ fn a_policy_says_what_needs_trust() {
 }
 
 fn policy(lines: &str) -> String {
-    format!("name = team, version = 1, type = stockade.policy\nconfiguration {{ StockadePolicy {{ name = team\n{lines}\n}} }}\n")
+    format!(
+        "name = team, version = 1, type = stockade.policy\nconfiguration {{ StockadePolicy {{ name = team\n{lines}\n}} }}\n"
+    )
 }
 
 #[test]
@@ -190,11 +196,17 @@ fn where_the_machine_has_a_policy_its_administrator_alone_vouches() {
     let remark = script(&add).expect(0).stderr;
     assert!(remark.contains("only its administrator's list counts"), "{remark}");
     assert_eq!(script(&format!("{add} --machine >/dev/null; run")).expect(0).stdout, "1\n");
-    for spoil in ["chmod 666 /etc/stockade/trust/list.jsonl", "chown 1000 /etc/stockade/trust/keys/*", "chmod 777 /etc/stockade/trust"] {
+    for spoil in [
+        "chmod 666 /etc/stockade/trust/list.jsonl",
+        "chown 1000 /etc/stockade/trust/keys/*",
+        "chmod 777 /etc/stockade/trust",
+    ] {
         let spoilt = script(&format!("{add} --machine >/dev/null; {spoil}; run"));
         assert!(spoilt.status == 125 && spoilt.stderr.contains("cannot be relied on"), "{spoil}: {spoilt:?}");
     }
-    let removed = script(&format!("{add} --machine --json | grep -o '[0-9a-f]\\{{12\\}}' | head -1 > id; '{STOCKADE}' env trust remove $(cat id) --machine --reason flaw; run"));
+    let removed = script(&format!(
+        "{add} --machine --json | grep -o '[0-9a-f]\\{{12\\}}' | head -1 > id; '{STOCKADE}' env trust remove $(cat id) --machine --reason flaw; run"
+    ));
     assert!(removed.status == 125 && removed.stderr.contains("took the trust in it back: flaw"), "{removed:?}");
 }
 

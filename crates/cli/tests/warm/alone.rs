@@ -93,7 +93,12 @@ os.write(3, b'stands'); sys.stdin.read(); time.sleep(60)"
     // Until it stands: it says so on its result descriptor.
     let patient = stockade_engines::warm::Bounds { longest: std::time::Duration::from_secs(2), ..BOUNDS };
     let answer = warm::run(&one, neighbour.as_bytes(), patient).unwrap();
-    assert_eq!((answer.said.as_slice(), answer.ended), (b"stands".as_slice(), warm::Ended::TimedOut), "{}", text(&answer.error));
+    assert_eq!(
+        (answer.said.as_slice(), answer.ended),
+        (b"stands".as_slice(), warm::Ended::TimedOut),
+        "{}",
+        text(&answer.error)
+    );
     let other = scene.claimed(other);
     let code = format!(
         r#"{PRELUDE}
@@ -168,11 +173,13 @@ say("shared", [line.split()[-1] for line in open("/proc/self/maps") if line.spli
     let said = said(&answer);
     assert_eq!(text(&answer.error), "");
     // Three streams, the result, its own socket, and the folder that is being listed.
-    let descriptors: Vec<u32> = said["descriptors"].trim_matches(['[', ']']).split(", ").map(|one| one.parse().unwrap()).collect();
+    let descriptors: Vec<u32> =
+        said["descriptors"].trim_matches(['[', ']']).split(", ").map(|one| one.parse().unwrap()).collect();
     assert_eq!((descriptors.len(), &descriptors[..4]), (6, [0, 1, 2, 3].as_slice()), "{descriptors:?}");
     assert_eq!((said["kept"].as_str(), said["others"].as_str(), said["parent"].as_str()), ("EBADF", "[]", "0"));
     for (what, how) in &said {
-        if what.starts_with("trace") || what.ends_with("key") || what.starts_with("setns") || what.starts_with("keyctl") {
+        if what.starts_with("trace") || what.ends_with("key") || what.starts_with("setns") || what.starts_with("keyctl")
+        {
             assert_eq!(how, "EPERM", "{what}");
         }
         if what.starts_with("memory") {

@@ -94,11 +94,8 @@ pub fn launch(_: Option<&str>) {
 
 pub fn nothing_is_left_when_the_launcher_is_killed() {
     for signal in [Signal::KILL, Signal::TERM] {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .arg(LAUNCHER)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            Command::new(std::env::current_exe().unwrap()).arg(LAUNCHER).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let words: Vec<u32> = line.split_whitespace().map(|word| word.parse().unwrap()).collect();

@@ -72,10 +72,16 @@ pub fn a_template_that_passes_itself_off_as_an_engine_is_not_believed() {
     is_not_believed(
         "say_ready()\nwhile True:\n  order = next_order()\n  if os.fork() == 0:\n    say_sealed(order); time.sleep(60)\n  [os.close(one) for one in order.values()]",
     );
-    // The walls of another engine: those of the one before.
-    is_not_believed(
+    // The walls of another engine, which are still there.
+    let folder = liar(
         "say_ready()\nlast = None\nwhile True:\n  order = next_order(); last = last or order\n  if os.fork() == 0:\n    enter(last)\n    if os.fork() == 0: say_sealed(order); time.sleep(60)\n    os._exit(0)",
     );
+    let mut scene = Scene::start(Some(folder.path()), &["liar"], CgroupMode::Off);
+    let first = scene.template.make_cell().unwrap();
+    let first = scene.template.order(first).unwrap();
+    let why = scene.engine().unwrap_err().to_string();
+    assert!(why.contains("believe the walls of"), "{why}\n{}", text(scene.template.complaints()));
+    drop(first);
 }
 
 pub fn a_template_that_raves_is_not_believed() {
@@ -86,6 +92,9 @@ pub fn a_template_that_raves_is_not_believed() {
         "say_ready(); order = next_order(); os.write(order[10], os.urandom(100_000)); time.sleep(60)",
         "say_ready(); order = next_order(); orders.send(bytes([4]) + bytes(15)); time.sleep(60)",
         "say_ready(); order = next_order(); socket.send_fds(socket.socket(fileno=order[10]), [b'x' * 16], [0, 1, 2]); time.sleep(60)",
+        "say_ready(); time.sleep(60)",
+        // One that keeps its engine's process from being taken notice of.
+        "say_ready(); order = next_order()\nif os.fork() == 0:\n  enter(order)\n  if os.fork() == 0: say_sealed(order)\n  time.sleep(60)\ntime.sleep(60)",
         "say_ready(); next_order(); os.abort()",
         "say_ready(); next_order(); os._exit(0)",
         "say_ready(); order = next_order(); [os.close(one) for one in order.values()]; time.sleep(60)",
@@ -99,7 +108,10 @@ pub fn a_template_that_raves_is_not_believed() {
 pub fn a_template_that_does_not_start_says_why() {
     for (code, what) in [
         ("raise ImportError('missing piece')", "missing piece"),
-        ("import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "started a thread"),
+        (
+            "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+            "started a thread",
+        ),
         ("import os; os._exit(3)", ""),
         ("import os; os.write(3, b'nonsense'); import time; time.sleep(60)", ""),
     ] {

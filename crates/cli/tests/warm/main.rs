@@ -64,7 +64,8 @@ fn main() {
     }
     let wanted: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
     for (name, test) in tests {
-        let is_wanted = wanted.iter().any(|word| if has("--exact") { *word == name } else { name.contains(word.as_str()) });
+        let is_wanted =
+            wanted.iter().any(|word| if has("--exact") { *word == name } else { name.contains(word.as_str()) });
         if wanted.is_empty() || is_wanted {
             println!("{name}");
             test();

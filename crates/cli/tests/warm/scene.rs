@@ -12,8 +12,8 @@ use stockade_core::policy::{Decision, Policy};
 use stockade_core::request::{CgroupMode, Language, Request, Scratch, Start, Streams, Tier, Tree};
 use stockade_core::trust::Libraries;
 use stockade_core::warm::Ids;
-use stockade_engines::warm::{self, Answer, Bounds};
 use stockade_engines::Interpreter;
+use stockade_engines::warm::{self, Answer, Bounds};
 use stockade_launch::warm::{Claimed, Engine, Sealing, Template, has_cgroup};
 use stockade_launch::{Failure, facts};
 
@@ -122,8 +122,7 @@ impl Scene {
         let engine = plan_of("engine", warm::engine(&python.executable, python.trees.clone()), cgroup);
         let engine = engine.into_engine(ids().engines().start).unwrap();
         let sealing = Sealing::of(&engine, has_cgroup(&engine)).unwrap();
-        let start =
-            warm::template(&python.interpreter, &python.executable, python.trees, modules, library(), &sealing);
+        let start = warm::template(&python.interpreter, &python.executable, python.trees, modules, library(), &sealing);
         let template = plan_of("template", start, CgroupMode::Off).into_template(ids()).unwrap();
         let template = Template::start(recorded(template), engine.clone()).unwrap();
         Self { template, engine }
@@ -169,10 +168,7 @@ pub fn said(answer: &Answer) -> BTreeMap<String, String> {
 }
 
 pub fn lines(text: &str) -> BTreeMap<String, String> {
-    text.lines()
-        .filter_map(|line| line.split_once(": "))
-        .map(|(what, how)| (what.to_owned(), how.to_owned()))
-        .collect()
+    text.lines().filter_map(|line| line.split_once(": ")).map(|(what, how)| (what.to_owned(), how.to_owned())).collect()
 }
 
 /// Real, effective, saved and file users of a process; none when it is gone.
@@ -188,7 +184,11 @@ pub fn made_environment(modules: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::TempDir::with_prefix("stockade-warm-").unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let asked = std::process::Command::new("python3")
-        .args(["-I", "-c", "import os, sys; print(os.path.realpath(sys.executable)); print('%d.%d' % sys.version_info[:2])"])
+        .args([
+            "-I",
+            "-c",
+            "import os, sys; print(os.path.realpath(sys.executable)); print('%d.%d' % sys.version_info[:2])",
+        ])
         .output()
         .unwrap();
     let told = String::from_utf8(asked.stdout).unwrap();

@@ -88,7 +88,10 @@ pub fn what_code_says_is_bounded() {
         ("import time; time.sleep(60)", Ended::TimedOut),
         // Its own socket is the code's to find: what it says there is at most its own end.
         ("import os\nfor d in range(4, 64):\n try: os.write(d, b'x' * 16)\n except OSError: pass", Ended::Nonsense),
-        ("import os\nfor d in range(4, 64):\n try: os.write(d, b'x' * 100_000)\n except OSError: pass", Ended::Nonsense),
+        (
+            "import os\nfor d in range(4, 64):\n try: os.write(d, b'x' * 100_000)\n except OSError: pass",
+            Ended::Nonsense,
+        ),
         ("import os\nwhile True: os.write(3, b'x' * 65536)", Ended::TimedOut),
     ] {
         let engine = scene.engine().unwrap();

@@ -12,7 +12,8 @@ use crate::error::Error;
 /// When its lock is damaged.
 pub fn judge(lists: &[TrustList], environment: &Environment) -> Result<Vec<(String, String)>, Error> {
     let entries: Vec<&Entry> = lists.iter().flat_map(TrustList::entries).collect();
-    let whole = |entry: &&Entry| matches!(&entry.library, Library::Environment { digest } if *digest == environment.digest);
+    let whole =
+        |entry: &&Entry| matches!(&entry.library, Library::Environment { digest } if *digest == environment.digest);
     let own: Vec<&Entry> = entries.iter().copied().filter(whole).collect();
     if own.iter().any(|entry| entry.standing == Standing::Valid) {
         return Ok(Vec::new());
@@ -139,11 +140,23 @@ mod tests {
             (vec![], package("1.0", "a"), Some("no entry names it")),
             (vec![word("other>=1", "", None)], package("1.0", "a"), Some("no entry names it")),
             (vec![word("left-pad>=1", "", None)], package("1.0", "ab"), None),
-            (vec![word("left-pad>=1", "", None)], package("0.9", "a"), Some("`left-pad>=1` is trusted, not this version")),
+            (
+                vec![word("left-pad>=1", "", None)],
+                package("0.9", "a"),
+                Some("`left-pad>=1` is trusted, not this version"),
+            ),
             (vec![word("left-pad", "ab", None)], package("3", "ab"), None),
-            (vec![word("left-pad", "a", None)], package("3", "ab"), Some("a file of it has another hash than what is trusted")),
+            (
+                vec![word("left-pad", "a", None)],
+                package("3", "ab"),
+                Some("a file of it has another hash than what is trusted"),
+            ),
             (vec![word("left-pad", "a", None), word("left-pad", "b", None)], package("3", "ab"), None),
-            (vec![word("pypi:/left-pad@3", "ab", None)], package("3.1", "ab"), Some("`pypi:/left-pad@3` is trusted, not this version")),
+            (
+                vec![word("pypi:/left-pad@3", "ab", None)],
+                package("3.1", "ab"),
+                Some("`pypi:/left-pad@3` is trusted, not this version"),
+            ),
             (vec![word("left-pad>=1", "", Some("Files.invalid"))], package("1", "a"), None),
             (
                 vec![word("left-pad>=1", "", Some("elsewhere.invalid"))],

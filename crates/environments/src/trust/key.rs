@@ -59,16 +59,13 @@ impl SigningKey {
         }
         // Linked into place when it is whole, so that two who make one at once end up with the same.
         let temporary = path.with_extension(format!("new-{}", std::process::id()));
-        let written = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)
-            .and_then(|mut file| {
-                file.write_all(Zeroizing::new(hex(&*seed)).as_bytes())?;
-                file.sync_all()
-            });
+        let written =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).and_then(
+                |mut file| {
+                    file.write_all(Zeroizing::new(hex(&*seed)).as_bytes())?;
+                    file.sync_all()
+                },
+            );
         let linked = written.and_then(|()| fs::hard_link(&temporary, path));
         drop(fs::remove_file(&temporary));
         match linked {

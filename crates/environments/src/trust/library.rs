@@ -95,7 +95,10 @@ impl Library {
             .map(|hash| hash.strip_prefix("sha256:").unwrap_or(hash).to_ascii_lowercase())
             .collect::<BTreeSet<_>>();
         if !sha256.iter().all(|hash| is_sha256(hash)) || sha256.len() > HASHES_MAX {
-            return Err(refused("a hash of it is no SHA-256", "write 64 hexadecimal digits, as `env show --json` does"));
+            return Err(refused(
+                "a hash of it is no SHA-256",
+                "write 64 hexadecimal digits, as `env show --json` does",
+            ));
         }
         if let Some(digest) = text.strip_prefix("env:/") {
             if !is_sha256(digest) || !sha256.is_empty() || index.is_some() {

@@ -63,10 +63,7 @@ pub fn serve(socket: BorrowedFd<'_>, sealing: &Sealing, around: Around) -> Resul
 /// In the process between: into everything that the engine must be born into.
 fn enter(entrances: &Entrances) -> Result<(), Errno> {
     let are_for_birth = |which: &Entrance| *which < Entrance::Clocks;
-    entrances
-        .iter()
-        .filter(|(which, _)| are_for_birth(which))
-        .try_for_each(|(_, namespace)| enter_namespace(namespace))
+    entrances.iter().filter(|(which, _)| are_for_birth(which)).try_for_each(|(_, namespace)| enter_namespace(namespace))
 }
 
 /// Puts up the walls, or ends.

@@ -14,13 +14,13 @@ use stockade_core::warm::Ids;
 
 use super::sys::{act_as, enter_users_and_processes_of, process_of};
 use super::wire as orders;
+use crate::disk;
 use crate::failure::{Failure, told_errno};
 use crate::inside::{self, Kit, Rest};
 use crate::outside::{self, Init, failed};
 use crate::sources::Given;
 use crate::sys::{self, Forked};
 use crate::wire::{self, Event, Received};
-use crate::disk;
 
 /// The maker, as the launcher knows it. Dropping it ends it.
 #[derive(Debug)]
@@ -58,7 +58,8 @@ impl Maker {
 
     /// Orders walls, whose init speaks on the far end of `control`.
     pub(crate) fn order(&self, user: u32, control: OwnedFd, trees: &[Given]) -> Result<(), Failure> {
-        let opened = trees.iter().filter_map(|tree| if let Given::Opened(tree) = tree { Some(tree.as_fd()) } else { None });
+        let opened =
+            trees.iter().filter_map(|tree| if let Given::Opened(tree) = tree { Some(tree.as_fd()) } else { None });
         let attached: Vec<BorrowedFd<'_>> = [control.as_fd()].into_iter().chain(opened).collect();
         orders::order_walls(self.socket.as_fd(), user, &attached)
             .map_err(failed("speak to", "the maker of an engine's walls"))

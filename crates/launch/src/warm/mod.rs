@@ -284,6 +284,7 @@ impl Template {
     /// [`Failure`]; then the walls are gone too.
     pub fn order(&mut self, cell: Cell) -> Result<Coming, Failure> {
         self.hear_of_ends()?;
+        self.hear_complaints();
         let Cell { mut running, streams, result, lease } = cell;
         let (socket, inside) = outside::control_pair()?;
         rustix::net::sockopt::set_socket_passcred(&socket, true)

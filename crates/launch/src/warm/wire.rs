@@ -24,13 +24,13 @@ const DESCRIPTORS_MAX: usize = 32;
 type Frame = [u8; FRAME_BYTES];
 
 /// Sends a frame with descriptors.
-fn send(socket: BorrowedFd<'_>, frame: &Frame, attached: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+fn send(socket: BorrowedFd<'_>, frame: &Frame, attached: &[BorrowedFd<'_>], flags: SendFlags) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !attached.is_empty() && !control.push(SendAncillaryMessage::ScmRights(attached)) {
         return Err(Errno::NOBUFS);
     }
-    rustix::net::sendmsg(socket, &[IoSlice::new(frame)], &mut control, SendFlags::NOSIGNAL).map(drop)
+    rustix::net::sendmsg(socket, &[IoSlice::new(frame)], &mut control, SendFlags::NOSIGNAL | flags).map(drop)
 }
 
 /// Takes a frame and its descriptors; `None` when the far end is gone.
@@ -56,7 +56,7 @@ fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Frame, Vec<OwnedFd>)>, Errn
 /// To the maker: walls for this user; the control socket and the opened trees are attached.
 pub(crate) fn order_walls(socket: BorrowedFd<'_>, user: u32, attached: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let [a, b, c, d] = user.to_le_bytes();
-    send(socket, &[1, 0, 0, 0, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0], attached)
+    send(socket, &[1, 0, 0, 0, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0], attached, SendFlags::empty())
 }
 
 /// In the maker: the next walls to make.
@@ -74,7 +74,8 @@ pub(crate) fn order_engine(socket: BorrowedFd<'_>, entrances: &[(Entrance, Borro
         *to = from;
     }
     let attached: Vec<BorrowedFd<'_>> = entrances.iter().map(|(_, descriptor)| *descriptor).collect();
-    send(socket, &frame, &attached)
+    // One that hears nothing keeps nobody waiting.
+    send(socket, &frame, &attached, SendFlags::DONTWAIT)
 }
 
 /// In a template: what the next engine is to be born into.
@@ -106,7 +107,7 @@ pub(crate) fn say(socket: BorrowedFd<'_>, said: Said) -> Result<(), Errno> {
         Said::Failed(order, errno) => (4, order, errno),
     };
     let ([a, b, c, d], [e, f, g, h]) = (errno.to_le_bytes(), order.to_le_bytes());
-    send(socket, &[kind, 0, 0, 0, a, b, c, d, e, f, g, h, 0, 0, 0, 0], &[])
+    send(socket, &[kind, 0, 0, 0, a, b, c, d, e, f, g, h, 0, 0, 0, 0], &[], SendFlags::empty())
 }
 
 /// What a template says next; descriptors it attaches are closed.
@@ -121,10 +122,11 @@ pub(crate) fn next_said(socket: BorrowedFd<'_>) -> Result<Option<Said>, Errno> {
     }
 }
 
-/// From a process that says it is an engine: an event, and who sent it by the kernel's word.
+/// From a process that says it is an engine: an event, and who sent it by the kernel's word. There is no room for
+/// descriptors, so the kernel drops what it attaches.
 pub(crate) fn next_from_engine(socket: BorrowedFd<'_>) -> Result<(Event, Pid), Errno> {
     let mut frame = [0; FRAME_BYTES];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1), ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received =
         rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut frame)], &mut control, RecvFlags::CMSG_CLOEXEC)?;

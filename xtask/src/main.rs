@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod tidy;
 mod tools;
+mod warm;
 
 use std::process::ExitCode;
 
@@ -14,6 +15,8 @@ Usage: cargo xtask TASK
   setup      install what the tests need, and nothing else
   tidy       look at the repository itself: banned names, sizes, the trusted base
   bench      build for release and time Stockade beside its peers; prints ratios
+  bench engines  the same for warm engines beside bare forks
+  warm-library   build the library that templates of warm engines load
 ";
 
 fn main() -> ExitCode {
@@ -22,7 +25,9 @@ fn main() -> ExitCode {
         "check" => check::check(),
         "setup" => tools::setup(),
         "tidy" => tidy::tidy(),
+        "bench" if std::env::args().nth(2).as_deref() == Some("engines") => warm::bench(),
         "bench" => bench::bench(),
+        "warm-library" => warm::library(),
         _ => {
             tools::say(USAGE);
             return ExitCode::from(2);

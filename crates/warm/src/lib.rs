@@ -4,3 +4,5 @@
 //! All that it does is in [`stockade_launch::warm::enter`]; here is only the way from Python and back.
 
 mod sys;
+
+pub use sys::stockade_serve;

@@ -141,6 +141,10 @@ impl Template {
     pub fn start(template: Recorded, engine: Plan) -> Result<Self, Failure> {
         let mut running = outside::start(template)?;
         let Role::Template(ids) = running.plan.role else { return Err(Failure::Lost) };
+        // What stands for an engine's template stands for it too: its own filter is what differs.
+        if running.plan.syscalls != engine.syscalls.clone().of_template() {
+            return Err(Failure::Missing { missing: Layers::of(&[Layer::Seccomp]) });
+        }
         let orders = running.ends.result.take().ok_or(Failure::Lost)?;
         let keeper = rustix::io::fcntl_dupfd_cloexec(&running.init.pidfd, 3).map_err(failed("copy", "a descriptor"))?;
         let keeper = Rc::new(keeper);

@@ -5,7 +5,7 @@ use stockade_core::layer::{Layer, Layers};
 use stockade_core::plan::Plan;
 
 use crate::inside::rlimits;
-use crate::seccomp::{self, Instruction, Telling};
+use crate::seccomp::{self, Instruction};
 
 /// Limits, filter, and which layers the rules on files are.
 #[derive(Debug, Default)]
@@ -35,8 +35,9 @@ impl Sealing {
     #[must_use]
     pub fn of(plan: &Plan, has_cgroup: bool) -> Option<Self> {
         let profile = crate::outside::code_profile(plan, has_cgroup);
-        // The filter of its template answers first, and tells nobody.
-        let filter = seccomp::compile(&profile, Telling::Silent).ok()?;
+        // As the template's plan has it ([`Plan::into_template`]); what of it is stricter for want of a cgroup
+        // is loaded once more.
+        let filter = seccomp::compile_beneath(&profile, &plan.syscalls.clone().of_template()).ok()?;
         let known = crate::sys::landlock_abi();
         let rules_give = match known {
             0 => Layers::NONE,

@@ -89,6 +89,7 @@ def main(words):
     import gc
     import os
     import random  # noqa: F401, for `_random_sources`
+    import select  # noqa: F401, for `engine`
     import socket
     import threading
 
@@ -100,6 +101,9 @@ def main(words):
     _import_all(names)
     if threading.active_count() != 1:
         sys.exit("a library that was imported ahead has started a thread")
+    # What is imported from here on, in engines, may start threads.
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+        os.environ.pop(name, None)
     sources = _random_sources()
     gc.collect()
     gc.freeze()
@@ -110,8 +114,6 @@ def main(words):
         os._exit(0 if descriptor == -1 else 1)
     after_fork()
     _reseed(sources)
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
-        os.environ.pop(name, None)
     engine(socket.socket(fileno=descriptor))
 
 
@@ -122,10 +124,12 @@ CLAIM_BYTES_MAX = 8192
 def engine(channel):
     """Waits for its claim, runs the code, says how it ended, and ends."""
     import os
+    import select
     import socket
 
-    # Memory that the first lines of any code write to is its own before it is waited for.
-    execute(b"print(end='')", fresh_main())
+    # Memory that the first lines of any code write to is its own before it is waited for, unless it waits already.
+    if not select.select((channel,), (), (), 0)[0]:
+        execute(b"0", fresh_main())
     main = fresh_main()
     packet, descriptors, _, _ = socket.recv_fds(channel, 16 + CLAIM_BYTES_MAX, 4)
     if len(packet) < 16 or packet[0] != 1:

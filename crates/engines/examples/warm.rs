@@ -25,7 +25,7 @@ use stockade_core::request::CgroupMode;
 use stockade_engines::warm;
 use stockade_launch::warm::Engine;
 
-const ROUNDS: usize = 300;
+const ROUNDS: usize = 150;
 const CODE: &[u8] = b"print(1)";
 
 fn main() {
@@ -52,6 +52,8 @@ fn latencies(scene: &mut Scene, bare: &mut Bare) {
         cells.push(time);
         let (time, engine) = timed(|| scene.template.fork(cell).unwrap());
         births.push(time);
+        // As one of a pool: it has come to wait for its claim.
+        std::thread::sleep(Duration::from_millis(15));
         let claimed = claim(scene, engine, &mut pooled);
         ends.push(timed(|| drop(claimed)).0);
         let cell = scene.template.make_cell().unwrap();
@@ -90,27 +92,27 @@ fn sustained(scene: &mut Scene, bare: &mut Bare) {
 }
 
 fn run_many(scene: &mut Scene, count: usize) {
-    const AHEAD: usize = 3;
+    let ahead = std::env::var("AHEAD").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
     let mut coming = VecDeque::new();
     let mut dying = VecDeque::new();
-    for _ in 0..AHEAD {
+    for _ in 0..ahead {
         scene.template.begin_cell().unwrap();
     }
-    for done in 0..count + AHEAD {
+    for done in 0..count + ahead {
         if done < count {
             let cell = scene.template.finish_cell().unwrap();
             scene.template.begin_cell().unwrap();
             coming.push_back(scene.template.order(cell).unwrap());
         }
-        if done >= AHEAD {
+        if done >= ahead {
             let engine = scene.template.receive(coming.pop_front().unwrap()).unwrap();
             dying.push_back(claim(scene, engine, &mut Vec::new()).kill().unwrap());
         }
-        if dying.len() > AHEAD {
+        if dying.len() > ahead {
             dying.pop_front();
         }
     }
-    for _ in 0..AHEAD {
+    for _ in 0..ahead {
         scene.template.finish_cell().unwrap();
     }
 }

@@ -116,11 +116,7 @@ pub(crate) fn compile_beneath(profile: &Profile, standing: &Profile) -> Result<V
 
 const NOTHING_MORE: Answer<'_> = Answer::Always(Action::Allow);
 
-fn program(
-    ranges: &[Range<'_>],
-    architecture: Architecture,
-    telling: Telling,
-) -> Result<Vec<Instruction>, TooLarge> {
+fn program(ranges: &[Range<'_>], architecture: Architecture, telling: Telling) -> Result<Vec<Instruction>, TooLarge> {
     let mut program = vec![
         Instruction::plain(LOAD_WORD, ARCHITECTURE),
         Instruction { code: JUMP_IF_EQUAL, jt: 1, jf: 0, k: audit_architecture(architecture) },

@@ -18,6 +18,7 @@ use crate::disk;
 use crate::failure::{Failure, told_errno};
 use crate::inside::{self, Kit, Rest};
 use crate::outside::{self, Init, failed};
+use crate::seccomp::Instruction;
 use crate::sources::Given;
 use crate::sys::{self, Forked};
 use crate::wire::{self, Event, Received};
@@ -126,8 +127,9 @@ fn settle(ids: Ids, socket: BorrowedFd<'_>, proc: &OwnedFd) -> Result<(), Errno>
 
 /// Makes walls until nobody orders any.
 fn serve(plan: &Plan, socket: BorrowedFd<'static>, proc: &OwnedFd) -> Result<(), Errno> {
+    let filter = outside::init_filter(plan).map_err(|_| Errno::TOOBIG)?;
     while let Some((user, attached)) = orders::next_walls(socket)? {
-        match make(plan, user, attached, proc) {
+        match make((plan, &filter), user, attached, proc) {
             Ok(pidfd) => wire::tell(socket, Event::Guarded, Some(pidfd.as_fd()))?,
             Err(errno) => wire::tell(socket, Event::Failed(0, 0, errno.raw_os_error()), None)?,
         }
@@ -135,7 +137,12 @@ fn serve(plan: &Plan, socket: BorrowedFd<'static>, proc: &OwnedFd) -> Result<(),
     Ok(())
 }
 
-fn make(plan: &Plan, user: u32, attached: Vec<OwnedFd>, proc: &OwnedFd) -> Result<OwnedFd, Errno> {
+fn make(
+    (plan, filter): (&Plan, &[Instruction]),
+    user: u32,
+    attached: Vec<OwnedFd>,
+    proc: &OwnedFd,
+) -> Result<OwnedFd, Errno> {
     let identity = Identity { outside_uid: user, outside_gid: user, groups: plan.identity.groups };
     let wanted = outside::namespaces_wanted(plan);
     match sys::clone_beside(outside::namespace_flags(wanted))? {
@@ -146,14 +153,14 @@ fn make(plan: &Plan, user: u32, attached: Vec<OwnedFd>, proc: &OwnedFd) -> Resul
             Ok(pidfd)
         }
         Forked::Child => {
-            let kit = kit(plan, attached, proc).unwrap_or_else(|_| sys::exit_now(1));
+            let kit = kit(plan, filter.to_vec(), attached, proc).unwrap_or_else(|_| sys::exit_now(1));
             inside::run(&Plan { identity, ..plan.clone() }, kit)
         }
     }
 }
 
 /// In the new process.
-fn kit(plan: &Plan, attached: Vec<OwnedFd>, proc: &OwnedFd) -> Result<Kit, Errno> {
+fn kit(plan: &Plan, init_filter: Vec<Instruction>, attached: Vec<OwnedFd>, proc: &OwnedFd) -> Result<Kit, Errno> {
     let copy = |number: i32| {
         let stream = match number {
             0 => rustix::stdio::stdin(),
@@ -185,7 +192,7 @@ fn kit(plan: &Plan, attached: Vec<OwnedFd>, proc: &OwnedFd) -> Result<Kit, Errno
         tasks_before: 0,
         namespaces: outside::namespaces_wanted(plan),
         filter: Vec::new(),
-        init_filter: outside::init_filter(plan).map_err(|_| Errno::TOOBIG)?,
+        init_filter,
         uptime_seconds: outside::uptime_seconds(),
     };
     Ok(Kit { control, rest })

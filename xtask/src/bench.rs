@@ -2,6 +2,9 @@
 //!
 //! These machines are shared and noisy: what counts is the ratio of medians taken side by side.
 
+mod compare;
+mod environments;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -34,7 +37,16 @@ struct Group {
 /// Makes a `stockade run` of flags and words.
 type Walls<'a> = &'a dyn Fn(&[&str], &[&str]) -> Vec<String>;
 
-pub(crate) fn bench() -> Done {
+/// Times runs, or what is named.
+pub(crate) fn bench(what: Option<&str>, part: Option<&str>) -> Done {
+    match what {
+        None => runs(),
+        Some("environments") => environments::bench(part),
+        Some(other) => Err(format!("there is no benchmark `{other}`: leave it out, or say `environments`")),
+    }
+}
+
+fn runs() -> Done {
     tools::run(&["cargo", "build", "--release", "--package", "stockade"])?;
     let stockade = tools::built("release/stockade");
     let python = resolved_python()?;

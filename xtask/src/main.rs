@@ -15,8 +15,12 @@ Usage: cargo xtask TASK
   setup      install what the tests need, and nothing else
   tidy       look at the repository itself: banned names, sizes, the trusted base
   bench      build for release and time Stockade beside its peers; prints ratios
-  bench engines  the same for warm engines beside bare forks
-  warm-library   build the library that templates of warm engines load
+  bench environments [start|import|cached|cold]
+             the same of environments, beside plain uv and the package index of this machine
+  bench engines
+              the same of warm engines, beside bare forks of their template
+  warm-library
+              build the library that templates of warm engines load
 ";
 
 fn main() -> ExitCode {
@@ -26,8 +30,11 @@ fn main() -> ExitCode {
         "setup" => tools::setup(),
         "tidy" => tidy::tidy(),
         "bench" if std::env::args().nth(2).as_deref() == Some("engines") => warm::bench(),
-        "bench" => bench::bench(),
         "warm-library" => warm::library(),
+        "bench" => {
+            let words: Vec<String> = std::env::args().skip(2).take(2).collect();
+            bench::bench(words.first().map(String::as_str), words.get(1).map(String::as_str))
+        }
         _ => {
             tools::say(USAGE);
             return ExitCode::from(2);

@@ -47,9 +47,11 @@ pub(crate) fn has(program: &str) -> bool {
 }
 
 /// Debian packages the tests use, and the program that shows each is there.
-const PACKAGES: [(&str, &str); 13] = [
+const PACKAGES: [(&str, &str); 14] = [
     ("Rscript", "r-base-core"),
     ("gcc", "gcc"),
+    // With these two, R compiles packages that have C code.
+    ("make", "make"),
     ("python3", "python3"),
     ("bwrap", "bubblewrap"),
     ("unshare", "util-linux"),
@@ -65,6 +67,9 @@ const PACKAGES: [(&str, &str); 13] = [
     ("runc", "runc"),
     ("crun", "crun"),
 ];
+
+/// A package of R that comes with the machine, for environments that take such; it has no program.
+const OF_R: (&str, &str) = ("/usr/lib/R/site-library/magrittr", "r-cran-magrittr");
 
 /// Debian keeps the programs of this server out of `PATH`.
 const POSTGRES: &str = "postgresql";
@@ -83,6 +88,9 @@ pub(crate) fn setup() -> Done {
     }
     if !Path::new("/usr/lib/python3/dist-packages/pip").exists() && !Path::new("/usr/share/python-wheels").exists() {
         missing.push("python3-venv");
+    }
+    if !Path::new(OF_R.0).exists() {
+        missing.push(OF_R.1);
     }
     if !has("initdb") && !has_postgres_apart() {
         missing.push(POSTGRES);

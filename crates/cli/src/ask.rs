@@ -10,7 +10,7 @@ use stockade_core::text;
 use stockade_core::trust::{Doubt, Libraries};
 use stockade_egress::control::SecretValue;
 use stockade_engines::{Interpreter, PythonCode};
-use stockade_environments::Environment;
+use stockade_environments::{Ecosystem, Environment};
 
 use crate::args::{Cgroup, Run};
 use crate::code::{Code, Engine};
@@ -38,13 +38,15 @@ pub(crate) struct Used {
     pub(crate) digest: String,
     /// It, if it is one of the store: it stays there for as long as this value lives.
     pub(crate) held: Option<Environment>,
+    /// What the caller should know of what it was asked from.
+    remarks: Vec<String>,
     /// Libraries of strangers that no lock names.
     pub(crate) unlocked: Vec<Doubt>,
 }
 
 impl Used {
     fn none() -> Self {
-        Self { digest: "none".to_owned(), held: None, unlocked: Vec::new() }
+        Self { digest: "none".to_owned(), held: None, unlocked: Vec::new(), remarks: Vec::new() }
     }
 }
 
@@ -57,6 +59,13 @@ pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result
     let (require, vars) = (require(run)?, vars(run)?);
     let (network, secrets) = network::asked(run)?;
     let (start, environment) = start(run, code, services)?;
+    remarks.extend(environment.remarks.iter().cloned());
+    if let Some(held) = environment.held.as_ref().filter(|held| !held.denied.is_empty()) {
+        let (things, digest) = (text::count(held.denied.len(), "thing", "things"), environment::short(&held.digest));
+        remarks.push(format!(
+            "the build of its environment asked for {things} and was denied (`stockade env show {digest}` lists them)"
+        ));
+    }
     if run.environment.is_some() && environment::names_packages(code) {
         remarks.push(
             "the packages that the script names are not looked at, for --environment is taken as it is".to_owned(),
@@ -139,7 +148,7 @@ fn start(run: &Run, code: &Code, services: &mut Services) -> Result<(Start, Used
     let arguments = code.arguments.clone();
     let python = match &code.engine {
         Engine::Program(program) => return program_start(run, code, program, services),
-        Engine::R(script) => return Ok((stockade_engines::r(script, arguments), Used::none())),
+        Engine::R(script) => return r_start(run, stockade_engines::r(script, arguments), services),
         Engine::Script(name) => PythonCode::Script(name.clone()),
         Engine::Inline(text) => PythonCode::Inline(text.clone()),
         Engine::Stdin => PythonCode::Stdin,
@@ -157,6 +166,40 @@ fn start(run: &Run, code: &Code, services: &mut Services) -> Result<(Start, Used
     let mut start = stockade_engines::python(python, arguments, &interpreter, &executable);
     start.trees.extend(tree);
     Ok((start, used))
+}
+
+/// R, with the packages of an environment if there is one.
+fn r_start(run: &Run, mut start: Start, services: &mut Services) -> Result<(Start, Used), Problem> {
+    let held = match &run.environment {
+        Some(reference) => Some(environment::store().environment(reference)?),
+        None => environment::asked_r(&run.packages)?
+            .map(|request| environment::find_or_build_r(&request, services, &mut Shown::new(run.quiet)))
+            .transpose()?,
+    };
+    let Some(held) = held else { return Ok((start, Used::none())) };
+    if held.interpreter.ecosystem() != Ecosystem::Cran {
+        return Err(Problem::new(
+            format!("the environment {} is none of R", environment::short(&held.digest)),
+            format!("it has packages for {}", environment::runs_with(&held.interpreter)),
+            "run a Python script with it, or build one with --r PACKAGES",
+        ));
+    }
+    environment::r_for(&held.interpreter, &held.digest)?;
+    let source = staging::look(&held.folder)?;
+    start.trees.push(Tree { source, target: paths::InsidePath::fixed(paths::ENVIRONMENT), over: Vec::new() });
+    start.vars.extend(stockade_engines::r_library());
+    Ok((start, Used { digest: held.digest.clone(), held: Some(held), ..Used::none() }))
+}
+
+/// Whether a program gets packages of R.
+fn is_of_r(run: &Run) -> Result<bool, Problem> {
+    match &run.environment {
+        Some(reference) => {
+            let held = environment::store().environment(reference)?;
+            Ok(held.interpreter.ecosystem() == Ecosystem::Cran)
+        }
+        None => Ok(!run.packages.r.is_empty()),
+    }
 }
 
 /// The interpreter that is named, else the one a virtual environment was made for, else `python3`.
@@ -208,7 +251,11 @@ fn packages_for(
         return Ok(Some(Packages {
             tree: venv.tree,
             executable: venv.executable,
-            used: Used { digest: "unlocked virtual environment".to_owned(), held: None, unlocked: trust::of_venv() },
+            used: Used {
+                digest: "unlocked virtual environment".to_owned(),
+                unlocked: trust::of_venv(),
+                ..Used::none()
+            },
         }));
     }
     let mut asked = environment::asked(&run.packages, interpreter)?;
@@ -217,13 +264,15 @@ fn packages_for(
         return Ok(None);
     }
     let held = environment::find_or_build(&asked, interpreter, services, &mut Shown::new(run.quiet))?;
-    packages_of(run, held, interpreter).map(Some)
+    let mut packages = packages_of(run, held, interpreter)?;
+    packages.used.remarks = asked.remarks().to_vec();
+    Ok(Some(packages))
 }
 
 /// An environment of the store as a run sees it.
 fn packages_of(run: &Run, held: Environment, interpreter: &Interpreter) -> Result<Packages, Problem> {
     let source = staging::look(&held.folder)?;
-    let used = Used { digest: held.digest.clone(), held: Some(held), unlocked: Vec::new() };
+    let used = Used { digest: held.digest.clone(), held: Some(held), unlocked: Vec::new(), remarks: Vec::new() };
     if run.tier == crate::args::Tier::Landlock {
         // It names its interpreter by the path inside, where nothing lies without a root of the run's own.
         let venv = interpreter.venv(source);
@@ -239,6 +288,9 @@ fn program_start(run: &Run, code: &Code, program: &str, services: &mut Services)
     argv.extend(code.arguments.iter().cloned());
     let mut start =
         Start { argv, vars: BTreeMap::new(), trees: Vec::new(), files: Vec::new(), result: ResultDescriptor::None };
+    if is_of_r(run)? {
+        return r_start(run, start, services);
+    }
     let asks = !run.packages.with.is_empty() || !run.packages.requirements.is_empty();
     if !asks && run.venv.is_none() && run.environment.is_none() {
         return Ok((start, Used::none()));

@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use stockade_engines::Interpreter;
-use stockade_environments::{Builder, Environment, Limits, Machine, Progress, Request, Store};
+use serde::Serialize;
+use stockade_core::text;
+use stockade_engines::{Interpreter, R};
+use stockade_environments::{Builder, Ecosystem, Environment, Limits, Machine, Progress, RRequest, Request, Store};
 
 use crate::args::Packages;
 use crate::code::{Code, Engine};
@@ -68,6 +70,7 @@ pub(crate) fn target(interpreter: &Interpreter) -> stockade_environments::Interp
         version: interpreter.version.clone(),
         abi: interpreter.abi.clone(),
         platform: interpreter.platform.clone(),
+        glibc: interpreter.glibc(),
     }
 }
 
@@ -82,7 +85,7 @@ pub(crate) fn find_or_build(
     if let Some(found) = stockade_environments::find(request, &wanted, &machine, &store)? {
         return Ok(found);
     }
-    let mut jail = BuildJail { interpreter, services };
+    let mut jail = BuildJail { interpreter: Some(interpreter), services };
     let mut builder = Builder {
         store: &store,
         interpreter: &wanted,
@@ -92,6 +95,116 @@ pub(crate) fn find_or_build(
         progress,
     };
     Ok(builder.find_or_build(request)?)
+}
+
+/// What the command line asks for of R; `None` when it asks for nothing of it.
+pub(crate) fn asked_r(packages: &Packages) -> Result<Option<RRequest>, Problem> {
+    let (locks, files): (Vec<_>, Vec<_>) = packages.requirements.iter().partition(|file| RRequest::is_lock(file));
+    if packages.r.is_empty() && locks.is_empty() {
+        return Ok(None);
+    }
+    let of_python = [
+        (!packages.with.is_empty(), "--with"),
+        (!files.is_empty(), "a file about Python packages"),
+        (!packages.extra.is_empty(), "--extra"),
+        (!packages.allow_build.is_empty(), "--allow-build"),
+        (packages.min_age.is_some(), "--min-age"),
+        (packages.python.is_some(), "--python"),
+    ];
+    if let Some((_, other)) = of_python.into_iter().find(|(is_given, _)| *is_given) {
+        return Err(Problem::new(
+            "packages of Python and of R do not go into one environment",
+            format!("packages of R are asked for, and {other} is about Python"),
+            "build two environments, or leave out one of them",
+        ));
+    }
+    let mut request = RRequest::new();
+    for list in &packages.r {
+        request.packages(list)?;
+    }
+    for lock in locks {
+        request.lock(lock)?;
+    }
+    if packages.r_from_machine {
+        request.from_machine();
+    }
+    request.check()?;
+    Ok(Some(request))
+}
+
+/// The machine's R as environments are built for it.
+pub(crate) fn r_target() -> Result<stockade_environments::Interpreter, Problem> {
+    let R { executable, version, platform } = R::find()?;
+    Ok(stockade_environments::Interpreter {
+        inside_executable: executable,
+        abi: format!("R{version}"),
+        version,
+        platform,
+        glibc: None,
+    })
+}
+
+/// The environment of a request for R packages, built first if there is none.
+pub(crate) fn find_or_build_r(
+    request: &RRequest,
+    services: &mut Services,
+    progress: &mut dyn Progress,
+) -> Result<Environment, Problem> {
+    let (machine, store, interpreter) = (Machine::of_this_process(), store(), r_target()?);
+    if let Some(found) = stockade_environments::find_r(request, &interpreter, &machine, &store)? {
+        return Ok(found);
+    }
+    let mut jail = BuildJail { interpreter: None, services };
+    let mut builder = Builder {
+        store: &store,
+        interpreter: &interpreter,
+        machine: &machine,
+        limits: Limits::default(),
+        jail: &mut jail,
+        progress,
+    };
+    Ok(builder.find_or_build_r(request)?)
+}
+
+/// The machine's R, if it is the one that an environment was built for.
+pub(crate) fn r_for(
+    wanted: &stockade_environments::Interpreter,
+    digest: &str,
+) -> Result<stockade_environments::Interpreter, Problem> {
+    let found = r_target()?;
+    let about =
+        |one: &stockade_environments::Interpreter| format!("{} for {}", runs_with(one), text::shown(&one.platform, 60));
+    if wanted.ecosystem() == Ecosystem::Cran && (&found.abi, &found.platform) == (&wanted.abi, &wanted.platform) {
+        return Ok(found);
+    }
+    Err(Problem::new(
+        format!("the environment {} cannot be used with this R", short(digest)),
+        format!("it was built for {}, and this machine has {}", about(wanted), about(&found)),
+        "build the environment again for this R",
+    ))
+}
+
+/// What runs the packages of an environment: `Python 3.11.7`, `R 4.2.2`.
+pub(crate) fn runs_with(interpreter: &stockade_environments::Interpreter) -> String {
+    format!("{} {}", interpreter.ecosystem().language(), text::shown(&interpreter.version, 40))
+}
+
+/// The same for programs: the version of Python, or that of R.
+#[derive(Debug, Serialize)]
+pub(crate) struct Versions {
+    pub(crate) python: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) r: Option<String>,
+}
+
+impl Versions {
+    pub(crate) fn of(interpreter: &stockade_environments::Interpreter) -> Self {
+        let version = Some(interpreter.version.clone());
+        match interpreter.ecosystem() {
+            Ecosystem::Pypi => Self { python: version, r: None },
+            Ecosystem::Cran => Self { python: None, r: version },
+        }
+    }
 }
 
 /// The interpreter of this machine that an environment was built for: the one that is named or usual
@@ -106,6 +219,13 @@ pub(crate) fn interpreter_for(
     digest: &str,
     named: Option<&Path>,
 ) -> Result<Interpreter, Problem> {
+    if wanted.ecosystem() != Ecosystem::Pypi {
+        return Err(Problem::new(
+            format!("the environment {} is none of Python", short(digest)),
+            format!("it has packages for {}", runs_with(wanted)),
+            "run an R script with it, or build one with --with PACKAGES",
+        ));
+    }
     let fits = |found: &Interpreter| {
         (found.inside_executable(), &found.abi, &found.platform)
             == (wanted.inside_executable.clone(), &wanted.abi, &wanted.platform)
@@ -115,8 +235,10 @@ pub(crate) fn interpreter_for(
         return Ok(usual);
     }
     let minor: Vec<&str> = wanted.version.splitn(3, '.').take(2).collect();
-    let other = if named.is_none() { interpreter(Some(Path::new(&minor.join(".")))).ok() } else { None };
-    other.filter(fits).ok_or_else(|| {
+    // The very version first: there may be several of a minor one.
+    let others = if named.is_none() { vec![wanted.version.clone(), minor.join(".")] } else { Vec::new() };
+    let mut others = others.iter().filter_map(|version| interpreter(Some(Path::new(version))).ok());
+    others.find(fits).ok_or_else(|| {
         Problem::new(
             format!("the environment {} cannot be used with this Python", short(digest)),
             format!(

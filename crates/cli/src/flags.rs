@@ -1,5 +1,7 @@
 //! Options that need or exclude each other, told before anything is made.
 
+use stockade_environments::RRequest;
+
 use crate::args::{Build, Cgroup, Packages, Run, Tier};
 use crate::code::Engine;
 use crate::problem::Problem;
@@ -52,6 +54,9 @@ pub(crate) fn check(run: &Run, engine: &Engine) -> Result<(), Problem> {
         excludes(packages, (venv, "--venv"), "an environment of yours is taken as it is: nothing is added to it")?;
         excludes(packages, (environment, "--environment"), "an environment is taken as it is: nothing is added to it")?;
     }
+    let r = !run.packages.r.is_empty();
+    excludes((r, "--r"), (venv, "--venv"), "a virtual environment has packages of Python")?;
+    excludes((r, "--r"), (environment, "--environment"), "an environment is taken as it is: nothing is added to it")?;
     excludes((venv, "--venv"), (environment, "--environment"), "each is a whole environment")?;
     check_packages(&run.packages, names_packages)?;
 
@@ -66,11 +71,10 @@ pub(crate) fn check(run: &Run, engine: &Engine) -> Result<(), Problem> {
 
     let options = [
         (with, "--with"),
-        (requirements, "--requirements"),
+        (requirements && !run.packages.requirements.iter().all(|file| RRequest::is_lock(file)), "--requirements"),
         (extra, "--extra"),
         (allow_build, "--allow-build"),
         (min_age, "--min-age"),
-        (environment, "--environment"),
         (venv, "--venv"),
         (python, "--python"),
     ];
@@ -78,8 +82,14 @@ pub(crate) fn check(run: &Run, engine: &Engine) -> Result<(), Problem> {
     match (engine, given) {
         (Engine::R(_), Some(option)) => Err(Problem::new(
             format!("{option} does nothing for an R script"),
-            "it is about Python; R runs with the packages of this machine",
-            format!("leave out {option}"),
+            "it is about Python",
+            format!("leave out {option}; packages of R are named with --r"),
+        )),
+        (Engine::R(_) | Engine::Program(_), None) => Ok(()),
+        (_, _) if r => Err(Problem::new(
+            "--r does nothing for Python code",
+            "it names packages of R",
+            "leave out --r; packages of Python are named with --with",
         )),
         _ => Ok(()),
     }
@@ -90,11 +100,11 @@ pub(crate) fn check_build(build: &Build) -> Result<(), Problem> {
     excludes((build.json, "--json"), (build.quiet, "--quiet"), "one asks for the report that the other leaves out")?;
     let mut packages = build.packages.clone();
     packages.requirements.extend(build.file.clone());
-    if packages.with.is_empty() && packages.requirements.is_empty() {
+    if packages.with.is_empty() && packages.requirements.is_empty() && packages.r.is_empty() {
         return Err(Problem::new(
             "no environment is built",
             "nothing says what is to be in it",
-            "name packages with --with PACKAGES, or give a requirements file, pyproject.toml, pylock.toml or uv.lock",
+            "name packages with --with PACKAGES or --r PACKAGES, or give a requirements file, pyproject.toml, pylock.toml, uv.lock or Spotfire .spk",
         ));
     }
     check_packages(&packages, false)
@@ -102,6 +112,11 @@ pub(crate) fn check_build(build: &Build) -> Result<(), Problem> {
 
 /// What is asked about packages needs packages that are asked for.
 fn check_packages(packages: &Packages, code_names_some: bool) -> Result<(), Problem> {
+    needs(
+        (packages.r_from_machine, "--r-from-machine"),
+        (!packages.r.is_empty(), "--r PACKAGES"),
+        "it says where the packages of R come from",
+    )?;
     let (with, files) = (!packages.with.is_empty(), !packages.requirements.is_empty());
     needs(
         (!packages.allow_build.is_empty(), "--allow-build"),

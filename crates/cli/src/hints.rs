@@ -6,20 +6,31 @@ use stockade_core::text;
 use stockade_engines::Said;
 use stockade_launch::Finished;
 
-use crate::code::Code;
+use crate::code::{Code, Engine};
 
 /// One line each, with its `next:`.
 pub(crate) fn hints(finished: &Finished, code: &Code) -> Vec<String> {
     let beside = code.file.as_deref().and_then(Path::parent).map_or_else(PathBuf::new, Path::to_path_buf);
-    stockade_engines::said(&finished.said).into_iter().filter_map(|said| hint(&said, &beside)).take(3).collect()
+    stockade_engines::said(&finished.said)
+        .into_iter()
+        .filter_map(|said| hint(&said, &beside, &code.engine))
+        .take(3)
+        .collect()
 }
 
-fn hint(said: &Said, beside: &Path) -> Option<String> {
+fn hint(said: &Said, beside: &Path, engine: &Engine) -> Option<String> {
     match said {
+        Said::Exception { name: Some(package), .. } if matches!(engine, Engine::R(_)) => missing_r_package(package),
         Said::Exception { name: Some(module), .. } => missing_module(module, beside),
         Said::Exception { path: Some(path), .. } => missing_file(path, beside),
         Said::Exception { .. } | Said::Figure { .. } | Said::Imported { .. } | Said::Attempt { .. } => None,
     }
+}
+
+/// A package of R that neither the machine nor an environment has.
+fn missing_r_package(package: &str) -> Option<String> {
+    let plain = package.chars().all(|c| c.is_ascii_alphanumeric() || c == '.') && package.len() <= 100;
+    plain.then(|| format!("no R package named {package}\n    next: --r {package}, or an environment of `stockade env build NAME --r {package}`"))
 }
 
 /// A module beside the script that was not given, or a package that no environment has.

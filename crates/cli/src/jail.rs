@@ -18,7 +18,7 @@ use stockade_core::request::{
 use stockade_core::text;
 use stockade_core::trust::Libraries;
 use stockade_engines::Interpreter;
-use stockade_environments::{Ended, Jail, JailFailure, JailOutcome, JailStep, Refusal};
+use stockade_environments::{Ended, Jail, JailFailure, JailOutcome, JailStep};
 use stockade_launch::collect::{self, Caches, Destination, Existing};
 use stockade_launch::{Finished, Input, Output, Streams};
 
@@ -30,7 +30,8 @@ use crate::{policy, staging};
 /// Runs build steps behind the walls of a run.
 #[derive(Debug)]
 pub(crate) struct BuildJail<'a> {
-    pub(crate) interpreter: &'a Interpreter,
+    /// Python, if it runs the steps: R is in `/usr`, which every run sees.
+    pub(crate) interpreter: Option<&'a Interpreter>,
     pub(crate) services: &'a mut Services,
 }
 
@@ -59,15 +60,15 @@ impl BuildJail<'_> {
             Streams { input: Input::Empty, output: Output::Taken(&mut |_| {}), error: Output::Taken(&mut take) };
         let digests = Digests { code: step.name, environment: "none" };
         let finished = pipeline::carry_out(plan, digests, self.services, streams)?;
-        let refused = finished.outcome.denials.iter().filter_map(refusal).collect();
+        let denied = finished.outcome.denials.iter().map(Denial::what).collect();
         bring_out(&finished, &step.outputs)?;
         let cause = finished.outcome.cause;
         stockade_core::audit::Closed::outcome(&mut self.services.trail, &run, finished.outcome, now_ms())?;
-        Ok(JailOutcome { ended: ended(cause), refused })
+        Ok(JailOutcome { ended: ended(cause), denied })
     }
 
     fn request(&self, step: &JailStep<'_>, index: Vec<Grant>) -> Result<Request, Problem> {
-        let mut trees = self.interpreter.trees();
+        let mut trees = self.interpreter.map(Interpreter::trees).unwrap_or_default();
         for shown in &step.shown {
             let target = InsidePath::parse(&shown.inside).map_err(|bad| {
                 Problem::new(
@@ -98,7 +99,12 @@ impl BuildJail<'_> {
             } else {
                 Network::Gate(Box::new(Egress { layers: vec![index], ..Egress::default() }))
             },
-            vars: step.vars.clone().into_iter().chain(self.interpreter.vars()).collect(),
+            vars: step
+                .vars
+                .clone()
+                .into_iter()
+                .chain(self.interpreter.map(Interpreter::vars).unwrap_or_default())
+                .collect(),
             require: Layers::NONE,
             cgroup: CgroupMode::Auto,
             scratch: Scratch::Memory,
@@ -126,19 +132,6 @@ fn index(hosts: &BTreeSet<String>) -> Result<Vec<Grant>, Problem> {
         }
     };
     hosts.iter().map(grant).collect()
-}
-
-fn refusal(denial: &Denial) -> Option<Refusal> {
-    match denial {
-        Denial::Gate { asked, why, .. } => Some(Refusal { target: asked.clone(), reason: why.clone() }),
-        Denial::Name { .. }
-        | Denial::GateMore { .. }
-        | Denial::Addresses { .. }
-        | Denial::SystemCall { .. }
-        | Denial::Full { .. }
-        | Denial::DiskFull
-        | Denial::Processes { .. } => None,
-    }
 }
 
 const fn ended(cause: Cause) -> Ended {

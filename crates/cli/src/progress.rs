@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use serde::Serialize;
 use stockade_core::text;
-use stockade_environments::Progress;
+use stockade_environments::{Denied, Progress};
 
 use crate::printer;
 
@@ -58,6 +58,20 @@ impl Progress for Shown {
             bar.set_position(done);
         }
     }
+
+    // Whatever is quiet, this is not: it says more about a package than its name does.
+    fn denied(&mut self, denied: &Denied) {
+        let line = format!("stockade: denied to {}", shown(denied));
+        match &self.bar {
+            Some(bar) => bar.suspend(|| printer::remark(&line)),
+            None => printer::remark(&line),
+        }
+    }
+}
+
+/// Who was denied what, in one line.
+pub(crate) fn shown(denied: &Denied) -> String {
+    format!("{}: {}", text::shown(&denied.by, 200), text::shown(&denied.what, 400))
 }
 
 /// Progress for programs: one JSON object a line, on standard error.
@@ -72,6 +86,8 @@ enum Event<'a> {
     Step { what: &'a str },
     /// So much of the packages has arrived.
     Bytes { done: u64, total: u64 },
+    /// A step asked for something and did not get it.
+    Denied { by: &'a str, what: &'a str },
 }
 
 impl Progress for Events {
@@ -81,5 +97,10 @@ impl Progress for Events {
 
     fn bytes(&mut self, done: u64, total: u64) {
         printer::remark(&printer::document(&Event::Bytes { done, total }));
+    }
+
+    fn denied(&mut self, denied: &Denied) {
+        let (by, what) = (text::shown(&denied.by, 200), text::shown(&denied.what, 400));
+        printer::remark(&printer::document(&Event::Denied { by: &by, what: &what }));
     }
 }

@@ -168,7 +168,7 @@ fn options_about_python_are_not_passed_over_for_an_r_script() {
     scene.folder.write("model.R", "print(1)\n");
     for option in ["--with", "--requirements", "--venv", "--python"] {
         let message = format!(
-            "error: {option} does nothing for an R script\n  why:  it is about Python; R runs with the packages of this machine\n  next: leave out {option}"
+            "error: {option} does nothing for an R script\n  why:  it is about Python\n  next: leave out {option}; packages of R are named with --r"
         );
         refused(&scene, &[option, "x", "model.R"], 125, &message);
     }

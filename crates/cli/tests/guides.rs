@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::{Limit, Limits};
 use stockade_core::policy::REQUIRED;
+use stockade_testkit::cran::{Cran, Source};
 use stockade_testkit::world::World;
 use stockade_testkit::{Call, Folder, Ran, User, call, skipped};
 
@@ -122,8 +123,11 @@ fn page(page: &str, shell: impl Fn() -> Call) {
     let path = format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap_or_default());
     let mut ran = 0;
     let text = read(page);
-    // Names of environments are the reader's own: a page that gives some has a store for itself.
-    let cache = text.contains("$ stockade env ").then(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("guides-cache"));
+    // Names of environments are the reader's own: a page that gives some has a store for itself, kept for the next time.
+    let name = page.rsplit('/').next().unwrap_or(page);
+    let cache = text
+        .contains("$ stockade env ")
+        .then(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("guides-cache-{name}")));
     for block in blocks(&text) {
         if let Some((_, name)) = block.about.split_once("file=") {
             folder.write(name.trim(), block.lines.join("\n") + "\n");
@@ -186,6 +190,32 @@ fn network() {
     page(NETWORK, || world.call("sh", User::Caller));
 }
 
+/// In a network with a repository of R packages.
+const R_PACKAGES: &str = "docs/guides/r-packages.md";
+
+#[test]
+fn r_packages() {
+    let needed = ["/usr/bin/Rscript", "/usr/bin/make", "/usr/bin/gcc", "/usr/lib/R/site-library/magrittr"];
+    if let Some(missing) = needed.into_iter().find(|needed| !Path::new(needed).exists()) {
+        return skipped(R_PACKAGES, &format!("there is no {missing}"));
+    }
+    let Some(world) = World::new() else { return };
+    let native = |name: &str, code: &str| {
+        let source = Source::new(name).field("NeedsCompilation", "yes").file("src/code.c", code);
+        source.code(&format!("useDynLib({name})"), "one <- function() .Call(\"C_one\")")
+    };
+    let code = "#include <Rinternals.h>\nSEXP C_one(void) { return ScalarInteger(1); }\n";
+    let greet = Source::new("greet").version("1.2").field("Imports", "counts (>= 0.5)");
+    Cran::new(&world)
+        .put(&native("counts", code).version("0.5-1"))
+        .put(&greet.code("import(counts)", "greet <- function(whom) rep(paste('hello', whom), one())"))
+        .put(&native("broken", "this is no C"));
+    page(R_PACKAGES, || {
+        let call = world.call("sh", User::Caller).env("SSL_CERT_FILE", world.authority());
+        call.env("STOCKADE_R_REPOSITORY", Cran::URL)
+    });
+}
+
 /// Container runtimes, which a machine may lack.
 const OUTER_TIERS: &str = "docs/guides/outer-tiers.md";
 
@@ -229,7 +259,7 @@ fn every_guide_is_run() {
         .collect();
     let known: BTreeSet<String> = PAGES
         .iter()
-        .chain([&NETWORK, &OUTER_TIERS])
+        .chain([&NETWORK, &R_PACKAGES, &OUTER_TIERS])
         .filter(|page| page.starts_with("docs/guides/"))
         .map(ToString::to_string)
         .collect();

@@ -393,7 +393,7 @@ impl Policy {
         let kept = self.trust.required_for.iter().find(|sensitive| sensitive.is_asked(request));
         let kept = kept.map(|sensitive| sensitive.shown().to_owned());
         let Some(kept) = kept.or_else(|| self.kept_grant(&request.network)) else { return Ok(()) };
-        Err(Reason::Untrusted { policy: self.title.clone(), kept, libraries: request.libraries.clone() })
+        Err(Reason::Untrusted { policy: self.title.clone(), kept, libraries: Box::new(request.libraries.clone()) })
     }
 
     /// What is asked of the network that leads, if only in part, to where trusted code alone may go.
@@ -565,7 +565,7 @@ pub enum Reason {
         /// What it keeps.
         kept: String,
         /// The libraries.
-        libraries: Libraries,
+        libraries: Box<Libraries>,
     },
     /// Nobody says what is permitted.
     #[error("no policy says what is permitted")]

@@ -42,13 +42,13 @@ pub enum Way {
 
 /// What a stream wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Want {
+pub(crate) struct Want {
     /// Where to.
-    pub host: Host,
+    pub(crate) host: Host,
     /// The port.
-    pub port: u16,
+    pub(crate) port: u16,
     /// By which way it was asked for.
-    pub way: Way,
+    pub(crate) way: Way,
 }
 
 impl Want {

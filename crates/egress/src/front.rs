@@ -26,8 +26,6 @@ pub(crate) enum Arrival {
     Proxy(Inside),
     /// A connection that was dialled to this address.
     Transparent(SocketAddr, Inside),
-    /// A stream that says where it wants to go.
-    Flow(Want, Inside),
 }
 
 /// Serves one arrival to its end.
@@ -45,7 +43,6 @@ pub(crate) async fn serve(run: Arc<Run>, arrival: Arrival) {
                 inside.reset();
             }
         },
-        Arrival::Flow(want, inside) => flow(&run, want, inside).await,
     }
     drop(entered);
 }
@@ -57,7 +54,6 @@ fn too_many(run: &Run, arrival: Arrival, excess: Excess) {
             let asked = transparent::want(run, to).map_or_else(|refusal| refusal.asked, |want| want.asked());
             (Way::Transparent, asked, inside)
         }
-        Arrival::Flow(want, inside) => (want.way, want.asked(), inside),
     };
     run.refused(&Refusal::new(way, &asked, excess));
     if way == Way::Transparent {

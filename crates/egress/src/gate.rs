@@ -17,9 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::dial::Resolve;
 use crate::doors::{Doors, Listener};
 use crate::event::{Sink, Totals, What};
-use crate::flow::Want;
 use crate::front::{self, Arrival};
-use crate::inside::{Inside, Stream};
 use crate::inspect::{Authority, Secret, Secrets, Trust};
 use crate::pace::Pace;
 use crate::resolver;
@@ -30,8 +28,6 @@ use crate::tally::RunReport;
 use crate::watch::Watcher;
 use stockade_core::budget::Budget;
 
-/// Streams that were handed over and wait to be taken.
-const FLOWS_WAITING_MAX: usize = 64;
 /// Runs that are open at one time.
 const RUNS_MAX: usize = 10_000;
 /// How long accepting pauses when the process is out of descriptors.
@@ -62,7 +58,6 @@ pub struct NewRun {
 /// The way into a run that is served.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    flows: mpsc::Sender<Arrival>,
     run: Arc<Run>,
 }
 
@@ -71,15 +66,6 @@ impl Handle {
     #[must_use]
     pub fn authority_pem(&self) -> Option<&str> {
         self.run.authority.as_ref().map(Authority::pem)
-    }
-
-    /// Hands over a stream that says where it wants to go; it meets the same checks as every other.
-    ///
-    /// # Errors
-    /// [`GateFailure::Gone`] when the run is not served any more.
-    pub async fn flow(&self, want: Want, stream: impl Stream) -> Result<(), GateFailure> {
-        let arrival = Arrival::Flow(want, Inside::new(stream));
-        self.flows.send(arrival).await.map_err(|_| GateFailure::Gone)
     }
 }
 
@@ -194,12 +180,11 @@ impl Gate {
             return Err(GateFailure::Served);
         }
         let doors = Doors::new(sockets)?;
-        let (flows, waiting) = mpsc::channel(FLOWS_WAITING_MAX);
         let (run, taken) = (&held.run, doors.taken());
         held.watchers = doors.watchers.into_iter().map(|socket| Arc::new(Watcher::new(run, socket, &taken))).collect();
-        let serving = serve(Arc::clone(run), doors.listeners, doors.resolver, held.watchers.clone(), waiting);
+        let serving = serve(Arc::clone(run), doors.listeners, doors.resolver, held.watchers.clone());
         held.serving = Some(tokio::spawn(serving));
-        Ok(Handle { flows, run: Arc::clone(&held.run) })
+        Ok(Handle { run: Arc::clone(&held.run) })
     }
 
     /// Opens a run and serves it at once.
@@ -255,13 +240,7 @@ impl Gate {
 }
 
 /// Takes what comes from inside until the task is aborted; then everything it serves goes with it.
-async fn serve(
-    run: Arc<Run>,
-    listeners: Vec<Listener>,
-    resolver: Option<UdpSocket>,
-    watchers: Vec<Arc<Watcher>>,
-    mut flows: mpsc::Receiver<Arrival>,
-) {
+async fn serve(run: Arc<Run>, listeners: Vec<Listener>, resolver: Option<UdpSocket>, watchers: Vec<Arc<Watcher>>) {
     let (mut served, mut standing) = (JoinSet::new(), JoinSet::new());
     let (sender, mut accepted) = mpsc::channel(1);
     for listener in listeners {
@@ -277,7 +256,6 @@ async fn serve(
     loop {
         let arrival = tokio::select! {
             Some(arrival) = accepted.recv() => arrival,
-            Some(arrival) = flows.recv() => arrival,
             Some(_) = served.join_next() => continue,
             Some(_) = standing.join_next() => continue,
             else => return,

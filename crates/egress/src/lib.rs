@@ -49,7 +49,7 @@ mod watch;
 
 pub use dial::{Resolve, SystemResolver};
 pub use event::{Event, JsonLines, Sink};
-pub use flow::{Want, Way};
+pub use flow::Way;
 pub use gate::{Gate, Handle, NewRun};
 pub use inside::Stream;
 pub use inspect::{BadSecret, Secret};

@@ -11,8 +11,15 @@ macro_rules! assets {
     };
 }
 
-/// Start-up of every Python program: compiled once for each interpreter, see [`crate::interpreter`].
-pub(crate) const SITE: &str = include_str!("../assets/site/sitecustomize.py");
+/// Start-up of every Python program.
+pub(crate) const SITE: &str = "site/sitecustomize";
+/// What tells the launcher; most runs in an environment end with it.
+pub(crate) const RESULT: &str = "lib/stockade_result";
+/// What is compiled once for each interpreter, see [`crate::interpreter`].
+pub(crate) const COMPILED: [(&str, &str); 2] = [
+    (SITE, include_str!("../assets/site/sitecustomize.py")),
+    (RESULT, include_str!("../assets/lib/stockade_result.py")),
+];
 
 const PYTHON: [(&str, &[u8]); 5] = assets![
     "site/sitecustomize.py",

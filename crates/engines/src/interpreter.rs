@@ -4,6 +4,7 @@
 //! The interpreter asked is the machine's own, chosen by the caller, started outside with `-I`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,13 +18,14 @@ use crate::assets;
 use crate::python::inside_tree;
 use crate::versions::{Places, Wanted};
 
-/// What the interpreter tells of itself, in one line of JSON; it also compiles our start-up file,
-/// given as its argument, so that no run has to (PEP 552: hash-based, unchecked).
+/// What the interpreter tells of itself, in one line of JSON; it also compiles our files whose names and texts
+/// are its arguments, so that no run has to (PEP 552: hash-based, unchecked).
 const QUESTION: &str = r#"
 import importlib.util, json, marshal, os, sys, sysconfig
-source = sys.argv[1]
-code = compile(source, "/opt/stockade/engine/site/sitecustomize.py", "exec", dont_inherit=True)
-pyc = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + importlib.util.source_hash(source.encode()) + marshal.dumps(code)
+def compiled(name, source):
+    code = compile(source, f"/opt/stockade/engine/{name}.py", "exec", dont_inherit=True)
+    head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + importlib.util.source_hash(source.encode())
+    return (head + marshal.dumps(code)).hex()
 print(json.dumps({
     "executable": os.path.realpath(sys.executable),
     "base_prefix": os.path.realpath(sys.base_prefix),
@@ -31,7 +33,8 @@ print(json.dumps({
     "abi": "cp%d%d" % sys.version_info[:2],
     "platform": sysconfig.get_platform().replace("-", "_").replace(".", "_"),
     "cache_tag": sys.implementation.cache_tag,
-    "start_up": pyc.hex(),
+    "libc": os.confstr("CS_GNU_LIBC_VERSION") or "" if "CS_GNU_LIBC_VERSION" in os.confstr_names else "",
+    "compiled": {name: compiled(name, source) for name, source in zip(sys.argv[1::2], sys.argv[2::2])},
     "shared": bool(sysconfig.get_config_var("Py_ENABLE_SHARED")) and not os.path.isdir(os.path.join(sys.base_prefix, "conda-meta")),
 }))
 "#;
@@ -48,8 +51,10 @@ pub struct Interpreter {
     /// The platform tag, such as `linux_x86_64`.
     pub platform: String,
     cache_tag: String,
-    /// In hexadecimal digits.
-    start_up: String,
+    /// The C library in its own words, such as `glibc 2.36`; empty when it is another one.
+    libc: String,
+    /// Files of ours by their names without `.py`, in hexadecimal digits.
+    compiled: BTreeMap<String, String>,
     /// Its library is found by an outside path, which means nothing inside.
     shared: bool,
     #[serde(skip)]
@@ -182,6 +187,13 @@ impl Interpreter {
         }
     }
 
+    /// The version of the GNU C library it runs with, unless that is another library.
+    #[must_use]
+    pub fn glibc(&self) -> Option<(u32, u32)> {
+        let (major, minor) = self.libc.strip_prefix("glibc ")?.split_once('.')?;
+        Some((major.parse().ok()?, minor.split('.').next()?.parse().ok()?))
+    }
+
     /// Its tree, unless it lies in `/usr`, which every run sees.
     #[must_use]
     pub fn trees(&self) -> Vec<Tree> {
@@ -200,12 +212,13 @@ impl Interpreter {
         library.into_iter().collect()
     }
 
-    /// Our start-up file, compiled by this interpreter.
-    pub(crate) fn compiled_start_up(&self) -> Option<MadeFile> {
+    /// A file of ours, compiled by this interpreter: `name` as in `assets`, without `.py`.
+    pub(crate) fn compiled(&self, name: &str) -> Option<MadeFile> {
+        let (folder, module) = name.rsplit_once('/')?;
         let target = paths::InsidePath::fixed(paths::ENGINE)
-            .join(&format!("site/__pycache__/sitecustomize.{}.pyc", self.cache_tag))
+            .join(&format!("{folder}/__pycache__/{module}.{}.pyc", self.cache_tag))
             .ok()?;
-        let digits = self.start_up.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
+        let digits = self.compiled.get(name)?.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
         let contents = digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect::<Option<Vec<u8>>>()?;
         Some(MadeFile { target, contents: Cow::Owned(contents) })
     }
@@ -242,7 +255,10 @@ impl Key {
             inode: status.ino(),
             modified: (status.mtime(), status.mtime_nsec()),
             version_wanted: std::env::var("PYENV_VERSION").ok(),
-            ours: format!("{} {} {}", env!("CARGO_PKG_VERSION"), QUESTION.len(), assets::SITE.len()),
+            ours: [QUESTION]
+                .into_iter()
+                .chain(assets::COMPILED.iter().map(|(_, text)| *text))
+                .fold(env!("CARGO_PKG_VERSION").to_owned(), |ours, text| format!("{ours} {}", text.len())),
         })
     }
 
@@ -279,7 +295,8 @@ fn sees_system_packages(file: &Path) -> bool {
 fn ask(program: &Path) -> Result<Interpreter, Unusable> {
     // Not in the caller's folder: shims choose a version by files that lie there.
     let answer = Command::new(program)
-        .args(["-I", "-c", QUESTION, assets::SITE])
+        .args(["-I", "-c", QUESTION])
+        .args(assets::COMPILED.iter().flat_map(|(name, text)| [name, text]))
         .current_dir("/")
         .output()
         .map_err(|error| unusable(program, &error.to_string()))?;

@@ -13,5 +13,5 @@ pub mod warm;
 
 pub use interpreter::{Interpreter, Unusable, Venv};
 pub use python::{PythonCode, python};
-pub use r::r;
+pub use r::{R, r, r_library};
 pub use said::{Said, said};

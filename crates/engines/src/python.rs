@@ -31,7 +31,11 @@ pub enum PythonCode {
 #[must_use]
 pub fn python(code: PythonCode, arguments: Vec<String>, interpreter: &Interpreter, executable: &str) -> Start {
     let mut argv = vec![executable.to_owned()];
-    let mut files: Vec<MadeFile> = assets::python().chain(interpreter.compiled_start_up()).collect();
+    let mut files: Vec<MadeFile> = assets::python().chain(interpreter.compiled(assets::SITE)).collect();
+    // In an environment it is told what was imported.
+    if executable != interpreter.inside_executable() {
+        files.extend(interpreter.compiled(assets::RESULT));
+    }
     let mut path = "/opt/stockade/engine/site";
     match code {
         PythonCode::Script(name) => argv.push(name),

@@ -10,10 +10,10 @@ mod range;
 use std::path::Path;
 use std::str::FromStr;
 
-use pep508_rs::PackageName;
 use pep508_rs::pep440_rs::Version;
 use serde::Serialize;
 
+use crate::ecosystem::Ecosystem;
 use crate::environment::{Environment, Package};
 use crate::error::{Detail, Error};
 use crate::quote::{neutral, quote_path};
@@ -25,7 +25,7 @@ pub struct Audit {
     pub digest: String,
     /// Packages that were looked at.
     pub packages: usize,
-    /// Advisories about Python packages that were read.
+    /// Advisories about packages of its language that were read.
     pub advisories: usize,
     /// Those of them that were withdrawn, and count for nothing.
     pub withdrawn: usize,
@@ -68,26 +68,27 @@ pub struct Malformed {
 /// # Errors
 /// When the folder cannot be read, or holds no advisory about Python packages.
 pub fn audit(environment: &Environment, folder: &Path) -> Result<Audit, Error> {
-    let mut audit = Audit { digest: environment.digest.clone(), ..against(&environment.packages, folder)? };
+    let ecosystem = environment.interpreter.ecosystem();
+    let mut audit = Audit { digest: environment.digest.clone(), ..against(ecosystem, &environment.packages, folder)? };
     audit.found.sort();
     audit.found.dedup_by(|a, b| (&a.package, &a.id) == (&b.package, &b.id));
     audit.malformed.sort();
     Ok(audit)
 }
 
-fn against(packages: &[Package], folder: &Path) -> Result<Audit, Error> {
+fn against(ecosystem: Ecosystem, packages: &[Package], folder: &Path) -> Result<Audit, Error> {
     let mut audit = Audit { packages: packages.len(), ..Audit::default() };
     folder::each(folder, &mut |path, content| {
-        let advisory = content.and_then(|text| osv::parse(&text));
+        let advisory = content.and_then(|text| osv::parse(ecosystem, &text));
         match advisory {
-            Ok(advisory) if !advisory.is_about_python() => {}
+            Ok(advisory) if !advisory.is_about_ours() => {}
             Ok(advisory) => {
                 audit.advisories += 1;
                 if advisory.withdrawn {
                     audit.withdrawn += 1;
                 } else {
                     for package in packages {
-                        concern(package, &advisory, path, &mut audit);
+                        concern(ecosystem, package, &advisory, path, &mut audit);
                     }
                 }
             }
@@ -96,8 +97,11 @@ fn against(packages: &[Package], folder: &Path) -> Result<Audit, Error> {
     })?;
     if audit.advisories == 0 && audit.malformed.is_empty() {
         return Err(Error::Advisories(Detail::new(
-            format!("{} has no advisory about Python packages", quote_path(folder)),
-            "none of its `.json` files, if it has any, is an OSV file that names the ecosystem `PyPI`",
+            format!("{} has no advisory about {} packages", quote_path(folder), ecosystem.language()),
+            format!(
+                "none of its `.json` files, if it has any, is an OSV file that names the ecosystem `{}`",
+                osv::name_of(ecosystem)
+            ),
             "give the folder that the advisories were unpacked into",
         )));
     }
@@ -109,14 +113,15 @@ fn malformed(path: &Path, why: &str) -> Malformed {
 }
 
 /// Adds what an advisory says of a package.
-fn concern(package: &Package, advisory: &osv::Advisory, path: &Path, audit: &mut Audit) {
-    let (Ok(name), Ok(version)) = (PackageName::from_str(&package.name), Version::from_str(&package.version)) else {
+fn concern(ecosystem: Ecosystem, package: &Package, advisory: &osv::Advisory, path: &Path, audit: &mut Audit) {
+    let written = osv::comparable(ecosystem, &package.version);
+    let (Some(name), Ok(version)) = (osv::normal(ecosystem, &package.name), Version::from_str(&written)) else {
         return;
     };
     // What a local build adds to a version is not in advisories; without it nothing is missed.
     let version = version.without_local();
     for affected in advisory.affected.iter().filter(|affected| affected.is_of(&name)) {
-        let verdict = affected.judge(&version, &package.version);
+        let verdict = affected.judge(&version, &written);
         if let Some(why) = verdict.unclear {
             audit.malformed.push(malformed(path, &format!("of {name} it says {why}")));
         }

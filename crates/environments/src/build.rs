@@ -96,7 +96,7 @@ pub fn find(
     found(store, &request.key(interpreter, choice.token()))
 }
 
-fn found(store: &Store, key: &str) -> Result<Option<Environment>, Error> {
+pub(crate) fn found(store: &Store, key: &str) -> Result<Option<Environment>, Error> {
     match std::fs::read_to_string(store.request(key)) {
         Ok(digest) => Environment::load(store, &digest),
         Err(_) => Ok(None),
@@ -112,37 +112,57 @@ impl Builder<'_> {
         request.check(self.interpreter)?;
         let choice = index_config::choose(self.machine)?;
         let key = request.key(self.interpreter, choice.token());
-        if let Some(environment) = found(self.store, &key)? {
+        self.once(
+            &key,
+            |builder| {
+                if request.is_empty() { Err(nothing_asked()) } else { builder.build(request, &choice, &key) }
+            },
+        )
+    }
+
+    /// What was found or built under a key: built by one process, however many ask.
+    pub(crate) fn once(
+        &mut self,
+        key: &str,
+        build: impl FnOnce(&mut Self) -> Result<Environment, Error>,
+    ) -> Result<Environment, Error> {
+        if let Some(environment) = found(self.store, key)? {
             return Ok(environment);
-        }
-        if request.is_empty() {
-            return Err(nothing_asked());
         }
         self.store.prepare()?;
         let _builds = hold_builds(self.store)?;
-        let _turn = take_turn(self.store, &key)?;
+        let _turn = take_turn(self.store, key)?;
         // Another process may have built it while this one waited for its turn.
-        if let Some(environment) = found(self.store, &key)? {
-            return Ok(environment);
+        match found(self.store, key)? {
+            Some(environment) => Ok(environment),
+            None => build(self),
         }
-        self.build(request, &choice, &key)
     }
 
-    fn build(&mut self, request: &Request, choice: &Choice, key: &str) -> Result<Environment, Error> {
-        let store = self.store;
-        let building = Building::begin(store)?;
-        let mut bench = Bench {
+    /// Where the steps of a build are run.
+    pub(crate) fn bench(&mut self, building: &Building) -> Result<Bench<'_>, Error> {
+        Ok(Bench {
             interpreter: self.interpreter,
             folder: building.folder().to_path_buf(),
             steps_run: 0,
+            denied: Vec::new(),
             certificates: certificates::find(self.machine)?,
             limits: self.limits,
+            patience_s: self.machine.patience_s(),
             room: Room::of(&self.limits, self.machine),
+            hidden: None,
             jail: &mut *self.jail,
             progress: &mut *self.progress,
-        };
-        let present = tools::present(&mut bench, store, self.machine);
+        })
+    }
+
+    fn build(&mut self, request: &Request, choice: &Choice, key: &str) -> Result<Environment, Error> {
+        let (store, machine, interpreter) = (self.store, self.machine, self.interpreter);
+        let building = Building::begin(store)?;
+        let mut bench = self.bench(&building)?;
+        let present = tools::present(&mut bench, store, machine);
         let url = index::url(&mut bench, store, choice, present.as_deref())?;
+        bench.hidden = Some(url.as_str().trim_end_matches('/').to_owned());
         let uv = match present {
             Some(uv) => uv,
             None => tools::fetch(&mut bench, store, &url)?,
@@ -150,7 +170,7 @@ impl Builder<'_> {
         let locked = request.given().into_iter().flat_map(|given| &given.packages).map(|package| package.name.as_str());
         let names: Vec<&str> = request.names().chain(locked).collect();
         let index = index::hosts(&mut bench, store, url, &names)?;
-        let sources = Sources { store, machine: self.machine, uv: &uv, index: &index };
+        let sources = Sources { store, machine, uv: &uv, index: &index };
         let lock = match request.given() {
             Some(given) => Lock::of_given(given, &index.hosts)?,
             None => {
@@ -158,12 +178,14 @@ impl Builder<'_> {
                 resolve_with(&mut bench, request, &sources, &built)?
             }
         };
+        let lock = lock.installed_on(interpreter);
         let files: Vec<&Wheel> = lock.wheels().collect();
         wheels::fetch(&mut bench, store, &files, &index.hosts, Some(&index.url))?;
         let folder = wheels::gather(&bench, store, "wheels", &files)?;
-        let installed = install(&mut bench, &lock, &folder, &uv)?;
+        let mut installed = install(&mut bench, &lock, &folder, &uv)?;
+        installed.denied = std::mem::take(&mut bench.denied);
         bench.progress.step("checking and publishing the environment");
-        let (tree, digest) = layout::assemble(&installed, &lock, self.interpreter)?;
+        let (tree, digest) = layout::assemble(&installed, &lock, interpreter)?;
         let environment = building.publish(store, &tree, &digest)?;
         store.write_whole(building.folder(), &store.request(key), &digest)?;
         Ok(environment)
@@ -221,7 +243,7 @@ impl Sources<'_> {
     }
 }
 
-fn nothing_asked() -> Error {
+pub(crate) fn nothing_asked() -> Error {
     Error::Requirement(Detail::new(
         "no environment is built",
         "no package is asked for",

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::ecosystem::Ecosystem;
 use crate::environment::Environment;
 use crate::error::Error;
-use crate::lock::{LOCK_BYTES_MAX, Lock};
-use crate::tree;
+use crate::lock::Lock;
 use crate::url::HttpsUrl;
 
 /// A package with the hashes of its files, as the lock of an environment has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LockedPackage {
+    /// Whose package it is.
+    pub ecosystem: Ecosystem,
     /// The normalised name.
     pub name: String,
     /// The version.
@@ -60,8 +62,7 @@ pub struct Changed {
 /// # Errors
 /// When its lock is damaged.
 pub fn locked(environment: &Environment) -> Result<Vec<LockedPackage>, Error> {
-    let text = tree::read_bounded(&environment.folder.join("pylock.toml"), LOCK_BYTES_MAX)?;
-    let lock = Lock::of_environment(&text)?;
+    let lock = Lock::read(&environment.folder)?;
     let package = |locked: &crate::lock::Locked| {
         let file = |wheel: &crate::lock::Wheel| LockedFile {
             name: wheel.file.clone(),
@@ -71,6 +72,7 @@ pub fn locked(environment: &Environment) -> Result<Vec<LockedPackage>, Error> {
         let mut files: Vec<LockedFile> = locked.origins().iter().map(file).collect();
         files.sort();
         LockedPackage {
+            ecosystem: lock.ecosystem(),
             name: locked.name.clone(),
             version: locked.version.clone(),
             files,
@@ -83,11 +85,11 @@ pub fn locked(environment: &Environment) -> Result<Vec<LockedPackage>, Error> {
 /// What one has to do to the first list of packages to get the second one.
 #[must_use]
 pub fn diff(from: Vec<LockedPackage>, to: Vec<LockedPackage>) -> Difference {
-    let by_name = |list: Vec<LockedPackage>| -> BTreeMap<String, LockedPackage> {
-        list.into_iter().map(|package| (package.name.clone(), package)).collect()
+    let by_name = |list: Vec<LockedPackage>| -> BTreeMap<(Ecosystem, String), LockedPackage> {
+        list.into_iter().map(|package| ((package.ecosystem, package.name.clone()), package)).collect()
     };
     let (mut from, mut to) = (by_name(from), by_name(to));
-    let names: BTreeSet<String> = from.keys().chain(to.keys()).cloned().collect();
+    let names: BTreeSet<(Ecosystem, String)> = from.keys().chain(to.keys()).cloned().collect();
     let mut difference = Difference::default();
     for name in names {
         match (from.remove(&name), to.remove(&name)) {
@@ -118,7 +120,13 @@ mod tests {
             sha256: hash.to_string().repeat(64),
             host: String::new(),
         };
-        LockedPackage { name: name.into(), version: version.into(), files: vec![file], from_source: false }
+        LockedPackage {
+            ecosystem: Ecosystem::Pypi,
+            name: name.into(),
+            version: version.into(),
+            files: vec![file],
+            from_source: false,
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::denied::Denied;
 use crate::digest::is_sha256;
 use crate::error::Error;
 use crate::in_use::InUse;
@@ -33,6 +34,8 @@ pub struct Environment {
     pub dropped_pth: Vec<String>,
     /// Modules that packages brought and that the standard library has too, which wins.
     pub shadowed: Vec<String>,
+    /// What steps of its build asked for and did not get.
+    pub denied: Vec<Denied>,
     /// What its files take together.
     pub bytes: u64,
     /// Whether it came in an archive: its files fit its digest, and that they are those of the packages
@@ -72,6 +75,7 @@ impl Environment {
             packages: manifest.packages,
             dropped_pth: manifest.dropped_startup,
             shadowed: manifest.shadowed,
+            denied: manifest.denied,
             bytes: manifest.bytes,
             imported: manifest.imported,
             in_use,

@@ -137,6 +137,11 @@ impl Detail {
     pub(crate) fn new(what: impl Into<String>, why: impl Into<String>, next: impl Into<String>) -> Self {
         Self { what: what.into(), why: why.into(), next: next.into() }
     }
+
+    /// The same, said of something more exactly.
+    pub(crate) fn of(self, what: impl Into<String>) -> Self {
+        Self { what: what.into(), ..self }
+    }
 }
 
 impl Display for Detail {

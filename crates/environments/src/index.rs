@@ -118,11 +118,17 @@ fn list(bench: &mut Bench<'_>, url: &HttpsUrl, names: &[&str]) -> Result<PathBuf
     let arguments: Vec<&str> = fixed.into_iter().chain(names.iter().take(8).copied()).collect();
     bench.run(Step {
         hosts: BTreeSet::from([url.host().to_owned()]),
+        time_ms_max: 60_000 + 2_000 * bench.patience_s,
         failed: (
             Error::Index,
             "the package index could not be asked",
-            "check the names of the packages, and that this machine reaches its package index",
+            "check the names of the packages, and that this machine reaches its package index; to wait longer, set \
+             UV_HTTP_TIMEOUT to seconds",
         ),
+        failed_with: Some((
+            3,
+            (Error::Resolve, "the package index does not have what is asked for", "check the names of the packages"),
+        )),
         ..Step::of_script("index", script, &arguments, bench.interpreter)
     })
 }

@@ -30,6 +30,12 @@ pub(crate) const FETCH_SCRIPT: &str = include_str!("jail_scripts/fetch.py");
 pub(crate) const EXTRACT_UV_SCRIPT: &str = include_str!("jail_scripts/extract_uv.py");
 pub(crate) const BUILD_SYSTEM_SCRIPT: &str = include_str!("jail_scripts/build_system.py");
 pub(crate) const SIZES_SCRIPT: &str = include_str!("jail_scripts/sizes.py");
-pub(crate) const INSTALL_SCRIPT: &str = include_str!("jail_scripts/install.py");
-pub(crate) const COMPILE_SCRIPT: &str = include_str!("jail_scripts/compile.py");
+pub(crate) const INSTALL_SCRIPT: &str =
+    concat!(include_str!("jail_scripts/modules.py"), include_str!("jail_scripts/install.py"));
+pub(crate) const COMPILE_SCRIPT: &str =
+    concat!(include_str!("jail_scripts/modules.py"), include_str!("jail_scripts/compile.py"));
+pub(crate) const R_RESOLVE_SCRIPT: &str = include_str!("jail_scripts/r_resolve.R");
+pub(crate) const R_FETCH_SCRIPT: &str = include_str!("jail_scripts/r_fetch.R");
+pub(crate) const R_INSTALL_SCRIPT: &str = include_str!("jail_scripts/r_install.R");
+pub(crate) const R_LIBRARY_SCRIPT: &str = include_str!("jail_scripts/r_library.R");
 pub(crate) const UV_VERSION_SCRIPT: &str = include_str!("jail_scripts/uv_version.py");

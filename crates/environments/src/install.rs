@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::denied::Denied;
 use crate::error::Error;
 use crate::inside;
 use crate::lock::{Lock, Locked};
@@ -22,6 +23,8 @@ pub(crate) struct Installed {
     pub(crate) prefix: PathBuf,
     /// Modules of the standard library, as the jail tells them: good for a remark, for nothing else.
     pub(crate) standard: BTreeSet<String>,
+    /// What steps of the build asked for and did not get.
+    pub(crate) denied: Vec<Denied>,
     /// Whether it came in an archive and not from a package index.
     pub(crate) imported: bool,
 }
@@ -44,7 +47,7 @@ pub(crate) fn install(bench: &mut Bench<'_>, lock: &Lock, wheels: &Path, uv: &Pa
         let listed = tree::read_bounded(&part.join("stdlib"), 64 << 10)?;
         standard.extend(listed.lines().map(str::to_owned));
     }
-    Ok(Installed { prefix, standard, imported: false })
+    Ok(Installed { prefix, standard, denied: Vec::new(), imported: false })
 }
 
 fn install_piece(

@@ -4,23 +4,33 @@ use std::str::FromStr;
 
 use pep508_rs::pep440_rs::{Version, VersionSpecifiers};
 
+use crate::ecosystem::Ecosystem;
 use crate::error::{Detail, Error};
 use crate::quote::quote;
 
-/// One Python interpreter; the jail and the sandbox show it at the same inside path.
+/// One interpreter of Python, or of R; the jail and the sandbox show it at the same inside path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interpreter {
     /// Where the executable is inside jails and sandboxes, such as `/opt/stockade/python/bin/python3.11`.
     pub inside_executable: String,
     /// The full version, such as `3.11.7`.
     pub version: String,
-    /// The ABI tag, such as `cp311`.
+    /// The ABI tag, such as `cp311`; of R its whole version, as `R4.2.2`.
     pub abi: String,
     /// The platform tag, such as `linux_x86_64`.
     pub platform: String,
+    /// The version of the GNU C library it runs with, if that is known: what tells which of several wheels
+    /// fits best. The digest does not cover it, for it covers the wheel that was chosen.
+    pub glibc: Option<(u32, u32)>,
 }
 
 impl Interpreter {
+    /// Whose packages it runs.
+    #[must_use]
+    pub fn ecosystem(&self) -> Ecosystem {
+        if self.abi.starts_with('R') { Ecosystem::Cran } else { Ecosystem::Pypi }
+    }
+
     /// `python3.11`: the name of the library folder and of one executable link.
     pub(crate) fn folder_name(&self) -> Result<String, Error> {
         let mut parts = self.version.split('.');
@@ -76,6 +86,7 @@ pub(crate) mod fixture {
             version: "3.11.7".into(),
             abi: "cp311".into(),
             platform: "linux_x86_64".into(),
+            glibc: Some((2, 36)),
         }
     }
 }

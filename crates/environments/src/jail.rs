@@ -74,17 +74,10 @@ pub enum Ended {
 pub struct JailOutcome {
     /// How it ended.
     pub ended: Ended,
-    /// What it asked of the network and did not get.
-    pub refused: Vec<Refusal>,
-}
-
-/// Something a step asked of the network and did not get.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// What was asked for, as it was understood.
-    pub target: String,
-    /// Why not.
-    pub reason: String,
+    /// What it asked for and did not get, as far as that can be known: a phrase each, such as `network to
+    /// files.example.com (no network was granted)`. A file that is not there is not among it: nobody outside
+    /// learns that it was looked for.
+    pub denied: Vec<String>,
 }
 
 /// The jail could not be made, or could not bring the outputs out: nothing the step did counts.

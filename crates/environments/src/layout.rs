@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::digest;
+use crate::ecosystem::Ecosystem;
 use crate::environment::COMPLETE;
 use crate::error::{self, Error};
 use crate::install::Installed;
@@ -13,6 +14,7 @@ use crate::interpreter::Interpreter;
 use crate::launchers;
 use crate::lock::Lock;
 use crate::manifest::{self, Manifest};
+use crate::r;
 use crate::record::{FILES, RECORDED};
 use crate::startup;
 use crate::tree::{self, Entry, Kind};
@@ -26,6 +28,9 @@ pub(crate) fn assemble(
     lock: &Lock,
     interpreter: &Interpreter,
 ) -> Result<(PathBuf, String), Error> {
+    if interpreter.ecosystem() == Ecosystem::Cran {
+        return assemble_r(installed, lock, interpreter);
+    }
     let prefix = installed.prefix.as_path();
     // Nothing is changed before everything was seen to be plain files and folders.
     let mut entries = tree::walk(prefix)?;
@@ -37,28 +42,58 @@ pub(crate) fn assemble(
     let digest = digest::of_environment(lock, interpreter, &files);
     write_skeleton(prefix, interpreter)?;
     let manifest = Manifest {
-        format: 2,
-        digest: digest.clone(),
-        python: interpreter.version.clone(),
-        abi: interpreter.abi.clone(),
-        platform: interpreter.platform.clone(),
-        executable: interpreter.inside_executable.clone(),
-        packages: lock.packages().collect(),
         dropped_startup,
         shadowed: shadowed(&entries, &installed.standard),
         bytes: bytes_of(prefix, &entries)?,
+        denied: installed.denied.clone(),
         imported: installed.imported,
+        ..Manifest::of(&digest, lock, interpreter)
     };
-    let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
-    tree::write(&prefix.join(manifest::FILE), &text)?;
-    tree::write(&prefix.join("pylock.toml"), &lock.to_pylock())?;
-    tree::write(&prefix.join(FILES), &files)?;
+    write_ours(prefix, &manifest, lock, &files)?;
     Ok((prefix.to_path_buf(), digest))
+}
+
+/// The same for packages of R: they lie in `library`, each in a folder of its own, and all of their files
+/// are covered by the digest.
+fn assemble_r(installed: &Installed, lock: &Lock, interpreter: &Interpreter) -> Result<(PathBuf, String), Error> {
+    let prefix = installed.prefix.as_path();
+    let mut entries = tree::walk(prefix)?;
+    // Bytecode of Python in a package of R would be made anew by nobody.
+    for entry in entries.extract_if(.., |entry| entry.kind != Kind::Folder && is_uncounted(&entry.path)) {
+        tree::remove(&prefix.join(&entry.path))?;
+    }
+    if let Some(stray) = entries.iter().find(|entry| !is_of_library(&entry.path, lock)) {
+        return Err(tree::refused(&stray.path, "it belongs to no package of the lock"));
+    }
+    let files = list(prefix, &entries, &[])?;
+    let digest = digest::of_environment(lock, interpreter, &files);
+    let manifest = Manifest {
+        bytes: bytes_of(prefix, &entries)?,
+        denied: installed.denied.clone(),
+        imported: installed.imported,
+        ..Manifest::of(&digest, lock, interpreter)
+    };
+    write_ours(prefix, &manifest, lock, &files)?;
+    Ok((prefix.to_path_buf(), digest))
+}
+
+/// Whether a path is that of the library, or in the folder of a package of the lock.
+fn is_of_library(path: &str, lock: &Lock) -> bool {
+    let mut parts = path.split('/');
+    parts.next() == Some(r::LIBRARY)
+        && parts.next().is_none_or(|name| lock.locked().any(|package| package.name == name))
+}
+
+fn write_ours(prefix: &Path, manifest: &Manifest, lock: &Lock, files: &str) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(manifest).unwrap_or_default();
+    tree::write(&prefix.join(manifest::FILE), &text)?;
+    tree::write(&prefix.join(lock.ecosystem().lock_file()), &lock.to_text())?;
+    tree::write(&prefix.join(FILES), files)
 }
 
 /// Whether only we may write this path of an environment.
 pub(crate) fn is_reserved(path: &str) -> bool {
-    let ours = [CONFIG, "pylock.toml", FILES, RECORDED, ".lock", manifest::FILE, COMPLETE];
+    let ours = [CONFIG, "pylock.toml", "rlock.toml", FILES, RECORDED, ".lock", manifest::FILE, COMPLETE];
     let beside = path.strip_prefix("bin/").is_some_and(|name| is_interpreter(name) || steers_interpreter(name));
     // `lib64/python3.X/site-packages` is real on some systems; `bin` as a file is not.
     ours.contains(&path) || beside || path.ends_with(NOTE_OF_UV)
@@ -215,7 +250,12 @@ mod tests {
     }
 
     fn all(root: &tempfile::TempDir) -> Installed {
-        Installed { prefix: root.path().join("prefix"), standard: BTreeSet::from(["json".to_owned()]), imported: false }
+        Installed {
+            prefix: root.path().join("prefix"),
+            standard: BTreeSet::from(["json".to_owned()]),
+            denied: Vec::new(),
+            imported: false,
+        }
     }
 
     fn build(root: &tempfile::TempDir, host: &str) -> (PathBuf, String) {

@@ -3,6 +3,7 @@
 //! text goes no further.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::str::FromStr;
 
 use pep508_rs::PackageName;
@@ -10,14 +11,19 @@ use pep508_rs::pep440_rs::Version;
 use serde::Deserialize;
 
 use crate::digest::is_sha256;
+use crate::ecosystem::Ecosystem;
 use crate::environment::Package;
 use crate::error::{Detail, Error};
 use crate::given::{self, Given, GivenWheel};
 use crate::inside;
+use crate::interpreter::Interpreter;
 use crate::quote::quote;
+use crate::r::names::{is_r_name, is_r_version};
 use crate::request::Request;
+use crate::tree;
 use crate::url::HttpsUrl;
 use crate::wheel_name::is_wheel_of;
+use crate::wheel_tags::best;
 
 /// The largest lock that is read.
 pub(crate) const LOCK_BYTES_MAX: u64 = 16 << 20;
@@ -28,6 +34,7 @@ const WHEEL_BYTES_MAX: u64 = 4 << 30;
 /// A lock that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lock {
+    ecosystem: Ecosystem,
     packages: Vec<Locked>,
 }
 
@@ -37,8 +44,10 @@ pub(crate) struct Locked {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) wheels: Vec<Wheel>,
-    /// Where the wheel was built from, if it was.
+    /// Where the wheel was built from, if it was; of R, the source package.
     pub(crate) source: Option<Wheel>,
+    /// What of the lock it needs; of R only, where packages are installed one after the other.
+    pub(crate) needs: Vec<String>,
 }
 
 /// One file of a package.
@@ -65,6 +74,7 @@ mod wire {
     #[serde(rename_all = "kebab-case")]
     pub(super) struct Lock {
         pub(super) lock_version: String,
+        pub(super) ecosystem: Option<String>,
         #[serde(default)]
         pub(super) packages: Vec<Package>,
     }
@@ -73,12 +83,15 @@ mod wire {
     pub(super) struct Package {
         pub(super) name: String,
         pub(super) version: Option<String>,
-        #[serde(default)]
+        // Of R what was installed on the machine already.
+        #[serde(default, alias = "installed")]
         pub(super) wheels: Vec<Wheel>,
         pub(super) sdist: Option<toml::Value>,
         pub(super) vcs: Option<toml::Value>,
         pub(super) directory: Option<toml::Value>,
         pub(super) archive: Option<toml::Value>,
+        #[serde(default)]
+        pub(super) needs: Vec<String>,
     }
 
     #[derive(Deserialize)]
@@ -111,7 +124,7 @@ impl Lock {
                 return Err(refused(&twice.name, "the lock names it twice"));
             }
         }
-        Ok(Self { packages: packages.into_values().collect() })
+        Ok(Self { ecosystem: Ecosystem::Pypi, packages: packages.into_values().collect() })
     }
 
     /// A lock that the user gave, held against the hosts of the index.
@@ -133,6 +146,7 @@ impl Lock {
                 vcs: None,
                 directory: None,
                 archive: None,
+                needs: Vec::new(),
             };
             let locked = accept(wire, hosts, &[]).map_err(|error| {
                 let next = "write the lock anew against the package index of this machine";
@@ -142,7 +156,7 @@ impl Lock {
                 return Err(refused(&twice.name, "the lock names it twice"));
             }
         }
-        Ok(Self { packages: packages.into_values().collect() })
+        Ok(Self { ecosystem: Ecosystem::Pypi, packages: packages.into_values().collect() })
     }
 
     /// The lock that stands in a finished environment: ours, so a source distribution is what a wheel was
@@ -150,12 +164,17 @@ impl Lock {
     pub(crate) fn of_environment(text: &str) -> Result<Self, Error> {
         let wire: wire::Lock =
             toml::from_str(text).map_err(|cause| refused("the lock", &crate::quote::neutral(cause.message())))?;
+        let ecosystem = match wire.ecosystem.as_deref() {
+            None => Ecosystem::Pypi,
+            Some("cran") => Ecosystem::Cran,
+            Some(_) => return Err(refused("the lock", "it is of an ecosystem that is not known here")),
+        };
         let mut packages = Vec::new();
         for package in wire.packages {
             let no = |why: &str| refused(&package.name, why);
-            let name = PackageName::from_str(&package.name).map_err(|_| no("its name is not one"))?;
-            let version = package.version.as_deref().map(Version::from_str);
-            let Some(Ok(version)) = version else { return Err(no("it has no version that can be parsed")) };
+            let name = name_in(ecosystem, &package.name).ok_or_else(|| no("its name is not one"))?;
+            let version = package.version.as_deref().and_then(|version| version_in(ecosystem, version));
+            let Some(version) = version else { return Err(no("it has no version that can be parsed")) };
             let (sdist, wheels) = (package.sdist, package.wheels);
             let file = |wheel: wire::Wheel| {
                 let (file, sha256) = (wheel.name.unwrap_or_default(), wheel.hashes.get("sha256").cloned());
@@ -163,8 +182,9 @@ impl Lock {
                 Ok(Wheel { url: wheel.url.unwrap_or_default(), file, sha256, size: wheel.size })
             };
             packages.push(Locked {
-                name: name.to_string(),
-                version: version.to_string(),
+                name,
+                version,
+                needs: package.needs,
                 wheels: wheels.into_iter().map(file).collect::<Result<_, _>>()?,
                 source: sdist
                     .map(|sdist| sdist.try_into().map_err(|_| no("its source is no file")))
@@ -173,7 +193,23 @@ impl Lock {
                     .transpose()?,
             });
         }
-        Ok(Self { packages })
+        Ok(Self { ecosystem, packages })
+    }
+
+    /// A lock of R packages, whose values were checked.
+    pub(crate) fn of_r(mut packages: Vec<Locked>) -> Self {
+        packages.sort_by(|one, other| one.name.cmp(&other.name));
+        Self { ecosystem: Ecosystem::Cran, packages }
+    }
+
+    /// The lock that stands in the folder of an environment.
+    pub(crate) fn read(folder: &Path) -> Result<Self, Error> {
+        Self::of_environment(&text_of(folder)?)
+    }
+
+    /// Whose packages these are.
+    pub(crate) const fn ecosystem(&self) -> Ecosystem {
+        self.ecosystem
     }
 
     /// Refuses a lock whose files are not among the hashes the request insists on. When every
@@ -194,6 +230,18 @@ impl Lock {
             }
         }
         Ok(())
+    }
+
+    /// The same lock with only the files that are installed: where a package has several that run on this
+    /// interpreter, the one that fits best.
+    pub(crate) fn installed_on(mut self, interpreter: &Interpreter) -> Self {
+        for package in &mut self.packages {
+            let files = package.wheels.iter().map(|wheel| wheel.file.as_str());
+            if let Some(best) = best(files, interpreter).filter(|_| package.wheels.len() > 1) {
+                package.wheels = vec![package.wheels.swap_remove(best)];
+            }
+        }
+        self
     }
 
     /// The packages, sorted by name.
@@ -222,15 +270,24 @@ impl Lock {
         text
     }
 
-    /// The lock as PEP 751 text. Every value was checked to need no escaping.
-    pub(crate) fn to_pylock(&self) -> String {
+    /// The lock as PEP 751 text; of R packages in the same form. Every value was checked to need no escaping.
+    pub(crate) fn to_text(&self) -> String {
         let mut text = String::from("lock-version = \"1.0\"\ncreated-by = \"stockade\"\n");
+        if self.ecosystem == Ecosystem::Cran {
+            text.push_str(&format!("ecosystem = \"{}\"\n", self.ecosystem));
+        }
         for package in &self.packages {
             let Locked { name, version, .. } = package;
             text.push_str(&format!("\n[[packages]]\nname = \"{name}\"\nversion = \"{version}\"\n"));
+            if !package.needs.is_empty() {
+                text.push_str(&format!("needs = [\"{}\"]\n", package.needs.join("\", \"")));
+            }
             let files: Vec<String> = package.origins().iter().map(as_table).collect();
             match package.source {
                 Some(_) => text.push_str(&format!("sdist = {}\n", files.concat())),
+                None if self.ecosystem == Ecosystem::Cran => {
+                    text.push_str(&format!("installed = [{}]\n", files.join(", ")))
+                }
                 None => text.push_str(&format!("wheels = [\n  {},\n]\n", files.join(",\n  "))),
             }
         }
@@ -251,12 +308,35 @@ impl Locked {
     }
 }
 
+/// The text of the lock in the folder of an environment; only we can have put one there.
+pub(crate) fn text_of(folder: &Path) -> Result<String, Error> {
+    let path = [Ecosystem::Cran, Ecosystem::Pypi].map(|ecosystem| folder.join(ecosystem.lock_file()));
+    let [cran, pypi] = &path;
+    tree::read_bounded(if cran.is_file() { cran } else { pypi }, LOCK_BYTES_MAX)
+}
+
+/// The name of a package as it is in a lock.
+fn name_in(ecosystem: Ecosystem, text: &str) -> Option<String> {
+    match ecosystem {
+        Ecosystem::Pypi => PackageName::from_str(text).ok().map(|name| name.to_string()),
+        Ecosystem::Cran => is_r_name(text).then(|| text.to_owned()),
+    }
+}
+
+fn version_in(ecosystem: Ecosystem, text: &str) -> Option<String> {
+    match ecosystem {
+        Ecosystem::Pypi => Version::from_str(text).ok().map(|version| version.to_string()),
+        Ecosystem::Cran => is_r_version(text).then(|| text.to_owned()),
+    }
+}
+
 /// One file as an inline table of TOML.
 fn as_table(file: &Wheel) -> String {
     let size = file.size.map_or_else(String::new, |size| format!(", size = {size}"));
     let Wheel { url, file, sha256, .. } = file;
+    let url = if url.is_empty() { String::new() } else { format!(", url = \"{url}\"") };
     let hashes = format!("hashes = {{ sha256 = \"{sha256}\" }}");
-    format!("{{ name = \"{file}\", url = \"{url}\"{size}, {hashes} }}")
+    format!("{{ name = \"{file}\"{url}{size}, {hashes} }}")
 }
 
 fn accept(package: wire::Package, hosts: &BTreeSet<String>, built: &[Built]) -> Result<Locked, Error> {
@@ -293,7 +373,7 @@ fn accept(package: wire::Package, hosts: &BTreeSet<String>, built: &[Built]) -> 
             (files, None)
         }
     };
-    Ok(Locked { name: name_text, version: version_text, wheels, source })
+    Ok(Locked { name: name_text, version: version_text, wheels, source, needs: Vec::new() })
 }
 
 /// The wheel built here that a package's only file is: same place, same hash.
@@ -351,6 +431,7 @@ fn refused(subject: &str, why: &str) -> Error {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::interpreter::fixture::interpreter;
 
     const HASH: &str = "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274";
 
@@ -377,9 +458,29 @@ pub(crate) mod tests {
     #[test]
     fn what_was_accepted_reads_back_the_same() {
         let lock = lock_of_six("files.invalid");
-        assert_eq!(Lock::parse(&lock.to_pylock(), &hosts(), &[]).unwrap(), lock);
+        assert_eq!(Lock::parse(&lock.to_text(), &hosts(), &[]).unwrap(), lock);
         let lines: String = lock.locked().map(Locked::requirement).collect();
         assert_eq!(lines, format!("six==1.17.0 --hash=sha256:{HASH}\n"));
+    }
+
+    #[test]
+    fn of_several_files_of_a_package_only_the_one_that_is_installed_stays() {
+        let wheel = |tag: &str| {
+            let url = format!("https://files.invalid/six-1.17.0-{tag}.whl");
+            format!("{{ url = \"{url}\", hashes = {{ sha256 = \"{HASH}\" }} }}")
+        };
+        let tags = ["py3-none-any", "cp311-cp311-musllinux_1_2_x86_64", "cp311-cp311-manylinux_2_17_x86_64"];
+        let wheels = tags.map(wheel).join(", ");
+        let package = format!("name = \"six\"\nversion = \"1.17.0\"\nwheels = [{wheels}]");
+        let lock = Lock::parse(&text(&package), &hosts(), &[]).unwrap();
+        let files = |lock: Lock| lock.wheels().map(|wheel| wheel.file.clone()).collect::<Vec<_>>();
+        let here = interpreter();
+        assert_eq!(files(lock.clone().installed_on(&here)), ["six-1.17.0-cp311-cp311-manylinux_2_17_x86_64.whl"]);
+        let old = Interpreter { glibc: Some((2, 12)), ..here.clone() };
+        assert_eq!(files(lock.clone().installed_on(&old)), ["six-1.17.0-py3-none-any.whl"]);
+        // Where it is not known, uv chooses.
+        let of_another = Interpreter { glibc: None, ..here };
+        assert_eq!(lock.clone().installed_on(&of_another), lock);
     }
 
     #[test]
@@ -459,7 +560,7 @@ pub(crate) mod tests {
         let place = "/opt/stockade/built/six-1.17.0-py3-none-any.whl";
         let accepted = lock(place, HASH).unwrap();
         assert!(accepted.identity().contains("six-1.17.0.tar.gz aaaa"));
-        assert!(accepted.to_pylock().contains("sdist = { name = \"six-1.17.0.tar.gz\""));
+        assert!(accepted.to_text().contains("sdist = { name = \"six-1.17.0.tar.gz\""));
         assert!(accepted.locked().all(|package| package.requirement().contains(HASH)));
         assert!(lock("/etc/six-1.17.0-py3-none-any.whl", HASH).is_err());
         assert!(lock(place, &"b".repeat(64)).is_err());

@@ -28,6 +28,12 @@ impl Machine {
         self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// How many seconds an index may stay silent in the middle of an answer: as uv is told it.
+    pub(crate) fn patience_s(&self) -> u64 {
+        const USUAL: u64 = 30;
+        self.var("UV_HTTP_TIMEOUT").and_then(|text| text.parse().ok()).map_or(USUAL, |asked: u64| asked.clamp(1, 600))
+    }
+
     /// How much memory could be taken now without anybody noticing, if the kernel says.
     pub(crate) fn memory_bytes_free(&self) -> Option<u64> {
         let text = std::fs::read_to_string(self.root.join("proc/meminfo")).ok()?;
@@ -40,5 +46,24 @@ impl Machine {
         self.var("XDG_CONFIG_HOME")
             .map(PathBuf::from)
             .or_else(|| self.var("HOME").map(|home| PathBuf::from(home).join(".config")))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fixture {
+    use super::Machine;
+
+    /// A machine with these files and variables.
+    pub(crate) fn machine(files: &[(&str, &str)], vars: &[(&str, &str)]) -> (tempfile::TempDir, Machine) {
+        let root = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let mut machine = Machine { root: root.path().to_path_buf(), ..Machine::default() };
+        machine.vars.insert("HOME".into(), root.path().join("home").to_string_lossy().into_owned());
+        machine.vars.extend(vars.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+        (root, machine)
     }
 }

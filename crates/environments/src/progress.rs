@@ -1,11 +1,15 @@
 //! How a build tells its caller where it is.
 
+use crate::denied::Denied;
+
 /// Told about each stage of a build, from the thread that builds.
 pub trait Progress {
     /// A stage begins; `what` is a short phrase such as `resolving 3 requirements`.
     fn step(&mut self, what: &str);
     /// So many bytes of the packages have arrived.
     fn bytes(&mut self, done: u64, total: u64);
+    /// A step asked for something and did not get it.
+    fn denied(&mut self, denied: &Denied);
 }
 
 /// Says nothing.
@@ -15,6 +19,7 @@ pub struct Silent;
 impl Progress for Silent {
     fn step(&mut self, _what: &str) {}
     fn bytes(&mut self, _done: u64, _total: u64) {}
+    fn denied(&mut self, _denied: &Denied) {}
 }
 
 /// `1 package`, `2 packages`.

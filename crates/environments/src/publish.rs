@@ -183,6 +183,7 @@ pub(crate) mod tests {
             packages: Vec::new(),
             dropped_startup: Vec::new(),
             shadowed: Vec::new(),
+            denied: Vec::new(),
             bytes: 0,
             imported: false,
         };

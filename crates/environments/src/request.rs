@@ -17,7 +17,8 @@ use crate::given::{self, Given};
 use crate::interpreter::Interpreter;
 use crate::project;
 use crate::requirement::{self, Requirement};
-use crate::{requirements_file, script, with_list};
+use crate::requirements_file::Line;
+use crate::{requirements_file, script, spk, with_list};
 
 const REQUIREMENTS_MAX: usize = 1000;
 /// Raised when the meaning of a request or the layout of an environment changes.
@@ -33,6 +34,7 @@ pub struct Request {
     builds: BTreeSet<String>,
     newest: Option<Moment>,
     given: Option<Given>,
+    remarks: Vec<String>,
 }
 
 impl Request {
@@ -62,7 +64,7 @@ impl Request {
     }
 
     /// Adds what a file asks for, told apart by its name: `pyproject.toml`, `uv.lock`, `pylock.toml` or
-    /// `pylock.NAME.toml`, else a requirement file. Locks are read for `interpreter`, and `extras` are
+    /// `pylock.NAME.toml`, a Spotfire package (`.spk`), else a requirement file. Locks are read for `interpreter`, and `extras` are
     /// optional dependencies of a project or of the one that a `uv.lock` locks.
     ///
     /// # Errors
@@ -78,6 +80,9 @@ impl Request {
         if let Some(extra) = extras.first() {
             let file = crate::quote::quote_path(path);
             return Err(project::no_extra(&file, extra, &[]));
+        }
+        if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("spk")) {
+            return self.spotfire_package(path, &interpreter.version);
         }
         self.requirements_file(path)
     }
@@ -126,14 +131,28 @@ impl Request {
     /// # Errors
     /// When the file cannot be read or one of its lines is refused.
     pub(crate) fn requirements_file(&mut self, path: &Path) -> Result<(), Error> {
-        for line in requirements_file::read(path)? {
-            let name = line.requirement.name.clone();
-            self.add(line.requirement, &line.origin)?;
-            if !line.hashes.is_empty() {
-                self.hashes.entry(name).or_default().extend(line.hashes);
-            }
+        requirements_file::read(path)?.into_iter().try_for_each(|line| self.line(line))
+    }
+
+    fn line(&mut self, line: Line) -> Result<(), Error> {
+        let name = line.requirement.name.clone();
+        self.add(line.requirement, &line.origin)?;
+        if !line.hashes.is_empty() {
+            self.hashes.entry(name).or_default().extend(line.hashes);
         }
         Ok(())
+    }
+
+    fn spotfire_package(&mut self, path: &Path, python: &str) -> Result<(), Error> {
+        let library = spk::read(path, python)?;
+        self.remarks.push(library.remark);
+        library.lines.into_iter().try_for_each(|line| self.line(line))
+    }
+
+    /// What the caller should know of what is asked for.
+    #[must_use]
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     /// Adds what the PEP 723 block of a script asks for; says whether it has one.

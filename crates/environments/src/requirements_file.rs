@@ -39,6 +39,13 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Line>, Error> {
     Ok(reader.lines)
 }
 
+/// The requirements of a text that is no file of its own, so that it can name no other; `shown` says where it
+/// stands.
+pub(crate) fn lines_of(text: &str, shown: &str) -> Result<Vec<Line>, Error> {
+    let lines = logical_lines(text).into_iter();
+    lines.map(|(number, line)| parse_line(&line, format!("{shown}, line {number}"))).collect()
+}
+
 struct Reader {
     root: OwnedFd,
     shown_root: PathBuf,

@@ -23,6 +23,7 @@ pub(crate) fn resolve(
     bench.progress.step(&format!("resolving {}", counted(request.len(), "requirement")));
     let outputs = bench.run(Step {
         name: "resolve",
+        by: "resolving".to_owned(),
         argv: command(&bench.interpreter.inside_executable, index.url.as_str(), request.newest()),
         inputs: vec![("requirements.in", request.text())],
         shown: vec![step::shown(uv, inside::UV), step::shown(built.1, inside::BUILT)],
@@ -41,6 +42,16 @@ pub(crate) fn resolve(
                 }
             },
         ),
+        // uv ends with 1 when nothing fits, and with 2 when it could not find out.
+        failed_with: Some((
+            2,
+            (
+                Error::Index,
+                "the package index could not be asked what the packages need",
+                "check that this machine reaches its package index, then run again; to wait longer, set UV_HTTP_TIMEOUT \
+                 to seconds",
+            ),
+        )),
     })?;
     let text = tree::read_bounded(&outputs.join("pylock.toml"), LOCK_BYTES_MAX)?;
     let lock = Lock::parse(&text, &index.hosts, built.0)?;

@@ -6,7 +6,8 @@
 //! decided by them.
 
 mod licences;
-mod metadata;
+pub(crate) mod metadata;
+mod r;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,12 +15,12 @@ use pep508_rs::ExtraName;
 use serde_json::{Value, json};
 
 use crate::attestations;
+use crate::ecosystem::Ecosystem;
 use crate::environment::Environment;
 use crate::error::Error;
-use crate::lock::{LOCK_BYTES_MAX, Lock, Locked};
+use crate::lock::{Lock, Locked};
 use crate::markers::Markers;
 use crate::store::Store;
-use crate::tree;
 use metadata::Metadata;
 
 /// The bill of materials of an environment.
@@ -27,14 +28,33 @@ use metadata::Metadata;
 /// # Errors
 /// When its lock is damaged.
 pub fn sbom(store: &Store, environment: &Environment) -> Result<Value, Error> {
-    let lock = Lock::of_environment(&tree::read_bounded(&environment.folder.join("pylock.toml"), LOCK_BYTES_MAX)?)?;
-    let site = environment.folder.join("lib").join(environment.interpreter.folder_name()?).join("site-packages");
-    let described = metadata::all(&site);
-    // Nobody here saw the package files of an archive.
-    let attestation =
-        |package: &Locked| if environment.imported { "unknown" } else { attestations::of(store, package) };
-    let components: Vec<Value> =
-        lock.locked().map(|package| component(package, attestation(package), described.get(&package.name))).collect();
+    let lock = Lock::read(&environment.folder)?;
+    let ecosystem = lock.ecosystem();
+    let described = match ecosystem {
+        Ecosystem::Pypi => {
+            let python = environment.interpreter.folder_name()?;
+            metadata::all(&environment.folder.join("lib").join(python).join("site-packages"))
+        }
+        Ecosystem::Cran => r::all(&environment.folder.join(crate::r::LIBRARY), &lock),
+    };
+    let attestations = attestations::attestations(store, environment)?;
+    let attestation = |package: &Locked| attestations.get(&package.name).copied().unwrap_or("unknown");
+    let described_as = |package: &Locked| described.get(&package.name);
+    let components: Vec<Value> = lock
+        .locked()
+        .map(|package| match ecosystem {
+            Ecosystem::Pypi => {
+                component(ecosystem, package, vec![attested(attestation(package))], described_as(package))
+            }
+            Ecosystem::Cran => component(ecosystem, package, r::properties(package), described_as(package)),
+        })
+        .collect();
+    let origin = match (environment.imported, ecosystem) {
+        (true, _) => "archive",
+        (false, Ecosystem::Pypi) => "package index",
+        (false, Ecosystem::Cran) => "R repository or library of the machine",
+    };
+    let language = format!("stockade:{}", ecosystem.language().to_lowercase());
     Ok(json!({
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -51,10 +71,10 @@ pub fn sbom(store: &Store, environment: &Environment) -> Result<Value, Error> {
                 "name": "environment",
                 "version": environment.digest,
                 "properties": [
-                    property("stockade:python", &environment.interpreter.version),
+                    property(&language, &environment.interpreter.version),
                     property("stockade:abi", &environment.interpreter.abi),
                     property("stockade:platform", &environment.interpreter.platform),
-                    property("stockade:origin", if environment.imported { "archive" } else { "package index" }),
+                    property("stockade:origin", origin),
                 ],
             },
         },
@@ -74,28 +94,33 @@ fn property(name: &str, value: &str) -> Value {
 }
 
 /// A package URL, which is also what refers to the component.
-fn purl(package: &Locked) -> String {
+fn purl(ecosystem: Ecosystem, package: &Locked) -> String {
     let version = package.version.replace('+', "%2B").replace('!', "%21");
-    format!("pkg:pypi/{}@{version}", package.name)
+    format!("pkg:{ecosystem}/{}@{version}", package.name)
 }
 
-fn component(package: &Locked, attestation: &str, metadata: Option<&Metadata>) -> Value {
+fn attested(attestation: &str) -> Value {
+    property("stockade:attestation", attestation)
+}
+
+fn component(ecosystem: Ecosystem, package: &Locked, mut properties: Vec<Value>, metadata: Option<&Metadata>) -> Value {
     let hash = |sha256: &str| json!({ "alg": "SHA-256", "content": sha256 });
     let files = package.origins();
     let distribution = |file: &crate::lock::Wheel| json!({ "type": "distribution", "url": file.url, "comment": file.file, "hashes": [hash(&file.sha256)] });
+    // What was installed on the machine has no place that it came from.
+    let placed = files.iter().filter(|file| !file.url.is_empty());
     let hashes: BTreeSet<&str> = files.iter().map(|file| file.sha256.as_str()).collect();
-    let mut properties = vec![property("stockade:attestation", attestation)];
     if package.source.is_some() {
         properties.push(property("stockade:built-from-source", "true"));
     }
     let mut component = json!({
         "type": "library",
-        "bom-ref": purl(package),
+        "bom-ref": purl(ecosystem, package),
         "name": package.name,
         "version": package.version,
-        "purl": purl(package),
+        "purl": purl(ecosystem, package),
         "hashes": hashes.into_iter().map(hash).collect::<Vec<Value>>(),
-        "externalReferences": files.iter().map(distribution).collect::<Vec<Value>>(),
+        "externalReferences": placed.map(distribution).collect::<Vec<Value>>(),
         "properties": properties,
     });
     let licences = metadata.map(licences::of).unwrap_or_default();
@@ -107,19 +132,23 @@ fn component(package: &Locked, attestation: &str, metadata: Option<&Metadata>) -
 
 /// Who needs whom: what a package requires on this interpreter and platform, and has here.
 fn dependencies(environment: &Environment, lock: &Lock, described: &BTreeMap<String, Metadata>) -> Vec<Value> {
+    let ecosystem = lock.ecosystem();
     let packages: BTreeMap<&str, &Locked> = lock.locked().map(|package| (package.name.as_str(), package)).collect();
     let mut edges = vec![json!({
         "ref": environment.digest,
-        "dependsOn": packages.values().map(|package| purl(package)).collect::<Vec<_>>(),
+        "dependsOn": packages.values().map(|package| purl(ecosystem, package)).collect::<Vec<_>>(),
     })];
-    let needs = needs(&environment.interpreter, described);
+    let needs = match ecosystem {
+        Ecosystem::Pypi => needs(&environment.interpreter, described),
+        Ecosystem::Cran => r::needs(lock),
+    };
     for (name, package) in &packages {
         let needed = needs.get(*name).into_iter().flatten();
         let needed: Vec<String> = needed
             .filter(|other| other != name)
-            .filter_map(|other| Some(purl(packages.get(other.as_str())?)))
+            .filter_map(|other| Some(purl(ecosystem, packages.get(other.as_str())?)))
             .collect();
-        edges.push(json!({ "ref": purl(package), "dependsOn": needed }));
+        edges.push(json!({ "ref": purl(ecosystem, package), "dependsOn": needed }));
     }
     edges
 }

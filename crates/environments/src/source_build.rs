@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
 use crate::build::Limits;
+use crate::denied::Denied;
 use crate::digest;
 use crate::environment::Environment;
 use crate::error::{self, Detail, Error};
@@ -39,6 +40,9 @@ pub(crate) struct Source<'a> {
 struct Remembered {
     file: String,
     sha256: String,
+    /// What its build asked for and did not get: told again whenever the wheel is used.
+    #[serde(default)]
+    denied: Vec<Denied>,
 }
 
 /// The request for the tools that build a source distribution.
@@ -86,13 +90,16 @@ pub(crate) fn build(
         interpreter.abi,
         interpreter.platform
     ));
-    if let Some(wheel) = recall(store, &key, &source) {
+    if let Some((wheel, denied)) = recall(store, &key, &source) {
+        bench.note_denied(denied);
         return Ok(Built { wheel, source: source.file });
     }
     bench.progress.step(&format!("building {} {} from source", source.name, source.version));
+    let before = bench.denied.len();
     let outputs = bench.run(build_step(store, &source, tools, uv, bench.limits))?;
+    let denied = bench.denied.get(before..).unwrap_or_default().to_vec();
     let wheel = keep_wheel(store, &source, &outputs.join("wheels"))?;
-    let known = Remembered { file: wheel.file.clone(), sha256: wheel.sha256.clone() };
+    let known = Remembered { file: wheel.file.clone(), sha256: wheel.sha256.clone(), denied };
     let text = serde_json::to_string(&known).unwrap_or_default();
     store.write_whole(&bench.folder, &store.built(&key), &text)?;
     Ok(Built { wheel, source: source.file })
@@ -119,6 +126,7 @@ fn build_step(store: &Store, source: &Source<'_>, tools: &Environment, uv: &Path
     ];
     Step {
         name: "build-source",
+        by: format!("the build of {} {}", source.name, source.version),
         argv: argv.map(str::to_owned).to_vec(),
         inputs: Vec::new(),
         shown: vec![
@@ -130,6 +138,7 @@ fn build_step(store: &Store, source: &Source<'_>, tools: &Environment, uv: &Path
         time_ms_max: limits.time_ms_max,
         scratch_bytes_max: limits.scratch_bytes_max,
         failed: (Error::Install, "the source distribution could not be built", NEXT),
+        failed_with: None,
     }
 }
 
@@ -163,10 +172,10 @@ fn is_of(file: &str, source: &Source<'_>) -> bool {
     PackageName::from_str(source.name).is_ok_and(|name| is_wheel_of(file, &name, &source.version))
 }
 
-fn recall(store: &Store, key: &str, source: &Source<'_>) -> Option<Wheel> {
+fn recall(store: &Store, key: &str, source: &Source<'_>) -> Option<(Wheel, Vec<Denied>)> {
     let known: Remembered = serde_json::from_slice(&fs::read(store.built(key)).ok()?).ok()?;
     let wheel = Wheel { url: String::new(), file: known.file, sha256: known.sha256, size: None };
-    (is_of(&wheel.file, source) && wheels::is_stored(store, &wheel)).then_some(wheel)
+    (is_of(&wheel.file, source) && wheels::is_stored(store, &wheel)).then_some((wheel, known.denied))
 }
 
 fn failed(source: &Source<'_>, why: &str) -> Error {

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use crate::build::Limits;
+use crate::denied::{self, Denied};
 use crate::error::{Detail, Error};
 use crate::inside;
 use crate::interpreter::Interpreter;
 use crate::jail::{Ended, Jail, JailOutcome, JailStep, Shown};
 use crate::progress::{Progress, counted};
-use crate::quote::quote;
 use crate::room::Room;
 use crate::tree;
 
@@ -22,9 +22,15 @@ pub(crate) struct Bench<'a> {
     pub(crate) interpreter: &'a Interpreter,
     pub(crate) folder: PathBuf,
     pub(crate) steps_run: u32,
+    /// What steps asked for and did not get.
+    pub(crate) denied: Vec<Denied>,
     pub(crate) certificates: PathBuf,
     pub(crate) limits: Limits,
+    /// How many seconds an index may stay silent in the middle of an answer.
+    pub(crate) patience_s: u64,
     pub(crate) room: Room,
+    /// The address of the index, once it is known: no message shows it, for it may hold a password.
+    pub(crate) hidden: Option<String>,
     pub(crate) jail: &'a mut dyn Jail,
     pub(crate) progress: &'a mut dyn Progress,
 }
@@ -32,6 +38,8 @@ pub(crate) struct Bench<'a> {
 /// One step, before it is run.
 pub(crate) struct Step {
     pub(crate) name: &'static str,
+    /// Whose code it runs, for what it is denied.
+    pub(crate) by: String,
     pub(crate) argv: Vec<String>,
     /// Small texts the step reads: file name and content.
     pub(crate) inputs: Vec<(&'static str, String)>,
@@ -40,12 +48,18 @@ pub(crate) struct Step {
     pub(crate) hosts: BTreeSet<String>,
     pub(crate) time_ms_max: u64,
     pub(crate) scratch_bytes_max: u64,
-    /// How its failure is told: the kind, what failed, and what to do next.
-    pub(crate) failed: (fn(Detail) -> Error, &'static str, &'static str),
+    /// How its failure is told.
+    pub(crate) failed: Told,
+    /// How one is told that has this exit status, where that says more.
+    pub(crate) failed_with: Option<(i32, Told)>,
 }
 
+/// The kind of a failure, what failed, and what to do next.
+pub(crate) type Told = (fn(Detail) -> Error, &'static str, &'static str);
+
 impl Step {
-    /// A step that runs one of our scripts with the interpreter, isolated from its own packages.
+    /// A step that runs one of our scripts with the interpreter, isolated from its own packages: they may
+    /// bring code that every start would run.
     pub(crate) fn of_script(
         name: &'static str,
         script: (&'static str, &'static str),
@@ -53,10 +67,11 @@ impl Step {
         interpreter: &Interpreter,
     ) -> Self {
         let (file, text) = script;
-        let head = [interpreter.inside_executable.as_str(), "-I", "-B"].map(str::to_owned);
+        let head = [interpreter.inside_executable.as_str(), "-I", "-S", "-B"].map(str::to_owned);
         let argv = head.into_iter().chain([inside::input(file)]).chain(arguments.iter().map(|&a| a.to_owned()));
         Self {
             name,
+            by: format!("the step `{name}`"),
             argv: argv.collect(),
             inputs: vec![(file, text.to_owned())],
             shown: Vec::new(),
@@ -64,6 +79,7 @@ impl Step {
             time_ms_max: 60_000,
             scratch_bytes_max: 256 << 20,
             failed: (Error::Install, "a build step failed", "run again; if it stays, run `stockade doctor`"),
+            failed_with: None,
         }
     }
 }
@@ -89,7 +105,7 @@ impl Bench<'_> {
         }
         let mut vars = variables();
         if !step.hosts.is_empty() {
-            network_variables(&mut vars);
+            network_variables(&mut vars, self.patience_s);
             shown.push(Shown { outside: self.certificates.clone(), inside: inside::CERTIFICATES.to_owned() });
         }
         let mut tail = VecDeque::new();
@@ -107,9 +123,26 @@ impl Bench<'_> {
             on_line: &mut on_line,
         });
         let outcome = outcome.map_err(Error::Jail)?;
-        let (kind, what, next) = step.failed;
+        self.note_denied(denied::of(&step.by, &outcome.denied));
+        let special = step.failed_with.filter(|(status, _)| outcome.ended == Ended::Exited(*status));
+        let (kind, what, next) = special.map_or(step.failed, |(_, told)| told);
         let failed = outcome.ended != Ended::Exited(0);
-        Ok((outputs, failed.then(|| kind(Detail::new(what, reason(&outcome, &tail), next)))))
+        Ok((outputs, failed.then(|| kind(Detail::new(what, self.without_index(reason(&outcome, &tail)), next)))))
+    }
+
+    fn without_index(&self, text: String) -> String {
+        match &self.hidden {
+            Some(url) => text.replace(url, "(index)"),
+            None => text,
+        }
+    }
+
+    /// Tells what was denied, and keeps it for the environment that is built.
+    pub(crate) fn note_denied(&mut self, denied: Vec<Denied>) {
+        for one in denied {
+            self.progress.denied(&one);
+            self.denied.push(one);
+        }
     }
 }
 
@@ -137,11 +170,17 @@ fn variables() -> BTreeMap<String, String> {
     .into()
 }
 
-fn network_variables(vars: &mut BTreeMap<String, String>) {
+fn network_variables(vars: &mut BTreeMap<String, String>, patience_s: u64) {
     for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"] {
         vars.insert(name.to_owned(), inside::PROXY.to_owned());
     }
-    vars.insert("SSL_CERT_FILE".to_owned(), inside::CERTIFICATES.to_owned());
+    // Read by uv, and by our scripts.
+    vars.insert("UV_HTTP_TIMEOUT".to_owned(), patience_s.to_string());
+    vars.insert("UV_HTTP_RETRIES".to_owned(), "2".to_owned());
+    // What R downloads with looks for the second.
+    for name in ["SSL_CERT_FILE", "CURL_CA_BUNDLE"] {
+        vars.insert(name.to_owned(), inside::CERTIFICATES.to_owned());
+    }
 }
 
 /// A line is a count of bytes, a new stage, or one that may explain a failure.
@@ -164,7 +203,7 @@ fn hear(line: &str, tail: &mut VecDeque<String>, progress: &mut dyn Progress) {
     tail.push_back(crate::quote::neutral(&line));
 }
 
-/// Why a step failed, in one text: how it ended, what it said last, what of the network was refused.
+/// Why a step failed, in one text: how it ended, what it said last, what it was denied.
 fn reason(outcome: &JailOutcome, tail: &VecDeque<String>) -> String {
     let ended = match outcome.ended {
         Ended::Exited(_) if tail.iter().any(|line| !line.trim().is_empty()) => None,
@@ -173,19 +212,18 @@ fn reason(outcome: &JailOutcome, tail: &VecDeque<String>) -> String {
         Ended::TimedOut => Some("it took too long and was stopped".to_owned()),
         Ended::LimitReached => Some("it reached a limit of the build jail".to_owned()),
     };
-    let refused = outcome
-        .refused
-        .iter()
-        .take(3)
-        .map(|refusal| format!("the network refused {}: {}", quote(&refusal.target), refusal.reason));
-    let said = tail.iter().map(|line| line.trim_end().to_owned()).filter(|line| !line.is_empty());
-    ended.into_iter().chain(said).chain(refused).collect::<Vec<_>>().join("\n")
+    let denied = outcome.denied.iter().take(3).map(|what| format!("denied: {}", crate::quote::neutral(what)));
+    let said = tail.iter().map(|line| line.trim_end()).filter(|line| !line.is_empty());
+    let said = said.enumerate().map(|(at, line)| {
+        // The first one stands in a message that says so already.
+        if at == 0 { line.strip_prefix("error: ").unwrap_or(line).to_owned() } else { line.to_owned() }
+    });
+    ended.into_iter().chain(said).chain(denied).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jail::Refusal;
     use crate::progress::Silent;
 
     #[test]
@@ -195,11 +233,11 @@ mod tests {
             hear(&format!("line {n} \x1b[31m"), &mut tail, &mut Silent);
         }
         hear("bytes 1 2", &mut tail, &mut Silent);
-        let refused = vec![Refusal { target: "evil.invalid:443".into(), reason: "no".into() }];
-        let why = reason(&JailOutcome { ended: Ended::TimedOut, refused }, &tail);
+        let denied = vec!["network to evil.invalid:443 (no)".into()];
+        let why = reason(&JailOutcome { ended: Ended::TimedOut, denied }, &tail);
         assert!(why.starts_with("it took too long"), "{why}");
         assert!(why.contains("line 39 \\u{1b}[31m") && !why.contains("line 20"));
-        assert!(why.ends_with("the network refused `evil.invalid:443`: no"));
+        assert!(why.ends_with("denied: network to evil.invalid:443 (no)"));
         assert!(!why.contains('\x1b'));
     }
 }

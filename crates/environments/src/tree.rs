@@ -72,7 +72,7 @@ fn inspect(path: &Path, prefix: &str) -> Result<Entry, Error> {
     Ok(Entry { path: format!("{prefix}{name}"), kind })
 }
 
-fn refused(path: &str, why: &str) -> Error {
+pub(crate) fn refused(path: &str, why: &str) -> Error {
     Error::Tree(Detail::new(
         format!("the file {} that a build step left is refused", quote(path)),
         why,

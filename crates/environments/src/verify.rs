@@ -9,17 +9,17 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::digest;
+use crate::ecosystem::Ecosystem;
 use crate::environment::COMPLETE;
 use crate::error::Error;
 use crate::in_use::InUse;
 use crate::interpreter::Interpreter;
 use crate::layout;
-use crate::lock::{LOCK_BYTES_MAX, Lock};
+use crate::lock::Lock;
 use crate::manifest::{self, Manifest};
 use crate::record::{self, FILES, Files, RECORDED};
 use crate::share;
 use crate::store::Store;
-use crate::tree;
 
 /// What a check of one environment found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -111,14 +111,16 @@ fn check_digest(root: &Path, digest: &str, files: Option<&str>, wrong: &mut Vec<
     let Some(manifest) = manifest else {
         return wrong.push(Wrong::new(manifest::FILE, "cannot be used: it is no manifest"));
     };
-    let lock = tree::read_bounded(&root.join("pylock.toml"), LOCK_BYTES_MAX);
-    let lock = match lock.and_then(|text| Lock::of_environment(&text)) {
-        Ok(lock) => lock,
-        Err(error) => return wrong.push(Wrong::new("pylock.toml", &format!("cannot be used: {}", error.why()))),
-    };
     let interpreter = manifest.interpreter();
+    let lock = match Lock::read(root) {
+        Ok(lock) => lock,
+        Err(error) => {
+            return wrong
+                .push(Wrong::new(interpreter.ecosystem().lock_file(), &format!("cannot be used: {}", error.why())));
+        }
+    };
     let found = files.map(|files| digest::of_environment(&lock, &interpreter, files));
-    if found.is_some_and(|found| found != digest) {
+    if found.is_some_and(|found| found != digest) || lock.ecosystem() != interpreter.ecosystem() {
         wrong.push(Wrong::new(
             "",
             "is not what its digest says: its lock, its list of files or its interpreter changed",
@@ -127,7 +129,10 @@ fn check_digest(root: &Path, digest: &str, files: Option<&str>, wrong: &mut Vec<
     if lock.packages().ne(manifest.packages.iter().cloned()) {
         wrong.push(Wrong::new(manifest::FILE, "names other packages than the lock"));
     }
-    check_skeleton(root, &interpreter, wrong);
+    // An environment of R has no parts of its own beside its packages.
+    if interpreter.ecosystem() == Ecosystem::Pypi {
+        check_skeleton(root, &interpreter, wrong);
+    }
 }
 
 /// What makes Python use this folder follows from the interpreter alone.

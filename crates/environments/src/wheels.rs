@@ -63,7 +63,8 @@ fn fetch_piece(
         failed: (
             Error::Wheel,
             "a package file could not be fetched",
-            "check that the package index can be reached, then run again: what arrived is kept",
+            "check that the package index can be reached, then run again: what arrived is kept; to wait longer, set \
+             UV_HTTP_TIMEOUT to seconds",
         ),
         ..Step::of_script("fetch", script, &arguments, bench.interpreter)
     })?;

@@ -9,6 +9,7 @@
     reason = "tests may stop at the first surprise"
 )]
 
+pub mod cran;
 pub mod world;
 
 use std::ffi::OsStr;

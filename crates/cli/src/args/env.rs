@@ -152,7 +152,8 @@ Examples:
 Ends with status 0 when nothing is found, 1 when something is, 125 when an advisory cannot be understood.";
 
 const BUILD_EXAMPLES: &str = "\
-FILE is a requirements file, pyproject.toml, pylock.toml or uv.lock, told apart by its name.
+FILE is a requirements file, pyproject.toml, pylock.toml, uv.lock, Spotfire .spk or rlock.toml, told apart by its name.
+An environment has packages of Python or of R.
 
 Examples:
   stockade env build analysis --with 'pandas>=2,matplotlib'
@@ -160,6 +161,8 @@ Examples:
   stockade env build service pyproject.toml --extra postgres
   stockade env build service uv.lock --python 3.12
   stockade env build careful --with pandas --min-age 7d
+  stockade env build plots --r 'ggplot2>=3.4,dplyr'
+  stockade env build plots --r ggplot2 --r-from-machine
   stockade run --environment analysis report.py";
 
 /// What an environment is made of: the same for `env build` and for a run.
@@ -169,7 +172,7 @@ pub(crate) struct Packages {
     #[arg(long, value_name = "PACKAGES", help_heading = "Packages")]
     pub(crate) with: Vec<String>,
 
-    /// A requirements file, pyproject.toml, pylock.toml or uv.lock
+    /// A requirements file, pyproject.toml, pylock.toml, uv.lock or Spotfire .spk
     #[arg(short = 'r', long = "requirements", value_name = "FILE", help_heading = "Packages")]
     pub(crate) requirements: Vec<PathBuf>,
 
@@ -188,6 +191,15 @@ pub(crate) struct Packages {
     /// The interpreter to use: a program, or a version such as 3.12 of those on this machine
     #[arg(long, value_name = "PROGRAM|VERSION", help_heading = "Packages")]
     pub(crate) python: Option<PathBuf>,
+
+    /// R packages, separated by commas, from the repository that STOCKADE_R_REPOSITORY names; each is compiled,
+    /// which runs its code, in a jail without network
+    #[arg(long, value_name = "PACKAGES", help_heading = "Packages")]
+    pub(crate) r: Vec<String>,
+
+    /// Take the packages of --r as they are installed on this machine; nothing is fetched or compiled
+    #[arg(long, help_heading = "Packages")]
+    pub(crate) r_from_machine: bool,
 }
 
 #[derive(Debug, Args)]

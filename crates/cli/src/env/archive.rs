@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use stockade_core::text;
-use stockade_environments::{Archive, Environment, Importer, Limits, Machine, Name, Package, Progress};
+use stockade_environments::{Archive, Ecosystem, Environment, Importer, Limits, Machine, Name, Package, Progress};
 
 use crate::args::{Export, Import};
-use crate::environment::{self, short};
+use crate::environment::{self, Versions, short};
 use crate::jail::BuildJail;
 use crate::pipeline::Services;
 use crate::printer;
@@ -57,6 +57,14 @@ struct Exported<'a> {
 /// Takes an archive into the store, or only looks at it.
 pub(crate) fn import(arguments: &Import) -> Result<ExitCode, Problem> {
     let name: Option<Name> = arguments.name.as_ref().map(|name| name.parse()).transpose()?;
+    if arguments.file.extension().is_some_and(|end| end.eq_ignore_ascii_case("spk")) {
+        let file = text::quoted(arguments.file.as_os_str(), 200);
+        return Err(Problem::new(
+            format!("{file} is not imported"),
+            "it is a Spotfire package: nobody vouches for its files, and they are of no environment",
+            format!("build what it names, from the package index: stockade env build NAME {file}"),
+        ));
+    }
     let archive = Archive::open(&arguments.file)?;
     if let Some(digest) = &arguments.digest {
         archive.expect(digest)?;
@@ -68,12 +76,19 @@ pub(crate) fn import(arguments: &Import) -> Result<ExitCode, Problem> {
         Importer { store: &store, machine: &machine, limits: Limits::default(), progress: &mut *progress };
     let packages = archive.packages().to_vec();
     if arguments.dry_run {
-        let python = archive.interpreter().version;
+        let interpreter = archive.interpreter();
         let checked = importer.check(archive)?;
         drop(progress);
         tell(
             arguments,
-            &Taken { name: None, digest: &checked.digest, python: &python, packages: &packages, imported: false },
+            &Taken {
+                name: None,
+                digest: &checked.digest,
+                versions: Versions::of(&interpreter),
+                runs_with: environment::runs_with(&interpreter),
+                packages: &packages,
+                imported: false,
+            },
         );
         return Ok(ExitCode::SUCCESS);
     }
@@ -87,7 +102,8 @@ pub(crate) fn import(arguments: &Import) -> Result<ExitCode, Problem> {
         &Taken {
             name: name.map(|name| name.to_string()),
             digest: &environment.digest,
-            python: &environment.interpreter.version,
+            versions: Versions::of(&environment.interpreter),
+            runs_with: environment::runs_with(&environment.interpreter),
             packages: &packages,
             imported: true,
         },
@@ -96,10 +112,15 @@ pub(crate) fn import(arguments: &Import) -> Result<ExitCode, Problem> {
 }
 
 fn taken(arguments: &Import, archive: Archive, importer: &mut Importer<'_>) -> Result<Environment, Problem> {
+    let mut services = Services::of_user();
+    if archive.interpreter().ecosystem() == Ecosystem::Cran {
+        let interpreter = environment::r_for(&archive.interpreter(), archive.digest())?;
+        let mut jail = BuildJail { interpreter: None, services: &mut services };
+        return Ok(importer.import(archive, &interpreter, &mut jail)?);
+    }
     let interpreter =
         environment::interpreter_for(&archive.interpreter(), archive.digest(), arguments.python.as_deref())?;
-    let mut services = Services::of_user();
-    let mut jail = BuildJail { interpreter: &interpreter, services: &mut services };
+    let mut jail = BuildJail { interpreter: Some(&interpreter), services: &mut services };
     Ok(importer.import(archive, &environment::target(&interpreter), &mut jail)?)
 }
 
@@ -108,7 +129,10 @@ fn taken(arguments: &Import, archive: Archive, importer: &mut Importer<'_>) -> R
 struct Taken<'a> {
     name: Option<String>,
     digest: &'a str,
-    python: &'a str,
+    #[serde(flatten)]
+    versions: Versions,
+    #[serde(skip)]
+    runs_with: String,
     packages: &'a [Package],
     imported: bool,
 }
@@ -126,7 +150,7 @@ fn tell(arguments: &Import, taken: &Taken<'_>) {
         (None, true) => short(taken.digest).to_owned(),
         (None, false) => format!("good, and not imported: {}", short(taken.digest)),
     };
-    printer::page(&format!("{subject}, {packages}, Python {}\n", text::shown(taken.python, 40)));
+    printer::page(&format!("{subject}, {packages}, {}\n", taken.runs_with));
     if arguments.digest.is_none() {
         printer::page(
             "  note: its files fit its digest, and nothing says whose digest it is; compare it with `stockade env show` of where it was exported, or give --digest\n",

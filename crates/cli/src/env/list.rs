@@ -10,7 +10,7 @@ use stockade_core::text;
 use stockade_environments::Listed;
 
 use super::time;
-use crate::environment::{self, short};
+use crate::environment::{self, Versions, short};
 use crate::printer;
 use crate::problem::Problem;
 
@@ -33,7 +33,8 @@ pub(crate) fn list(json: bool) -> Result<ExitCode, Problem> {
 struct Row<'a> {
     names: &'a [String],
     digest: &'a str,
-    python: &'a str,
+    #[serde(flatten)]
+    versions: Versions,
     packages: usize,
     bytes: u64,
     created: Option<u64>,
@@ -48,7 +49,7 @@ impl<'a> Row<'a> {
         Self {
             names: &listed.names,
             digest: &environment.digest,
-            python: &environment.interpreter.version,
+            versions: Versions::of(&environment.interpreter),
             packages: environment.packages.len(),
             bytes: environment.bytes,
             created: environment.created().map(time::seconds),
@@ -61,7 +62,7 @@ impl<'a> Row<'a> {
 fn table(listed: &[Listed]) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
-    table.set_header(["name", "digest", "python", "packages", "size", "built", "used"]);
+    table.set_header(["name", "digest", "for", "packages", "size", "built", "used"]);
     let now = SystemTime::now();
     for listed in listed {
         let environment = &listed.environment;
@@ -69,7 +70,7 @@ fn table(listed: &[Listed]) -> String {
         table.add_row([
             if listed.names.is_empty() { "-".to_owned() } else { listed.names.join(" ") },
             short(&environment.digest).to_owned(),
-            environment.interpreter.version.clone(),
+            environment::runs_with(&environment.interpreter),
             environment.packages.len().to_string(),
             text::bytes(environment.bytes),
             environment.created().map_or_else(|| "-".to_owned(), |at| time::ago(at, now)),

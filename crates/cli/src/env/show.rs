@@ -1,17 +1,21 @@
 //! `stockade env show` and `stockade env diff`.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use serde::Serialize;
 use stockade_core::text;
 use stockade_core::trust::Doubt;
-use stockade_environments::{Difference, Environment, Imported, LockedPackage, diff as difference, imported, locked};
+use stockade_environments::{
+    Denied, Difference, Environment, Imported, LockedPackage, attestations, diff as difference, imported, locked,
+};
 
 use super::time;
-use crate::environment::{self, short};
+use crate::environment::{self, Versions, short};
 use crate::printer;
 use crate::problem::Problem;
+use crate::progress;
 
 /// Digits of a hash that people are shown.
 const DIGITS: usize = 12;
@@ -25,6 +29,7 @@ pub(crate) fn show(reference: &str, json: bool) -> Result<ExitCode, Problem> {
         names: names.map(|(name, _)| name.to_string()).collect(),
         packages: locked(&environment)?,
         preload: imported(&store, &environment),
+        attestations: attestations(&store, &environment)?,
         // A list that says nothing is no reason to show nothing.
         doubts: crate::trust::doubts(&environment)
             .unwrap_or_else(|problem| vec![Doubt { library: "all".to_owned(), why: problem.what().to_owned() }]),
@@ -49,6 +54,7 @@ struct About<'a> {
     environment: &'a Environment,
     packages: Vec<LockedPackage>,
     preload: Vec<Imported>,
+    attestations: BTreeMap<String, &'static str>,
     doubts: Vec<Doubt>,
 }
 
@@ -57,7 +63,8 @@ struct About<'a> {
 struct Document<'a> {
     names: &'a [String],
     digest: &'a str,
-    python: &'a str,
+    #[serde(flatten)]
+    versions: Versions,
     platform: &'a str,
     executable: &'a str,
     bytes: u64,
@@ -69,15 +76,18 @@ struct Document<'a> {
     packages: &'a [LockedPackage],
     dropped_startup: &'a [String],
     shadowed: &'a [String],
+    denied: &'a [Denied],
     imported: bool,
     preload: &'a [Imported],
+    attestations: &'a BTreeMap<String, &'static str>,
     trusted: bool,
     doubts: &'a [Doubt],
 }
 
 impl About<'_> {
     fn lock(&self) -> String {
-        self.environment.folder.join("pylock.toml").to_string_lossy().into_owned()
+        let lock = self.environment.interpreter.ecosystem().lock_file();
+        self.environment.folder.join(lock).to_string_lossy().into_owned()
     }
 
     fn document(&self) -> Document<'_> {
@@ -85,7 +95,7 @@ impl About<'_> {
         Document {
             names: &self.names,
             digest: &self.environment.digest,
-            python: &self.environment.interpreter.version,
+            versions: Versions::of(&self.environment.interpreter),
             platform: &self.environment.interpreter.platform,
             executable: &self.environment.interpreter.inside_executable,
             bytes: self.environment.bytes,
@@ -97,8 +107,10 @@ impl About<'_> {
             packages: &self.packages,
             dropped_startup: &self.environment.dropped_pth,
             shadowed: &self.environment.shadowed,
+            denied: &self.environment.denied,
             imported: self.environment.imported,
             preload: &self.preload,
+            attestations: &self.attestations,
             trusted: self.doubts.is_empty(),
             doubts: &self.doubts,
         }
@@ -115,10 +127,10 @@ impl About<'_> {
         };
         let built = environment.created().map_or_else(|| "-".to_owned(), |at| time::ago(at, now));
         let mut lines = format!(
-            "names:    {names}\ndigest:   {}\npython:   {}, {}\nsize:     {}\nbuilt:    {built}\nused:     {used}\nlock:     {}\npackages:\n",
+            "names:    {names}\ndigest:   {}\nfor:      {}, {}\nsize:     {}\nbuilt:    {built}\nused:     {used}\nlock:     {}\npackages:\n",
             environment.digest,
-            environment.interpreter.version,
-            environment.interpreter.platform,
+            environment::runs_with(&environment.interpreter),
+            text::shown(&environment.interpreter.platform, 60),
             text::bytes(environment.bytes),
             text::shown(&self.lock(), 400),
         );
@@ -130,6 +142,16 @@ impl About<'_> {
         }
         for shadowed in &environment.shadowed {
             lines += &format!("never imported: {}, for the standard library has it too\n", text::quoted(shadowed, 200));
+        }
+        for denied in &environment.denied {
+            lines += &format!("denied to {}\n", progress::shown(denied));
+        }
+        let attested = self.attestations.values().filter(|known| known.starts_with("published")).count();
+        if attested > 0 {
+            let packages = text::count(self.packages.len(), "package", "packages");
+            lines += &format!(
+                "attestations: the index says that it has some for {attested} of {packages}; none was verified\n"
+            );
         }
         if environment.imported {
             lines += "came in an archive: its files fit its digest; that they are those of its packages, its exporter says\n";
@@ -166,7 +188,11 @@ fn lines(from: &Environment, to: &Environment, found: &Difference) -> String {
         };
     }
     if from.interpreter != to.interpreter {
-        lines += &format!("~ Python {} -> {}\n", from.interpreter.version, to.interpreter.version);
+        lines += &format!(
+            "~ {} -> {}\n",
+            environment::runs_with(&from.interpreter),
+            environment::runs_with(&to.interpreter)
+        );
     }
     if lines.lines().count() == 1 {
         lines += "the same packages\n";

@@ -80,6 +80,7 @@ fn files_that_are_not_those_of_the_lock_are_refused() {
     place.folder.write("pylock.toml", &lock);
     refused(&place, &[&build[..], &["--with", "idna"]].concat(), &["a lock is installed as it is"]);
     refused(&place, &[&build[..], &["--min-age", "7d"]].concat(), &["a lock is installed as it is"]);
+    refused(&place, &[&build[..], &["--allow-build", "six"]].concat(), &["a lock is installed as it is", "a build"]);
     refused(&place, &[&build[..], &["--extra", "more"]].concat(), &["--extra `more`"]);
     place.folder.write(
         "uv.lock",
@@ -93,4 +94,60 @@ fn files_that_are_not_those_of_the_lock_are_refused() {
     refused(&place, &["env", "build", "x", "uv.lock", "-r", "pylock.toml"], &["package `six`"]);
     place.folder.write("pyproject.toml", "[project]\ndependencies = [\n'six @ file:///tmp/six.whl']\n");
     refused(&place, &["env", "build", "x", "pyproject.toml"], &["pyproject.toml`, line 3", "never from a URL"]);
+}
+
+/// Whoever writes a file of requirements, a project or a script chooses no place that packages come from, and
+/// no build.
+#[test]
+fn files_of_strangers_choose_no_place_and_no_build() {
+    let place = Place::new();
+    let place = &place;
+    let build = |file: &str, text: &str, parts: &[&str]| {
+        place.folder.write(file, text);
+        refused(place, &["env", "build", "x", file], parts);
+    };
+    for (line, part) in [
+        ("--index-url https://evil.invalid/simple", "may not choose where packages come from"),
+        ("--extra-index-url https://evil.invalid/simple", "may not choose where packages come from"),
+        ("-f https://evil.invalid/", "may not choose where packages come from"),
+        ("--no-binary :all:", "options are not accepted here"),
+        ("-e .", "an editable install runs code"),
+        ("six @ https://evil.invalid/six-1.0-py3-none-any.whl", "never from a URL"),
+        ("https://evil.invalid/six-1.0-py3-none-any.whl", "never from a URL"),
+        ("six @ git+https://evil.invalid/six", "never from a URL"),
+        ("./six-1.0-py3-none-any.whl", "never from a local path"),
+        ("-r /etc/passwd", "outside the folder of the first requirement file"),
+    ] {
+        build("requirements.txt", &format!("idna\n{line}\n"), &["`./requirements.txt`, line 2", part]);
+    }
+    let project = "[project]\nname = 'x'\ndependencies = ['six']\n";
+    for (table, part) in [
+        ("[[tool.uv.index]]\nurl = 'https://evil.invalid/simple'\n", "`index` does"),
+        ("[tool.uv]\nindex-url = 'https://evil.invalid/simple'\n", "`index-url` does"),
+        ("[tool.uv.sources]\nsix = { url = 'https://evil.invalid/six.whl' }\n", "`sources` does"),
+        ("[tool.uv]\nno-binary = true\n", "`no-binary` does"),
+    ] {
+        build("pyproject.toml", &format!("{project}{table}"), &["pyproject.toml", "`[tool.uv]` may not choose", part]);
+        let block: String =
+            format!("dependencies = ['six']\n{table}").lines().map(|line| format!("# {line}\n")).collect();
+        place.folder.write("script.py", format!("# /// script\n{block}# ///\n"));
+        refused(place, &["run", "script.py"], &["script.py", "`[tool.uv]` may not choose"]);
+    }
+    place.folder.write("script.py", "# /// script\n# dependencies = ['six @ https://evil.invalid/six.whl']\n# ///\n");
+    refused(place, &["run", "script.py"], &["script.py", "never from a URL"]);
+}
+
+#[test]
+fn a_run_finds_the_interpreter_that_its_environment_was_built_for() {
+    const OTHER: &str = "/usr/bin/python3";
+    if !std::path::Path::new(OTHER).exists() {
+        stockade_testkit::skipped("an environment of another interpreter", "there is no /usr/bin/python3");
+        return;
+    }
+    let place = Place::new();
+    place.built("x", &["--with", "six", "--python", OTHER]);
+    let version =
+        place.ran(&["run", "-q", "--environment", "x", "-c", "import six, sys; print(sys.version)"]).expect(0);
+    let direct = place.ran(&["run", "-q", "--python", OTHER, "-c", "import sys; print(sys.version)"]).expect(0);
+    assert_eq!(version.stdout, direct.stdout);
 }

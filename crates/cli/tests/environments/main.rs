@@ -9,6 +9,9 @@ mod building;
 mod checks;
 mod inputs;
 mod inventories;
+mod phases;
+mod spotfire;
+mod strange_indexes;
 mod tidying;
 mod trust;
 

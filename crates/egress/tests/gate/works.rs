@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use stockade_core::grant::Protocol;
 use stockade_egress::event::What;
 use stockade_egress::gate::GateFailure;
-use stockade_egress::{Host, NewRun, Sockets, Want, Way};
+use stockade_egress::{NewRun, Sockets, Way};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -169,20 +169,6 @@ async fn http_in_a_tunnel_is_served_like_http_to_the_proxy() {
     let request = format!("GET /in-tunnel HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     assert!(rest(&mut stream).await.ends_with("GET /in-tunnel 0"));
-}
-
-#[tokio::test]
-async fn a_stream_of_a_user_mode_stack_enters_at_the_same_point() {
-    let server = Server::echo().await;
-    let world = World::new(&server.grants("tcp", "api.test"));
-    let want = |name: &str| Want { host: Host::parse(name).unwrap(), port: server.port(), way: Way::Transparent };
-    let (mut inside, outside) = tokio::io::duplex(4096);
-    world.handle.flow(want("api.test"), outside).await.unwrap();
-    echoes(&mut inside).await;
-    let (mut inside, outside) = tokio::io::duplex(4096);
-    world.handle.flow(want("other.test"), outside).await.unwrap();
-    assert_eq!(rest(&mut inside).await, "");
-    assert_eq!(world.refused("not-granted").await, format!("other.test:{}", server.port()));
 }
 
 #[tokio::test]

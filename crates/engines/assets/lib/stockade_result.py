@@ -39,20 +39,6 @@ def report_exception(error):
     )
 
 
-def report_imports(prefix):
-    """Reports which top-level modules come from the environment: worth importing ahead."""
-    found = []
-    for name, module in list(sys.modules.items()):
-        try:
-            origin = module.__spec__.origin
-            if "." not in name and origin.startswith(prefix):
-                found.append(name)
-        except Exception:
-            pass
-    if found:
-        report(kind="imported", names=" ".join(found[:100]))
-
-
 def _path(filename):
     return os.fsdecode(filename) if isinstance(filename, (str, bytes)) else None
 

@@ -10,6 +10,7 @@ import sys
 
 _site = os.path.dirname(__file__)
 _lib = _site[:-4] + "lib"
+_packages = sys.prefix + "/lib"
 _plain_hook = sys.excepthook
 
 result = None  # the result descriptor and its inode, if the launcher gave one
@@ -29,9 +30,15 @@ def _excepthook(kind, value, trace):
 def _imported():
     # At the very end, and never in the way of it.
     try:
-        from stockade_result import report_imports
+        found = []
+        for name, module in list(sys.modules.items()):
+            origin = getattr(getattr(module, "__spec__", None), "origin", None)
+            if type(origin) is str and origin.startswith(_packages) and "." not in name:
+                found.append(name)
+        if found:
+            from stockade_result import report
 
-        report_imports(sys.prefix + "/lib")
+            report(kind="imported", names=" ".join(found[:100]))
     except BaseException:
         pass
 
@@ -82,6 +89,11 @@ def _begin():
 
 
 _begin()
+_unread = []
+if os.path.exists("/opt/stockade/env/complete"):
+    # Nothing that `env build` installs is called so, and looking would read the whole folder.
+    _unread = [path for path in sys.path if path.startswith(_packages)]
+    sys.path[:] = [path for path in sys.path if path not in _unread]
 try:
     import sitecustomize
 except ImportError as _error:
@@ -89,3 +101,7 @@ except ImportError as _error:
         raise
     # What the import system expects to find under the name it has just loaded.
     sys.modules["sitecustomize"] = sys.modules["stockade_state"]
+finally:
+    if _unread:
+        _at = sys.path.index(_lib) if _lib in sys.path else len(sys.path)
+        sys.path[_at:_at] = _unread

@@ -1,4 +1,4 @@
-//! One OSV file, as far as it is about Python packages: untrusted bytes.
+//! One OSV file, as far as it is about packages of one ecosystem: untrusted bytes.
 
 use std::str::FromStr;
 
@@ -6,8 +6,32 @@ use pep508_rs::PackageName;
 use pep508_rs::pep440_rs::Version;
 
 use super::range;
+use crate::ecosystem::Ecosystem;
+use crate::r::names::is_r_name;
 
-const ECOSYSTEM: &str = "PyPI";
+/// As OSV files call it.
+pub(super) const fn name_of(ecosystem: Ecosystem) -> &'static str {
+    match ecosystem {
+        Ecosystem::Pypi => "PyPI",
+        Ecosystem::Cran => "CRAN",
+    }
+}
+
+/// The one spelling of a name, if it is one.
+pub(super) fn normal(ecosystem: Ecosystem, name: &str) -> Option<String> {
+    match ecosystem {
+        Ecosystem::Pypi => PackageName::from_str(name).ok().map(|name| name.to_string()),
+        Ecosystem::Cran => is_r_name(name).then(|| name.to_owned()),
+    }
+}
+
+/// A version as it can be compared: to R a hyphen is a dot, to Python the start of a later release.
+pub(super) fn comparable(ecosystem: Ecosystem, version: &str) -> String {
+    match ecosystem {
+        Ecosystem::Pypi => version.to_owned(),
+        Ecosystem::Cran => version.replace('-', "."),
+    }
+}
 
 /// What is read of an advisory.
 #[derive(Debug)]
@@ -20,10 +44,10 @@ pub(super) struct Advisory {
     pub(super) affected: Vec<Affected>,
 }
 
-/// What it says of one Python package.
+/// What it says of one package.
 #[derive(Debug)]
 pub(super) struct Affected {
-    name: PackageName,
+    name: String,
     versions: Vec<String>,
     ranges: Vec<Vec<wire::Event>>,
     pub(super) severity: Option<String>,
@@ -107,20 +131,28 @@ mod wire {
 
 pub(super) use wire::Event;
 
+impl Event {
+    fn comparable(self, ecosystem: Ecosystem) -> Self {
+        let of = |version: Option<String>| version.map(|version| comparable(ecosystem, &version));
+        let Self { introduced, fixed, last_affected, limit } = self;
+        Self { introduced: of(introduced), fixed: of(fixed), last_affected: of(last_affected), limit: of(limit) }
+    }
+}
+
 /// An advisory, or why the text is none.
-pub(super) fn parse(text: &str) -> Result<Advisory, String> {
+pub(super) fn parse(ecosystem: Ecosystem, text: &str) -> Result<Advisory, String> {
     let wire: wire::Advisory = serde_json::from_str(text).map_err(|cause| format!("it is no OSV file: {cause}"))?;
     if wire.id.is_empty() {
         return Err("it is no OSV file: its `id` is empty".to_owned());
     }
     let mut affected = Vec::new();
     for one in wire.affected.unwrap_or_default() {
-        let Some(package) = one.package.filter(|package| is_python(&package.ecosystem)) else { continue };
+        let Some(package) = one.package.filter(|package| is_of(ecosystem, &package.ecosystem)) else { continue };
         affected.push(Affected {
-            name: PackageName::from_str(package.name.trim())
-                .map_err(|_| "it names a package that cannot be one".to_owned())?,
-            versions: one.versions.unwrap_or_default(),
-            ranges: ranges(one.ranges.unwrap_or_default()),
+            name: normal(ecosystem, package.name.trim())
+                .ok_or_else(|| "it names a package that cannot be one".to_owned())?,
+            versions: one.versions.unwrap_or_default().iter().map(|version| comparable(ecosystem, version)).collect(),
+            ranges: ranges(ecosystem, one.ranges.unwrap_or_default()),
             severity: one.severity.and_then(|all| all.into_iter().next()).map(|severity| severity.score),
         });
     }
@@ -137,27 +169,27 @@ pub(super) fn parse(text: &str) -> Result<Advisory, String> {
 }
 
 /// The ranges whose events are versions of packages; others speak of commits.
-fn ranges(ranges: Vec<wire::Range>) -> Vec<Vec<Event>> {
+fn ranges(ecosystem: Ecosystem, ranges: Vec<wire::Range>) -> Vec<Vec<Event>> {
     ranges
         .into_iter()
         .filter(|range| matches!(range.kind.as_str(), "ECOSYSTEM" | "SEMVER"))
-        .map(|range| range.events)
+        .map(|range| range.events.into_iter().map(|event| event.comparable(ecosystem)).collect())
         .collect()
 }
 
-fn is_python(ecosystem: &str) -> bool {
-    ecosystem.split(':').next() == Some(ECOSYSTEM)
+fn is_of(ecosystem: Ecosystem, named: &str) -> bool {
+    named.split(':').next() == Some(name_of(ecosystem))
 }
 
 impl Advisory {
-    pub(super) fn is_about_python(&self) -> bool {
+    pub(super) fn is_about_ours(&self) -> bool {
         !self.affected.is_empty()
     }
 }
 
 impl Affected {
-    pub(super) fn is_of(&self, name: &PackageName) -> bool {
-        self.name == *name
+    pub(super) fn is_of(&self, name: &str) -> bool {
+        self.name == name
     }
 
     /// Whether it concerns a version, which is also given as it was written.

@@ -52,12 +52,33 @@ fn what_concerns_a_version_is_found_by_name_and_range_and_list() {
         ("g.json", &advisory("G", "zope-interface", r#""ranges":[{"type":"GIT","events":[{"introduced":"0"}]}]"#)),
         ("readme.txt", "no advisory"),
     ]);
-    let audit = against(&packages(&[("zope-interface", "1.5+local.1")]), root.path()).unwrap();
+    let audit = against(Ecosystem::Pypi, &packages(&[("zope-interface", "1.5+local.1")]), root.path()).unwrap();
     assert_eq!(ids(&audit), ["A", "B"]);
     assert_eq!((audit.advisories, audit.withdrawn, audit.malformed.len()), (6, 1, 0));
     assert_eq!((audit.found[0].fixed_in.as_str(), audit.found[1].fixed_in.as_str()), ("2.0", ""));
-    let fixed = against(&packages(&[("zope-interface", "2.0")]), root.path()).unwrap();
+    let fixed = against(Ecosystem::Pypi, &packages(&[("zope-interface", "2.0")]), root.path()).unwrap();
     assert_eq!(fixed.found, []);
+}
+
+#[test]
+fn a_version_of_r_is_compared_as_r_does() {
+    let of_cran = |id: &str, rest: &str| advisory(id, "data.table", rest).replace("PyPI", "CRAN");
+    let root = folder(&[
+        (
+            "a.json",
+            &of_cran("A", r#""ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1.2-10"}]}]"#),
+        ),
+        ("b.json", &of_cran("B", r#""versions":["1.2-9"]"#)),
+        ("c.json", &of_cran("C", r#""ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"1.2.1"}]}]"#)),
+        ("d.json", &advisory("D", "data.table", UNTIL_TWO)),
+        ("e.json", &of_cran("E", UNTIL_TWO).replace("data.table", "Data.table")),
+    ]);
+    let found = |version: &str| against(Ecosystem::Cran, &packages(&[("data.table", version)]), root.path()).unwrap();
+    assert_eq!(ids(&found("1.2-9")), ["A", "B", "C"]);
+    assert_eq!(ids(&found("1.2-10")), ["C"]);
+    assert_eq!(ids(&found("1.2")), ["A"]);
+    let none = against(Ecosystem::Cran, &[], folder(&[("d.json", &advisory("D", "six", UNTIL_TWO))]).path());
+    assert!(none.unwrap_err().to_string().contains("about R packages"));
 }
 
 #[test]
@@ -67,7 +88,7 @@ fn severity_and_summary_are_bounded_and_harmless() {
         &format!(r#""details":"x","severity":[{{"type":"CVSS_V3","score":"CVSS:3.1/AV:N"}}],"aliases":["CVE-1\u202e"],"database_specific":{{"severity":"{}"}},"affected""#, "H".repeat(500)),
     );
     let root = folder(&[("a.json", &hostile.replace("about A", &format!("a\\nb{}", "x".repeat(1000))))]);
-    let audit = against(&packages(&[("six", "1")]), root.path()).unwrap();
+    let audit = against(Ecosystem::Pypi, &packages(&[("six", "1")]), root.path()).unwrap();
     let finding = &audit.found[0];
     assert_eq!(finding.id, "A\\u{1b}[31m");
     assert_eq!(finding.aliases, ["CVE-1\\u{202e}"]);
@@ -95,7 +116,7 @@ fn a_file_that_cannot_be_understood_is_named() {
     fs::File::create(root.path().join("large.json")).unwrap().set_len(1 << 40).unwrap();
     std::os::unix::fs::symlink("good.json", root.path().join("link.json")).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(root.path().join("fifo.json")).status().unwrap().success());
-    let audit = against(&packages(&[("six", "1")]), root.path()).unwrap();
+    let audit = against(Ecosystem::Pypi, &packages(&[("six", "1")]), root.path()).unwrap();
     let mut names: Vec<&str> = audit.malformed.iter().filter_map(|one| one.file.rsplit('/').next()).collect();
     names.sort_unstable();
     assert_eq!(
@@ -122,11 +143,16 @@ fn a_file_that_cannot_be_understood_is_named() {
 #[test]
 fn a_folder_without_advisories_is_no_clean_bill() {
     for root in [folder(&[]), folder(&[("a.txt", "x")]), folder(&[("a.json", r#"{"id":"E"}"#)])] {
-        assert!(against(&packages(&[("six", "1")]), root.path()).unwrap_err().to_string().contains("no advisory"));
+        assert!(
+            against(Ecosystem::Pypi, &packages(&[("six", "1")]), root.path())
+                .unwrap_err()
+                .to_string()
+                .contains("no advisory")
+        );
     }
-    assert!(against(&[], Path::new("/nonexistent")).is_err());
+    assert!(against(Ecosystem::Pypi, &[], Path::new("/nonexistent")).is_err());
     let deep = folder(&[(&format!("{}a.json", "d/".repeat(20)), "{}")]);
-    assert!(against(&[], deep.path()).unwrap_err().why().contains("16"));
+    assert!(against(Ecosystem::Pypi, &[], deep.path()).unwrap_err().why().contains("16"));
 }
 
 /// Versions in the order of PEP 440.

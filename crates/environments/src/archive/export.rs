@@ -9,15 +9,14 @@ use sha2::{Digest, Sha256};
 
 use super::contents::{self, Listed};
 use super::tar::{Member, Writer};
-use super::{Claims, FILES, FORMAT, LOCK, MANIFEST, RECORDS, TREE, records};
+use super::{Claims, FILES, FORMAT, MANIFEST, RECORDS, TREE, records};
 use crate::digest::{self, hex};
 use crate::environment::Environment;
 use crate::error::{self, Detail, Error};
-use crate::lock::{LOCK_BYTES_MAX, Lock};
+use crate::lock::{self, Lock};
 use crate::progress::{Progress, counted};
 use crate::quote::{quote, quote_path};
 use crate::record;
-use crate::tree;
 
 /// Half of what the best level saves, in a third of the time.
 const LEVEL: Compression = Compression::new(4);
@@ -46,8 +45,10 @@ pub fn export(environment: &Environment, to: &Path, progress: &mut dyn Progress)
         not_written(to, &error::said(cause), "choose a folder that you can write to, on a disk with free space")
     };
     let (_, list) = record::read(&environment.folder, record::FILES)?;
-    let text = tree::read_bounded(&environment.folder.join("pylock.toml"), LOCK_BYTES_MAX)?;
-    if digest::of_environment(&Lock::of_environment(&text)?, &environment.interpreter, &list) != environment.digest {
+    let text = lock::text_of(&environment.folder)?;
+    let lock = Lock::of_environment(&text)?;
+    let of_one_kind = lock.ecosystem() == environment.interpreter.ecosystem();
+    if !of_one_kind || digest::of_environment(&lock, &environment.interpreter, &list) != environment.digest {
         return Err(no_archive(environment, "its lock, its list of files or its interpreter changed"));
     }
     let files = contents::parse(&list).map_err(|why| no_archive(environment, &why))?;
@@ -105,9 +106,12 @@ impl Exporting<'_> {
         // No name, no time: the header has neither unless it is asked for.
         let packed = GzBuilder::new().write(BufWriter::with_capacity(1 << 20, sink), LEVEL);
         let mut writer = Writer::new(packed);
-        for (name, content) in
-            [(MANIFEST, &*claims), (LOCK, lock.as_bytes()), (FILES, list.as_bytes()), (RECORDS, &*records)]
-        {
+        for (name, content) in [
+            (MANIFEST, &*claims),
+            (interpreter.ecosystem().lock_file(), lock.as_bytes()),
+            (FILES, list.as_bytes()),
+            (RECORDS, &*records),
+        ] {
             writer.whole(name, content).map_err(|e| unwritable(&e))?;
         }
         for file in files {

@@ -14,6 +14,7 @@ use super::read::{Archive, Stop, expect_member, next};
 use super::{entry_points, records, refused};
 use crate::build::Limits;
 use crate::digest::hex;
+use crate::ecosystem::Ecosystem;
 use crate::environment::Environment;
 use crate::error::{self, Detail, Error};
 use crate::inside;
@@ -87,15 +88,20 @@ impl Importer<'_> {
             interpreter,
             folder: building.folder().to_path_buf(),
             steps_run: 0,
+            denied: Vec::new(),
             certificates: PathBuf::new(),
+            patience_s: self.machine.patience_s(),
+            hidden: None,
             limits: self.limits,
             room: Room::of(&self.limits, self.machine),
             jail,
             progress: &mut *self.progress,
         };
-        let standard = compile(&mut bench, &prefix, &files)?;
+        // What R installed is covered by the digest to the last file: nothing is made anew.
+        let is_python = interpreter.ecosystem() == Ecosystem::Pypi;
+        let standard = if is_python { compile(&mut bench, &prefix, &files)? } else { BTreeSet::new() };
         self.progress.step("checking and publishing the environment");
-        let installed = Installed { prefix, standard, imported: true };
+        let installed = Installed { prefix, standard, denied: Vec::new(), imported: true };
         let (tree, found) = layout::assemble(&installed, &lock, interpreter)?;
         if found != digest {
             return Err(not_itself(&path));
@@ -114,7 +120,7 @@ impl Importer<'_> {
         let checked =
             Checked { digest: archive.claims.digest.clone(), files: archive.claims.files, bytes: archive.claims.bytes };
         let prefix = self.unpacked(archive, &building, &interpreter)?;
-        let installed = Installed { prefix, standard: BTreeSet::new(), imported: true };
+        let installed = Installed { prefix, standard: BTreeSet::new(), denied: Vec::new(), imported: true };
         let (_, found) = layout::assemble(&installed, &lock, &interpreter)?;
         if found == checked.digest { Ok(checked) } else { Err(not_itself(&path)) }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! manifest.json   what it is: digest, interpreter, packages, how many files and bytes follow
-//! pylock.toml     the lock
+//! pylock.toml     the lock; of R `rlock.toml`
 //! files.txt       every file with its hash: what the digest covers
 //! records.json    which package brought which of them
 //! tree/…          the files, in the order of the list
@@ -38,6 +38,7 @@ pub use read::Archive;
 
 const FORMAT: u32 = 1;
 const MANIFEST: &str = "manifest.json";
+#[cfg(test)]
 const LOCK: &str = "pylock.toml";
 const FILES: &str = "files.txt";
 const RECORDS: &str = "records.json";
@@ -69,6 +70,7 @@ impl Claims {
             version: self.python.clone(),
             abi: self.abi.clone(),
             platform: self.platform.clone(),
+            glibc: None,
         }
     }
 }

@@ -15,15 +15,16 @@ use super::contents::{self, FILES_MAX, Listed};
 use super::records::{self, Records};
 use super::tar::{Fault, Member, Reader};
 use super::{
-    Claims, FILES, FILES_BYTES_MAX, FORMAT, LOCK, MANIFEST, MANIFEST_BYTES_MAX, RECORDS, RECORDS_BYTES_MAX, TREE,
-    refused,
+    Claims, FILES, FILES_BYTES_MAX, FORMAT, MANIFEST, MANIFEST_BYTES_MAX, RECORDS, RECORDS_BYTES_MAX, TREE, refused,
 };
 use crate::digest::{self, is_sha256};
+use crate::ecosystem::Ecosystem;
 use crate::environment::Package;
 use crate::error::{self, Detail, Error};
 use crate::interpreter::Interpreter;
 use crate::lock::{LOCK_BYTES_MAX, Lock, Locked, PACKAGES_MAX, WHEELS_MAX};
 use crate::quote::{neutral, quote, quote_path};
+use crate::r;
 use crate::url::HttpsUrl;
 use crate::wheel_name::is_wheel_of;
 
@@ -50,8 +51,11 @@ impl Archive {
         let claims: Claims = serde_json::from_str(&claims)
             .map_err(|cause| no(&format!("its manifest is none: {}", neutral(&cause.to_string()))))?;
         check(&claims).map_err(no)?;
-        let lock = text(&mut reader, path, LOCK, LOCK_BYTES_MAX)?;
+        let lock = text(&mut reader, path, claims.interpreter().ecosystem().lock_file(), LOCK_BYTES_MAX)?;
         let lock = accept(&lock).map_err(|why| no(&why))?;
+        if lock.ecosystem() != claims.interpreter().ecosystem() {
+            return Err(no("its interpreter is not of the language of its packages"));
+        }
         if lock.packages().ne(claims.packages.iter().cloned()) {
             return Err(no("its manifest names other packages than its lock"));
         }
@@ -108,17 +112,23 @@ impl Archive {
         let wanted = self.claims.interpreter();
         let same = (&wanted.inside_executable, &wanted.abi, &wanted.platform)
             == (&interpreter.inside_executable, &interpreter.abi, &interpreter.platform);
-        if same && wanted.folder_name()? == interpreter.folder_name()? {
+        // Of R the whole version is in the ABI.
+        if same && (wanted.ecosystem() == Ecosystem::Cran || wanted.folder_name()? == interpreter.folder_name()?) {
             return Ok(());
         }
         let about = |one: &Interpreter| {
             let (version, platform) = (neutral(&one.version), neutral(&one.platform));
-            format!("Python {version} ({}, {platform}) at {}", neutral(&one.abi), quote(&one.inside_executable))
+            let language = one.ecosystem().language();
+            format!("{language} {version} ({}, {platform}) at {}", neutral(&one.abi), quote(&one.inside_executable))
         };
         Err(Error::Python(Detail::new(
-            format!("the archive {} cannot be used with this Python", quote_path(&self.path)),
+            format!(
+                "the archive {} cannot be used with this {}",
+                quote_path(&self.path),
+                interpreter.ecosystem().language()
+            ),
             format!("its environment was built for {}, and the one chosen is {}", about(&wanted), about(interpreter)),
-            "choose its interpreter with --python, install that Python, or export an environment built for this one",
+            "choose its interpreter with --python, install that one, or export an environment built for this one",
         )))
     }
 
@@ -231,7 +241,8 @@ fn check(claims: &Claims) -> Result<(), &'static str> {
     }
     let interpreter = claims.interpreter();
     let plain = claims.executable.len() <= 300 && claims.executable.chars().all(|c| c.is_ascii_graphic());
-    if !plain || interpreter.inside_home().is_err() || interpreter.folder_name().is_err() {
+    let of_r = interpreter.ecosystem() == Ecosystem::Cran && r::is_r(&interpreter);
+    if !plain || interpreter.inside_home().is_err() || !(of_r || is_python(&interpreter)) {
         return Err("it names no interpreter");
     }
     if claims.files > FILES_MAX {
@@ -260,10 +271,18 @@ fn accept(text: &str) -> Result<Lock, String> {
         return Err("its lock names more than 2,000 packages or 10,000 files".to_owned());
     }
     let ordered = packages.iter().zip(packages.iter().skip(1)).all(|(one, next)| one.name < next.name);
-    if !ordered || !packages.iter().all(|package| is_plain(package)) || lock.to_pylock() != text {
+    let plain = match lock.ecosystem() {
+        Ecosystem::Pypi => packages.iter().all(|package| is_plain(package)),
+        Ecosystem::Cran => packages.iter().all(|package| r::is_plain(package)),
+    };
+    if !ordered || !plain || lock.to_text() != text {
         return Err("its lock is not as stockade writes it".to_owned());
     }
     Ok(lock)
+}
+
+fn is_python(interpreter: &Interpreter) -> bool {
+    interpreter.ecosystem() == Ecosystem::Pypi && interpreter.folder_name().is_ok()
 }
 
 fn is_plain(package: &Locked) -> bool {

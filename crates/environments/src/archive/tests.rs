@@ -56,7 +56,7 @@ pub(crate) fn built(store: &Store, more: &[(&str, &str)]) -> Environment {
             tree::set_mode(&place, 0o755).unwrap();
         }
     }
-    let installed = Installed { prefix, standard: BTreeSet::new(), imported: false };
+    let installed = Installed { prefix, standard: BTreeSet::new(), denied: Vec::new(), imported: false };
     let (tree, digest) = layout::assemble(&installed, &lock_of_six("files.invalid"), &interpreter()).unwrap();
     building.publish(store, &tree, &digest).unwrap()
 }
@@ -79,7 +79,7 @@ impl Jail for Compiled {
             fs::write(place, text).unwrap();
         }
         fs::write(step.outputs.join("stdlib"), "six\n").unwrap();
-        Ok(JailOutcome { ended: Ended::Exited(0), refused: Vec::new() })
+        Ok(JailOutcome { ended: Ended::Exited(0), denied: Vec::new() })
     }
 }
 

@@ -6,8 +6,12 @@ usage: default_index.py OUTPUT WHEEL_FOLDER UV
 import glob
 import os
 import re
+import site
 import subprocess
 import sys
+
+# Steps start without the interpreter's own packages; pip is one.
+site.main()
 
 
 def of_pip():

@@ -24,6 +24,7 @@ opener = urllib.request.build_opener(
     urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=sys.argv[3])),
 )
 FILE_BYTES_MAX = 4 << 30
+patience = float(os.environ.get("UV_HTTP_TIMEOUT", 30))
 total = sum(file["size"] or 0 for file in files)
 done, told, guard = 0, 0.0, threading.Lock()
 
@@ -42,7 +43,7 @@ def fetch_once(file, path):
     received, limit = 0, file["size"] or FILE_BYTES_MAX
     request = urllib.request.Request(file["url"], headers={"User-Agent": "stockade"})
     try:
-        with opener.open(request, timeout=60) as answer, open(path, "wb") as output:
+        with opener.open(request, timeout=patience) as answer, open(path, "wb") as output:
             while chunk := answer.read(1 << 18):
                 received += len(chunk)
                 if received > limit:
@@ -65,7 +66,13 @@ def fetch(file):
         except (OSError, ValueError) as error:
             failure = error
             time.sleep(0.5 * attempt)
-    raise SystemExit(f"cannot fetch {file['name']}: {failure}")
+    raise SystemExit(f"cannot fetch {file['name']}: {reason_of(failure)}")
+
+
+def reason_of(failure):
+    if isinstance(getattr(failure, "reason", failure), TimeoutError):
+        return f"no answer within {patience:g} s"
+    return failure
 
 
 LISTING_BYTES_MAX = 64 << 20
@@ -81,7 +88,7 @@ def attested(name):
         },
     )
     try:
-        with opener.open(request, timeout=10) as answer:
+        with opener.open(request, timeout=min(10, patience)) as answer:
             # Bounded once it is unpacked, too.
             packed = answer.headers.get("Content-Encoding") == "gzip"
             body = (gzip.GzipFile(fileobj=answer) if packed else answer).read(LISTING_BYTES_MAX)
@@ -97,9 +104,11 @@ def attested(name):
 
 wanted = {file["sha256"] for file in files}
 names = {re.sub(r"[-_.]+", "-", file["name"].split("-")[0]).lower() for file in files}
-with concurrent.futures.ThreadPoolExecutor(8) as pool:
+workers = concurrent.futures.ThreadPoolExecutor
+# What is asked of the index goes beside the files, which take long.
+with workers(8) as pool, workers(4) as beside:
     results = [pool.submit(fetch, file) for file in files]
-    answers = [pool.submit(attested, name) for name in sorted(names)] if len(sys.argv) > 4 else []
+    answers = [beside.submit(attested, name) for name in sorted(names)] if len(sys.argv) > 4 else []
     for result in results:
         result.result()
 if len(sys.argv) > 4:

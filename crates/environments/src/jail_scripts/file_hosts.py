@@ -4,10 +4,12 @@ usage: file_hosts.py OUTPUT INDEX_URL PROXY CERTIFICATES NAME...
 Asks for one NAME after the other until the index has one. When only one is given, its files are
 written too, as JSON beside OUTPUT: [{"url", "sha256", "size", "requires_python", "yanked",
 "uploaded"}].
-Other links of a page, such as those to a project's own site, are no files: they open no host.
+Ends with 3 when it has none of them. Other links of a page, such as those to a project's own site, are no files: they open no host.
 """
+import gzip
 import html.parser
 import json
+import os
 import ssl
 import sys
 import urllib.error
@@ -16,6 +18,7 @@ import urllib.request
 
 output, index, proxy, certificates, *names = sys.argv[1:]
 LISTING_BYTES_MAX = 64 << 20
+patience = float(os.environ.get("UV_HTTP_TIMEOUT", 30))
 FILES = (".whl", ".tar.gz", ".zip")
 opener = urllib.request.build_opener(
     urllib.request.ProxyHandler({"https": proxy, "http": proxy}),
@@ -45,11 +48,14 @@ def listing(name):
         f"{index.rstrip('/')}/{name}/",
         headers={
             "Accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.2",
+            "Accept-Encoding": "gzip",
             "User-Agent": "stockade",
         },
     )
-    with opener.open(request, timeout=30) as answer:
-        body = answer.read(LISTING_BYTES_MAX)
+    with opener.open(request, timeout=patience) as answer:
+        # Bounded once it is unpacked, too.
+        packed = answer.headers.get("Content-Encoding") == "gzip"
+        body = (gzip.GzipFile(fileobj=answer) if packed else answer).read(LISTING_BYTES_MAX)
         base = answer.url
         if "json" in answer.headers.get("Content-Type", ""):
             files = json.loads(body)["files"]
@@ -88,11 +94,14 @@ for name in names:
             raise SystemExit(f"the package index answered {error.code}")
         continue
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(getattr(error, "reason", error), TimeoutError):
+            raise SystemExit(f"the package index gave no answer within {patience:g} s")
         raise SystemExit(f"the package index did not answer as expected: {error}")
     found = {urllib.parse.urlsplit(file["url"]).hostname for file in files} - {None}
     break
 else:
-    raise SystemExit(f"the package index has none of: {', '.join(names)}")
+    print(f"it lists none of: {', '.join(names)}", file=sys.stderr)
+    sys.exit(3)
 with open(output, "w", encoding="utf-8") as lines:
     lines.writelines(f"{host}\n" for host in sorted(found))
 if len(names) == 1:

@@ -46,6 +46,16 @@ pub(super) fn parse(text: &str) -> Option<(String, Metadata)> {
     Some((name?.to_string(), metadata))
 }
 
+/// The name and the version, as they are written.
+pub(crate) fn name_and_version(text: &str) -> Option<(String, String)> {
+    let fields = fields(text);
+    let value = |wanted: &str| {
+        let found = fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+    };
+    Some((value("name")?, value("version")?))
+}
+
 fn requirement(text: &str) -> Option<Requirement<VerbatimUrl>> {
     let marker = text.split_once(';').map_or("", |(_, marker)| marker);
     if text.len() > REQUIRES_BYTES_MAX || has_too_many_joints(marker) {
@@ -55,7 +65,7 @@ fn requirement(text: &str) -> Option<Requirement<VerbatimUrl>> {
 }
 
 /// The fields of the head; a line that begins with a blank belongs to the one before.
-fn fields(text: &str) -> Vec<(String, String)> {
+pub(super) fn fields(text: &str) -> Vec<(String, String)> {
     let mut fields: Vec<(String, String)> = Vec::new();
     for line in text.lines().take_while(|line| !line.is_empty()) {
         if line.starts_with([' ', '\t']) {

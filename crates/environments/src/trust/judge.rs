@@ -1,6 +1,6 @@
 //! Whether trust lists cover an environment, and what they leave open.
 
-use super::library::{Ecosystem, Library, Package};
+use super::library::{Library, Package};
 use super::list::{Entry, Standing, TrustList};
 use crate::diff::{LockedFile, LockedPackage, locked};
 use crate::environment::Environment;
@@ -41,25 +41,22 @@ fn doubt(entries: &[&Entry], package: &LockedPackage, file: &LockedFile) -> Opti
     let mut nearest: Option<Near> = None;
     for entry in entries {
         let Library::Package(said) = &entry.library else { continue };
-        if said.ecosystem != Ecosystem::Pypi || said.name != package.name {
+        if said.ecosystem != package.ecosystem || said.name != package.name {
             continue;
         }
-        match near(entry, said, package, file) {
-            Near::Covered => return None,
-            near => nearest = nearest.max(Some(near)),
-        }
+        let near = short_of(entry, said, package, file)?;
+        nearest = nearest.max(Some(near));
     }
     Some(nearest.map_or_else(|| "no entry names it".to_owned(), Near::why))
 }
 
-/// How near an entry comes to covering a file.
+/// What an entry lacks to cover a file; the later, the nearer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Near {
     Version(String),
     Index(String),
     Hash,
     NotValid(String),
-    Covered,
 }
 
 impl Near {
@@ -69,25 +66,22 @@ impl Near {
             Self::Index(index) => format!("it is trusted from `{index}`, and came from elsewhere"),
             Self::Hash => "a file of it has another hash than what is trusted".to_owned(),
             Self::NotValid(why) => why,
-            Self::Covered => String::new(),
         }
     }
 }
 
-fn near(entry: &Entry, said: &Package, package: &LockedPackage, file: &LockedFile) -> Near {
+/// What an entry for the package lacks to cover the file; nothing, if it covers it.
+fn short_of(entry: &Entry, said: &Package, package: &LockedPackage, file: &LockedFile) -> Option<Near> {
     if !said.has_version(&package.version) {
-        return Near::Version(entry.library.to_string());
+        return Some(Near::Version(entry.library.to_string()));
     }
     if let Some(index) = said.index.as_ref().filter(|index| **index != file.host) {
-        return Near::Index(index.clone());
+        return Some(Near::Index(index.clone()));
     }
     if !said.sha256.is_empty() && !said.sha256.contains(&file.sha256) {
-        return Near::Hash;
+        return Some(Near::Hash);
     }
-    if entry.standing != Standing::Valid {
-        return Near::NotValid(why_not(entry));
-    }
-    Near::Covered
+    (entry.standing != Standing::Valid).then(|| Near::NotValid(why_not(entry)))
 }
 
 /// Why an entry does not count.
@@ -103,6 +97,7 @@ fn why_not(entry: &Entry) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ecosystem::Ecosystem;
     use crate::trust::list::tests::{place, vouched};
     use crate::trust::{Lasting, Vouched};
     use std::time::{Duration, SystemTime};
@@ -113,7 +108,13 @@ mod tests {
 
     fn package(version: &str, hashes: &str) -> LockedPackage {
         let files = hashes.chars().map(file).collect();
-        LockedPackage { name: "left-pad".into(), version: version.into(), files, from_source: false }
+        LockedPackage {
+            ecosystem: Ecosystem::Pypi,
+            name: "left-pad".into(),
+            version: version.into(),
+            files,
+            from_source: false,
+        }
     }
 
     fn word(text: &str, hashes: &str, index: Option<&str>) -> Vouched {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diff::{LockedPackage, locked};
 use crate::digest::{self, is_sha256};
+use crate::ecosystem::Ecosystem;
 use crate::environment::Environment;
 use crate::error::{Detail, Error};
 use crate::quote::quote;
@@ -19,27 +20,6 @@ use crate::quote::quote;
 const HASHES_MAX: usize = 500;
 /// The longest name or version.
 const TEXT_BYTES_MAX: usize = 200;
-
-/// Whose names these are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Ecosystem {
-    /// Python's.
-    Pypi,
-    /// R's.
-    Cran,
-}
-
-impl Ecosystem {
-    /// The scheme of its URIs.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pypi => "pypi",
-            Self::Cran => "cran",
-        }
-    }
-}
 
 /// The versions a statement is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,7 +201,7 @@ pub fn libraries_of(environment: &Environment) -> Result<Vec<Library>, Error> {
     }
     let library = |package: LockedPackage| {
         let sha256 = package.files.into_iter().map(|file| file.sha256).collect();
-        Library::exactly(Ecosystem::Pypi, &package.name, &package.version, sha256, None)
+        Library::exactly(package.ecosystem, &package.name, &package.version, sha256, None)
     };
     Ok(locked(environment)?.into_iter().filter_map(library).collect())
 }

@@ -19,6 +19,6 @@ mod statement;
 
 pub use judge::judge;
 pub use key::SigningKey;
-pub use library::{Ecosystem, Library, libraries_of};
+pub use library::{Library, libraries_of};
 pub use list::{Entry, Standing, TrustList, TrustPlace};
 pub use statement::{Lasting, Vouched};

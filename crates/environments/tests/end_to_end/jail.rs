@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use stockade_egress::event::What;
 use stockade_egress::{Event, Gate, NewRun, Rules, Sink, Sockets, SystemResolver};
-use stockade_environments::{Ended, Interpreter, Jail, JailFailure, JailOutcome, JailStep, Progress, Refusal};
+use stockade_environments::{Denied, Ended, Interpreter, Jail, JailFailure, JailOutcome, JailStep, Progress};
 
 /// Runs a step on scratch in memory, and hands out what it left.
 const SHIM: &str = "
@@ -41,7 +41,8 @@ impl Python {
     pub(crate) fn of_this_machine() -> Self {
         let script = "import sys,platform,os
 v='%d.%d'%sys.version_info[:2]
-print(sys.base_prefix);print(platform.python_version());print('cp'+v.replace('.',''));print('linux_'+platform.machine());print(v)";
+print(sys.base_prefix);print(platform.python_version());print('cp'+v.replace('.',''));print('linux_'+platform.machine());print(v)
+print((os.confstr('CS_GNU_LIBC_VERSION') or '') if 'CS_GNU_LIBC_VERSION' in os.confstr_names else '')";
         let output = Command::new("python3").args(["-I", "-c", script]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let lines: Vec<&str> = text.lines().collect();
@@ -53,6 +54,7 @@ print(sys.base_prefix);print(platform.python_version());print('cp'+v.replace('.'
             version: lines[1].into(),
             abi: lines[2].into(),
             platform: lines[3].into(),
+            glibc: glibc(lines.get(5).copied().unwrap_or_default()),
         };
         Self { interpreter, prefix }
     }
@@ -132,18 +134,18 @@ fn run(mut command: Command, socket: Option<UnixListener>, rules: Rules, on_line
         drop(stop);
         status.code().map_or_else(|| Ended::Signalled(status.signal().unwrap()), Ended::Exited)
     });
-    let refused = refused.0.lock().unwrap().clone();
-    JailOutcome { ended, refused }
+    let denied = refused.0.lock().unwrap().clone();
+    JailOutcome { ended, denied }
 }
 
 /// What the gate refused.
 #[derive(Debug, Default)]
-struct Refused(Mutex<Vec<Refusal>>);
+struct Refused(Mutex<Vec<String>>);
 
 impl Sink for Refused {
     fn take(&self, event: &Event) -> std::io::Result<()> {
         if let What::Refused { asked, why, .. } = &event.what {
-            self.0.lock().unwrap().push(Refusal { target: asked.clone(), reason: why.clone() });
+            self.0.lock().unwrap().push(format!("network to {asked} ({why})"));
         }
         Ok(())
     }
@@ -198,6 +200,7 @@ fn collect(from: &Path, to: &Path) -> Result<(), JailFailure> {
 pub(crate) struct Seen {
     pub steps: Vec<(std::time::Duration, String)>,
     pub bytes: Option<(u64, u64)>,
+    pub denied: Vec<Denied>,
     started: Option<std::time::Instant>,
 }
 
@@ -210,4 +213,14 @@ impl Progress for Seen {
     fn bytes(&mut self, done: u64, total: u64) {
         self.bytes = Some((done, total));
     }
+
+    fn denied(&mut self, denied: &Denied) {
+        self.denied.push(denied.clone());
+    }
+}
+
+/// `glibc 2.36`
+fn glibc(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.strip_prefix("glibc ")?.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }

@@ -1,16 +1,16 @@
-"""usage: make_wheel.py FOLDER NAME MEMBERS, MEMBERS being JSON: [[path, kind, content]...].
+"""usage: make_wheel.py FOLDER NAME TAGS MEMBERS, MEMBERS being JSON: [[path, kind, content]...].
 
-Writes NAME-1.0-py3-none-any.whl. Kinds: `text`, `zeros` (content is their count), `link`.
+Writes NAME-1.0-TAGS.whl. Kinds: `text`, `zeros` (content is their count), `link`.
 """
 import json
 import os
 import sys
 import zipfile
 
-folder, name, members = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+folder, name, tags, members = *sys.argv[1:4], json.loads(sys.argv[4])
 about = f"{name}-1.0.dist-info"
 paths = [path for path, _, _ in members]
-with zipfile.ZipFile(os.path.join(folder, f"{name}-1.0-py3-none-any.whl"), "w", zipfile.ZIP_DEFLATED) as wheel:
+with zipfile.ZipFile(os.path.join(folder, f"{name}-1.0-{tags}.whl"), "w", zipfile.ZIP_DEFLATED) as wheel:
     for path, kind, content in members:
         member = zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0))
         member.compress_type = zipfile.ZIP_DEFLATED
@@ -22,5 +22,5 @@ with zipfile.ZipFile(os.path.join(folder, f"{name}-1.0-py3-none-any.whl"), "w", 
             else:
                 output.write(content.encode())
     wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    wheel.writestr(f"{about}/WHEEL", f"Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: {tags}\n")
     wheel.writestr(f"{about}/RECORD", "".join(f"{path},,\n" for path in paths))

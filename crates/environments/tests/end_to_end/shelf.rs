@@ -1,6 +1,7 @@
 //! A package index of wheels that a test makes. It stands where the jail does: the steps that would
 //! reach an index are answered here, all others run behind walls.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -36,23 +37,33 @@ impl<'a> Shelf<'a> {
 
     /// Puts version 1.0 of a package on the shelf.
     pub(crate) fn put(&self, name: &str, members: &[Member<'_>]) {
+        self.put_for("py3-none-any", name, members);
+    }
+
+    /// Puts one of the files of version 1.0 of a package on the shelf.
+    pub(crate) fn put_for(&self, tags: &str, name: &str, members: &[Member<'_>]) {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/end_to_end/make_wheel.py");
         let mut command = Command::new("python3");
-        command.args(["-I", script]).arg(&self.folder).arg(name).arg(serde_json::to_string(members).unwrap());
+        command.args(["-I", script]).arg(&self.folder).args([name, tags]).arg(serde_json::to_string(members).unwrap());
         assert!(command.status().unwrap().success());
     }
 
     fn lock(&self) -> String {
-        let mut text = "lock-version = \"1.0\"\n".to_owned();
+        let mut packages: BTreeMap<String, String> = BTreeMap::new();
         for file in self.files() {
             let name = file.split('-').next().unwrap();
             let path = self.folder.join(&file);
             let said = String::from_utf8(Command::new("sha256sum").arg(&path).output().unwrap().stdout).unwrap();
             let sha256 = said.split(' ').next().unwrap();
             let size = path.metadata().unwrap().len();
-            text.push_str(&format!(
-                "[[packages]]\nname = \"{name}\"\nversion = \"1.0\"\nwheels = [{{ url = \"https://files.invalid/{file}\", size = {size}, hashes = {{ sha256 = \"{sha256}\" }} }}]\n"
+            let wheels = packages.entry(name.to_owned()).or_default();
+            wheels.push_str(&format!(
+                "{{ url = \"https://files.invalid/{file}\", size = {size}, hashes = {{ sha256 = \"{sha256}\" }} }}, "
             ));
+        }
+        let mut text = "lock-version = \"1.0\"\n".to_owned();
+        for (name, wheels) in packages {
+            text.push_str(&format!("[[packages]]\nname = \"{name}\"\nversion = \"1.0\"\nwheels = [{wheels}]\n"));
         }
         text
     }
@@ -96,6 +107,6 @@ impl Jail for Shelf<'_> {
             _ => return self.inner.run(step),
         };
         self.inner.steps.push(step.name.to_owned());
-        Ok(JailOutcome { ended, refused: Vec::new() })
+        Ok(JailOutcome { ended, denied: Vec::new() })
     }
 }

@@ -176,13 +176,37 @@ fn members_and_scripts_that_lead_outside_are_refused() {
 }
 
 #[test]
+fn of_the_files_of_a_package_only_the_one_that_is_installed_is_fetched_and_locked() {
+    let Some(place) = place_without_index() else { return };
+    let python = &place.python.interpreter;
+    if python.glibc.is_none() {
+        return println!("SKIPPED: which wheel fits best is known with the GNU C library only");
+    }
+    let mut shelf = Shelf::new(&place);
+    let machine = python.platform.strip_prefix("linux_").unwrap();
+    let of = |family: &str| format!("{0}-{0}-{family}_{machine}", python.abi);
+    let (best, newer, musl) = (of("manylinux_2_17"), of("manylinux_9_9"), of("musllinux_1_2"));
+    for tags in ["py3-none-any", &best, &newer, &musl] {
+        shelf.put_for(tags, "pick", &[text("pick.py", &format!("tags = '{tags}'"))]);
+    }
+    let (environment, _) = place.build_in(&mut shelf, &request("pick")).unwrap();
+    assert_eq!(self::python(&place, &environment, "import pick; print(pick.tags)").trim(), best);
+    assert_eq!(kept(&place), [format!("pick-1.0-{best}.whl")]);
+    let lock = std::fs::read_to_string(environment.folder.join("pylock.toml")).unwrap();
+    assert!(lock.contains(&best) && lock.matches("sha256").count() == 1, "{lock}");
+    assert!(verify(&place.store, &environment.digest).unwrap().wrong.is_empty());
+}
+
+/// The package files of the store.
+fn kept(place: &Place) -> Vec<String> {
+    let folders = std::fs::read_dir(place.store.root().join("wheels")).unwrap().flatten();
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).unwrap().flatten());
+    files.map(|file| file.file_name().into_string().unwrap()).collect()
+}
+
+#[test]
 fn a_file_that_is_not_the_one_that_was_locked_is_refused_and_the_others_are_kept() {
     let Some(place) = place_without_index() else { return };
-    let kept = || {
-        let folders = std::fs::read_dir(place.store.root().join("wheels")).unwrap().flatten();
-        let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).unwrap().flatten());
-        files.map(|file| file.file_name().into_string().unwrap()).collect::<Vec<_>>()
-    };
     let mut shelf = Shelf::new(&place);
     shelf.put("bad", &[text("bad.py", "")]);
     shelf.put("good", &[text("good.py", "")]);
@@ -193,7 +217,7 @@ fn a_file_that_is_not_the_one_that_was_locked_is_refused_and_the_others_are_kept
     };
     let error = place.build_in(&mut shelf, &request("bad,good")).unwrap_err();
     assert_eq!(error.to_string(), "the package file `bad-1.0-py3-none-any.whl` is not the one that was locked");
-    assert_eq!(kept(), ["good-1.0-py3-none-any.whl"]);
+    assert_eq!(kept(&place), ["good-1.0-py3-none-any.whl"]);
 
     std::fs::remove_dir_all(place.store.root().join("wheels")).unwrap();
     shelf.tamper = |name, path| {
@@ -204,5 +228,5 @@ fn a_file_that_is_not_the_one_that_was_locked_is_refused_and_the_others_are_kept
     shelf.fetched = Ended::Exited(1);
     let error = place.build_in(&mut shelf, &request("bad,good")).unwrap_err();
     assert_eq!(error.to_string(), "a package file could not be fetched");
-    assert_eq!(kept(), ["good-1.0-py3-none-any.whl"]);
+    assert_eq!(kept(&place), ["good-1.0-py3-none-any.whl"]);
 }

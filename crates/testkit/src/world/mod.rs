@@ -9,6 +9,7 @@
 //! does, and the kernel ends everything else in its namespaces with it.
 
 mod certificates;
+mod shelf;
 mod side;
 
 use std::collections::BTreeMap;
@@ -19,12 +20,13 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::{Call, Folder, User, prepared, skipped};
+pub use shelf::Manner;
 use side::Side;
 
 /// Names that lead to the addresses of `server`, and what stands for the machine's own.
 const HOSTS: &[(&str, &str)] = &[
     ("127.0.0.1", "localhost loop.example.com"),
-    ("203.0.113.80", "api.example.com www.example.com evil.example.com a.api.example.com"),
+    ("203.0.113.80", "api.example.com www.example.com evil.example.com a.api.example.com index.example.com"),
     ("203.0.113.81", "db.example.com other.example.com"),
     ("10.77.0.5", "private.example.com"),
     ("169.254.169.254", "metadata.example.com"),
@@ -167,10 +169,35 @@ impl World {
         prepared(command, user)
     }
 
+    /// Puts a wheel of a package on the shelf of this world's package index; members are paths and texts.
+    pub fn put_wheel(&self, name: &str, version: &str, members: &[(&str, &str)]) {
+        self.put_wheel_for("py3-none-any", name, version, members);
+    }
+
+    /// The same of a wheel for other machines or Pythons.
+    pub fn put_wheel_for(&self, tag: &str, name: &str, version: &str, members: &[(&str, &str)]) {
+        shelf::put(self.folder.path(), tag, (name, version), members);
+    }
+
+    /// The same of a source distribution, which has no member that is not named.
+    pub fn put_source(&self, name: &str, version: &str, members: &[(&str, &str)]) {
+        shelf::put(self.folder.path(), "source", (name, version), members);
+    }
+
     /// The certificate of the authority that vouches for every name of this world.
     #[must_use]
     pub fn authority(&self) -> PathBuf {
         self.folder.path().join(certificates::AUTHORITY)
+    }
+
+    /// Lets every web server of this world serve a file as `/files/NAME`.
+    pub fn serve(&self, name: &str, contents: impl AsRef<[u8]>) {
+        self.folder.write(&format!("files/{name}"), contents);
+    }
+
+    /// Takes such a file away.
+    pub fn withdraw(&self, name: &str) {
+        std::fs::remove_file(self.folder.path().join("files").join(name)).unwrap();
     }
 
     /// Everything that was heard so far, on both sides; what is under way is waited for.

@@ -9,10 +9,12 @@ end, and the kernel ends whatever they started.
 PLACE is `server` or `home`; only the server answers questions about names.
 """
 
+import hashlib
 import http.server
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -95,8 +97,14 @@ class Page(http.server.BaseHTTPRequestHandler):
             headers=dict(self.headers),
             body=body[:300].decode("latin-1"),
         )
+        if (index := re.fullmatch(r"/([a-z-]+)/simple/([^/]+)/", self.path)) is not None:
+            return self.listing(*index.groups())
+        if self.path.startswith("/shelf/"):
+            return self.file(self.path.rpartition("/")[2], stalls="/stalling-files/" in self.path)
         if self.path == "/slow":
             return self.trickle()
+        if self.path.startswith("/files/"):
+            return self.given(self.path.removeprefix("/"))
         if self.path.startswith("/moved?"):
             self.send_response(302)
             self.send_header("Location", self.path.removeprefix("/moved?"))
@@ -116,6 +124,57 @@ class Page(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(text)
+
+    def given(self, path):
+        """What the test put there, as it is."""
+        if ".." in path.split("/") or not os.path.isfile(path):
+            return self.send_error(404)
+        with open(path, "rb") as file:
+            self.say(200, "application/octet-stream", file.read())
+
+    def listing(self, manner, name):
+        """What an index says of a package (PEP 691). A `stalling` one stops in the middle, a `silent` one
+        says nothing, every one stops so at a package named `stalling`, a `stalling-files` one does so with its files, and one that is `lying` about hashes."""
+        if manner == "silent":
+            return self.hang()
+        files = []
+        for file in sorted(os.listdir("shelf")):
+            if re.sub(r"[-_.]+", "-", file.rpartition("-")[0] if file.endswith(".tar.gz") else file.split("-")[0]) != name:
+                continue
+            with open(f"shelf/{file}", "rb") as opened:
+                body = opened.read()
+            sha256 = hashlib.sha256(b"other" if manner == "lying" else body).hexdigest()
+            provenance = {"provenance": "https://index.example.com/provenance"} if name == "attested" else {"provenance": None}
+            files.append({**provenance, "filename": file, "url": f"/shelf/{manner}/{file}", "hashes": {"sha256": sha256}, "size": len(body)})
+        if not files:
+            return self.say(404, "text/plain", b"no such package\n")
+        listing = {"meta": {"api-version": "1.1"}, "name": name, "versions": [], "files": files}
+        self.say(200, "application/vnd.pypi.simple.v1+json", json.dumps(listing).encode(), "stalling" in (manner, name))
+
+    def file(self, name, stalls):
+        with open(f"shelf/{name}", "rb") as opened:
+            self.say(200, "application/octet-stream", opened.read(), stalls)
+
+    def say(self, status, kind, body, stalls=False):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body[: len(body) // 2] if stalls else body)
+            if stalls:
+                self.hang()
+
+    def hang(self):
+        """Until the other side gives up."""
+        self.wfile.flush()
+        self.connection.settimeout(None)
+        try:
+            self.connection.recv(1)
+        except OSError:
+            pass
+        hear(self.server.service, "", "cut")
+        self.close_connection = True
 
     def trickle(self):
         """An answer that goes on until somebody cuts it."""

@@ -432,7 +432,7 @@ pub(crate) fn rlimits(plan: &Plan, has_cgroup: bool, tasks_before: u64) -> Vec<(
     let is_for_others = matches!(plan.role, Role::Template(_));
     let is_counted = |resource| matches!(resource, Resource::Nproc | Resource::Cpu);
     all.into_iter()
-        .filter(|(resource, _)| !is_left_out(*resource) && !(is_for_others && is_counted(*resource)))
+        .filter(|(resource, _)| !(is_left_out(*resource) || is_for_others && is_counted(*resource)))
         .collect()
 }
 

@@ -44,7 +44,7 @@ fn differ(scene: &mut Scene, code: &str) {
     for (what, first) in &said[0] {
         let all: BTreeSet<&String> = said.iter().map(|one| &one[what]).collect();
         // The machine's address, if it has one: no stream.
-        if what != "node" || all.len() > 1 || u64::from_str_radix(first, 10).unwrap() >> 40 & 1 == 1 {
+        if what != "node" || all.len() > 1 || first.parse::<u64>().unwrap() >> 40 & 1 == 1 {
             assert_eq!(all.len(), said.len(), "{what}: {all:?}");
         }
     }

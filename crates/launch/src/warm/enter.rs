@@ -1,6 +1,6 @@
 //! In a template, and in the engines that it forks before any of their own code: into the walls and behind them.
 //!
-//! Linked into the library that a template loads. The walls stand already ([`super::cell`]); here the new process
+//! Linked into the library that a template loads. The walls stand already (`warm::cell`); here the new process
 //! is born into them, and does what only a process can for itself: its user, its rights, its limits, its filter.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};

@@ -175,9 +175,9 @@ fn kit(plan: &Plan, init_filter: Vec<Instruction>, attached: Vec<OwnedFd>, proc:
     let sources = plan
         .mounts
         .iter()
-        .map(|mount| match mount {
-            Mount::Layered { .. } => attached.next().map_or(Given::Nothing, Given::Opened),
-            _ => Given::Nothing,
+        .map(|mount| {
+            let opened = if matches!(mount, Mount::Layered { .. }) { attached.next() } else { None };
+            opened.map_or(Given::Nothing, Given::Opened)
         })
         .collect();
     let rest = Rest {

@@ -2,9 +2,9 @@
 //! were made for each before.
 //!
 //! A template is an ordinary sandbox ([`crate::start`]) whose code imports libraries and then forks on orders. The
-//! walls of an engine are those of a run, made by the same phases ([`cell`]) in a process of ours ([`maker`]); the
-//! engine is a fork of the template that is born into them and seals itself ([`enter`]) before a line of any code
-//! runs. The launcher looks at it ([`verify`]) before it trusts it with anything.
+//! walls of an engine are those of a run, made by the same phases (`cell`) in a process of ours (`maker`); the
+//! engine is a fork of the template that is born into them and seals itself (`enter`) before a line of any code
+//! runs. The launcher looks at it (`verify`) before it trusts it with anything.
 
 pub(crate) mod cell;
 pub mod enter;

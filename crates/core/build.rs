@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("seccomp-landlock", "LANDLOCK_"),
         ("seccomp-landlock-same-user", "SAME_USER_"),
         ("seccomp-runtime", "RUNTIME_"),
+        ("seccomp-template", "TEMPLATE_"),
     ] {
         let source = std::fs::read_to_string(format!("../../profiles/{file}.txt"))?;
         for (name, architecture) in [("X86_64", Architecture::X86_64), ("AARCH64", Architecture::Aarch64)] {

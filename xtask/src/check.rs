@@ -30,6 +30,7 @@ pub(crate) fn check() -> Done {
     tests.extend(TESTS_MAY.iter().flat_map(|lint| ["--allow", lint]));
     run(&tests)?;
     run(&["cargo", "doc", "--workspace", "--no-deps", "--quiet"])?;
+    crate::warm::library()?;
     // The product as it is shipped, then the binary that lets tests take walls away and fail calls.
     test(&["--workspace"])?;
     test(&[

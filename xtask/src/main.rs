@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod tidy;
 mod tools;
+mod warm;
 
 use std::process::ExitCode;
 
@@ -16,6 +17,10 @@ Usage: cargo xtask TASK
   bench      build for release and time Stockade beside its peers; prints ratios
   bench environments [start|import|cached|cold]
              the same of environments, beside plain uv and the package index of this machine
+  bench engines
+              the same of warm engines, beside bare forks of their template
+  warm-library
+              build the library that templates of warm engines load
 ";
 
 fn main() -> ExitCode {
@@ -24,6 +29,8 @@ fn main() -> ExitCode {
         "check" => check::check(),
         "setup" => tools::setup(),
         "tidy" => tidy::tidy(),
+        "bench" if std::env::args().nth(2).as_deref() == Some("engines") => warm::bench(),
+        "warm-library" => warm::library(),
         "bench" => {
             let words: Vec<String> = std::env::args().skip(2).take(2).collect();
             bench::bench(words.first().map(String::as_str), words.get(1).map(String::as_str))

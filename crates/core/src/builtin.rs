@@ -39,6 +39,16 @@ impl Profile {
         self.with(changes)
     }
 
+    /// The same for a template of warm engines, whose children enter walls that stand already.
+    #[must_use]
+    pub fn of_template(self) -> Self {
+        let changes = match self.architecture() {
+            Architecture::X86_64 => TEMPLATE_X86_64,
+            Architecture::Aarch64 => TEMPLATE_AARCH64,
+        };
+        self.with(changes)
+    }
+
     /// The same for code with the caller's own user id, whose files are its own to the kernel.
     #[must_use]
     pub fn same_user(self) -> Self {

@@ -24,3 +24,4 @@ pub mod request;
 pub mod syscalls;
 pub mod text;
 pub mod trust;
+pub mod warm;

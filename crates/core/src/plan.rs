@@ -24,6 +24,7 @@ use crate::request::{
 use crate::syscalls::{Architecture, Profile};
 use crate::text;
 use crate::trust::Libraries;
+use crate::warm::Role;
 
 /// The user and group id of the code, as it sees itself.
 pub const INSIDE_ID: u32 = 1000;
@@ -51,6 +52,8 @@ pub struct Plan {
     pub vars: BTreeMap<String, String>,
     /// Whose rights the code has.
     pub identity: Identity,
+    /// What its process is to others.
+    pub role: Role,
     /// What the root file system is made of, in order.
     pub mounts: Vec<Mount>,
     /// What Landlock lets the code reach.
@@ -337,6 +340,7 @@ pub fn build(grant: Grant, host: &HostFacts, run: &str) -> Result<Plan, Unplanna
         argv,
         vars,
         identity: identity(host, tier),
+        role: Role::Run,
         mounts,
         landlock,
         syscalls,
@@ -737,6 +741,12 @@ impl fmt::Display for Plan {
             Ground::OwnRoot | Ground::Container(_) => "mount    ",
             Ground::Host { .. } => "made     ",
         };
+        match self.role {
+            // What a run is that is nothing else.
+            Role::Run => {}
+            Role::Template(ids) => writeln!(out, "role      a template of engines, {ids}")?,
+            Role::Engine => writeln!(out, "role      an engine, whose process a template forks")?,
+        }
         for mount in &self.mounts {
             writeln!(out, "{made} {mount}")?;
         }

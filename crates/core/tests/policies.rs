@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use stockade_core::facts::HostFacts;
+use stockade_core::facts::{HostFacts, Source, SourceKind};
 use stockade_core::grant::{Effect, Grant, Protocol};
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::{Limit, Limits};
@@ -32,6 +32,10 @@ fn parts(name: &str) -> Parts {
 
 fn made(parts: Parts) -> Policy {
     Policy::from_parts(parts).unwrap()
+}
+
+fn folder(path: &str) -> Source {
+    Source { path: path.into(), device: 1, inode: 2, uid: 0, gid: 0, mode: 0o755, bytes: 0, kind: SourceKind::Folder }
 }
 
 fn grants(texts: &[&str]) -> Vec<Grant> {
@@ -217,16 +221,7 @@ fn a_tier_does_not_shake_off_what_a_policy_requires() {
         decided(&of(Layers::of(&[Layer::Root, Layer::Proc, Layer::Seccomp])), bare()),
         Err("policy `walls` requires `root`, `proc`, which the tier `landlock` goes without".to_owned())
     );
-    let on_disk = Scratch::Disk(stockade_core::facts::Source {
-        path: "/var/scratch".into(),
-        device: 1,
-        inode: 2,
-        uid: 0,
-        gid: 0,
-        mode: 0o755,
-        bytes: 0,
-        kind: stockade_core::facts::SourceKind::Folder,
-    });
+    let on_disk = Scratch::Disk(folder("/var/scratch"));
     let scratch = decided(&of(Layers::of(&[Layer::Scratch])), Request { scratch: on_disk, ..request(&[]) });
     assert_eq!(scratch, Err("layer `scratch` is required, and scratch on disk is watched, not walled".to_owned()));
 }
@@ -348,18 +343,8 @@ fn sensitive(secret: bool, network: bool, writes: bool, libraries: Libraries) ->
             placeholder: "placeholder".to_owned(),
         });
     }
-    let source = stockade_core::facts::Source {
-        path: "/data".into(),
-        device: 1,
-        inode: 2,
-        uid: 0,
-        gid: 0,
-        mode: 0o755,
-        bytes: 0,
-        kind: stockade_core::facts::SourceKind::Folder,
-    };
     let access = if writes { Access::Write } else { Access::Read };
-    request.shares = vec![Share { source, target: InsidePath::parse("/job/data").unwrap(), access }];
+    request.shares = vec![Share { source: folder("/data"), target: InsidePath::parse("/job/data").unwrap(), access }];
     Request { libraries, ..request }
 }
 

@@ -9,6 +9,7 @@ mod python;
 mod r;
 mod said;
 mod versions;
+pub mod warm;
 
 pub use interpreter::{Interpreter, Unusable, Venv};
 pub use python::{PythonCode, python};

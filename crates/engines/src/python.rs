@@ -58,7 +58,7 @@ pub fn python(code: PythonCode, arguments: Vec<String>, interpreter: &Interprete
     }
 }
 
-fn vars(path: &str) -> [(String, String); 4] {
+pub(crate) fn vars(path: &str) -> [(String, String); 4] {
     [
         ("STOCKADE_RESULT_FD", "3"),
         // Figures that are shown become files.

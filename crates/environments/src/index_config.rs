@@ -136,19 +136,7 @@ fn of_pip_conf(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn machine(files: &[(&str, &str)], vars: &[(&str, &str)]) -> (tempfile::TempDir, Machine) {
-        let root = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            let path = root.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        let mut machine = Machine { root: root.path().to_path_buf(), ..Machine::default() };
-        machine.vars.insert("HOME".into(), root.path().join("home").to_string_lossy().into_owned());
-        machine.vars.extend(vars.iter().map(|(name, value)| ((*name).into(), (*value).into())));
-        (root, machine)
-    }
+    use crate::machine::fixture::machine;
 
     fn chosen(files: &[(&str, &str)], vars: &[(&str, &str)]) -> String {
         let (_root, machine) = machine(files, vars);

@@ -48,3 +48,22 @@ impl Machine {
             .or_else(|| self.var("HOME").map(|home| PathBuf::from(home).join(".config")))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod fixture {
+    use super::Machine;
+
+    /// A machine with these files and variables.
+    pub(crate) fn machine(files: &[(&str, &str)], vars: &[(&str, &str)]) -> (tempfile::TempDir, Machine) {
+        let root = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let mut machine = Machine { root: root.path().to_path_buf(), ..Machine::default() };
+        machine.vars.insert("HOME".into(), root.path().join("home").to_string_lossy().into_owned());
+        machine.vars.extend(vars.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+        (root, machine)
+    }
+}

@@ -13,6 +13,11 @@ pub(crate) const MAKE_NAMESPACES: &str = "make the namespaces of";
 /// The step that makes scratch on disk.
 pub(crate) const MAKE_SCRATCH: &str = "make scratch in";
 
+/// An errno as somebody tells it that is not believed: rustix ends the process for a number that is none.
+pub(crate) const fn told_errno(number: i32) -> Errno {
+    if number > 0 && number < 4096 { Errno::from_raw_os_error(number) } else { Errno::INVAL }
+}
+
 /// A run that did not start, or could not be followed to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Failure {

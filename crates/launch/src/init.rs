@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::request::Scratch;
+use stockade_core::warm::Role;
 
 use crate::bare::tree::Children;
 use crate::failure::Step;
@@ -41,12 +42,14 @@ pub(crate) fn run(mut carried: Carried<'_>, code: &Code) -> ! {
         inside::tell_failure(carried.control, failed);
         sys::exit_now(1)
     }
-    // An init that cannot be guarded ends, and with it, by the kernel, everything inside.
-    let status = match watch_over(code, carried.control, &carried.kit.init_filter, &Tree::Namespace) {
-        Ok(()) => 0,
-        Err(_) => 3,
-    };
-    sys::exit_now(status)
+    let watched =
+        if matches!(carried.plan.role, Role::Template(_)) { Watched::Template(code) } else { Watched::Code(code) };
+    watch_over_namespace(&watched, carried.control, &carried.kit.init_filter)
+}
+
+/// Ends with everything inside; an init that cannot be guarded ends too, and with it, by the kernel, all the rest.
+pub(crate) fn watch_over_namespace(watched: &Watched<'_>, control: BorrowedFd<'_>, filter: &[Instruction]) -> ! {
+    sys::exit_now(if watch_over(watched, control, filter, &Tree::Namespace).is_ok() { 0 } else { 3 })
 }
 
 /// The same without namespaces: there is nothing to build, and nobody but this process ends the others.
@@ -54,7 +57,7 @@ pub(crate) fn run_bare(carried: &Carried<'_>, code: &Code) -> ! {
     hooks::enter(Side::Init);
     let Ok(children) = Children::of_this_process() else { sys::exit_now(3) };
     let tree = Tree::Below { children, alive: carried.kit.alive.as_ref().map(AsRawFd::as_raw_fd) };
-    let watched = watch_over(code, carried.control, &carried.kit.init_filter, &tree);
+    let watched = watch_over(&Watched::Code(code), carried.control, &carried.kit.init_filter, &tree);
     let ended = kill_the_rest(&tree);
     sys::exit_now(if watched.is_ok() && ended.is_ok() { 0 } else { 3 })
 }
@@ -91,7 +94,7 @@ impl Tree {
 fn build_and_hand_over(carried: &mut Carried<'_>, code: &Code) -> Result<(), Failed> {
     // Unreadable before anything else could look.
     sys::set_dumpable(false).at(Step::ParentDeath)?;
-    let (root, built) = build_root(carried, &code.handover)?;
+    let (root, built) = build_root(carried, Some(&code.handover))?;
     code.handover.wait_for(Word::NetworkStands).at(Step::Supervisor)?;
     if !hooks::removed(Layer::Network) {
         network::enter_network_of(code.pidfd.as_fd()).at(Step::Namespaces)?;
@@ -101,8 +104,12 @@ fn build_and_hand_over(carried: &mut Carried<'_>, code: &Code) -> Result<(), Fai
     root.finish()
 }
 
-/// The root, complete but for the host that still lies in it, and which layers that gave.
-fn build_root(carried: &mut Carried<'_>, handover: &Handover) -> Result<(root::Root, Layers), Failed> {
+/// The root, complete but for the host that still lies in it, and which layers that gave. Whoever has another half
+/// waits for it in between.
+pub(crate) fn build_root(
+    carried: &mut Carried<'_>,
+    other_half: Option<&Handover>,
+) -> Result<(root::Root, Layers), Failed> {
     let plan = carried.plan;
     let mut built = Layers::of(&[Layer::Root]);
     let sources = sources::open_all(plan, std::mem::take(&mut carried.kit.sources))?;
@@ -116,7 +123,9 @@ fn build_root(carried: &mut Carried<'_>, handover: &Handover) -> Result<(root::R
     if plan.waits_for_staging() {
         carried.wait_to_proceed()?;
     }
-    handover.wait_for(Word::MountsLocked).at(Step::Supervisor)?;
+    if let Some(handover) = other_half {
+        handover.wait_for(Word::MountsLocked).at(Step::Supervisor)?;
+    }
     // A container has one of its own, and what that is like only a look from inside shows.
     if root.enter()? && plan.ground.runtime().is_none() {
         built = built.with(Layer::Proc);
@@ -135,9 +144,16 @@ fn build_root(carried: &mut Carried<'_>, handover: &Handover) -> Result<(root::R
     Ok((root, built))
 }
 
-fn watch_over(code: &Code, control: BorrowedFd<'_>, filter: &[Instruction], tree: &Tree) -> Result<(), Errno> {
+fn watch_over(
+    watched: &Watched<'_>,
+    control: BorrowedFd<'_>,
+    filter: &[Instruction],
+    tree: &Tree,
+) -> Result<(), Errno> {
+    let code = watched.code();
     let children = sys::signal_descriptor(&[libc::SIGCHLD])?;
-    let mut kept = vec![control.as_raw_fd(), children.as_raw_fd(), code.handover.as_raw_fd()];
+    let mut kept = vec![control.as_raw_fd(), children.as_raw_fd()];
+    kept.extend(code.map(|code| code.handover.as_raw_fd()));
     kept.extend(tree.descriptors());
     kept.sort_unstable();
     sys::close_all_but(&kept)?;
@@ -146,8 +162,12 @@ fn watch_over(code: &Code, control: BorrowedFd<'_>, filter: &[Instruction], tree
     sys::set_no_new_privileges()?;
     sys::load_filter(filter, false)?;
     // Only now does the code run on; it may have failed already, which it then told by itself.
-    code.handover.say(Word::Guarded).or_else(|errno| if errno == Errno::PIPE { Ok(()) } else { Err(errno) })?;
-    let mut guard = Guard { code: code.pid, ended: None, tree };
+    if let Some(code) = code {
+        code.handover.say(Word::Guarded).or_else(|errno| if errno == Errno::PIPE { Ok(()) } else { Err(errno) })?;
+    } else {
+        wire::tell(control, Event::Guarded, None)?;
+    }
+    let mut guard = Guard { code: code.map(|code| code.pid), watched, control, ended: None, tree };
     // The code may have ended before there was a descriptor to tell of it.
     while !guard.look_after_children(control, &children)? {
         let mut waited = [PollFd::from_borrowed_fd(control, PollFlags::IN), PollFd::new(&children, PollFlags::IN)];
@@ -162,6 +182,8 @@ fn watch_over(code: &Code, control: BorrowedFd<'_>, filter: &[Instruction], tree
         if from_control {
             match wire::next_order(control)? {
                 Received::Closed => return Ok(()),
+                // Whoever came in from elsewhere is nobody's to wait for in here: the kernel ends all with the init.
+                Received::Frame(Order::Kill) if code.is_none() => return Ok(()),
                 Received::Frame(Order::Kill) => tree.kill()?,
                 Received::Frame(Order::Signal(signal)) => guard.forward(signal)?,
                 Received::Frame(Order::Proceed) => return Err(Errno::PROTO),
@@ -172,8 +194,29 @@ fn watch_over(code: &Code, control: BorrowedFd<'_>, filter: &[Instruction], tree
     Ok(())
 }
 
+/// Whom an init watches over.
+pub(crate) enum Watched<'c> {
+    /// The code of a run.
+    Code(&'c Code),
+    /// A template, whose engines lose their parent to this init.
+    Template(&'c Code),
+    /// Whoever comes in: the process of an engine, and what that starts.
+    Comers,
+}
+
+impl<'c> Watched<'c> {
+    const fn code(&self) -> Option<&'c Code> {
+        match self {
+            Self::Code(code) | Self::Template(code) => Some(code),
+            Self::Comers => None,
+        }
+    }
+}
+
 struct Guard<'t> {
-    code: Pid,
+    code: Option<Pid>,
+    watched: &'t Watched<'t>,
+    control: BorrowedFd<'t>,
     ended: Option<i32>,
     tree: &'t Tree,
 }
@@ -193,17 +236,27 @@ impl Guard<'_> {
     fn reap_ended(&mut self) -> Result<(), Errno> {
         loop {
             match sys::reap(None, false) {
-                Ok(Some(ended)) if ended.pid == self.code => self.ended = Some(ended.status),
-                Ok(Some(_)) => {}
+                Ok(Some(ended)) if Some(ended.pid) == self.code => self.ended = Some(ended.status),
+                Ok(Some(ended)) => self.tell_of_engine(ended)?,
                 Ok(None) => return Ok(()),
-                Err(Errno::CHILD) if self.ended.is_some() => return Ok(()),
+                Err(Errno::CHILD) if self.ended.is_some() || self.code.is_none() => return Ok(()),
                 Err(errno) => return Err(errno),
             }
         }
     }
 
+    /// Nobody but its parent learns how a process ended.
+    fn tell_of_engine(&self, ended: sys::Ended) -> Result<(), Errno> {
+        if !matches!(self.watched, Watched::Template(_)) {
+            return Ok(());
+        }
+        let pid = ended.pid.as_raw_nonzero().get().unsigned_abs();
+        wire::tell_if_heard(self.control, Event::EngineEnded(pid, ended.status))
+    }
+
     fn forward(&self, signal: i32) -> Result<(), Errno> {
-        sys::signal_group(self.code.as_raw_nonzero().get(), signal).or_else(none_left)
+        let Some(code) = self.code else { return Err(Errno::PROTO) };
+        sys::signal_group(code.as_raw_nonzero().get(), signal).or_else(none_left)
     }
 }
 

@@ -23,15 +23,17 @@ use stockade_core::layer::{Layer, Layers};
 use stockade_core::paths;
 use stockade_core::plan::{Groups, INSIDE_ID, Plan};
 use stockade_core::request::Streams;
+use stockade_core::warm::Role;
 
 use crate::failure::Step;
 use crate::handover::{self, Handover, Word};
 use crate::hooks::{self, Side};
-use crate::seccomp::Instruction;
+use crate::seccomp::{Instruction, Telling};
 use crate::sources::Given;
 use crate::sys::{self, Forked};
+use crate::warm::cell;
 use crate::wire::{self, Event, Order, Received};
-use crate::{bare, cgroup, confine, disk, init, network};
+use crate::{bare, cgroup, confine, disk, init, network, outside};
 
 const NEW_TIME: u64 = 0x80;
 const NEW_CGROUP: u64 = 0x0200_0000;
@@ -119,7 +121,11 @@ fn set_up(plan: &Plan, kit: Rest, control: BorrowedFd<'static>) -> Result<Infall
     if matches!(plan.ground, Ground::Host { .. }) {
         return bare::inside::set_up(plan, kit, control);
     }
-    Born::new(plan, kit, control)?.isolate()?.split()?.lower()?.enter_root()?.seal()?.execute()
+    let isolated = Born::new(plan, kit, control)?.isolate()?;
+    if plan.role == Role::Engine {
+        return cell::furnish(isolated.for_engine());
+    }
+    isolated.split()?.lower()?.enter_root()?.seal()?.execute()
 }
 
 /// What every phase carries on.
@@ -128,7 +134,7 @@ pub(crate) struct Carried<'p> {
     // Never dropped: its descriptors are closed by number, and a failure must still be told after.
     pub(crate) kit: ManuallyDrop<Rest>,
     pub(crate) control: BorrowedFd<'static>,
-    enforced: Layers,
+    pub(crate) enforced: Layers,
 }
 
 impl Carried<'_> {
@@ -199,32 +205,37 @@ impl<'p> Born<'p> {
         rustix::process::chdir("/").at(Step::WorkingFolder)?;
         // The id maps are written outside meanwhile; without them there is nobody to become.
         carried.wait_to_proceed()?;
-        sys::keep_capabilities().at(Step::User)?;
-        sys::become_user(INSIDE_ID, carried.plan.identity.groups == Groups::Dropped).at(Step::User)?;
-        sys::raise_capabilities().at(Step::User)?;
+        become_own_user(carried.plan.identity.groups == Groups::Dropped)?;
         carried.enforce(Layer::ThrowAwayUser);
-        // The change of user took its own `/proc` files away from it; clocks are set through one.
-        sys::set_dumpable(true).at(Step::User)?;
         // After the last change of user, which clears it.
         sys::die_with_parent().at(Step::ParentDeath)?;
         Ok(Isolated(carried))
     }
 }
 
+/// From whoever made the namespaces to the one user they have, keeping the rights over them.
+pub(crate) fn become_own_user(drop_groups: bool) -> Result<(), Failed> {
+    sys::keep_capabilities().at(Step::User)?;
+    sys::become_user(INSIDE_ID, drop_groups).at(Step::User)?;
+    sys::raise_capabilities().at(Step::User)?;
+    // The change of user took its own `/proc` files away from it; clocks are set through one.
+    sys::set_dumpable(true).at(Step::User)
+}
+
 /// In namespaces of its own.
-struct Isolated<'p>(Carried<'p>);
+pub(crate) struct Isolated<'p>(Carried<'p>);
 
 impl<'p> Isolated<'p> {
+    /// What the walls of an engine are made from.
+    fn for_engine(self) -> Carried<'p> {
+        self.0
+    }
+
     /// Splits: this process builds the root, becomes the init and never returns; its child goes on
     /// to the code.
     fn split(self) -> Result<Apart<'p>, Failed> {
         let Self(mut carried) = self;
-        if sys::unshare(NEW_CGROUP).is_ok() {
-            carried.enforce(Layer::CgroupNamespace);
-        }
-        if begin_clocks_at_zero(&carried).is_ok() {
-            carried.enforce(Layer::TimeNamespace);
-        }
+        hide_groups_and_clocks(&mut carried);
         let (inits, codes) = handover::pair().at(Step::Fork)?;
         match sys::clone_into(0, None).at(Step::Fork)? {
             Forked::Child => drop(inits),
@@ -234,6 +245,16 @@ impl<'p> Isolated<'p> {
             }
         }
         Ok(Apart { carried, handover: codes })
+    }
+}
+
+/// Two namespaces that not every kernel has; the clocks are those of children.
+pub(crate) fn hide_groups_and_clocks(carried: &mut Carried<'_>) {
+    if sys::unshare(NEW_CGROUP).is_ok() {
+        carried.enforce(Layer::CgroupNamespace);
+    }
+    if begin_clocks_at_zero(carried).is_ok() {
+        carried.enforce(Layer::TimeNamespace);
     }
 }
 
@@ -274,41 +295,57 @@ impl<'p> Apart<'p> {
         handover.say(Word::NetworkStands).at(Step::Supervisor)?;
         sys::start_session().at(Step::Session)?;
         set_rlimits(&mut carried)?;
-        if !hooks::removed(Layer::NoCapabilities) {
-            sys::drop_capabilities_for_good().at(Step::Capabilities)?;
-            // A container runtime gets new ones, over namespaces of its own.
-            if carried.plan.ground.runtime().is_none() {
-                carried.enforce(Layer::NoCapabilities);
-            }
-        }
-        if !hooks::removed(Layer::NoNewPrivileges) {
-            sys::set_no_new_privileges().at(Step::NoNewPrivileges)?;
-            carried.enforce(Layer::NoNewPrivileges);
-        }
+        let given_up = give_up_rights()?;
+        // A container runtime gets new capabilities, over namespaces of its own.
+        let is_runtime = carried.plan.ground.runtime().is_some();
+        let given_up = if is_runtime { given_up.without(Layer::NoCapabilities) } else { given_up };
+        carried.enforced = carried.enforced.and(given_up);
         Ok(Lowered { carried, handover })
     }
+}
+
+/// No right over anything from here on, and no way to one.
+pub(crate) fn give_up_rights() -> Result<Layers, Failed> {
+    let mut given_up = Layers::NONE;
+    if !hooks::removed(Layer::NoCapabilities) {
+        sys::drop_capabilities_for_good().at(Step::Capabilities)?;
+        given_up = given_up.with(Layer::NoCapabilities);
+    }
+    if !hooks::removed(Layer::NoNewPrivileges) {
+        sys::set_no_new_privileges().at(Step::NoNewPrivileges)?;
+        given_up = given_up.with(Layer::NoNewPrivileges);
+    }
+    Ok(given_up)
 }
 
 /// A second user namespace: the mounts belong to the first, so whatever the code may become in its
 /// own, it has no right over them; and a mount namespace made there would find them locked
 /// (mount_namespaces(7)). One of its own here would only cost its copy and its end.
 fn lock_mounts(carried: &mut Carried<'_>) -> Result<(), Failed> {
+    // Its engines' users would have to be mapped into it.
+    let is_for_others = matches!(carried.plan.role, Role::Template(_));
+    if !is_for_others && enter_own_users(carried.kit.host_proc.as_fd())? {
+        carried.enforce(Layer::LockedMounts);
+    }
+    Ok(())
+}
+
+/// Says whether the kernel gave the namespace: when its limit on nested ones is reached the layer is missing, and
+/// the report says so.
+pub(crate) fn enter_own_users(proc: BorrowedFd<'_>) -> Result<bool, Failed> {
     if hooks::removed(Layer::LockedMounts) {
-        return Ok(());
+        return Ok(false);
     }
     match sys::unshare(NEW_USER) {
         Ok(()) => {}
-        // The kernel's limit on nested namespaces is reached: the layer is missing and the report says so.
-        Err(Errno::NOSPC | Errno::USERS) => return Ok(()),
+        Err(Errno::NOSPC | Errno::USERS) => return Ok(false),
         Err(errno) => return Err(errno).at(Step::LockMounts),
     }
-    let proc = carried.kit.host_proc.as_fd();
     sys::write_kernel_file(proc, c"self/uid_map", b"1000 1000 1").at(Step::LockMounts)?;
     // Without this the kernel refuses gid_map to whoever lacks the right in the parent namespace.
     sys::write_kernel_file(proc, c"self/setgroups", b"deny").at(Step::LockMounts)?;
     sys::write_kernel_file(proc, c"self/gid_map", b"1000 1000 1").at(Step::LockMounts)?;
-    carried.enforce(Layer::LockedMounts);
-    Ok(())
+    Ok(true)
 }
 
 /// The terminal of the code: its master side goes outside.
@@ -342,25 +379,40 @@ pub(crate) fn set_rlimits(carried: &mut Carried<'_>) -> Result<(), Failed> {
     if hooks::removed(Layer::Rlimits) {
         return Ok(());
     }
-    let limits = &carried.plan.limits;
-    let runtime = carried.plan.ground.runtime();
+    for (resource, most) in rlimits(carried.plan, carried.kit.has_cgroup, carried.kit.tasks_before) {
+        sys::limit(resource, most).at(Step::Rlimits)?;
+    }
+    if !has_second_kernel(carried.plan) {
+        carried.enforce(Layer::Rlimits);
+    }
+    Ok(())
+}
+
+fn has_second_kernel(plan: &Plan) -> bool {
+    plan.ground.runtime().is_some_and(|runtime| runtime.kind == RuntimeKind::Runsc)
+}
+
+/// What each process of the run is held to.
+pub(crate) fn rlimits(plan: &Plan, has_cgroup: bool, tasks_before: u64) -> Vec<(Resource, u64)> {
+    let limits = &plan.limits;
+    let runtime = plan.ground.runtime();
     let own = runtime.map_or(0, |runtime| container::own_tasks(runtime.kind));
-    let processes = limits.processes.saturating_add(carried.kit.tasks_before).saturating_add(own);
+    let processes = limits.processes.saturating_add(tasks_before).saturating_add(own);
     // Files and descriptors of the second kernel are not the code's, and its memory is a file.
-    let is_kernel = runtime.is_some_and(|runtime| runtime.kind == RuntimeKind::Runsc);
+    let is_kernel = has_second_kernel(plan);
     let is_left_out = |resource| {
         let is_of_kernel = is_kernel && matches!(resource, Resource::Nofile | Resource::Fsize);
         // The code is process 1 of its container, which does not hear the first warning: the tree is watched.
         is_of_kernel || (runtime.is_some() && matches!(resource, Resource::Cpu))
     };
-    for (resource, most) in [
+    let all = [
         // 1, not 0: with 0 a crash still starts the host's handler of a piped core_pattern, as root
         // (fs/coredump.c); a dump of one byte is none.
         (Resource::Core, 1),
         // Without a cgroup memfds are found among descriptors, of which the watchdog reads this many.
         (
             Resource::Nofile,
-            if carried.kit.has_cgroup {
+            if has_cgroup {
                 limits.open_files
             } else {
                 limits.open_files.min(u64::try_from(crate::watch::DESCRIPTORS_MAX).unwrap_or(1024))
@@ -369,21 +421,19 @@ pub(crate) fn set_rlimits(carried: &mut Carried<'_>) -> Result<(), Failed> {
         (Resource::Fsize, limits.file_bytes),
         // Per user namespace here, so it bounds the tree (see DESIGN, traps).
         // A cgroup counts what it refuses, so it is to refuse first.
-        (Resource::Nproc, if carried.kit.has_cgroup { processes.saturating_add(16) } else { processes }),
+        (Resource::Nproc, if has_cgroup { processes.saturating_add(16) } else { processes }),
         (Resource::Cpu, limits.cpu_ms.div_ceil(1_000).max(1)),
         (Resource::Memlock, 64 << 20),
         (Resource::Msgqueue, 1 << 20),
         (Resource::Rtprio, 0),
         (Resource::Nice, 0),
-    ] {
-        if !is_left_out(resource) {
-            sys::limit(resource, most).at(Step::Rlimits)?;
-        }
-    }
-    if !is_kernel {
-        carried.enforce(Layer::Rlimits);
-    }
-    Ok(())
+    ];
+    // Its engines are counted with it and inherit what it is held to, which they lower.
+    let is_for_others = matches!(plan.role, Role::Template(_));
+    let is_counted = |resource| matches!(resource, Resource::Nproc | Resource::Cpu);
+    all.into_iter()
+        .filter(|(resource, _)| !(is_left_out(*resource) || is_for_others && is_counted(*resource)))
+        .collect()
 }
 
 /// Without rights over anything.
@@ -448,7 +498,7 @@ fn seal_calls(carried: &mut Carried<'_>) -> Result<Option<OwnedFd>, Failed> {
         return Ok(None);
     }
     // What a container runtime tries is none of the code's doing, so nobody is told of it.
-    let is_told = carried.plan.ground.runtime().is_none();
+    let is_told = outside::telling(carried.plan) == Telling::Listener;
     let listener = sys::load_filter(&carried.kit.filter, is_told).at(Step::Seccomp)?;
     if !carried.plan.proven_inside().has(Layer::Seccomp) {
         carried.enforce(Layer::Seccomp);

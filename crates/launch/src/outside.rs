@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
@@ -14,9 +15,10 @@ use stockade_core::container;
 use stockade_core::ground::Ground;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::network::Network;
-use stockade_core::plan::{Groups, INSIDE_ID, Identity, Mount, Plan};
+use stockade_core::plan::{Groups, INSIDE_ID, Mount, Plan};
 use stockade_core::request::{CgroupMode, ResultDescriptor};
 use stockade_core::syscalls::Profile;
+use stockade_core::warm::Role;
 
 use crate::bare::folder::Folder;
 use crate::bare::tree::Orphans;
@@ -24,7 +26,7 @@ use crate::bare::{self, Ready};
 use crate::cgroup::{self, Group};
 use crate::container::Proofs;
 use crate::disk::{self, Disk};
-use crate::failure::{Failure, MAKE_NAMESPACES, Step, errno_text};
+use crate::failure::{Failure, MAKE_NAMESPACES, Step, errno_text, told_errno};
 use crate::finished::Finished;
 use crate::hooks::{self, Side};
 use crate::inside::{self, Kit, Rest};
@@ -34,6 +36,7 @@ use crate::sources::{self, Given};
 use crate::stage::{self, Staged};
 use crate::streams::Streams;
 use crate::sys::{self, Forked};
+use crate::warm::Entrances;
 use crate::wire::{self, Event, Order, Received};
 
 /// What clone3 makes new. The network namespace is made later, beside other work: alone it takes the
@@ -77,6 +80,8 @@ pub(crate) struct Init {
     pub(crate) pidfd: OwnedFd,
     /// Without a pid namespace: who is left when it is killed.
     pub(crate) orphans: Option<Orphans>,
+    /// The init of a template, among whose processes may be a parent of what is inside.
+    pub(crate) keeper: Option<Rc<OwnedFd>>,
 }
 
 impl Drop for Init {
@@ -88,6 +93,13 @@ impl Drop for Init {
         }
         // It may be gone already; the wait below is what counts.
         rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL).ok();
+        if let Some(keeper) = &self.keeper
+            && !self.wait_for_end()
+        {
+            // The kernel waits until somebody took notice of each dead process inside. A template that keeps one
+            // from that ends itself.
+            rustix::process::pidfd_send_signal(keeper, rustix::process::Signal::KILL).ok();
+        }
         // Nobody else waits for it, so it is there to be waited for.
         sys::reap(Some(self.pid), true).ok();
         self.end_orphans();
@@ -112,11 +124,11 @@ impl Init {
         }
     }
 
-    fn wait_for_end(&self) {
+    /// Says whether it has ended, at most some seconds later.
+    fn wait_for_end(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec};
         let patience = Timespec { tv_sec: 5, tv_nsec: 0 };
-        // Whether it has ended or not, what follows is the same.
-        rustix::event::poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&patience)).ok();
+        matches!(rustix::event::poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&patience)), Ok(1..))
     }
 }
 
@@ -129,6 +141,7 @@ pub struct Running {
     pub(crate) scratch: Option<OwnedFd>,
     pub(crate) shared_memory: Option<OwnedFd>,
     pub(crate) sockets: GateSockets,
+    pub(crate) entrances: Entrances,
     pub(crate) terminal: Option<OwnedFd>,
     pub(crate) refusals: Option<OwnedFd>,
     // Before the group: fields are dropped in this order, and a group with a process stays.
@@ -149,7 +162,8 @@ pub struct Running {
 /// The supervisor's ends of the run's pipes.
 #[derive(Debug)]
 pub(crate) struct Ends {
-    pub(crate) input: OwnedFd,
+    /// `None` once nothing more comes.
+    pub(crate) input: Option<OwnedFd>,
     pub(crate) output: OwnedFd,
     pub(crate) error: OwnedFd,
     pub(crate) result: Option<OwnedFd>,
@@ -192,8 +206,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
         init_filter: init_filter(&plan)?,
         uptime_seconds: uptime_seconds(),
     };
-    let flags =
-        NAMESPACES.iter().filter(|(_, layer)| rest.namespaces.has(*layer)).fold(0, |flags, (flag, _)| flags | flag);
+    let flags = namespace_flags(rest.namespaces);
     let kit = Kit { control: control_inside, rest };
     let door = group.as_ref().filter(|_| ready.is_none()).and_then(Group::fd);
     let step = if ready.is_none() { MAKE_NAMESPACES } else { "start the processes of" };
@@ -203,30 +216,11 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
             drop((ends, control));
             inside::run(&plan, kit)
         }
-        Forked::Parent { pid, pidfd } => Init { pid, pidfd, orphans: None },
+        Forked::Parent { pid, pidfd } => Init { pid, pidfd, orphans: None, keeper: None },
     };
     drop(kit);
-    let mut running = Running {
-        plan,
-        control,
-        ends,
-        folder: None,
-        proofs: None,
-        scratch: None,
-        shared_memory: None,
-        sockets: GateSockets::default(),
-        terminal: None,
-        refusals: None,
-        init,
-        enforced: Layers::of(&[if group.is_some() { Layer::Cgroup } else { Layer::Watchdog }]),
-        group,
-        disk,
-        staged: Vec::new(),
-        copied_mounts: Vec::new(),
-        notes,
-        started: Instant::now(),
-        began: wall_clock(),
-    };
+    let mut running = Running::new(plan, (control, ends), init, group);
+    (running.disk, running.notes) = (disk, notes);
     if let Some(Ready { folder, staged, orphans, .. }) = ready {
         running.scratch =
             Some(rustix::io::fcntl_dupfd_cloexec(&folder.open, 3).map_err(failed("copy", "a descriptor"))?);
@@ -240,7 +234,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
 
 /// How the sandbox enters its cgroup: its first process is born in it (version 2) or enters by itself;
 /// without a pid namespace only the code's own process does.
-fn doors(plan: &Plan, group: Option<&Group>) -> Result<Vec<OwnedFd>, cgroup::Failure> {
+pub(crate) fn doors(plan: &Plan, group: Option<&Group>) -> Result<Vec<OwnedFd>, cgroup::Failure> {
     match (group, &plan.ground) {
         (None, _) => Ok(Vec::new()),
         (Some(group), Ground::OwnRoot | Ground::Container(_)) => group.doors(),
@@ -248,24 +242,33 @@ fn doors(plan: &Plan, group: Option<&Group>) -> Result<Vec<OwnedFd>, cgroup::Fai
     }
 }
 
-fn namespaces_wanted(plan: &Plan) -> Layers {
+/// As clone3 takes them.
+pub(crate) fn namespace_flags(wanted: Layers) -> u64 {
+    NAMESPACES.iter().filter(|(_, layer)| wanted.has(*layer)).fold(0, |flags, (flag, _)| flags | flag)
+}
+
+pub(crate) fn namespaces_wanted(plan: &Plan) -> Layers {
     if matches!(plan.ground, Ground::Host { .. }) {
         return Layers::NONE;
     }
     NAMESPACES.iter().map(|(_, layer)| *layer).filter(|layer| !hooks::removed(*layer)).fold(Layers::NONE, Layers::with)
 }
 
-/// Nobody hears of what a container runtime is refused.
-const fn telling(plan: &Plan) -> Telling {
-    if plan.ground.runtime().is_some() { Telling::Silent } else { Telling::Listener }
+/// Nobody hears of what a container runtime is refused, or a template, whose engines inherit its filter.
+pub(crate) const fn telling(plan: &Plan) -> Telling {
+    match plan.role {
+        Role::Template(_) => Telling::Silent,
+        Role::Run | Role::Engine if plan.ground.runtime().is_some() => Telling::Silent,
+        Role::Run | Role::Engine => Telling::Listener,
+    }
 }
 
 /// Without a cgroup, memory that no process owns is refused.
-fn code_profile(plan: &Plan, has_cgroup: bool) -> Profile {
+pub(crate) fn code_profile(plan: &Plan, has_cgroup: bool) -> Profile {
     if has_cgroup { plan.syscalls.clone() } else { plan.syscalls.clone().watched() }
 }
 
-fn init_filter(plan: &Plan) -> Result<Vec<seccomp::Instruction>, Failure> {
+pub(crate) fn init_filter(plan: &Plan) -> Result<Vec<seccomp::Instruction>, Failure> {
     let bad = || failed("compile", "profiles/init.txt")(Errno::INVAL);
     let text = match plan.ground {
         Ground::OwnRoot | Ground::Container(_) => Cow::Borrowed(INIT_PROFILE),
@@ -276,7 +279,7 @@ fn init_filter(plan: &Plan) -> Result<Vec<seccomp::Instruction>, Failure> {
 }
 
 /// Whole seconds since the machine started, 0 when that is not known.
-fn uptime_seconds() -> u64 {
+pub(crate) fn uptime_seconds() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     u64::try_from(now.tv_sec).unwrap_or(0)
 }
@@ -289,7 +292,7 @@ fn wall_clock() -> (i64, u64) {
 }
 
 /// The run's cgroup, made before its first process so that nothing in it is ever outside.
-fn make_group(plan: &Plan, notes: &mut Vec<String>) -> Result<Option<Group>, Failure> {
+pub(crate) fn make_group(plan: &Plan, notes: &mut Vec<String>) -> Result<Option<Group>, Failure> {
     if plan.cgroup == CgroupMode::Off || hooks::removed(Layer::Cgroup) {
         return Ok(None);
     }
@@ -319,7 +322,7 @@ pub(crate) fn tree_limits(plan: &Plan) -> cgroup::Limits {
 
 /// Root can open what its throw-away user cannot, so it opens the sources itself, and maps the
 /// owner of what is given to the throw-away user.
-fn open_sources_as_root(plan: &Plan) -> Result<Vec<Given>, Failure> {
+pub(crate) fn open_sources_as_root(plan: &Plan) -> Result<Vec<Given>, Failure> {
     if plan.identity.groups != Groups::Dropped || plan.ground.folder().is_some() {
         return Ok(Vec::new());
     }
@@ -354,9 +357,9 @@ fn open_failure(path: &str, bad: inside::Failed) -> Failure {
     Failure::Outside { step: "open", object: path.to_owned(), errno: bad.errno }
 }
 
-type Pipes = (Ends, [OwnedFd; 3], Option<OwnedFd>);
+pub(crate) type Pipes = (Ends, [OwnedFd; 3], Option<OwnedFd>);
 
-fn pipes(plan: &Plan) -> Result<Pipes, Failure> {
+pub(crate) fn pipes(plan: &Plan) -> Result<Pipes, Failure> {
     let pipe = || {
         hooks::fault("pipe")
             .and_then(|()| rustix::pipe::pipe_with(PipeFlags::CLOEXEC))
@@ -366,22 +369,52 @@ fn pipes(plan: &Plan) -> Result<Pipes, Failure> {
     let (output, output_inside) = pipe()?;
     let (error, error_inside) = pipe()?;
     let (result, result_inside) = match plan.result {
+        // It hears orders there.
+        ResultDescriptor::Open if matches!(plan.role, Role::Template(_)) => {
+            control_pair().map(|(ours, inside)| (Some(ours), Some(inside)))?
+        }
         ResultDescriptor::Open => pipe().map(|(out, inside)| (Some(out), Some(inside)))?,
         ResultDescriptor::None => (None, None),
     };
     for end in [&input, &output, &error].into_iter().chain(&result) {
         rustix::io::ioctl_fionbio(end, true).map_err(failed("set up the pipes of", plan.run.clone()))?;
     }
-    Ok((Ends { input, output, error, result }, [input_inside, output_inside, error_inside], result_inside))
+    Ok((Ends { input: Some(input), output, error, result }, [input_inside, output_inside, error_inside], result_inside))
 }
 
-fn control_pair() -> Result<(OwnedFd, OwnedFd), Failure> {
+pub(crate) fn control_pair() -> Result<(OwnedFd, OwnedFd), Failure> {
     hooks::fault("socketpair")
         .and_then(|()| rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None))
         .map_err(failed("make the control socket of", "the sandbox"))
 }
 
 impl Running {
+    /// A sandbox that is being made.
+    pub(crate) fn new(plan: Plan, (control, ends): (OwnedFd, Ends), init: Init, group: Option<Group>) -> Self {
+        Self {
+            plan,
+            control,
+            ends,
+            folder: None,
+            proofs: None,
+            scratch: None,
+            shared_memory: None,
+            sockets: GateSockets::default(),
+            entrances: Entrances::default(),
+            terminal: None,
+            refusals: None,
+            init,
+            enforced: Layers::of(&[if group.is_some() { Layer::Cgroup } else { Layer::Watchdog }]),
+            group,
+            disk: None,
+            staged: Vec::new(),
+            copied_mounts: Vec::new(),
+            notes: Vec::new(),
+            started: Instant::now(),
+            began: wall_clock(),
+        }
+    }
+
     /// What the egress gate is to serve, if the plan grants network; whoever takes it answers for the run's names.
     pub fn take_gate_sockets(&mut self) -> Option<GateSockets> {
         matches!(self.plan.network, Network::Gate(_)).then(|| std::mem::take(&mut self.sockets))
@@ -397,12 +430,12 @@ impl Running {
 
     /// From a cloned child to sealed code: maps, staging, descriptors.
     fn bring_up(&mut self) -> Result<(), Failure> {
-        write_id_maps(self.init.pid, self.plan.identity)?;
+        write_id_maps(self.init.pid, &self.plan)?;
         self.proceed()?;
         self.hear_until_sealed()
     }
 
-    fn hear_until_sealed(&mut self) -> Result<(), Failure> {
+    pub(crate) fn hear_until_sealed(&mut self) -> Result<(), Failure> {
         loop {
             let (event, attached) = match wire::next_event(self.control.as_fd()) {
                 Ok(Received::Frame(frame)) => frame,
@@ -424,21 +457,24 @@ impl Running {
                     self.started = Instant::now();
                     return self.check_required();
                 }
-                Event::Exited(_) | Event::Drained(_) => return Err(Failure::Lost),
+                Event::Entrance(which) => self.entrances.take(which, attached)?,
+                Event::Stands(layers) => self.enforced = self.enforced.and(Layers::from_bits(layers)),
+                Event::Guarded => return Ok(()),
+                Event::Exited(_) | Event::Drained(_) | Event::EngineEnded(..) => return Err(Failure::Lost),
             }
         }
     }
 
     /// The last look, outside: what the plan requires is in force, or what has just begun is killed. The
     /// code's half has looked already, at everything that it can know of.
-    fn check_required(&self) -> Result<(), Failure> {
+    pub(crate) fn check_required(&self) -> Result<(), Failure> {
         // What only a look from inside shows is looked at when the run has ended.
         let given = self.enforced.and(hooks::unrequired()).and(self.plan.proven_inside());
         let missing = self.plan.required.missing_from(given);
         if missing.is_empty() { Ok(()) } else { Err(Failure::Missing { missing }) }
     }
 
-    fn proceed(&self) -> Result<(), Failure> {
+    pub(crate) fn proceed(&self) -> Result<(), Failure> {
         wire::order(self.control.as_fd(), Order::Proceed).map_err(|errno| match errno {
             Errno::PIPE | Errno::CONNRESET => Failure::Lost,
             errno => failed("speak to", "the sandbox")(errno),
@@ -489,12 +525,13 @@ impl Running {
             return Failure::Missing { missing: Layers::from_bits(mount) };
         }
         let object = usize::try_from(mount).ok().and_then(|index| self.plan.mounts.get(index)).map(ToString::to_string);
-        Failure::Inside { step, object, errno: Errno::from_raw_os_error(errno) }
+        Failure::Inside { step, object, errno: told_errno(errno) }
     }
 }
 
 /// One id of the sandbox is one id outside; nothing else is mapped.
-fn write_id_maps(init: Pid, identity: Identity) -> Result<(), Failure> {
+pub(crate) fn write_id_maps(init: Pid, plan: &Plan) -> Result<(), Failure> {
+    let identity = plan.identity;
     let folder = format!("/proc/{}", init.as_raw_nonzero());
     let folder = rustix::fs::open(folder.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed("open", folder.clone()))?;
@@ -502,12 +539,20 @@ fn write_id_maps(init: Pid, identity: Identity) -> Result<(), Failure> {
         sys::write_kernel_file(folder.as_fd(), name, text.as_bytes())
             .map_err(failed("write", format!("the sandbox's {}", name.to_string_lossy())))
     };
-    write(c"uid_map", &format!("{INSIDE_ID} {} 1", identity.outside_uid))?;
+    // Its engines' users have the same number inside.
+    let others = match plan.role {
+        Role::Template(ids) => {
+            let (first, count) = ids.others();
+            format!("\n{first} {first} {count}")
+        }
+        Role::Run | Role::Engine => String::new(),
+    };
+    write(c"uid_map", &format!("{INSIDE_ID} {} 1{others}", identity.outside_uid))?;
     if identity.groups == Groups::Unmapped {
         // An ordinary user may map a group only after giving up setgroups(2), user_namespaces(7).
         write(c"setgroups", "deny")?;
     }
-    write(c"gid_map", &format!("{INSIDE_ID} {} 1", identity.outside_gid))
+    write(c"gid_map", &format!("{INSIDE_ID} {} 1{others}", identity.outside_gid))
 }
 
 /// The host's view of a mount's folder on scratch.

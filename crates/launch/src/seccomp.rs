@@ -51,6 +51,12 @@ impl Instruction {
         let ([a, b], [c, d, e, f]) = (self.code.to_ne_bytes(), self.k.to_ne_bytes());
         [a, b, self.jt, self.jf, c, d, e, f]
     }
+
+    /// And back.
+    pub(crate) const fn from_bytes(bytes: [u8; 8]) -> Self {
+        let [a, b, jt, jf, c, d, e, f] = bytes;
+        Self { code: u16::from_ne_bytes([a, b]), jt, jf, k: u32::from_ne_bytes([c, d, e, f]) }
+    }
 }
 
 impl Instruction {
@@ -90,13 +96,34 @@ impl std::error::Error for TooLarge {}
 /// # Errors
 /// `TooLarge` if the kernel would not take it.
 pub(crate) fn compile(profile: &Profile, telling: Telling) -> Result<Vec<Instruction>, TooLarge> {
+    program(&ranges(profile), profile.architecture(), telling)
+}
+
+/// The program for a process that the program of `standing` holds for already, as it does for its children: the
+/// rules that differ, and nothing else. The kernel takes the sterner answer of both.
+///
+/// # Errors
+/// `TooLarge` if the kernel would not take it.
+pub(crate) fn compile_beneath(profile: &Profile, standing: &Profile) -> Result<Vec<Instruction>, TooLarge> {
+    let mut ranges = vec![Range { first: 0, answer: NOTHING_MORE }];
+    for rule in profile.rules().iter().filter(|rule| !standing.rules().contains(rule)) {
+        extend(&mut ranges, rule.number, answer_of(rule));
+        extend(&mut ranges, rule.number.saturating_add(1), NOTHING_MORE);
+    }
+    // The answer of the other goes first to nobody, and EPERM outranks telling.
+    program(&ranges, profile.architecture(), Telling::Silent)
+}
+
+const NOTHING_MORE: Answer<'_> = Answer::Always(Action::Allow);
+
+fn program(ranges: &[Range<'_>], architecture: Architecture, telling: Telling) -> Result<Vec<Instruction>, TooLarge> {
     let mut program = vec![
         Instruction::plain(LOAD_WORD, ARCHITECTURE),
-        Instruction { code: JUMP_IF_EQUAL, jt: 1, jf: 0, k: audit_architecture(profile.architecture()) },
+        Instruction { code: JUMP_IF_EQUAL, jt: 1, jf: 0, k: audit_architecture(architecture) },
         Instruction::answer(libc::SECCOMP_RET_KILL_PROCESS),
         Instruction::plain(LOAD_WORD, NUMBER),
     ];
-    program.append(&mut tree(&ranges(profile), telling)?);
+    program.append(&mut tree(ranges, telling)?);
     // The kernel translates every instruction at every start.
     let program = share_answers(&program).unwrap_or(program);
     if program.len() > INSTRUCTIONS_MAX { Err(TooLarge) } else { Ok(program) }
@@ -182,8 +209,7 @@ fn ranges(profile: &Profile) -> Vec<Range<'_>> {
     const UNKNOWN: Answer<'_> = Answer::Always(Action::Errno(Errno::Enosys));
     let mut ranges = vec![Range { first: 0, answer: UNKNOWN }];
     for rule in profile.rules() {
-        let answer = if rule.arms.is_empty() { Answer::Always(rule.otherwise) } else { Answer::ByArgument(rule) };
-        extend(&mut ranges, rule.number, answer);
+        extend(&mut ranges, rule.number, answer_of(rule));
         extend(&mut ranges, rule.number.saturating_add(1), UNKNOWN);
     }
     if profile.architecture() == Architecture::X86_64 {
@@ -191,6 +217,10 @@ fn ranges(profile: &Profile) -> Vec<Range<'_>> {
         extend(&mut ranges, X32_NUMBERS.end().saturating_add(1), UNKNOWN);
     }
     ranges
+}
+
+fn answer_of(rule: &Rule) -> Answer<'_> {
+    if rule.arms.is_empty() { Answer::Always(rule.otherwise) } else { Answer::ByArgument(rule) }
 }
 
 /// From `first` on, `answer`: replaces a range that would be empty, joins one that says the same.
@@ -425,6 +455,26 @@ mod tests {
             2 => (edge, prop_oneof![Just(1_u64), Just(u64::MAX)]).prop_map(|(value, step)| value.wrapping_add(step)),
             1 => any::<u64>(),
         ]
+    }
+
+    proptest! {
+        /// An engine has its template's filter and what differs from it: together they are those of a run.
+        #[test]
+        fn what_differs_and_what_stands_are_the_whole(number in 0_u32..480, arguments: [u64; 6], low in 0_u64..64) {
+            static STANDING: LazyLock<(Vec<Instruction>, Vec<Instruction>)> = LazyLock::new(|| {
+                let standing = PROFILE.clone().of_template();
+                (compile(&standing, Telling::Silent).unwrap(), compile_beneath(&PROFILE, &standing).unwrap())
+            });
+            let whole = compile(&PROFILE, Telling::Silent).unwrap();
+            let [_, rest @ ..] = arguments;
+            let [a, b, c, d, e] = rest;
+            for arguments in [arguments, [low, a & 0xff, b, c, d, e], [low, low, 0, 0, 0, 0], [0; 6], [0x1000_0000, 0, 0, 0, 0, 0]] {
+                let of = |program: &[Instruction]| interpret(program, X86_64, number, arguments).0;
+                let both = (of(&STANDING.0), of(&STANDING.1));
+                let both_allow = both == (libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_ALLOW);
+                prop_assert_eq!(both_allow, of(&whole) == libc::SECCOMP_RET_ALLOW, "{} {:?}", number, arguments);
+            }
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use stockade_core::plan::Plan;
 use stockade_core::request::Tier;
 
 use crate::cgroup::{Group, Version};
-use crate::failure::{Failure, Step};
+use crate::failure::{Failure, Step, told_errno};
 use crate::finished::{Ending, Finished};
 use crate::measure::{DEPTH_MAX, Measure, Over};
 use crate::outside::{Init, Running, failed, tree_limits};
@@ -121,7 +121,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
         };
         let Streams { input, output, error } = streams;
         let (terminal, to_code, from_code) = match running.terminal.take() {
-            None => (None, copy(&running.ends.input)?, copy(&running.ends.output)?),
+            None => (None, running.ends.input.take().ok_or(Failure::Lost)?, copy(&running.ends.output)?),
             Some(master) => {
                 rustix::io::ioctl_fionbio(&master, true).map_err(failed("set up", "the terminal"))?;
                 let ends = (copy(&master)?, copy(&master)?);
@@ -138,9 +138,8 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             }
         };
         let error_end = copy(&running.ends.error)?;
-        // The originals are given up, so that the code reads end of file when the caller's input ends.
-        let (_, null) = rustix::pipe::pipe().map_err(failed("make", "a pipe"))?;
-        drop(std::mem::replace(&mut running.ends.input, null));
+        // The original is given up, so that the code reads end of file when the caller's input ends.
+        running.ends.input = None;
         let scratch = running.scratch.as_ref().ok_or(Failure::Lost)?;
         let is_on_host = running.plan.ground.folder().is_some();
         Ok(Self {
@@ -291,6 +290,10 @@ impl<'r, 'a> Supervisor<'r, 'a> {
                 | Event::Transparent
                 | Event::Watcher
                 | Event::Terminal
+                | Event::Entrance(_)
+                | Event::Stands(_)
+                | Event::Guarded
+                | Event::EngineEnded(..)
                 | Event::Sealed(_) => return Err(Failure::Lost),
             },
             // The init was killed: by the kernel for memory, or by somebody outside.
@@ -542,7 +545,7 @@ fn waits(descriptor: &OwnedFd) -> bool {
 }
 
 fn cause_of_failed_execution(step: u8, errno: i32) -> Result<Cause, Failure> {
-    match (Step::parse(step), Errno::from_raw_os_error(errno)) {
+    match (Step::parse(step), told_errno(errno)) {
         (Some(Step::Execute), Errno::NOENT | Errno::NOTDIR) => Ok(Cause::NotFound),
         (Some(Step::Execute), _) => Ok(Cause::NotExecutable),
         (Some(step), errno) => Err(Failure::Inside { step, object: None, errno }),

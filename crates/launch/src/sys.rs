@@ -50,7 +50,23 @@ pub(crate) enum Forked {
 /// The caller must be single-threaded: the child goes on in a copy of this memory, where a lock
 /// held by another thread would never be released. [`single_threaded`] checks it.
 pub(crate) fn clone_into(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Sys<Forked> {
+    clone_as(Kin::Child, namespaces, cgroup)
+}
+
+/// The same, and this process's own parent is the parent: it waits for the new one, and outlives it.
+pub(crate) fn clone_beside(namespaces: u64) -> Sys<Forked> {
+    clone_as(Kin::Sibling, namespaces, None)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kin {
+    Child,
+    Sibling,
+}
+
+fn clone_as(kin: Kin, namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Sys<Forked> {
     const PIDFD: u64 = 0x1000;
+    const PARENT: u64 = 0x8000;
     const INTO_CGROUP: u64 = 0x2_0000_0000;
     #[repr(C)]
     #[derive(Default)]
@@ -75,6 +91,11 @@ pub(crate) fn clone_into(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Sys
             exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
             ..CloneArgs::default()
         };
+        if kin == Kin::Sibling {
+            // Its end is signalled as this one's (clone(2)).
+            arguments.flags |= PARENT;
+            arguments.exit_signal = 0;
+        }
         if let Some(cgroup) = cgroup {
             arguments.flags |= INTO_CGROUP;
             arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
@@ -84,7 +105,7 @@ pub(crate) fn clone_into(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Sys
         let returned = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArgs>()) };
         let returned = match check(returned) {
             // Default containers answer so, for a filter cannot read its flags; a plain fork is permitted.
-            Err(Errno::NOSYS) if namespaces == 0 && cgroup.is_none() => {
+            Err(Errno::NOSYS) if kin == Kin::Child && namespaces == 0 && cgroup.is_none() => {
                 let flags = PIDFD | u64::from(libc::SIGCHLD.unsigned_abs());
                 // SAFETY: as above; with CLONE_PIDFD the third argument is where the descriptor goes, on
                 // both architectures, and the others are not read.
@@ -481,6 +502,15 @@ pub(crate) fn landlock_abi() -> u32 {
     let returned =
         unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, VERSION) };
     u32::try_from(returned).unwrap_or(0)
+}
+
+/// Lets a Landlock ruleset hold for this process and its children.
+pub(crate) fn restrict_self(ruleset: BorrowedFd<'_>) -> Sys<()> {
+    call("landlock_restrict_self", || {
+        // SAFETY: landlock_restrict_self(2) touches no memory.
+        let returned = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) };
+        check(returned).map(drop)
+    })
 }
 
 /// Executes a program; returns only when it could not.

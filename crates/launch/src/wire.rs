@@ -36,6 +36,14 @@ pub(crate) enum Event {
     Terminal,
     /// Everything is in force (a set of layers); the listener of refused calls may be attached.
     Sealed(u32),
+    /// A way into what was made for an engine is attached; which, [`crate::warm::Entrance`] knows.
+    Entrance(u8),
+    /// The walls of an engine stand (a set of layers) and wait for its process.
+    Stands(u32),
+    /// The init can no longer be taken over.
+    Guarded,
+    /// An engine of this template ended: process id in the template's namespace, raw wait status.
+    EngineEnded(u32, i32),
     /// A step failed: step, mount of the plan, errno.
     Failed(u8, u32, i32),
     /// The code ended with this raw wait status.
@@ -93,6 +101,10 @@ impl Event {
             Self::Watcher => frame((11, 0, 0, 0, 0)),
             Self::Terminal => frame((5, 0, 0, 0, 0)),
             Self::Sealed(layers) => frame((6, 0, layers, 0, 0)),
+            Self::Entrance(which) => frame((12, which, 0, 0, 0)),
+            Self::Stands(layers) => frame((13, 0, layers, 0, 0)),
+            Self::Guarded => frame((14, 0, 0, 0, 0)),
+            Self::EngineEnded(pid, status) => frame((15, 0, pid, status, 0)),
             Self::Failed(step, mount, errno) => frame((7, step, mount, errno, 0)),
             Self::Exited(status) => frame((8, 0, 0, status, 0)),
             Self::Drained(Drained { killed, used: Used { cpu_ms, resident_peak_kib } }) => {
@@ -101,7 +113,7 @@ impl Event {
         }
     }
 
-    fn parse(bytes: [u8; FRAME_BYTES]) -> Option<Self> {
+    pub(crate) fn parse(bytes: [u8; FRAME_BYTES]) -> Option<Self> {
         let event = match unframe(bytes) {
             (1, ..) => Self::Scratch,
             (2, _, mount, ..) => Self::OverlayRefused(mount),
@@ -111,6 +123,10 @@ impl Event {
             (11, ..) => Self::Watcher,
             (5, ..) => Self::Terminal,
             (6, _, layers, ..) => Self::Sealed(layers),
+            (12, which, ..) => Self::Entrance(which),
+            (13, _, layers, ..) => Self::Stands(layers),
+            (14, ..) => Self::Guarded,
+            (15, _, pid, status, _) => Self::EngineEnded(pid, status),
             (7, step, mount, errno, _) => Self::Failed(step, mount, errno),
             (8, _, _, status, _) => Self::Exited(status),
             (9, _, killed, cpu_ms, resident_peak_kib) => {
@@ -151,6 +167,14 @@ pub(crate) fn tell(socket: BorrowedFd<'_>, event: Event, attached: Option<Borrow
         return Err(Errno::NOBUFS);
     }
     rustix::net::sendmsg(socket, &[IoSlice::new(&event.encode())], &mut control, SendFlags::NOSIGNAL).map(drop)
+}
+
+/// Sends one event unless the far end has not heard too many already: whoever waits for others must not wait for it.
+pub(crate) fn tell_if_heard(socket: BorrowedFd<'_>, event: Event) -> Result<(), Errno> {
+    match rustix::net::send(socket, &event.encode(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+        Ok(_) | Err(Errno::AGAIN | Errno::PIPE | Errno::CONNRESET) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Sends one order.
@@ -222,6 +246,10 @@ mod tests {
             Event::Watcher,
             Event::Terminal,
             Event::Sealed(0x1f),
+            Event::Entrance(9),
+            Event::Stands(0x7),
+            Event::Guarded,
+            Event::EngineEnded(4242, 9),
             Event::Failed(3, 9, -1),
             Event::Exited(256),
             Event::Drained(Drained { killed: 2, used: Used { cpu_ms: u32::MAX, resident_peak_kib: 7 } }),

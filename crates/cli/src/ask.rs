@@ -7,7 +7,7 @@ use stockade_core::limits::Limit;
 use stockade_core::paths;
 use stockade_core::request::{CgroupMode, Input, Request, ResultDescriptor, Scratch, Start, Streams, Tier, Tree};
 use stockade_core::text;
-use stockade_core::trust::{Doubt, Libraries};
+use stockade_core::trust::Libraries;
 use stockade_egress::control::SecretValue;
 use stockade_engines::{Interpreter, PythonCode};
 use stockade_environments::{Ecosystem, Environment};
@@ -17,6 +17,7 @@ use crate::code::{Code, Engine};
 use crate::pipeline::Services;
 use crate::problem::Problem;
 use crate::progress::Shown;
+use crate::trust::Unlocked;
 use crate::{environment, network, staging, trust};
 
 /// A request and what the report will say about it.
@@ -40,13 +41,13 @@ pub(crate) struct Used {
     pub(crate) held: Option<Environment>,
     /// What the caller should know of what it was asked from.
     remarks: Vec<String>,
-    /// Libraries of strangers that no lock names.
-    pub(crate) unlocked: Vec<Doubt>,
+    /// Where the code finds libraries that no lock names.
+    pub(crate) unlocked: Unlocked,
 }
 
 impl Used {
     fn none() -> Self {
-        Self { digest: "none".to_owned(), held: None, unlocked: Vec::new(), remarks: Vec::new() }
+        Self { digest: "none".to_owned(), held: None, unlocked: Unlocked::Machine, remarks: Vec::new() }
     }
 }
 
@@ -159,7 +160,7 @@ fn start(run: &Run, code: &Code, services: &mut Services) -> Result<(Start, Used
     let (tree, executable, used) = match packages {
         Some(packages) => (Some(packages.tree), packages.executable, packages.used),
         None => {
-            let used = Used { unlocked: trust::of_interpreter(&interpreter), ..Used::none() };
+            let used = Used { unlocked: Unlocked::of_interpreter(&interpreter), ..Used::none() };
             (None, interpreter.inside_executable(), used)
         }
     };
@@ -251,11 +252,7 @@ fn packages_for(
         return Ok(Some(Packages {
             tree: venv.tree,
             executable: venv.executable,
-            used: Used {
-                digest: "unlocked virtual environment".to_owned(),
-                unlocked: trust::of_venv(),
-                ..Used::none()
-            },
+            used: Used { digest: "unlocked virtual environment".to_owned(), unlocked: Unlocked::Venv, ..Used::none() },
         }));
     }
     let mut asked = environment::asked(&run.packages, interpreter)?;
@@ -272,7 +269,7 @@ fn packages_for(
 /// An environment of the store as a run sees it.
 fn packages_of(run: &Run, held: Environment, interpreter: &Interpreter) -> Result<Packages, Problem> {
     let source = staging::look(&held.folder)?;
-    let used = Used { digest: held.digest.clone(), held: Some(held), unlocked: Vec::new(), remarks: Vec::new() };
+    let used = Used { digest: held.digest.clone(), held: Some(held), ..Used::none() };
     if run.tier == crate::args::Tier::Landlock {
         // It names its interpreter by the path inside, where nothing lies without a root of the run's own.
         let venv = interpreter.venv(source);
@@ -295,7 +292,9 @@ fn program_start(run: &Run, code: &Code, program: &str, services: &mut Services)
     if !asks && run.venv.is_none() && run.environment.is_none() {
         return Ok((start, Used::none()));
     }
-    let (interpreter, Some(packages)) = packages(run, code, services)? else { return Ok((start, Used::none())) };
+    let (interpreter, Some(packages)) = packages(run, code, services)? else {
+        return Ok((start, Used::none()));
+    };
     start.trees = interpreter.trees();
     start.vars.extend(interpreter.vars());
     start.trees.push(packages.tree);

@@ -10,6 +10,10 @@ use crate::code::{Code, Engine};
 
 /// One line each, with its `next:`.
 pub(crate) fn hints(finished: &Finished, code: &Code) -> Vec<String> {
+    // Code that ended well missed nothing; what it says is then no reason for advice in our name.
+    if finished.outcome.cause.exit_status() == 0 {
+        return Vec::new();
+    }
     let beside = code.file.as_deref().and_then(Path::parent).map_or_else(PathBuf::new, Path::to_path_buf);
     stockade_engines::said(&finished.said)
         .into_iter()
@@ -38,7 +42,7 @@ fn missing_module(module: &str, beside: &Path) -> Option<String> {
     let top = module
         .split('.')
         .next()
-        .filter(|top| !top.is_empty() && top.chars().all(|c| c.is_alphanumeric() || c == '_'))?;
+        .filter(|top| (1..=100).contains(&top.len()) && top.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))?;
     for (name, what) in [(format!("{top}.py"), ""), (top.to_owned(), "a folder ")] {
         let path = beside.join(&name);
         if path.exists() {

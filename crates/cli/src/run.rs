@@ -93,10 +93,11 @@ fn reported(arguments: &Run, reporter: &mut Reporter) -> Result<ExitCode, Proble
 /// Keeps which modules of the environment the code said it imported, for warm engines.
 fn note_imports(environment: Option<&Environment>, finished: &Finished) {
     let Some(environment) = environment else { return };
-    for said in stockade_engines::said(&finished.said) {
-        if let Said::Imported { names } = said {
-            stockade_environments::note(&environment::store(), environment, names.split(' '));
-        }
+    let said = stockade_engines::said(&finished.said);
+    // An honest run says so once; the code may say it as often as it likes.
+    let first = said.iter().find_map(|said| if let Said::Imported { names } = said { Some(names) } else { None });
+    if let Some(names) = first {
+        stockade_environments::note(&environment::store(), environment, names.split(' '));
     }
 }
 

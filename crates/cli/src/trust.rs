@@ -3,7 +3,7 @@
 //! The machine's administrator keeps a list that root alone can write. Where there is a policy of the machine, no
 //! other counts; elsewhere the caller answers for himself, and his own list counts too.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use stockade_core::request::Request;
@@ -65,7 +65,10 @@ fn check_machine() -> Result<bool, Problem> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             listing => listing.map_err(|error| unreliable(SUBJECT, folder, &error.to_string()))?,
         };
-        for item in listing.take(ENTRIES_MAX) {
+        for (number, item) in listing.enumerate() {
+            if number == ENTRIES_MAX {
+                return Err(unreliable(SUBJECT, folder, "it has more entries than are looked at"));
+            }
             let path = item.map_err(|error| unreliable(SUBJECT, folder, &error.to_string()))?.path();
             check_roots_alone(SUBJECT, &path, std::fs::symlink_metadata(&path))?;
         }
@@ -79,10 +82,8 @@ pub(crate) fn libraries(request: &Request, used: &Used) -> Result<Libraries, Pro
         return Ok(Libraries::Unjudged);
     }
     let Some(environment) = &used.held else {
-        return Ok(match used.unlocked.as_slice() {
-            [] => Libraries::None,
-            doubts => Libraries::Doubted { environment: None, doubts: doubts.to_vec() },
-        });
+        let doubts = used.unlocked.doubts();
+        return Ok(if doubts.is_empty() { Libraries::None } else { Libraries::Doubted { environment: None, doubts } });
     };
     let doubts = doubts(environment)?;
     if doubts.is_empty() {
@@ -97,36 +98,105 @@ pub(crate) fn doubts(environment: &Environment) -> Result<Vec<Doubt>, Problem> {
     Ok(found.into_iter().map(|(library, why)| Doubt { library, why }).collect())
 }
 
-/// What a virtual environment brings: no lock says what it is made of.
-pub(crate) fn of_venv() -> Vec<Doubt> {
-    let why = "a virtual environment has no lock that says what it is made of";
-    vec![Doubt { library: "its packages".to_owned(), why: why.to_owned() }]
+/// Where code without an environment of the store finds libraries; looked at only when it matters.
+#[derive(Debug)]
+pub(crate) enum Unlocked {
+    /// In the folders of the machine that every run sees.
+    Machine,
+    /// There, and beside an interpreter that lies in these trees.
+    Beside(Vec<PathBuf>),
+    /// In a virtual environment.
+    Venv,
 }
 
-/// The packages that lie beside an interpreter, where others than root can have put them; what root installed is the
-/// machine's.
-pub(crate) fn of_interpreter(interpreter: &Interpreter) -> Vec<Doubt> {
-    let trees = interpreter.trees();
-    let libraries = trees.iter().flat_map(|tree| folders(&tree.source.path.join("lib")));
-    let strange = libraries.map(|library| library.join("site-packages")).filter(|folder| !is_roots_alone(folder));
-    let names = strange.flat_map(|folder| folders(&folder)).filter_map(|package| distribution(&package));
-    let why = "it lies beside the interpreter, and no lock says what it is";
-    names.map(|library| Doubt { library, why: why.to_owned() }).collect()
+impl Unlocked {
+    pub(crate) fn of_interpreter(interpreter: &Interpreter) -> Self {
+        Self::Beside(interpreter.trees().into_iter().map(|tree| tree.source.path).collect())
+    }
+
+    /// The libraries that others than root put there; what root installed is the machine's.
+    fn doubts(&self) -> Vec<Doubt> {
+        match self {
+            Self::Machine => of_the_machine(),
+            Self::Beside(trees) => {
+                let beside = trees.iter().flat_map(|tree| folders(&tree.join("lib")));
+                let beside = beside.map(|library| library.join("site-packages")).flat_map(|folder| folders(&folder));
+                let strange = beside.filter(|entry| !is_usual(entry)).filter_map(|entry| strange(&entry));
+                strange.chain(of_the_machine()).collect()
+            }
+            Self::Venv => {
+                let why = "a virtual environment has no lock that says what it is made of";
+                vec![Doubt { library: "its packages".to_owned(), why: why.to_owned() }]
+            }
+        }
+    }
 }
 
-/// The name and version of an installed package, unless it comes with every interpreter.
-fn distribution(folder: &Path) -> Option<String> {
-    const USUAL: [&str; 3] = ["pip", "setuptools", "wheel"];
-    let name = folder.file_name()?.to_str()?;
-    let name = name.strip_suffix(".dist-info").or_else(|| name.strip_suffix(".egg-info"))?;
-    let (name, version) = name.split_once('-').unwrap_or((name, ""));
-    (!USUAL.contains(&name)).then(|| format!("{name} {version}").trim().to_owned())
+/// The libraries in the machine's own folders that others than root put there: of Python and of R.
+fn of_the_machine() -> Vec<Doubt> {
+    const R: [&str; 3] = ["/usr/local/lib/R/site-library", "/usr/lib/R/site-library", "/usr/lib/R/library"];
+    let pythons = folders(Path::new("/usr/local/lib")).into_iter().chain(folders(Path::new("/usr/lib")));
+    let pythons =
+        pythons.filter(|folder| folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"python")));
+    let pythons = pythons.flat_map(|folder| [folder.join("site-packages"), folder.join("dist-packages")]);
+    let libraries = pythons.chain(R.map(PathBuf::from));
+    libraries.flat_map(|library| folders(&library)).filter_map(|entry| strange(&entry)).collect()
+}
+
+/// What comes with every interpreter.
+fn is_usual(entry: &Path) -> bool {
+    const USUAL: [&str; 8] = [
+        "README.txt",
+        "__pycache__",
+        "_distutils_hack",
+        "distutils-precedence.pth",
+        "pip",
+        "setuptools",
+        "wheel",
+        "pkg_resources",
+    ];
+    let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let tool = name.strip_suffix(".dist-info").and_then(|name| name.split_once('-')).map(|(name, _)| name);
+    USUAL.contains(&name) || matches!(tool, Some("pip" | "setuptools" | "wheel"))
+}
+
+/// A file or folder among libraries that is not root's alone.
+fn strange(entry: &Path) -> Option<Doubt> {
+    let why = "others than root put it beside the interpreter, and no lock says what it is";
+    let library = entry.file_name()?.to_string_lossy().into_owned();
+    (!is_roots_alone(entry)).then(|| Doubt { library, why: why.to_owned() })
 }
 
 /// What lies in a folder, if it can be read.
-fn folders(folder: &Path) -> Vec<std::path::PathBuf> {
+fn folders(folder: &Path) -> Vec<PathBuf> {
     let listing = std::fs::read_dir(folder).into_iter().flatten();
     let mut found: Vec<_> = listing.filter_map(|item| Some(item.ok()?.path())).take(20_000).collect();
     found.sort();
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_than_root_put_beside_an_interpreter_is_doubted_whatever_its_form() {
+        let root = tempfile::tempdir().unwrap();
+        let site = root.path().join("lib/python3.12/site-packages");
+        for folder in ["evil", "evil-1.0.dist-info", "old.egg", "pip", "pip-24.0.dist-info", "pip-evil"] {
+            std::fs::create_dir_all(site.join(folder)).unwrap();
+        }
+        std::fs::write(site.join("evil.pth"), "import evil").unwrap();
+        if rustix::process::geteuid().is_root() {
+            for entry in folders(&site) {
+                std::os::unix::fs::chown(entry, Some(61_234), None).unwrap();
+            }
+        }
+        let names: Vec<String> =
+            Unlocked::Beside(vec![root.path().to_path_buf()]).doubts().into_iter().map(|doubt| doubt.library).collect();
+        for name in ["evil", "evil-1.0.dist-info", "evil.pth", "old.egg", "pip-evil"] {
+            assert!(names.iter().any(|found| found == name), "{name}: {names:?}");
+        }
+        assert!(!names.iter().any(|found| found == "pip" || found == "pip-24.0.dist-info"), "{names:?}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Which modules of an environment runs imported: `imports/<digest>`, a line each run. What a run says
 //! is a claim of the code: bounded, and only modules that the environment has are kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 
@@ -28,10 +28,8 @@ pub struct Imported {
 /// Keeps what a run said it imported. A store that cannot be written costs the note, nothing else.
 pub fn note<'a>(store: &Store, environment: &Environment, modules: impl IntoIterator<Item = &'a str>) {
     let known = Modules::of(environment);
-    let mut names: Vec<&str> =
-        modules.into_iter().take(1_000).filter(|name| known.has(name)).take(MODULES_MAX).collect();
-    names.sort_unstable();
-    names.dedup();
+    let names: BTreeSet<&str> = modules.into_iter().take(1_000).collect();
+    let names: Vec<&str> = names.into_iter().filter(|name| known.has(name)).take(MODULES_MAX).collect();
     if names.is_empty() {
         return;
     }
@@ -60,30 +58,27 @@ pub fn imported(store: &Store, environment: &Environment) -> Vec<Imported> {
     found
 }
 
-/// Where the modules of an environment are.
-struct Modules(Option<std::path::PathBuf>);
+/// The top-level modules of an environment: names of folders, files and compiled ones.
+struct Modules(BTreeSet<String>);
 
 impl Modules {
+    /// The folder is read once, however many names are asked for.
     fn of(environment: &Environment) -> Self {
         let python = environment.interpreter.folder_name().ok();
-        Self(python.map(|python| environment.folder.join("lib").join(python).join("site-packages")))
+        let site = python.map(|python| environment.folder.join("lib").join(python).join("site-packages"));
+        let listing = site.and_then(|site| fs::read_dir(site).ok()).into_iter().flatten().flatten();
+        // `NAME.cpython-311-….so`, `NAME.abi3.so`, `NAME.py`: the name ends at the first point.
+        let module = |item: fs::DirEntry| {
+            let file = item.file_name().into_string().ok()?;
+            let (name, end) = file.split_once('.').unwrap_or((&file, ""));
+            (end.is_empty() || end == "py" || end.ends_with("so")).then(|| name.to_owned())
+        };
+        Self(listing.filter_map(module).collect())
     }
 
-    /// Whether there is a top-level module of this name: a folder, a file, or a compiled one.
     fn has(&self, name: &str) -> bool {
-        let Some(site) = self.0.as_ref().filter(|_| is_name(name)) else { return false };
-        let there = |file: &str| site.join(file).exists();
-        there(name) || there(&format!("{name}.py")) || is_compiled(site, name)
+        is_name(name) && self.0.contains(name)
     }
-}
-
-/// `NAME.cpython-311-….so`, `NAME.abi3.so`, `NAME.so`: rare, so looked for last.
-fn is_compiled(site: &std::path::Path, name: &str) -> bool {
-    fs::read_dir(site).into_iter().flatten().flatten().any(|item| {
-        let file = item.file_name();
-        let file = file.to_str().and_then(|file| file.strip_prefix(name)).unwrap_or("");
-        file.starts_with('.') && file.ends_with(".so")
-    })
 }
 
 fn is_name(name: &str) -> bool {

@@ -171,8 +171,9 @@ fn payload(outer: &Zip) -> Result<File, Bad> {
             quote(&member.name)
         ));
     }
-    let most =
-        INNER_BYTES_MAX.min(member.packed_bytes.saturating_mul(INNER_RATIO_MAX).saturating_add(INNER_FIRST_BYTES));
+    // What the directory says of its size may be a lie; it is no larger than the file that holds it.
+    let packed = member.packed_bytes.min(outer.bytes());
+    let most = INNER_BYTES_MAX.min(packed.saturating_mul(INNER_RATIO_MAX).saturating_add(INNER_FIRST_BYTES));
     let mut file = tempfile::tempfile().map_err(|cause| format!("no temporary file: {}", error::said(&cause)))?;
     outer.copy(member, most, &mut file)?;
     file.seek(SeekFrom::Start(0)).map_err(|cause| error::said(&cause))?;

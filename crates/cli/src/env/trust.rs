@@ -102,7 +102,16 @@ fn libraries(arguments: &TrustAdd) -> Result<Vec<Library>, Problem> {
         let parse = |text: &String| Ok(Library::parse(text, &arguments.hashes, arguments.index.as_deref())?);
         return arguments.libraries.iter().map(parse).collect();
     };
-    let environment = environment::store().environment(reference)?;
+    let store = environment::store();
+    let environment = store.environment(reference)?;
+    // Somebody vouches for what was built, not for what a store may say by now.
+    if !stockade_environments::verify(&store, &environment.digest)?.wrong.is_empty() {
+        return Err(Problem::new(
+            "the environment is not as it was built",
+            "files of it or its lock have changed",
+            format!("`stockade env verify {}` names them", text::quoted(reference, 100)),
+        ));
+    }
     let all = libraries_of(&environment)?;
     if arguments.libraries.is_empty() {
         return Ok(all);

@@ -8,13 +8,14 @@ use std::path::Path;
 
 use md5::{Digest, Md5};
 
-use super::repository::Repository;
+use super::repository::{self, Repository};
 use super::resolve::Needed;
 use super::{step, tarball};
 use crate::digest::{self, hex};
 use crate::error::{self, Detail, Error};
 use crate::inside;
 use crate::lock::{Lock, Locked, Wheel};
+use crate::machine::Machine;
 use crate::progress::counted;
 use crate::quote::quote;
 use crate::room;
@@ -60,12 +61,34 @@ pub(super) fn fetch(
     Ok(locked.collect())
 }
 
+/// A lock comes from a stranger, and a request tells its host something: only the repository of this machine is asked.
+fn check_hosts(hosts: &BTreeSet<String>, machine: &Machine) -> Result<(), Error> {
+    if hosts.is_empty() {
+        return Ok(());
+    }
+    let own = repository::choose(machine)?.hosts();
+    match hosts.iter().find(|host| !own.contains(*host)) {
+        None => Ok(()),
+        Some(host) => Err(Error::Lock(Detail::new(
+            format!("the lock is refused at the host {}", quote(host)),
+            "it is not that of the repository of this machine",
+            "name the packages with --r, or have the administrator set that repository",
+        ))),
+    }
+}
+
 /// The packages of a lock; what the store has already is not fetched again.
-pub(super) fn of_lock(bench: &mut Bench<'_>, store: &Store, lock: &Lock) -> Result<Vec<Locked>, Error> {
+pub(super) fn of_lock(
+    bench: &mut Bench<'_>,
+    store: &Store,
+    lock: &Lock,
+    machine: &Machine,
+) -> Result<Vec<Locked>, Error> {
     let sources = lock.locked().filter_map(|package| Some((package, package.source.as_ref()?)));
     let missing: Vec<_> = sources.filter(|(_, source)| !wheels::is_stored(store, source)).collect();
     let host = |source: &Wheel| HttpsUrl::parse(&source.url).map(|url| url.host().to_owned());
     let hosts: BTreeSet<String> = missing.iter().filter_map(|(_, source)| host(source).ok()).collect();
+    check_hosts(&hosts, machine)?;
     let wanted = missing.iter().map(|(package, source)| Wanted {
         name: &package.name,
         file: source.file.clone(),
@@ -152,4 +175,19 @@ fn refused(wanted: &Wanted<'_>, why: &str) -> Error {
         why,
         "run again; if it stays, tell the administrator of the R repository, or leave the package out",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::fixture::machine;
+
+    #[test]
+    fn a_lock_makes_nobody_ask_another_host() {
+        let (_root, machine) = machine(&[], &[("STOCKADE_R_REPOSITORY", "https://cran.invalid/")]);
+        let hosts = |host: &str| BTreeSet::from([host.to_owned()]);
+        assert!(check_hosts(&hosts("cran.invalid"), &machine).is_ok());
+        let error = check_hosts(&hosts("spy.invalid"), &machine).unwrap_err();
+        assert!(error.to_string().contains("spy.invalid"), "{error}");
+    }
 }

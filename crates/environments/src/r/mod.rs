@@ -97,7 +97,7 @@ impl Builder<'_> {
             library::take(&mut bench, request, &prefix)?
         } else {
             let packages = match request.given() {
-                Some(lock) => fetch::of_lock(&mut bench, store, lock)?,
+                Some(lock) => fetch::of_lock(&mut bench, store, lock, machine)?,
                 None => {
                     let repository = repository::choose(machine)?;
                     bench.hidden = Some(repository.url().to_owned());

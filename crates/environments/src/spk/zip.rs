@@ -15,7 +15,10 @@ pub(super) type Bad = String;
 /// Members that are read; a package of a thousand packages is refused for its requirements, too.
 const PICKED_MAX: usize = 3_000;
 
-pub(super) struct Zip(ZipArchive<FileReader>);
+pub(super) struct Zip {
+    archive: ZipArchive<FileReader>,
+    bytes: u64,
+}
 
 /// A member that was asked for.
 pub(super) struct Member {
@@ -28,8 +31,15 @@ pub(super) struct Member {
 
 impl Zip {
     pub(super) fn of(file: File) -> Result<Self, Bad> {
+        let bytes = file.metadata().map_err(|cause| crate::error::said(&cause))?.len();
         let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
-        ZipArchive::from_file(file, &mut buffer).map(Self).map_err(|bad| unreadable(&bad))
+        let archive = ZipArchive::from_file(file, &mut buffer).map_err(|bad| unreadable(&bad))?;
+        Ok(Self { archive, bytes })
+    }
+
+    /// What it takes as a file.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The members that are wanted. All are looked at: a zip with one that leads elsewhere is refused, though
@@ -37,7 +47,7 @@ impl Zip {
     pub(super) fn members(&self, most: u64, wanted: impl Fn(&str) -> bool) -> Result<Vec<Member>, Bad> {
         let (mut picked, mut count) = (Vec::new(), 0_u64);
         let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
-        let mut entries = self.0.entries(&mut buffer);
+        let mut entries = self.archive.entries(&mut buffer);
         while let Some(entry) = entries.next_entry().map_err(|bad| unreadable(&bad))? {
             count += 1;
             if count > most {
@@ -76,7 +86,7 @@ impl Zip {
 
     /// Unpacks a member, which is refused when it is larger, damaged, or not packed in the usual ways.
     pub(super) fn copy(&self, member: &Member, bytes_max: u64, to: &mut impl Write) -> Result<(), Bad> {
-        let entry = self.0.get_entry(member.place).map_err(|bad| unreadable(&bad))?;
+        let entry = self.archive.get_entry(member.place).map_err(|bad| unreadable(&bad))?;
         let packed = entry.reader();
         let unpacked: Box<dyn Read + '_> = match member.method {
             CompressionMethod::STORE => Box::new(packed),

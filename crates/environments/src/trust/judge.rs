@@ -3,6 +3,7 @@
 use super::library::{Library, Package};
 use super::list::{Entry, Standing, TrustList};
 use crate::diff::{LockedFile, LockedPackage, locked};
+use crate::ecosystem::Ecosystem;
 use crate::environment::Environment;
 use crate::error::Error;
 
@@ -30,10 +31,23 @@ pub fn judge(lists: &[TrustList], environment: &Environment) -> Result<Vec<(Stri
 
 fn doubted(entries: &[&Entry], packages: Vec<LockedPackage>) -> Vec<(String, String)> {
     let doubt = |package: LockedPackage| {
-        let why = package.files.iter().find_map(|file| doubt(entries, &package, file))?;
+        let why = match unprovable(&package) {
+            Some(why) => why.to_owned(),
+            None => package.files.iter().find_map(|file| doubt(entries, &package, file))?,
+        };
         Some((format!("{} {}", package.name, package.version), why))
     };
     packages.into_iter().filter_map(doubt).collect()
+}
+
+/// Why no entry for a package can cover it.
+fn unprovable(package: &LockedPackage) -> Option<&'static str> {
+    if package.files.is_empty() {
+        return Some("its lock names no file");
+    }
+    // A build of R has the packages of its own lock beside it, and no others.
+    let strange_tools = package.from_source && package.ecosystem == Ecosystem::Pypi;
+    strange_tools.then_some("it was built here from source, by tools that no lock names; the digest can be trusted")
 }
 
 /// What speaks against one file; nothing, if a valid entry covers it.
@@ -72,7 +86,8 @@ impl Near {
 
 /// What an entry for the package lacks to cover the file; nothing, if it covers it.
 fn short_of(entry: &Entry, said: &Package, package: &LockedPackage, file: &LockedFile) -> Option<Near> {
-    if !said.has_version(&package.version) {
+    let is_rebuilt = said.sha256.is_empty() && said.is_local(&package.version);
+    if is_rebuilt || !said.has_version(&package.version) {
         return Some(Near::Version(entry.library.to_string()));
     }
     if let Some(index) = said.index.as_ref().filter(|index| **index != file.host) {
@@ -169,6 +184,26 @@ mod tests {
         ] {
             assert_eq!(why(words.clone(), package).as_deref(), expected, "{words:?}");
         }
+    }
+
+    #[test]
+    fn what_a_lock_does_not_prove_no_entry_covers() {
+        let all = || vec![word("left-pad>=0", "", None), word("left-pad", "ab", None)];
+        let built = LockedPackage { from_source: true, ..package("1", "a") };
+        assert!(why(all(), built).unwrap().contains("built here from source"));
+        assert_eq!(why(all(), package("1", "")).as_deref(), Some("its lock names no file"));
+        // R compiles beside packages of its own lock only.
+        let of_r = LockedPackage { from_source: true, ecosystem: Ecosystem::Cran, ..package("1", "a") };
+        assert_eq!(why(vec![word("cran:/left-pad@1", "a", None)], of_r), None);
+    }
+
+    #[test]
+    fn a_range_is_not_about_rebuilds_of_others() {
+        let rebuilt = || package("1.0+evil", "a");
+        assert!(why(vec![word("left-pad==1.0", "", None)], rebuilt()).is_some());
+        assert!(why(vec![word("left-pad>=1,<2", "", None)], rebuilt()).is_some());
+        assert_eq!(why(vec![word("left-pad==1.0+evil", "", None)], rebuilt()), None);
+        assert_eq!(why(vec![word("left-pad", "a", None)], rebuilt()), None);
     }
 
     #[test]

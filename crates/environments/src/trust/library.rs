@@ -161,7 +161,7 @@ impl Library {
             Self::Package(package) => {
                 let bounded = |text: &String| text.len() <= TEXT_BYTES_MAX;
                 let versions = match &package.versions {
-                    Versions::Exactly(version) => bounded(version),
+                    Versions::Exactly(version) => bounded(version) && !package.sha256.is_empty(),
                     Versions::Within(range) => bounded(range) && VersionSpecifiers::from_str(range).is_ok(),
                     Versions::OfHashes => !package.sha256.is_empty(),
                 };
@@ -176,6 +176,12 @@ impl Library {
 }
 
 impl Package {
+    /// Whether the version has a local part, as rebuilds of others have (PEP 440), which the range does not name.
+    pub(crate) fn is_local(&self, version: &str) -> bool {
+        let names_it = matches!(&self.versions, Versions::Within(range) if range.contains('+'));
+        !names_it && version.contains('+')
+    }
+
     /// Whether the version is meant.
     pub(crate) fn has_version(&self, version: &str) -> bool {
         match &self.versions {
@@ -191,19 +197,21 @@ impl Package {
 }
 
 /// What to vouch for to cover an environment as it is: each package with its version and hashes; an environment
-/// that came in an archive as a whole, since its lock proves nothing.
+/// that came in an archive, or has a package that was built from source, as a whole, since its lock does not prove all.
 ///
 /// # Errors
 /// When its lock is damaged.
 pub fn libraries_of(environment: &Environment) -> Result<Vec<Library>, Error> {
-    if environment.imported {
+    let packages = locked(environment)?;
+    let built = |package: &LockedPackage| package.from_source && package.ecosystem == Ecosystem::Pypi;
+    if environment.imported || packages.iter().any(built) {
         return Ok(vec![Library::Environment { digest: environment.digest.clone() }]);
     }
     let library = |package: LockedPackage| {
         let sha256 = package.files.into_iter().map(|file| file.sha256).collect();
         Library::exactly(package.ecosystem, &package.name, &package.version, sha256, None)
     };
-    Ok(locked(environment)?.into_iter().filter_map(library).collect())
+    Ok(packages.into_iter().filter_map(library).collect())
 }
 
 fn is_plain(text: &str) -> bool {

@@ -43,7 +43,20 @@ pub(crate) fn check() -> Done {
         "--test",
         "faults",
     ])?;
-    run(&["python3", "-m", "unittest", "discover", "--verbose", "--start-directory", "crates/engines/assets/tests"])
+    run(&["python3", "-m", "unittest", "discover", "--verbose", "--start-directory", "crates/engines/assets/tests"])?;
+    // The tests before have built the node it speaks to.
+    let program = format!("STOCKADE_NODE_PROGRAM={}", tools::built("debug/stockade-node").display());
+    run(&[
+        "env",
+        &program,
+        "python3",
+        "-m",
+        "unittest",
+        "discover",
+        "--verbose",
+        "--start-directory",
+        "clients/python/tests",
+    ])
 }
 
 fn test(arguments: &[&str]) -> Done {

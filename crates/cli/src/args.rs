@@ -1,11 +1,13 @@
 //! Every flag and its help, in one place.
 
 mod env;
+mod supervised;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 pub(crate) use env::*;
+pub(crate) use supervised::Supervised;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -39,6 +41,13 @@ pub(crate) enum Command {
     /// Build, list, check and remove environments of packages
     #[command(subcommand)]
     Env(Env),
+    /// Run code for many people behind one interface: `stockade node start`
+    #[command(disable_help_flag = true)]
+    Node {
+        /// See `stockade node --help`
+        #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
+        words: Vec<OsString>,
+    },
     /// Try to break each layer on this machine, and say what is missing
     #[command(
         after_help = "Examples:\n  stockade doctor\n  stockade doctor --json\n\nEnds with status 1 when a layer that every run requires is missing or broken."
@@ -270,6 +279,9 @@ pub(crate) struct Run {
     /// Print the plan and run nothing
     #[arg(long, help_heading = "Report")]
     pub(crate) explain: bool,
+
+    #[command(flatten)]
+    pub(crate) supervised: Supervised,
 }
 
 impl Run {

@@ -15,6 +15,7 @@ mod learn;
 mod machine;
 mod manual;
 mod network;
+mod node;
 mod outputs;
 mod pipeline;
 mod policy;
@@ -25,6 +26,7 @@ mod progress;
 mod report;
 mod run;
 mod staging;
+mod supervised;
 mod trail;
 mod trust;
 
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run::run(&run),
         Command::Plan(run) => run::plan(&run),
         Command::Env(command) => env::env(&command),
+        Command::Node { words } => node::node(&words),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Explain(what) => policy::explain(&what),
         Command::Completions { shell } => Ok(manual::completions(shell)),

@@ -18,11 +18,13 @@ pub(crate) struct Services {
     pub(crate) trail: FileTrail,
     /// The way to the network, for those that are granted one.
     pub(crate) gate: Gate,
+    /// Who asks.
+    pub(crate) principal: String,
 }
 
 impl Services {
     pub(crate) fn of_user() -> Self {
-        Self { trail: FileTrail::of_user(), gate: Gate::default() }
+        Self { trail: FileTrail::of_user(), gate: Gate::default(), principal: principal() }
     }
 
     /// Makes the gate ready for a plan that reaches the network; see [`Gate::open`].
@@ -57,9 +59,8 @@ pub(crate) fn carry_out(
     streams: Streams<'_>,
 ) -> Result<Finished, Problem> {
     let run = plan.run.clone();
-    let principal = principal();
-    let asker = Asker { principal: &principal, code_digest: digests.code, environment_digest: digests.environment };
-    let Services { trail, gate } = services;
+    let Services { trail, gate, principal } = services;
+    let asker = Asker { principal, code_digest: digests.code, environment_digest: digests.environment };
     let recorded = Recorded::intent(trail, asker, plan, now_ms())?;
     let followed = (|| {
         let mut running = stockade_launch::start(recorded)?;

@@ -17,6 +17,7 @@ use crate::code::{self, Code};
 use crate::pipeline::{self, Digests, Services};
 use crate::problem::Problem;
 use crate::report::Report;
+use crate::supervised::{self, Reporter};
 use crate::trail::{FileTrail, now_ms};
 use crate::{environment, flags, hints, learn, outputs, policy, printer};
 
@@ -25,8 +26,23 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     if arguments.explain {
         return plan(arguments);
     }
+    let mut reporter = supervised::begin(&arguments.supervised)?;
+    match reported(arguments, &mut reporter) {
+        // Standard error is the code's alone.
+        Err(problem) if reporter.is_there() => {
+            reporter.write(&printer::document(&problem.document()));
+            Ok(ExitCode::from(problem.status()))
+        }
+        ended => ended,
+    }
+}
+
+fn reported(arguments: &Run, reporter: &mut Reporter) -> Result<ExitCode, Problem> {
     let policies = policy::given(&arguments.policies)?;
     let mut services = Services::of_user();
+    if let Some(principal) = &arguments.supervised.principal {
+        services.principal.clone_from(principal);
+    }
     let (code, asked) = ask(arguments, &mut services)?;
     let plan = pipeline::planned_by(&policy::or_shipped(policies, &asked.request), asked.request)?;
     let plan = services.network(plan, asked.secrets)?;
@@ -55,7 +71,7 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     let environment = kept.environment.held.take();
     let ends_open = finished.error_ends_open;
     let scratch = finished.disk.take();
-    let concluded = conclude(arguments, kept, &finished, &mut services.trail);
+    let concluded = conclude(arguments, kept, &finished, &mut services.trail, reporter);
     // A line of the code's that has no end shall not become part of ours.
     if ends_open && !matches!(concluded, Ok((_, None))) {
         printer::remark("");
@@ -114,6 +130,7 @@ fn conclude(
     kept: Kept<'_>,
     finished: &Finished,
     trail: &mut FileTrail,
+    reporter: &mut Reporter,
 ) -> Result<(i32, Option<String>), Problem> {
     let hints = hints::hints(finished, &kept.code);
     let collected = outputs::take(arguments, kept.destination.as_ref(), finished);
@@ -138,6 +155,10 @@ fn conclude(
     };
     let status = outcome.cause.exit_status();
     let went_well = status == 0 && outcome.denials.is_empty() && outputs.left_out.is_empty();
+    if reporter.is_there() {
+        reporter.write(&printer::document(&report));
+        return Ok((status, None));
+    }
     let shown = match (arguments.json, arguments.quiet) {
         (true, _) => Some(printer::document(&report)),
         (false, true) if went_well => None,

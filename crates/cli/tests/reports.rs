@@ -489,3 +489,33 @@ fn the_program_asks_for_no_loader() {
     let kinds: Vec<u32> = (0..count).map(|entry| u32::try_from(number(table + entry * size, 4)).unwrap()).collect();
     assert!(!kinds.is_empty() && !kinds.contains(&INTERPRETER), "{kinds:?}");
 }
+
+/// What the node builds on: nothing of Stockade's own in the code's streams, one document beside them.
+#[test]
+fn a_program_that_asks_on_behalf_of_others_gets_the_report_apart() {
+    for user in users() {
+        let scene = Scene::new();
+        let (state, folder) = (scene.folder.path().join("state"), scene.folder.path());
+        let ask = |words: &str| {
+            let line = format!("exec 7>report; STOCKADE_STATE_DIR={} {STOCKADE} run {words}", state.display());
+            let ran = stockade_testkit::call("sh", user).within(folder).args(["-c", &line]).run();
+            (ran, serde_json::from_str::<Value>(&scene.folder.read("report")).unwrap_or_default())
+        };
+        let (ran, report) = ask(
+            "--report-fd 7 --principal ann@example --parent $$ -c 'import sys, os; print(os.listdir(\"/proc/self/fd\")); sys.stderr.write(\"no end\"); sys.exit(3)'",
+        );
+        assert_eq!((ran.status, ran.stderr.as_str()), (3, "no end"), "{ran:?}");
+        assert!(!ran.stdout.contains("'7'"), "the code does not have it: {}", ran.stdout);
+        assert_eq!((report["cause"]["kind"].as_str(), report["cause"]["status"].as_i64()), (Some("exited"), Some(3)));
+        let trail = std::fs::read_to_string(state.join("audit.jsonl")).unwrap();
+        assert!(trail.lines().next().unwrap().contains("\"principal\":\"ann@example\""), "{trail}");
+
+        let (ran, report) = ask("--report-fd 7 --environment none-of-this-name -c 1");
+        assert_eq!((ran.status, ran.stderr.as_str(), ran.stdout.as_str()), (125, "", ""), "{ran:?}");
+        assert_eq!(report["cause"]["kind"], "refused");
+        let (ran, _) = ask("--report-fd 7 --parent 1 -c 'print(1)'");
+        assert_eq!((ran.status, ran.stdout.as_str()), (125, ""), "its parent is another: {ran:?}");
+        let (ran, _) = ask("--report-fd 77 -c 'print(1)'");
+        assert!(ran.stderr.contains("give --report-fd a descriptor that is open"), "{ran:?}");
+    }
+}

@@ -1,0 +1,6 @@
+"""Runs code on a Stockade node: unaudited Python, R and SQL, inside walls."""
+
+from ._client import Node
+from ._types import CodeFailed, Event, NodeError, Result, Run
+
+__all__ = ["CodeFailed", "Event", "Node", "NodeError", "Result", "Run"]

@@ -1,0 +1,225 @@
+"""A node, as its callers use it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import uuid
+from pathlib import Path, PurePosixPath
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+from urllib.parse import quote
+
+from . import _http
+from ._http import Content
+from ._types import Event, NodeError, Result, Run
+
+_LINES = "application/x-ndjson"
+_TRIES = 5
+
+
+class Node:
+    """A node at a Unix socket: the one that is named, `STOCKADE_NODE_SOCKET`, or the user's own."""
+
+    def __init__(
+        self, socket: "Union[str, os.PathLike[str], None]" = None, *, timeout: Optional[float] = None
+    ) -> None:
+        named = socket or os.environ.get("STOCKADE_NODE_SOCKET") or _own()
+        self._path = os.fspath(named)
+        self._timeout = timeout
+
+    def run(
+        self,
+        code: str,
+        *,
+        inputs: Optional[Mapping[str, Content]] = None,
+        with_: Sequence[str] = (),
+        environment: Optional[str] = None,
+        arguments: Sequence[str] = (),
+        language: Optional[str] = None,
+        name: Optional[str] = None,
+        limits: Optional[Mapping[str, str]] = None,
+        key: Optional[str] = None,
+    ) -> Result:
+        """Runs code to its end. Code that fails is no error; see `Result.check`.
+
+        `inputs` maps names to bytes, or to paths of files. A connection that is lost is made anew, and the code is
+        still run once.
+        """
+        request = _request(code, with_, environment, arguments, language, name, limits)
+        run = self._submit(request, inputs, key or str(uuid.uuid4()))
+        for _ in self.events(run.id):
+            pass
+        return self.result(run.id)
+
+    def submit(
+        self,
+        code: str,
+        *,
+        inputs: Optional[Mapping[str, Content]] = None,
+        with_: Sequence[str] = (),
+        environment: Optional[str] = None,
+        arguments: Sequence[str] = (),
+        language: Optional[str] = None,
+        name: Optional[str] = None,
+        limits: Optional[Mapping[str, str]] = None,
+        key: Optional[str] = None,
+    ) -> Run:
+        """Has code accepted and does not wait for it."""
+        request = _request(code, with_, environment, arguments, language, name, limits)
+        return self._submit(request, inputs, key or str(uuid.uuid4()))
+
+    def stream(
+        self,
+        code: str,
+        *,
+        inputs: Optional[Mapping[str, Content]] = None,
+        with_: Sequence[str] = (),
+        environment: Optional[str] = None,
+        arguments: Sequence[str] = (),
+        language: Optional[str] = None,
+        name: Optional[str] = None,
+        limits: Optional[Mapping[str, str]] = None,
+        key: Optional[str] = None,
+    ) -> Iterator[Event]:
+        """Runs code and tells what happens, as it happens; the last event is `result`."""
+        request = _request(code, with_, environment, arguments, language, name, limits)
+        run = self._submit(request, inputs, key or str(uuid.uuid4()))
+        return self.events(run.id)
+
+    def events(self, run: str, from_: int = 1) -> Iterator[Event]:
+        """What happened in a run from an event on, and what will. A connection that is lost is made anew."""
+        tries = 0
+        while True:
+            try:
+                with self._ask("GET", f"/v1/runs/{quote(run)}/events?from={from_}", {"accept": _LINES}) as answer:
+                    for line in answer:
+                        if not line.strip():
+                            continue
+                        event = Event.of(json.loads(line))
+                        tries, from_ = 0, event.seq + 1
+                        yield event
+                        if event.type == "result":
+                            return
+                # All there is was told: the run was over before.
+                if self.show(run).is_over:
+                    return
+            except (OSError, http.client.HTTPException, json.JSONDecodeError):
+                tries += 1
+                if tries >= _TRIES:
+                    raise
+
+    def show(self, run: str) -> Run:
+        """A run, as far as it has come."""
+        return Run.of(self._json("GET", f"/v1/runs/{quote(run)}"))
+
+    def result(self, run: str) -> Result:
+        """How a run ended; it must be over."""
+        found = self.show(run)
+        if not found.is_over:
+            said = {"title": "the run is not over", "detail": f"it is {found.state}", "next": "follow its events"}
+            raise NodeError(409, said)
+        return Result(found, self)
+
+    def runs(self) -> Iterator[Run]:
+        """Your runs, the youngest first."""
+        before: Optional[int] = None
+        while True:
+            page = self._json("GET", "/v1/runs" + (f"?before={before}" if before is not None else ""))
+            yield from map(Run.of, page["runs"])
+            before = page["before"]
+            if before is None:
+                return
+
+    def cancel(self, run: str) -> Result:
+        """Ends a run and tells how it ended; one that is over stays as it is."""
+        return Result(Run.of(self._json("DELETE", f"/v1/runs/{quote(run)}")), self)
+
+    def forget(self, run: str) -> None:
+        """Removes a run that is over, with its outputs."""
+        self._ask("DELETE", f"/v1/runs/{quote(run)}?forget=true", {}).close()
+
+    def output(self, run: str, name: str) -> bytes:
+        """The bytes of one output."""
+        with self._ask("GET", f"/v1/runs/{quote(run)}/outputs/{quote(name)}", {}) as answer:
+            return answer.read()
+
+    def save(self, run: str, names: Sequence[str], folder: "Union[str, os.PathLike[str]]") -> List[str]:
+        """Writes outputs below a folder; nothing that exists is replaced."""
+        saved = []
+        for name in names:
+            path = PurePosixPath(name)
+            # The node collects no such name; that is not relied on.
+            if path.is_absolute() or ".." in path.parts or not path.parts:
+                raise ValueError(f"{name!r} leads elsewhere")
+            place = Path(folder, *path.parts)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with self._ask("GET", f"/v1/runs/{quote(run)}/outputs/{quote(name)}", {}) as answer:
+                with open(place, "xb") as file:
+                    while piece := answer.read(1 << 20):
+                        file.write(piece)
+            saved.append(str(place))
+        return saved
+
+    def is_ready(self) -> bool:
+        """Whether the node can run something: it runs a tiny job."""
+        try:
+            self._ask("GET", "/readyz", {}).close()
+        except NodeError as refused:
+            if refused.status == 503:
+                return False
+            raise
+        return True
+
+    def _submit(self, request: Mapping[str, Any], inputs: Optional[Mapping[str, Content]], key: str) -> Run:
+        if inputs:
+            kind, body = _http.form(request, {name: _http.read(content) for name, content in inputs.items()})
+        else:
+            kind, body = "application/json", json.dumps(request).encode()
+        headers = {"content-type": kind, "prefer": "respond-async", "idempotency-key": key}
+        for last in (False, True):
+            try:
+                with self._ask("POST", "/v1/runs", headers, body) as answer:
+                    return Run.of(json.load(answer))
+            except (ConnectionError, http.client.HTTPException):
+                # The key makes it safe to ask again.
+                if last:
+                    raise
+        raise AssertionError("one of the two tries returns or raises")
+
+    def _ask(
+        self, method: str, target: str, headers: Mapping[str, str], body: Optional[bytes] = None
+    ) -> http.client.HTTPResponse:
+        return _http.ask(self._path, self._timeout, method, target, headers, body)
+
+    def _json(self, method: str, target: str) -> Dict[str, Any]:
+        with self._ask(method, target, {}) as answer:
+            document = json.load(answer)
+        if not isinstance(document, dict):
+            raise NodeError(answer.status, {"title": "the node's answer makes no sense"})
+        return document
+
+
+def _own() -> str:
+    folder = os.environ.get("STOCKADE_NODE_DIR")
+    if folder is None:
+        state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+        folder = os.path.join(state, "stockade-node")
+    return os.path.join(folder, "node.sock")
+
+
+def _request(
+    code: str,
+    with_: Sequence[str],
+    environment: Optional[str],
+    arguments: Sequence[str],
+    language: Optional[str],
+    name: Optional[str],
+    limits: Optional[Mapping[str, str]],
+) -> Dict[str, Any]:
+    if isinstance(with_, str) or isinstance(arguments, str):
+        raise TypeError("with_ and arguments are lists of words")
+    request: Dict[str, Any] = {"code": code, "with": list(with_), "arguments": list(arguments)}
+    optional = {"environment": environment, "language": language, "name": name, "limits": limits}
+    request.update({key: value for key, value in optional.items() if value is not None})
+    return request

@@ -1,0 +1,139 @@
+"""What a node says, as Python values."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Mapping, Optional
+
+if TYPE_CHECKING:
+    import os
+
+    from ._client import Node
+
+
+class NodeError(Exception):
+    """The node refused or failed: what happened, why, and what to do next."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        self.status = status
+        self.kind = str(problem.get("type", "")).rsplit(":", 1)[-1]
+        self.what = str(problem.get("title", "the node refused"))
+        self.why = str(problem.get("detail", "it does not say why"))
+        self.next = str(problem.get("next", ""))
+        self.request_id = str(problem.get("request_id", ""))
+        super().__init__(f"{self.what}: {self.why}; {self.next}")
+
+
+class CodeFailed(Exception):
+    """The code did not end well; the result has all there is."""
+
+    def __init__(self, result: "Result") -> None:
+        self.result = result
+        last = result.stderr.strip().splitlines()[-1:] or [""]
+        super().__init__(f"{result.cause} with status {result.status}: {last[0]}")
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a run."""
+
+    seq: int
+    type: str
+    data: bytes = b""
+    """What was written, for `stdout` and `stderr`."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """All that the node said of it."""
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Event":
+        if document.get("base64") is not None:
+            data = base64.b64decode(document["base64"])
+        else:
+            data = (document.get("text") or "").encode()
+        return cls(int(document["seq"]), str(document["type"]), data, document)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, as far as it has come."""
+
+    id: str
+    state: str
+    """`queued`, `running`, `ended`, or `lost` when the node ended while it ran."""
+    position: Optional[int]
+    details: Mapping[str, Any]
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in ("ended", "lost")
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Run":
+        return cls(str(document["id"]), str(document["state"]), document.get("position"), document)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended, and what it made."""
+
+    run: Run
+    node: "Node" = field(repr=False, compare=False)
+
+    @property
+    def outcome(self) -> Mapping[str, Any]:
+        outcome: Mapping[str, Any] = self.run.details.get("outcome") or {}
+        return outcome
+
+    @property
+    def status(self) -> int:
+        """The exit status that `stockade run` ends with."""
+        return int(self.outcome.get("status", 125))
+
+    @property
+    def cause(self) -> str:
+        """`exited`, `signalled`, `limit`, `cancelled`, `refused`, `failed`, `lost` and the like."""
+        return str(self.outcome.get("cause", "unknown"))
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        """The report of `stockade run --json`; empty when there is none."""
+        report: Mapping[str, Any] = self.outcome.get("report") or {}
+        return report
+
+    @property
+    def stdout(self) -> str:
+        """The beginning of standard output; `node.events` has all of it."""
+        return str(self.run.details.get("stdout") or "")
+
+    @property
+    def stderr(self) -> str:
+        """The beginning of standard error."""
+        return str(self.run.details.get("stderr") or "")
+
+    @property
+    def outputs(self) -> "list[str]":
+        """The files that the code made or changed."""
+        files = (self.report.get("outputs") or {}).get("files") or []
+        return [str(file["path"]) for file in files]
+
+    def output(self, name: str) -> bytes:
+        """The bytes of one output."""
+        return self.node.output(self.run.id, name)
+
+    def save(self, folder: "str | os.PathLike[str]") -> "list[str]":
+        """Writes all outputs below a folder; nothing that exists is replaced."""
+        return self.node.save(self.run.id, self.outputs, folder)
+
+    def check(self) -> "Result":
+        """Itself, when the code ended well.
+
+        Raises `NodeError` when the run was refused, `CodeFailed` when the code failed.
+        """
+        refusal = self.outcome.get("refusal")
+        if refusal:
+            said = {"title": refusal.get("what"), "detail": refusal.get("why"), "next": refusal.get("next")}
+            raise NodeError(0, said)
+        if self.status != 0:
+            raise CodeFailed(self)
+        return self

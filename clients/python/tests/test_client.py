@@ -1,0 +1,139 @@
+"""The client, against a real node."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
+
+from stockade_client import CodeFailed, Node, NodeError  # noqa: E402
+
+PROGRAM = os.environ.get("STOCKADE_NODE_PROGRAM", "")
+
+
+@unittest.skipUnless(PROGRAM, "STOCKADE_NODE_PROGRAM does not say where stockade-node is")
+class WithNode(unittest.TestCase):
+    folder: "tempfile.TemporaryDirectory[str]"
+    process: "subprocess.Popen[bytes]"
+    node: Node
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.folder = tempfile.TemporaryDirectory(prefix="stockade-client-")
+        os.chmod(cls.folder.name, 0o777)
+        socket = os.path.join(cls.folder.name, "node.sock")
+        words = [PROGRAM, "start", "--folder", os.path.join(cls.folder.name, "node"), "--socket", socket]
+        words += ["--socket-mode", "666"]
+        if os.geteuid() == 0:
+            words += ["--run-as", "61234"]
+        vars_ = {**os.environ, "PATH": "/usr/local/bin:/usr/bin:/bin"}
+        cls.process = subprocess.Popen(words, env=vars_, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 60
+        while not os.path.exists(socket):
+            if cls.process.poll() is not None or time.monotonic() > until:
+                raise AssertionError("the node does not start")
+            time.sleep(0.02)
+        cls.node = Node(socket)
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.process.terminate()
+        assert cls.process.wait(60) == 0
+        cls.folder.cleanup()
+
+    def test_code_runs_and_its_result_is_told(self) -> None:
+        result = self.node.run("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)")
+        self.assertEqual((result.stdout, result.stderr, result.status, result.cause), ("out\n", "err\n", 3, "exited"))
+        with self.assertRaises(CodeFailed) as failed:
+            result.check()
+        self.assertIn("status 3", str(failed.exception))
+        self.assertEqual(self.node.run("print(1)").check().stdout, "1\n")
+
+    def test_inputs_go_in_and_outputs_come_out(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "b.bin")
+            path.write_bytes(bytes(range(256)))
+            code = (
+                "import os; os.mkdir('x'); open('x/sum', 'w').write(open('a').read() * 2); "
+                "open('copy', 'wb').write(open('b', 'rb').read())"
+            )
+            result = self.node.run(code, inputs={"a": b"1\r\n", "b": path}).check()
+            self.assertEqual(sorted(result.outputs), ["copy", "x/sum"])
+            self.assertEqual(result.output("copy"), bytes(range(256)))
+            result.save(Path(folder, "out"))
+            self.assertEqual(Path(folder, "out", "x", "sum").read_bytes(), b"1\n1\n")
+            with self.assertRaises(FileExistsError):
+                result.save(Path(folder, "out"))
+            with self.assertRaises(ValueError):
+                self.node.save(result.run.id, ["../x"], folder)
+
+    def test_events_come_as_they_happen(self) -> None:
+        code = "import time\nprint('begun', flush=True)\ntime.sleep(1000)"
+        events = self.node.stream(code)
+        run = None
+        for event in events:
+            run = run or event.details.get("run")
+            if event.data == b"begun\n":
+                break
+        assert run is not None
+        self.assertEqual(self.node.show(run).state, "running")
+        result = self.node.cancel(run)
+        self.assertTrue(result.outcome["cancelled"])
+        self.assertEqual(result.stdout, "begun\n")
+        self.assertEqual([event.type for event in events][-1], "result")
+        again = [event.type for event in self.node.events(run, 3)]
+        self.assertEqual((again[0], again[-1]), ("stdout", "result"))
+        self.assertEqual(list(self.node.events(run, 1000)), [])
+
+    def test_bytes_that_are_no_text_arrive_whole(self) -> None:
+        events = self.node.stream("import sys; sys.stdout.buffer.write(bytes(range(256)))")
+        self.assertEqual(b"".join(event.data for event in events if event.type == "stdout"), bytes(range(256)))
+
+    def test_a_refusal_says_what_to_do(self) -> None:
+        with self.assertRaises(NodeError) as refused:
+            self.node.run("1", limits={"time": "100h"})
+        self.assertEqual((refused.exception.status, refused.exception.kind), (422, "invalid"))
+        self.assertIn("time", refused.exception.what)
+        self.assertTrue(refused.exception.next)
+        with self.assertRaises(NodeError):
+            self.node.run("1", environment="none-of-this-name").check()
+        with self.assertRaises(NodeError) as missing:
+            self.node.show("0123456789abcdef")
+        self.assertEqual(missing.exception.status, 404)
+        with self.assertRaises(TypeError):
+            self.node.run("1", with_="pandas")
+
+    def test_one_key_is_one_run(self) -> None:
+        first = self.node.submit("print(1)", key="k")
+        self.assertEqual(self.node.submit("print(1)", key="k").id, first.id)
+        with self.assertRaises(NodeError) as conflict:
+            self.node.submit("print(2)", key="k")
+        self.assertEqual(conflict.exception.status, 409)
+
+    def test_a_body_that_is_too_large_is_refused(self) -> None:
+        with self.assertRaises(NodeError) as refused:
+            self.node.run("1", inputs={"a": bytes(120 << 20)})
+        self.assertEqual(refused.exception.status, 413)
+
+    def test_runs_are_listed_and_forgotten(self) -> None:
+        run = self.node.run("print(1)").run
+        self.assertIn(run.id, [one.id for one in self.node.runs()])
+        self.node.forget(run.id)
+        self.assertNotIn(run.id, [one.id for one in self.node.runs()])
+        self.assertTrue(self.node.is_ready())
+
+
+class WithoutNode(unittest.TestCase):
+    def test_no_node_is_an_error_of_the_system(self) -> None:
+        with self.assertRaises(OSError):
+            Node("/nothing/here").run("1")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,19 @@
+//! What the node says to `stockade run` when it is the supervisor of a run of somebody else's.
+
+use clap::Args;
+
+/// Not for people: a caller who is a program, and who asks on behalf of others.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Supervised {
+    /// Write the report, or the refusal, as one JSON document to this descriptor
+    #[arg(long, hide = true, value_name = "NUMBER")]
+    pub(crate) report_fd: Option<u32>,
+
+    /// End, with the run, as soon as this process, the parent, has ended
+    #[arg(long, hide = true, value_name = "PID", requires = "report_fd")]
+    pub(crate) parent: Option<u32>,
+
+    /// Who asks for the run, for its record
+    #[arg(long, hide = true, value_name = "NAME@REALM", requires = "report_fd")]
+    pub(crate) principal: Option<String>,
+}

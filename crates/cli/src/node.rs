@@ -1,0 +1,25 @@
+//! `stockade node`: its neighbour `stockade-node` takes this process over.
+//!
+//! A program of its own, since a command that runs one script shall not carry a server with it.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use crate::problem::{Problem, plain};
+
+/// The program, beside this one.
+const PROGRAM: &str = "stockade-node";
+
+/// Becomes the node's program; comes back only when that cannot be done.
+pub(crate) fn node(words: &[OsString]) -> Result<ExitCode, Problem> {
+    let failed = |error: std::io::Error| {
+        Problem::new(
+            format!("cannot start `{PROGRAM}`"),
+            plain(&error.to_string()),
+            "install it beside `stockade`, in the same version",
+        )
+    };
+    let program = std::env::current_exe().map_err(failed)?.with_file_name(PROGRAM);
+    Err(failed(Command::new(program).args(words).exec()))
+}

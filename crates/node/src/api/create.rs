@@ -1,0 +1,327 @@
+//! `POST /v1/runs`: from bytes of strangers to a run that is accepted.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::problem::Problem;
+use super::types::{InlineInput, ProblemTypes, RunDocument, RunRequest};
+use super::{Asker, Shared, events, runs};
+use crate::listen::Principal;
+use crate::order::{Order, limits};
+use crate::refusal::{Kind, Refusal};
+use crate::service::{Node, Submission};
+
+/// Largest body of JSON.
+const JSON_BYTES_MAX: usize = 16 << 20;
+/// Largest form, with all its files.
+const FORM_BYTES_MAX: usize = 100 << 20;
+/// How long a body may take to arrive.
+const BODY: Duration = Duration::from_secs(120);
+/// How long to wait for memory for it.
+const ROOM: Duration = Duration::from_secs(5);
+/// Memory for all bodies at once.
+const UPLOADS_MIB: usize = 512;
+/// Of one principal.
+const UPLOADS_EACH_MIB: usize = 256;
+/// A body that needs no room.
+const SMALL_BYTES: usize = 256 << 10;
+const MIB: usize = 1 << 20;
+/// Longest idempotency key.
+const KEY_BYTES_MAX: usize = 200;
+
+/// Bounds the memory that requests take together, and each principal's part of it.
+#[derive(Clone, Debug)]
+pub(super) struct Uploads {
+    all: Arc<Semaphore>,
+    each: Arc<Mutex<HashMap<Principal, usize>>>,
+}
+
+impl Default for Uploads {
+    fn default() -> Self {
+        Self { all: Arc::new(Semaphore::new(UPLOADS_MIB)), each: Arc::default() }
+    }
+}
+
+/// Room that is taken, until it is dropped.
+struct Room {
+    uploads: Uploads,
+    principal: Principal,
+    mib: usize,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut each = self.uploads.each.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = each.get_mut(&self.principal) {
+            *taken = taken.saturating_sub(self.mib);
+            if *taken == 0 {
+                each.remove(&self.principal);
+            }
+        }
+    }
+}
+
+impl Uploads {
+    /// Waits a little for room for a body of so many bytes, which is there twice for a moment. Small ones are bounded
+    /// by the number of connections.
+    async fn room(&self, principal: &Principal, bytes: usize) -> Result<Option<Room>, Refusal> {
+        if bytes <= SMALL_BYTES {
+            return Ok(None);
+        }
+        let mib = 2 * bytes.div_ceil(MIB);
+        let no_room = |why: &str| {
+            Refusal::new(Kind::Unavailable, "the node has no room for the request", why, "try again in a moment")
+        };
+        let permits = u32::try_from(mib).map_err(|_| no_room("it is too large"))?;
+        let waited = tokio::time::timeout(ROOM, Arc::clone(&self.all).acquire_many_owned(permits)).await;
+        let Ok(Ok(permit)) = waited else { return Err(no_room("others are sending large ones")) };
+        let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = each.entry(principal.clone()).or_default();
+        if *taken + mib > UPLOADS_EACH_MIB {
+            return Err(no_room("you are sending large ones already"));
+        }
+        *taken += mib;
+        Ok(Some(Room { uploads: self.clone(), principal: principal.clone(), mib, _permit: permit }))
+    }
+}
+
+/// Run something
+///
+/// Answers when the run has ended; with `Accept: application/x-ndjson` or `text/event-stream` at once, with its
+/// events; with `Prefer: respond-async` at once, with the run. A caller that goes away ends nothing.
+#[utoipa::path(
+    post, path = "/v1/runs", tag = "runs",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Of two requests with one key only one is run; the second is answered with the same run"),
+        ("Prefer" = Option<String>, Header, description = "`respond-async` does not wait for the end"),
+    ),
+    request_body(content(
+        (RunRequest = "application/json"),
+        (super::types::RunForm = "multipart/form-data"),
+    )),
+    responses(
+        (status = 200, description = "It has ended", body = RunDocument),
+        (status = 202, description = "It is accepted", body = RunDocument),
+        ProblemTypes,
+    )
+)]
+pub(super) async fn create(
+    State(shared): State<Shared>,
+    Extension(principal): Asker,
+    request: Request,
+) -> Result<Response, Problem> {
+    let headers = request.headers().clone();
+    let key = key(&headers)?;
+    let submission = {
+        let (bytes_max, kind) = kind(&headers)?;
+        let length = length(&headers)?.unwrap_or(bytes_max);
+        if length > bytes_max {
+            return Err(too_large(bytes_max).into());
+        }
+        let _room = shared.uploads.room(&principal, length).await?;
+        let read = async {
+            match kind {
+                Body::Json => json(request, &shared.node).await,
+                Body::Form => form(request, &shared.node).await,
+            }
+        };
+        let (order, files) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
+        Submission { order, files, key }
+    };
+    let run = shared.node.accept(&principal.0, submission).await?;
+    if let Some(format) = events::Format::asked(&headers) {
+        return Ok(events::stream(Arc::clone(&shared.node), run, 1, format));
+    }
+    if is_async(&headers) {
+        let place = format!("/v1/runs/{}", run.id);
+        let document = runs::document(&shared.node, &run)?;
+        return Ok((StatusCode::ACCEPTED, [(header::LOCATION, place)], Json(document)).into_response());
+    }
+    let run = shared.node.over(&principal.0, &run.id).await?;
+    Ok(Json(runs::whole(&shared.node, &run).await?).into_response())
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Body {
+    Json,
+    Form,
+}
+
+fn kind(headers: &HeaderMap) -> Result<(usize, Body), Refusal> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    let essence = kind.split(';').next().unwrap_or("").trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        Ok((JSON_BYTES_MAX, Body::Json))
+    } else if essence.eq_ignore_ascii_case("multipart/form-data") {
+        Ok((FORM_BYTES_MAX, Body::Form))
+    } else {
+        Err(Refusal::invalid(
+            "the request has no known type",
+            "a run is asked for as application/json or multipart/form-data",
+            "set the header content-type",
+        ))
+    }
+}
+
+fn length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
+    length
+        .to_str()
+        .ok()
+        .and_then(|length| length.parse().ok())
+        .map(Some)
+        .ok_or_else(|| Refusal::invalid("the request has no length", "content-length is no number", "send its bytes"))
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    match key.to_str() {
+        Ok(key) if !key.is_empty() && key.len() <= KEY_BYTES_MAX => Ok(Some(key.to_owned())),
+        Ok(_) | Err(_) => Err(Refusal::invalid(
+            "the idempotency key cannot be used",
+            format!("it has 1 to {KEY_BYTES_MAX} characters of plain text"),
+            "use a UUID",
+        )),
+    }
+}
+
+fn is_async(headers: &HeaderMap) -> bool {
+    headers
+        .get_all("prefer")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|word| word.trim().eq_ignore_ascii_case("respond-async"))
+}
+
+async fn json(request: Request, node: &Node) -> Result<(Order, Vec<Bytes>), Refusal> {
+    let body = axum::body::to_bytes(request.into_body(), JSON_BYTES_MAX).await.map_err(|_| {
+        Refusal::invalid("the request cannot be read", "it broke off, or is too large", "send it whole")
+    })?;
+    let asked: RunRequest = serde_json::from_slice(&body).map_err(|error| not_understood(&error))?;
+    drop(body);
+    assemble(asked, None, Vec::new(), node)
+}
+
+/// A file of a form.
+type Sent = (String, Bytes);
+
+async fn form(mut request: Request, node: &Node) -> Result<(Order, Vec<Bytes>), Refusal> {
+    // The framework's own bound, which every part of the form is counted against.
+    DefaultBodyLimit::max(FORM_BYTES_MAX).apply(&mut request);
+    let mut form = Multipart::from_request(request, &()).await.map_err(|refused| {
+        Refusal::invalid("the form cannot be read", refused.body_text(), "see /docs for its parts")
+    })?;
+    let (mut asked, mut script, mut inputs) = (None, None, Vec::new());
+    while let Some(field) = form.next_field().await.map_err(|error| broken(&error))? {
+        let name = field.name().unwrap_or_default().to_owned();
+        match name.as_str() {
+            "request" if asked.is_none() => {
+                let bytes = field.bytes().await.map_err(|error| broken(&error))?;
+                asked = Some(serde_json::from_slice(&bytes).map_err(|error| not_understood(&error))?);
+            }
+            "script" if script.is_none() => script = Some(sent(field).await?),
+            "input" if inputs.len() < crate::order::FILES_MAX => inputs.push(sent(field).await?),
+            _ => {
+                let shown = stockade_core::text::shown(&name, 60);
+                return Err(Refusal::invalid(
+                    format!("the form has a part `{shown}` too many"),
+                    "its parts are `request` (JSON), `script` and any number of `input`",
+                    "leave it out",
+                ));
+            }
+        }
+    }
+    assemble(asked.unwrap_or_default(), script, inputs, node)
+}
+
+async fn sent(field: Field<'_>) -> Result<Sent, Refusal> {
+    let name = field.file_name().map(ToOwned::to_owned).ok_or_else(|| {
+        Refusal::invalid("a file of the form has no name", "parts `script` and `input` are files", "give it a filename")
+    })?;
+    Ok((name, field.bytes().await.map_err(|error| broken(&error))?))
+}
+
+/// Puts what was sent together, and refuses what is there twice or not at all.
+fn assemble(
+    asked: RunRequest,
+    script: Option<Sent>,
+    sent: Vec<Sent>,
+    node: &Node,
+) -> Result<(Order, Vec<Bytes>), Refusal> {
+    let (script, code) = match (script, asked.code) {
+        (Some(_), Some(_)) => {
+            return Err(Refusal::invalid("there are two scripts", "`code` and the part `script`", "leave out one"));
+        }
+        (None, None) => {
+            return Err(Refusal::invalid("nothing to run", "neither `code` nor a part `script` was sent", "send one"));
+        }
+        (Some((name, bytes)), None) => (asked.name.unwrap_or(name), bytes),
+        (None, Some(code)) => {
+            let usual = asked.language.map_or("main.py", super::types::Language::script);
+            (asked.name.unwrap_or_else(|| usual.to_owned()), code.into())
+        }
+    };
+    let mut names = Vec::new();
+    let mut files = vec![code];
+    for InlineInput { name, content } in asked.inputs {
+        let bytes = STANDARD.decode(content).map_err(|error| {
+            let shown = stockade_core::text::shown(&name, 100);
+            Refusal::invalid(format!("input `{shown}` is not in base64"), error.to_string(), "encode its bytes")
+        })?;
+        names.push(name);
+        files.push(bytes.into());
+    }
+    for (name, bytes) in sent {
+        names.push(name);
+        files.push(bytes);
+    }
+    let order = Order {
+        script,
+        arguments: asked.arguments,
+        inputs: names,
+        with: asked.with,
+        environment: asked.environment,
+        limits: limits(&asked.limits, &node.bounds)?,
+    };
+    order.check(&node.bounds)?;
+    Ok((order, files))
+}
+
+fn not_understood(error: &serde_json::Error) -> Refusal {
+    let why = stockade_core::text::shown(&error.to_string(), 300);
+    Refusal::invalid("the request cannot be understood", why, "see /docs for its form")
+}
+
+fn broken(error: &MultipartError) -> Refusal {
+    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return too_large(FORM_BYTES_MAX);
+    }
+    Refusal::invalid("the form cannot be read", error.body_text(), "see /docs for its parts")
+}
+
+fn too_large(most: usize) -> Refusal {
+    Refusal::new(
+        Kind::TooLarge,
+        "the request is too large",
+        format!("the most is {} MiB", most / MIB),
+        "send larger files as parts of a form, and less of them",
+    )
+}
+
+fn too_slow() -> Refusal {
+    let why = format!("it did not arrive within {} seconds", BODY.as_secs());
+    Refusal::new(Kind::TooSlow, "the request took too long", why, "send it again, or less of it")
+}

@@ -1,0 +1,81 @@
+//! How the node is asked: HTTP, by principals that the kernel names. Bounds everything that comes in.
+
+mod create;
+mod describe;
+mod events;
+mod health;
+mod outputs;
+mod problem;
+mod runs;
+mod types;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::http::HeaderValue;
+use axum::middleware::Next;
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+
+use crate::listen::Principal;
+use crate::refusal::{Kind, Refusal};
+use crate::service::Node;
+use crate::wire::RunId;
+
+use problem::Problem;
+
+/// What all handlers share.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    node: Arc<Node>,
+    uploads: create::Uploads,
+}
+
+/// Every path there is.
+pub(crate) fn router(node: Arc<Node>) -> Router {
+    let shared = Shared { node, uploads: create::Uploads::default() };
+    Router::new()
+        .route("/v1/runs", post(create::create).get(runs::list))
+        .route("/v1/runs/{id}", get(runs::show).delete(runs::end))
+        .route("/v1/runs/{id}/events", get(events::events))
+        .route("/v1/runs/{id}/outputs", get(outputs::archive))
+        .route("/v1/runs/{id}/outputs/{*path}", get(outputs::one))
+        .route("/livez", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(describe::openapi))
+        .route("/docs", get(describe::page))
+        .fallback(async || -> Problem {
+            Refusal::new(Kind::Missing, "there is no such path", "the node has none of this name", "see /docs").into()
+        })
+        .method_not_allowed_fallback(async || -> Problem {
+            Refusal::new(Kind::NotAllowed, "this cannot be done here", "the path has other methods", "see /docs").into()
+        })
+        .layer(axum::middleware::from_fn_with_state(shared.clone(), about_request))
+        .with_state(shared)
+}
+
+/// Gives each request a name, which the answer, its problem and the log have.
+async fn about_request(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let id = RunId::random().map_or_else(|_| "unknown".to_owned(), String::from);
+    let principal = request.extensions().get::<Principal>().map_or_else(String::new, |one| one.0.clone());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    request.extensions_mut().insert(problem::RequestId(id.clone()));
+    let mut answer = problem::named(next.run(request).await, &id);
+    let headers = answer.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert("x-request-id", value);
+    }
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.insert("cache-control", HeaderValue::from_static("no-store"));
+    let status = answer.status().as_u16();
+    shared.node.metrics.answered(status);
+    let path = stockade_core::text::shown(&path, 200);
+    tracing::info!(request = id, principal, method = %method, path, status, ms = began.elapsed().as_millis(), "answered");
+    answer
+}
+
+type Asker = Extension<Principal>;

@@ -1,0 +1,140 @@
+//! From an order to the command line of its supervisor. The only place where one is put together.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::io::FdFlags;
+use stockade_core::limits::Limit;
+
+use super::Settings;
+use crate::order::Order;
+
+/// What a supervisor is told of its surroundings; where its interpreter, its index and its authorities are is the
+/// operator's word.
+const VARS: [&str; 8] =
+    ["PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC", "STOCKADE_CONFIG_DIR"];
+const VARS_OF: [&str; 2] = ["UV_", "PIP_"];
+
+/// Where the run's streams and its report go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Streams<'a> {
+    pub(super) out: &'a OwnedFd,
+    pub(super) error: &'a OwnedFd,
+    pub(super) report: &'a OwnedFd,
+}
+
+/// Starts the supervisor of a run whose files lie in `inputs`.
+pub(super) fn spawn(
+    settings: &Settings,
+    principal: &str,
+    order: &Order,
+    inputs: &Path,
+    streams: Streams<'_>,
+) -> io::Result<Child> {
+    // A number of its own that stays open over the execution; nothing else is started meanwhile.
+    let report = streams.report.try_clone()?;
+    rustix::io::fcntl_setfd(&report, FdFlags::empty())?;
+    let folder = &settings.folder;
+    let vars = std::env::vars_os().filter(|(name, _)| {
+        name.to_str().is_some_and(|name| VARS.contains(&name) || VARS_OF.iter().any(|start| name.starts_with(start)))
+    });
+    Command::new(&settings.program)
+        .args(words(settings, principal, order, report.as_raw_fd(), std::process::id()))
+        .env_clear()
+        .envs(vars)
+        .env("HOME", folder.join("home"))
+        .env("STOCKADE_STATE_DIR", folder.join("state"))
+        .env("STOCKADE_CACHE_DIR", folder.join("cache"))
+        .current_dir(inputs)
+        // Keys of a terminal are for the node, which lets runs finish.
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(streams.out.try_clone()?)
+        .stderr(streams.error.try_clone()?)
+        .spawn()
+}
+
+/// The words. What comes from an order stands behind a `=` of its flag, or is a file's name that begins with no dash,
+/// or follows the script and is the script's.
+fn words(settings: &Settings, principal: &str, order: &Order, report: i32, parent: u32) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec![
+        "run".into(),
+        "--quiet".into(),
+        format!("--report-fd={report}").into(),
+        format!("--parent={parent}").into(),
+        format!("--principal={principal}").into(),
+        "--out=../out".into(),
+    ];
+    for policy in &settings.policies {
+        let mut word = OsString::from("--policy=");
+        word.push(policy);
+        words.push(word);
+    }
+    for limit in Limit::ALL {
+        if let Some(value) = order.limits.get(limit.name()) {
+            words.push(format!("--limit={}={}", limit.name(), exact(limit, *value)).into());
+        }
+    }
+    words.extend(order.inputs.iter().map(|name| format!("--in={name}").into()));
+    words.extend(order.with.iter().map(|package| format!("--with={package}").into()));
+    words.extend(order.environment.iter().map(|reference| format!("--environment={reference}").into()));
+    words.push(order.script.clone().into());
+    words.extend(order.arguments.iter().map(Into::into));
+    words
+}
+
+/// A value as a flag takes it, to the last digit.
+fn exact(limit: Limit, value: u64) -> String {
+    match limit {
+        Limit::Time | Limit::CpuTime => format!("{value}ms"),
+        Limit::Cpus => limit.show(value),
+        Limit::Memory
+        | Limit::Processes
+        | Limit::OpenFiles
+        | Limit::Scratch
+        | Limit::ScratchFiles
+        | Limit::FileSize
+        | Limit::Output
+        | Limit::OutputFiles
+        | Limit::OutputDepth
+        | Limit::Streams => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::{Bounds, tests::order};
+
+    #[test]
+    fn every_limit_is_written_as_it_is_read() {
+        for limit in Limit::ALL {
+            let value = Bounds::default().usual.of(limit) + 1;
+            assert_eq!(limit.parse(&exact(limit, value)), Ok(value), "{limit}");
+        }
+    }
+
+    #[test]
+    fn no_word_of_an_order_stands_where_a_flag_could() {
+        let order = Order {
+            script: "x.py".to_owned(),
+            arguments: vec!["--out=/etc".to_owned(), "--".to_owned(), "sh".to_owned()],
+            inputs: vec!["a.csv".to_owned()],
+            with: vec!["pandas>=2".to_owned()],
+            ..order()
+        };
+        let settings =
+            Settings { folder: "/n".into(), program: "/p".into(), policies: vec!["/policy".into()], concurrent: 1 };
+        let words = words(&settings, "uid-1@local", &order, 7, 8);
+        let script = words.iter().position(|word| word == "x.py").unwrap();
+        assert!(words[1..script].iter().all(|word| word.to_str().unwrap().starts_with("--")));
+        assert_eq!(words[script + 1..], ["--out=/etc", "--", "sh"]);
+        for word in ["--in=a.csv", "--with=pandas>=2", "--policy=/policy", "--limit=time=600000ms", "--report-fd=7"] {
+            assert!(words[..script].iter().any(|one| one == word), "{word}: {words:?}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The launcher: the only process of the node that starts anything. One thread, one poll loop, no network.
+//!
+//! It takes nothing from the node on trust: a frame is parsed into a message of known form, an order is checked again,
+//! names of runs are sixteen digits, and every word of a command line is put together here. For now a run's
+//! supervisor is the neighbour `stockade run`, so a run here is a run of the command, walls and report alike.
+//!
+//! When the node's end of the socket closes, everything is killed; when this process dies, the kernel kills the
+//! supervisors, and they hold their sandboxes.
+
+mod command;
+mod folders;
+mod outbox;
+mod supervisor;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use crate::order::{Bounds, Order};
+use crate::refusal::{Kind, Refusal};
+use crate::wire::{self, Answer, Ask, Beside, Frame, RunId};
+use folders::Folders;
+use outbox::Outbox;
+use supervisor::Supervisor;
+
+/// What a launcher is made with; none of it comes from the node's callers.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The node's folder.
+    pub folder: PathBuf,
+    /// `stockade`, the command.
+    pub program: PathBuf,
+    /// Policies that every run is held against.
+    pub policies: Vec<PathBuf>,
+    /// Most runs at once.
+    pub concurrent: usize,
+}
+
+/// How long environments may be built before the code of a run begins.
+const PREPARATION: Duration = Duration::from_secs(1_800);
+
+/// Serves until the node closes its end.
+///
+/// # Errors
+/// When the folder of runs cannot be used, or the socket fails.
+pub fn serve(control: OwnedFd, settings: Settings) -> io::Result<()> {
+    let folders = Folders::open(&settings.folder)?;
+    let bounds = Bounds::default();
+    let mut launcher =
+        Launcher { folders, settings, bounds, runs: BTreeMap::new(), outbox: Outbox::default(), control };
+    launcher.outbox.say(&Answer::Ready {}, None);
+    let served = launcher.follow();
+    launcher.end_all();
+    served
+}
+
+struct Launcher {
+    control: OwnedFd,
+    settings: Settings,
+    bounds: Bounds,
+    folders: Folders,
+    runs: BTreeMap<RunId, Supervisor>,
+    outbox: Outbox,
+}
+
+impl Launcher {
+    fn follow(&mut self) -> io::Result<()> {
+        loop {
+            self.outbox.flush(self.control.as_fd())?;
+            if !self.wait()? {
+                continue;
+            }
+            // One frame a turn, so that runs that end are seen however much the node asks.
+            match wire::receive(&self.control, Beside::Descriptors) {
+                Ok(Frame::End) => return Ok(()),
+                Ok(Frame::Whole(bytes, descriptors)) => self.hear(&bytes, descriptors)?,
+                Ok(Frame::Broken) => return Err(io::Error::other("a frame of the node's was too large")),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits for whatever comes first; says whether the node has something.
+    fn wait(&mut self) -> io::Result<bool> {
+        let now = Instant::now();
+        let next = self.runs.values_mut().filter_map(|run| run.press(now)).min();
+        let timeout = next
+            .map(|next| Timespec::try_from(next.saturating_duration_since(now)))
+            .transpose()
+            .map_err(io::Error::other)?;
+        let mut flags = PollFlags::IN;
+        if self.outbox.has_something() {
+            flags |= PollFlags::OUT;
+        }
+        let mut polled = vec![PollFd::new(&self.control, flags)];
+        polled.extend(self.runs.values().map(|run| PollFd::new(run.pidfd(), PollFlags::IN)));
+        match rustix::event::poll(&mut polled, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let mut ready = polled.iter().map(|one| !one.revents().is_empty());
+        let asked = ready.next().unwrap_or(false);
+        let ended: Vec<RunId> =
+            self.runs.keys().zip(ready).filter(|(_, ready)| *ready).map(|(run, _)| run.clone()).collect();
+        drop(polled);
+        for run in ended {
+            self.reap(&run);
+        }
+        Ok(asked)
+    }
+
+    fn reap(&mut self, run: &RunId) {
+        let Some(status) = self.runs.get_mut(run).and_then(Supervisor::ended) else { return };
+        self.runs.remove(run);
+        self.folders.remove_inputs(run);
+        let (status, killed) = supervisor::status(status);
+        self.outbox.say(&Answer::Ended { run: run.clone(), status, killed }, None);
+    }
+
+    /// # Errors
+    /// When the node says something that it never says: it is not itself any more.
+    fn hear(&mut self, bytes: &[u8], descriptors: Vec<OwnedFd>) -> io::Result<()> {
+        let ask = wire::parse::<Ask>(bytes).ok_or_else(|| io::Error::other("the node said something unknown"))?;
+        match ask {
+            Ask::Start { run, principal, order } => {
+                if let Err(refusal) = self.start(&run, &principal, &order, descriptors) {
+                    tracing::warn!(run = %run, what = %refusal.what, why = %refusal.why, "a run is refused");
+                    self.outbox.say(&Answer::Refused { run, refusal }, None);
+                }
+            }
+            Ask::Cancel { run } => {
+                if let Some(supervisor) = self.runs.get_mut(&run) {
+                    supervisor.cancel(Instant::now());
+                }
+            }
+            Ask::Open { number, run, path } => match self.output(&run, &path) {
+                Ok((file, bytes)) => self.outbox.say(&Answer::Opened { number, bytes }, Some(file)),
+                Err(refusal) => self.outbox.say(&Answer::Failed { number, refusal }, None),
+            },
+            Ask::Forget { number, run } => match self.forget(&run) {
+                Ok(()) => self.outbox.say(&Answer::Done { number }, None),
+                Err(refusal) => self.outbox.say(&Answer::Failed { number, refusal }, None),
+            },
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, run: &RunId, principal: &str, order: &Order, descriptors: Vec<OwnedFd>) -> Result<(), Refusal> {
+        order.check(&self.bounds)?;
+        if !is_principal(principal) {
+            return Err(Refusal::failed("the run has no asker", "its principal has another form"));
+        }
+        if self.runs.len() >= self.settings.concurrent {
+            return Err(Refusal::new(Kind::TooMany, "too many runs at once", "as many run as may", "wait for one"));
+        }
+        if self.runs.contains_key(run) {
+            return Err(Refusal::failed("the run was started before", "its name is taken"));
+        }
+        let [out, error, report, files @ ..] = descriptors.as_slice() else {
+            return Err(Refusal::failed("the run cannot be started", "descriptors are missing"));
+        };
+        if files.len() != order.inputs.len() + 1 {
+            return Err(Refusal::failed("the run cannot be started", "its files are not those that it names"));
+        }
+        let place = self.folders.make(run).map_err(|error| not_spooled(&error))?;
+        let started = place.spool(std::iter::once(&order.script).chain(&order.inputs), files).and_then(|()| {
+            let streams = command::Streams { out, error, report };
+            command::spawn(&self.settings, principal, order, place.inputs(), streams)
+        });
+        let child = started.map_err(|error| {
+            self.folders.remove(run);
+            not_spooled(&error)
+        })?;
+        let wall = Duration::from_millis(order.limits.get("time").copied().unwrap_or(0));
+        let supervisor = Supervisor::of(child, Instant::now() + wall + PREPARATION).map_err(|error| {
+            self.folders.remove(run);
+            not_spooled(&error)
+        })?;
+        self.runs.insert(run.clone(), supervisor);
+        Ok(())
+    }
+
+    fn output(&self, run: &RunId, path: &str) -> Result<(OwnedFd, u64), Refusal> {
+        if self.runs.contains_key(run) {
+            return Err(missing());
+        }
+        self.folders.output(run, path).map_err(|_| missing())
+    }
+
+    fn forget(&mut self, run: &RunId) -> Result<(), Refusal> {
+        if self.runs.contains_key(run) {
+            return Err(Refusal::failed("the run is not over", "its files are in use"));
+        }
+        self.folders.remove(run);
+        Ok(())
+    }
+
+    /// Kills every run and waits until none is there.
+    fn end_all(&mut self) {
+        for supervisor in self.runs.values_mut() {
+            supervisor.kill();
+        }
+        for (run, supervisor) in std::mem::take(&mut self.runs) {
+            supervisor.wait();
+            self.folders.remove_inputs(&run);
+        }
+    }
+}
+
+fn missing() -> Refusal {
+    Refusal::new(Kind::Missing, "there is no such output", "the run has none of this path", "see the run's outputs")
+}
+
+fn not_spooled(error: &io::Error) -> Refusal {
+    let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let kind = if full { Kind::Full } else { Kind::Failed };
+    let next = if full { "free some space in the node's folder" } else { "the node's log says more" };
+    tracing::error!(error = %error, "a run cannot be started");
+    Refusal::new(kind, "the run cannot be started", crate::system_text(error), next)
+}
+
+/// `NAME@REALM` of plain characters: it goes into the audit record.
+fn is_principal(text: &str) -> bool {
+    text.len() <= 200
+        && text.split_once('@').is_some_and(|(name, realm)| {
+            let plain = |part: &str| {
+                !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+            };
+            plain(name) && plain(realm)
+        })
+}

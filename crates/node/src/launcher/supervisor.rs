@@ -1,0 +1,145 @@
+//! One supervisor: a child process that is waited for, asked to end, and at last killed.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+/// After the first interrupt, which is the code's to handle, the second ends it.
+const FIRST: Duration = Duration::from_millis(150);
+/// After the second the supervisor has this long to collect what there is.
+const SECOND: Duration = Duration::from_millis(5_000);
+
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    child: Child,
+    pidfd: OwnedFd,
+    stage: Stage,
+    until: Instant,
+}
+
+/// How hard it was asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Running,
+    Interrupted,
+    InterruptedAgain,
+    Killed,
+}
+
+impl Supervisor {
+    /// Follows a child that has until `until`.
+    pub(super) fn of(mut child: Child, until: Instant) -> io::Result<Self> {
+        match rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(Self { child, pidfd, stage: Stage::Running, until }),
+            Err(errno) => {
+                // Nobody could follow it.
+                child.kill()?;
+                child.wait()?;
+                Err(errno.into())
+            }
+        }
+    }
+
+    pub(super) const fn pidfd(&self) -> &OwnedFd {
+        &self.pidfd
+    }
+
+    /// Its status, once it has ended.
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Asks it to end, unless that was done.
+    pub(super) fn cancel(&mut self, now: Instant) {
+        if self.stage == Stage::Running {
+            self.until = now;
+            self.press(now);
+        }
+    }
+
+    /// Goes one stage further when its time is over; tells when the next one is due.
+    pub(super) fn press(&mut self, now: Instant) -> Option<Instant> {
+        if now >= self.until {
+            (self.stage, self.until) = match self.stage {
+                Stage::Running => (Stage::Interrupted, now + FIRST),
+                Stage::Interrupted => (Stage::InterruptedAgain, now + SECOND),
+                Stage::InterruptedAgain | Stage::Killed => (Stage::Killed, now + SECOND),
+            };
+            match self.stage {
+                Stage::Running | Stage::Interrupted | Stage::InterruptedAgain => self.signal(Signal::INT),
+                Stage::Killed => self.signal(Signal::KILL),
+            }
+        }
+        Some(self.until)
+    }
+
+    pub(super) fn kill(&mut self) {
+        self.stage = Stage::Killed;
+        self.signal(Signal::KILL);
+    }
+
+    pub(super) fn wait(mut self) {
+        if let Err(error) = self.child.wait() {
+            tracing::warn!(error = %error, "the end of a run cannot be waited for");
+        }
+    }
+
+    /// By the descriptor: a number could be another's meanwhile.
+    fn signal(&self, signal: Signal) {
+        match rustix::process::pidfd_send_signal(&self.pidfd, signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(errno) => tracing::warn!(error = %io::Error::from(errno), "a run cannot be signalled"),
+        }
+    }
+}
+
+/// An exit status as shells have it, and whether a signal ended the process.
+pub(super) fn status(status: ExitStatus) -> (i32, bool) {
+    status.code().map_or_else(|| (128 + status.signal().unwrap_or(0), true), |code| (code, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper(ignoring: bool) -> Supervisor {
+        let trap = if ignoring { "trap '' INT; " } else { "" };
+        // What is ignored stays so over an execution.
+        let code = format!("{trap}echo; exec sleep 1000");
+        let mut child =
+            std::process::Command::new("sh").args(["-c", &code]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        Supervisor::of(child, Instant::now() + Duration::from_secs(1_000)).unwrap()
+    }
+
+    fn ends(mut supervisor: Supervisor) -> (i32, bool) {
+        rustix::event::poll(&mut [rustix::event::PollFd::new(supervisor.pidfd(), rustix::event::PollFlags::IN)], None)
+            .unwrap();
+        status(supervisor.ended().unwrap())
+    }
+
+    #[test]
+    fn a_cancelled_child_is_interrupted() {
+        let mut supervisor = sleeper(false);
+        assert!(supervisor.ended().is_none());
+        supervisor.cancel(Instant::now());
+        assert_eq!(ends(supervisor), (130, true));
+    }
+
+    #[test]
+    fn a_child_that_ignores_that_is_killed() {
+        let mut supervisor = sleeper(true);
+        let now = Instant::now();
+        supervisor.cancel(now);
+        assert_eq!(supervisor.press(now), Some(now + FIRST));
+        assert_eq!(supervisor.press(now + FIRST), Some(now + FIRST + SECOND));
+        supervisor.cancel(now + FIRST);
+        assert!(supervisor.ended().is_none(), "asking again does not hurry it");
+        supervisor.press(now + FIRST + SECOND);
+        assert_eq!(ends(supervisor), (137, true));
+    }
+}

@@ -1,0 +1,36 @@
+//! The node: runs code for many people behind one interface. Two processes: the node speaks with strangers and may
+//! do nothing, the [`launcher`] starts runs and speaks with nobody but the node.
+//!
+//! Start at `start.rs`; `service.rs` is what the node does, `runner.rs` one run, `api/` how it is asked.
+
+mod api;
+mod confine;
+mod keeper;
+pub mod launcher;
+mod link;
+mod listen;
+mod lock;
+mod metrics;
+pub mod order;
+mod outcome;
+mod patient;
+mod pump;
+pub mod queue;
+mod ready;
+pub mod refusal;
+mod room;
+mod runner;
+mod service;
+pub mod settings;
+pub mod start;
+pub mod status;
+mod user;
+pub mod wire;
+
+/// What the system says, as it stands in a sentence.
+fn system_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let said = text.rsplit_once(" (os error ").map_or(text.as_str(), |(said, _)| said);
+    let mut rest = said.chars();
+    rest.next().map_or_else(String::new, |first| first.to_lowercase().chain(rest).collect())
+}

@@ -1,0 +1,85 @@
+//! One node a folder: a lock that the node, its launcher and every supervisor hold together.
+//!
+//! It is one open file that they inherit, so it is free only when the last of them has ended. A node that gets it
+//! knows that nothing of the former one is alive.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+use rustix::io::{Errno, FdFlags};
+
+use crate::refusal::{Kind, Refusal};
+
+/// How long what a killed node started may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Lock {
+    /// Takes the lock of a folder.
+    ///
+    /// # Errors
+    /// [`Refusal`] when another node has it.
+    pub(crate) fn take(folder: &Path) -> Result<Self, Refusal> {
+        let failed = |error: &std::io::Error| {
+            Refusal::invalid(
+                "the node's folder cannot be used",
+                crate::system_text(error),
+                "name one that the node's user may write, with --folder DIR",
+            )
+        };
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(folder.join("lock"))
+            .map_err(|error| failed(&error))?;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self(file)),
+                Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(Refusal::new(
+                        Kind::Conflict,
+                        "another node uses this folder",
+                        "it is still there, or something that it started",
+                        "end it, or name another folder with --folder DIR",
+                    ));
+                }
+                Err(errno) => return Err(failed(&errno.into())),
+            }
+        }
+    }
+
+    /// Whether programs that are started from now on hold it too.
+    pub(crate) fn share(&self, with_programs: bool) -> Result<(), Refusal> {
+        let flags = if with_programs { FdFlags::empty() } else { FdFlags::CLOEXEC };
+        rustix::io::fcntl_setfd(&self.0, flags).map_err(|errno| Refusal::failed("the lock cannot be shared", errno))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_is_held_for_as_long_as_a_program_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = Lock::take(folder.path()).unwrap();
+        lock.share(true).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        drop(lock);
+        let file = File::open(folder.path().join("lock")).unwrap();
+        let take = || rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+        assert_eq!(take(), Err(Errno::WOULDBLOCK));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(take(), Ok(()));
+    }
+}

@@ -1,0 +1,329 @@
+//! What is to be run, as both processes of the node understand it. Each of them checks it by itself: the node before
+//! it accepts a run, the launcher before it starts one.
+//!
+//! An order names no path and no flag. Everything that becomes a word of a command line is held against a narrow
+//! grammar here, and [`crate::launcher`] puts it behind a `=`, where it cannot be taken for a flag.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use stockade_core::limits::{Limit, Limits};
+
+use crate::refusal::Refusal;
+
+/// Most files of one run, its script included; they lie beside one frame.
+pub const FILES_MAX: usize = 200;
+/// Most words that the script is given.
+const ARGUMENTS_MAX: usize = 256;
+/// Most packages.
+const PACKAGES_MAX: usize = 64;
+/// Longest name of a file, and longest requirement.
+const WORD_BYTES_MAX: usize = 200;
+/// Longest order as JSON; a frame holds a little more.
+pub const ORDER_BYTES_MAX: usize = 128 << 10;
+
+/// What is to be run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// The script's name, whose ending tells the engine. Its content lies beside the order.
+    pub script: String,
+    /// What the script is given.
+    pub arguments: Vec<String>,
+    /// Names of the inputs; their contents lie beside the order.
+    pub inputs: Vec<String>,
+    /// Packages of the environment, as `--with` takes them.
+    pub with: Vec<String>,
+    /// An environment by its name or digest.
+    pub environment: Option<String>,
+    /// Limits by name, every one of them.
+    pub limits: BTreeMap<String, u64>,
+}
+
+/// What a node lets one run have at most.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// For who asks for nothing.
+    pub usual: Limits,
+    /// For who asks for more.
+    pub most: Limits,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        let usual = Limits {
+            wall_ms: 600_000,
+            cpu_ms: 1_200_000,
+            memory_bytes: 1 << 30,
+            scratch_bytes: 512 << 20,
+            file_bytes: 512 << 20,
+            output_bytes: 256 << 20,
+            output_files: 2_000,
+            stream_bytes: 16 << 20,
+            ..Limits::default()
+        };
+        Self { usual, most: Limits { stream_bytes: 64 << 20, ..Limits::default() } }
+    }
+}
+
+impl Order {
+    /// Holds the order against what any node takes, and this one.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that says which part cannot be had.
+    pub fn check(&self, bounds: &Bounds) -> Result<(), Refusal> {
+        self.check_names()?;
+        self.check_arguments()?;
+        self.check_packages()?;
+        for limit in Limit::ALL {
+            let most = bounds.most.of(limit);
+            match self.limits.get(limit.name()) {
+                Some(value) if *value <= most => {}
+                Some(_) => return Err(too_much(limit, most)),
+                None => return Err(Refusal::invalid("the order lacks a limit", limit.name(), "name every limit")),
+            }
+        }
+        if self.limits.len() != Limit::ALL.len() {
+            return Err(Refusal::invalid("the order has a limit that does not exist", "it is none of ours", LIMITS));
+        }
+        let bytes = serde_json::to_vec(self).map_or(usize::MAX, |text| text.len());
+        if bytes > ORDER_BYTES_MAX {
+            let why = format!("names, arguments and packages come to {bytes} bytes, the most is {ORDER_BYTES_MAX}");
+            return Err(Refusal::invalid("the request is too long", why, "put long arguments into an input"));
+        }
+        Ok(())
+    }
+
+    fn check_names(&self) -> Result<(), Refusal> {
+        if self.inputs.len() >= FILES_MAX {
+            let why = format!("the most is {} files", FILES_MAX - 1);
+            return Err(Refusal::invalid("there are too many inputs", why, "put them into one archive"));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for name in std::iter::once(&self.script).chain(&self.inputs) {
+            check_name(name)?;
+            if !seen.insert(name) {
+                return Err(Refusal::invalid(
+                    format!("two files are called `{}`", shown(name)),
+                    "the script and its inputs lie in one folder",
+                    "give each a name of its own",
+                ));
+            }
+        }
+        let ending = self.script.rsplit_once('.').map(|(_, ending)| ending);
+        if !ending.is_some_and(|ending| ["py", "pyw", "ipynb", "R", "r", "sql"].contains(&ending)) {
+            return Err(Refusal::invalid(
+                format!("cannot tell what runs `{}`", shown(&self.script)),
+                "its name ends in none of .py, .ipynb, .R and .sql",
+                "give the script such a name, or name its language",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_arguments(&self) -> Result<(), Refusal> {
+        if self.arguments.len() > ARGUMENTS_MAX {
+            let why = format!("the most is {ARGUMENTS_MAX}");
+            return Err(Refusal::invalid("there are too many arguments", why, "put them into an input"));
+        }
+        if self.arguments.iter().any(|argument| argument.contains('\0')) {
+            return Err(Refusal::invalid("an argument holds a zero byte", "no program can be given one", "remove it"));
+        }
+        Ok(())
+    }
+
+    fn check_packages(&self) -> Result<(), Refusal> {
+        if self.with.len() > PACKAGES_MAX {
+            let why = format!("the most is {PACKAGES_MAX}");
+            return Err(Refusal::invalid("there are too many packages", why, "name only those that the code imports"));
+        }
+        if let Some(package) = self.with.iter().find(|package| !is_requirement(package)) {
+            return Err(Refusal::invalid(
+                format!("`{}` is no package of an index", shown(package)),
+                "a node takes names and versions, as in `pandas>=2`; no paths, addresses or markers",
+                "name the package as the index has it",
+            ));
+        }
+        if let Some(environment) = self.environment.as_ref().filter(|environment| !is_reference(environment)) {
+            return Err(Refusal::invalid(
+                format!("`{}` is no name of an environment", shown(environment)),
+                "names consist of letters, digits and . _ - /",
+                "`stockade env list` shows those of the node",
+            ));
+        }
+        if self.environment.is_some() && !self.with.is_empty() {
+            return Err(Refusal::invalid(
+                "`environment` and `with` contradict each other",
+                "an environment is taken as it is: nothing is added to it",
+                "leave out one of them",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What the request says of limits, over what is usual.
+///
+/// # Errors
+/// [`Refusal`] when one does not exist, makes no sense, or is more than the node gives.
+pub fn limits(asked: &BTreeMap<String, String>, bounds: &Bounds) -> Result<BTreeMap<String, u64>, Refusal> {
+    let mut limits: BTreeMap<String, u64> =
+        Limit::ALL.iter().map(|limit| (limit.name().to_owned(), bounds.usual.of(*limit))).collect();
+    for (name, value) in asked {
+        let limit = Limit::ALL.into_iter().find(|limit| limit.name() == name).ok_or_else(|| {
+            let names = Limit::ALL.map(Limit::name).join(", ");
+            let why = format!("the limits are {names}");
+            Refusal::invalid(format!("there is no limit `{}`", shown(name)), why, "use one of them")
+        })?;
+        let value = limit.parse(value).map_err(|bad| {
+            Refusal::invalid(format!("`{}` is no value of `{name}`", shown(value)), bad.to_string(), LIMITS)
+        })?;
+        let most = bounds.most.of(limit);
+        if value > most {
+            return Err(too_much(limit, most));
+        }
+        limits.insert(limit.name().to_owned(), value);
+    }
+    Ok(limits)
+}
+
+const LIMITS: &str = "write limits as `stockade run --limit` takes them";
+
+fn too_much(limit: Limit, most: u64) -> Refusal {
+    Refusal::invalid(
+        format!("limit `{}` is more than this node gives", limit.name()),
+        format!("the most is {}", limit.show(most)),
+        "ask for less, or run it elsewhere",
+    )
+}
+
+/// The plain name of a file: nothing that leads elsewhere, hides, or means something on a command line.
+fn check_name(name: &str) -> Result<(), Refusal> {
+    let bad = name.is_empty()
+        || name.len() > WORD_BYTES_MAX
+        || name.starts_with(['.', '-'])
+        || name.contains(['/', '=', '\\'])
+        || name.chars().any(|character| character.is_control() || stockade_core::text::is_harmful(character));
+    if bad {
+        return Err(Refusal::invalid(
+            format!("`{}` cannot be the name of a file", shown(name)),
+            format!(
+                "a name has 1 to {WORD_BYTES_MAX} bytes, no slash, backslash, equals sign or control character, and begins with neither dot nor dash"
+            ),
+            "rename it",
+        ));
+    }
+    Ok(())
+}
+
+/// A requirement that can only mean packages of an index: a name, extras, versions.
+fn is_requirement(text: &str) -> bool {
+    let mut characters = text.chars();
+    text.len() <= WORD_BYTES_MAX
+        && characters.next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && characters.all(|character| character.is_ascii_alphanumeric() || "._-[],<>=!~*+ ".contains(character))
+}
+
+fn is_reference(text: &str) -> bool {
+    let mut characters = text.chars();
+    text.len() <= WORD_BYTES_MAX
+        && !text.contains("..")
+        && characters.next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && characters.all(|character| character.is_ascii_alphanumeric() || "._-/".contains(character))
+}
+
+fn shown(text: &str) -> String {
+    stockade_core::text::shown(text, 100)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn order() -> Order {
+        Order {
+            script: "main.py".to_owned(),
+            arguments: Vec::new(),
+            inputs: Vec::new(),
+            with: Vec::new(),
+            environment: None,
+            limits: limits(&BTreeMap::new(), &Bounds::default()).unwrap(),
+        }
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_or_look_like_flags_are_refused() {
+        for name in [
+            "",
+            "..",
+            ".x.py",
+            "a/b.py",
+            "/etc/passwd",
+            "-x.py",
+            "--out.py",
+            "a=b.py",
+            "a\nb.py",
+            "a\0.py",
+            "a\\b.py",
+            "a\u{202e}b.py",
+        ] {
+            let order = Order { script: name.to_owned(), ..order() };
+            assert!(order.check(&Bounds::default()).is_err(), "{name:?} as a script");
+            let order = Order { inputs: vec![name.to_owned()], ..self::order() };
+            assert!(order.check(&Bounds::default()).is_err(), "{name:?} as an input");
+        }
+        for name in ["main.py", "Übersicht 2026.ipynb", "a b.sql", "x.R"] {
+            let order = Order { script: name.to_owned(), ..order() };
+            assert!(order.check(&Bounds::default()).is_ok(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn packages_are_names_and_versions_and_nothing_else() {
+        for package in [
+            "./x.whl",
+            "-r",
+            "--index-url=x",
+            "file:///etc",
+            "a @ git+https://x",
+            "a;os_name=='x'",
+            "a'b",
+            "",
+            "../a",
+            "$(id)",
+        ] {
+            assert!(!is_requirement(package), "{package:?}");
+        }
+        for package in ["pandas", "pandas>=2,<3", "uvicorn[standard]", "a==1.*", "a~=1.0+local"] {
+            assert!(is_requirement(package), "{package:?}");
+        }
+        for reference in ["../x", "/etc", "-x", "a..b", "a b", ""] {
+            assert!(!is_reference(reference), "{reference:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_never_more_than_the_node_gives() {
+        let bounds = Bounds::default();
+        let asked = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        assert_eq!(limits(&asked("time", "5s"), &bounds).unwrap().get("time"), Some(&5_000));
+        for (name, value) in [("time", "2h"), ("streams", "1g"), ("time", "many"), ("speed", "1")] {
+            assert!(limits(&asked(name, value), &bounds).is_err(), "{name}={value}");
+        }
+        let mut order = order();
+        order.limits.insert("time".to_owned(), u64::MAX);
+        assert!(order.check(&bounds).is_err(), "also when the other process let it pass");
+        order.limits.remove("time");
+        assert!(order.check(&bounds).is_err(), "none is left to chance");
+    }
+
+    #[test]
+    fn two_files_of_one_name_and_too_many_words_are_refused() {
+        let bounds = Bounds::default();
+        assert!(Order { inputs: vec!["main.py".to_owned()], ..order() }.check(&bounds).is_err());
+        assert!(Order { arguments: vec!["x".repeat(ORDER_BYTES_MAX)], ..order() }.check(&bounds).is_err());
+        assert!(Order { arguments: vec!["\0".to_owned()], ..order() }.check(&bounds).is_err());
+        assert!(Order { inputs: (0..FILES_MAX).map(|n| n.to_string()).collect(), ..order() }.check(&bounds).is_err());
+        assert!(Order { script: "main.sh".to_owned(), ..order() }.check(&bounds).is_err());
+    }
+}

@@ -1,0 +1,161 @@
+//! How a run ended, as the node keeps and tells it: the report of its supervisor, or why there is none.
+
+use serde_json::{Value, json};
+use stockade_store::NewEvent;
+
+use crate::link::Ending;
+use crate::refusal::Refusal;
+
+/// Denials and outputs that become events of their own; the report has them all.
+const EVENTS_MAX: usize = 200;
+
+/// What is kept of the end of a run: the document, and the events that tell it.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) document: String,
+    pub(crate) events: Vec<NewEvent>,
+    /// Whether there is a report, which names its outputs.
+    pub(crate) has_report: bool,
+    /// Bytes of its outputs.
+    pub(crate) outputs: i64,
+    /// For the log and the figures: one word.
+    pub(crate) cause: String,
+}
+
+/// What the node knows besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) cancelled: bool,
+    /// Output could not be kept.
+    pub(crate) cut: bool,
+}
+
+/// From the launcher's word and the supervisor's report.
+pub(crate) fn of(ending: &Ending, report: &[u8], known: Known) -> Outcome {
+    match ending {
+        Ending::Refused(refusal) => refused(refusal, known),
+        Ending::Ended { status, killed } => match serde_json::from_slice::<Value>(report) {
+            Ok(report) if report.is_object() && !killed => reported(*status, report, known),
+            _ if known.cancelled => without_report("cancelled", 130, Value::Null, known),
+            _ => {
+                let refusal = json!({
+                    "what": "the run has no report",
+                    "why": "its supervisor was killed or failed",
+                    "next": "run it again; the node's log and the audit trail say more",
+                });
+                without_report("failed", *status, refusal, known)
+            }
+        },
+    }
+}
+
+/// A run that was never started.
+pub(crate) fn refused(refusal: &Refusal, known: Known) -> Outcome {
+    let said = json!({ "what": refusal.what, "why": refusal.why, "next": refusal.next });
+    without_report("refused", 125, said, known)
+}
+
+/// A run that was cancelled while it waited.
+pub(crate) fn unstarted() -> Outcome {
+    without_report("cancelled", 130, Value::Null, Known { cancelled: true, cut: false })
+}
+
+/// A run that was under way when the node ended.
+pub(crate) fn lost() -> (String, NewEvent) {
+    let refusal = json!({
+        "what": "the run is lost",
+        "why": "the node ended while it ran; it was ended too, and is not run again",
+        "next": "look at what it did outside, if anything, and run it again",
+    });
+    let document = document("lost", 125, refusal, Value::Null, Known::default()).to_string();
+    let event = NewEvent::new("result", document.clone());
+    (document, event)
+}
+
+fn without_report(cause: &str, status: i32, refusal: Value, known: Known) -> Outcome {
+    let document = document(cause, status, refusal, Value::Null, known).to_string();
+    Outcome {
+        events: vec![NewEvent::new("result", document.clone())],
+        document,
+        has_report: false,
+        outputs: 0,
+        cause: cause.to_owned(),
+    }
+}
+
+fn reported(status: i32, mut report: Value, known: Known) -> Outcome {
+    // A place on the node; outputs are had by name.
+    if let Some(folder) = report.pointer_mut("/outputs/folder") {
+        *folder = Value::Null;
+    }
+    let cause = report.pointer("/cause/kind").and_then(Value::as_str).unwrap_or("unknown").to_owned();
+    let outputs = report.pointer("/outputs/bytes").and_then(Value::as_i64).unwrap_or(0).max(0);
+    let mut events = listed(&report, "/denials", "denial");
+    events.extend(listed(&report, "/outputs/files", "output"));
+    let (refusal, report) = if cause == "refused" {
+        let said = |key: &str| report.get(key).cloned().unwrap_or_default();
+        (json!({ "what": said("what"), "why": said("why"), "next": said("next") }), Value::Null)
+    } else {
+        (Value::Null, report)
+    };
+    let has_report = !report.is_null();
+    let document = document(&cause, status, refusal, report, known).to_string();
+    events.push(NewEvent::new("result", document.clone()));
+    Outcome { document, events, has_report, outputs, cause }
+}
+
+fn listed(report: &Value, pointer: &str, kind: &str) -> Vec<NewEvent> {
+    let items = report.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+    items.take(EVENTS_MAX).map(|item| NewEvent::new(kind, item.to_string())).collect()
+}
+
+fn document(cause: &str, status: i32, refusal: Value, report: Value, known: Known) -> Value {
+    json!({
+        "cause": cause,
+        "status": status,
+        "cancelled": known.cancelled,
+        "output_cut": known.cut,
+        "refusal": refusal,
+        "report": report,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(outcome: &Outcome) -> Value {
+        serde_json::from_str(&outcome.document).unwrap()
+    }
+
+    #[test]
+    fn a_report_becomes_the_outcome_and_its_parts_events() {
+        let report = br#"{"cause":{"kind":"exited","status":3},"denials":[{"call":"ptrace"}],
+            "outputs":{"folder":"../out","files":[{"path":"a","bytes":1}]}}"#;
+        let outcome = of(&Ending::Ended { status: 3, killed: false }, report, Known::default());
+        let kinds: Vec<&str> = outcome.events.iter().map(|event| event.kind.as_str()).collect();
+        assert_eq!(kinds, ["denial", "output", "result"]);
+        let document = parsed(&outcome);
+        assert_eq!((document["cause"].as_str(), document["status"].as_i64()), (Some("exited"), Some(3)));
+        assert!(document["report"]["outputs"]["folder"].is_null(), "the node's folders are its own");
+    }
+
+    #[test]
+    fn no_report_is_never_taken_for_a_good_end() {
+        for report in [&b""[..], b"{", b"null", b"[]", b"\xff"] {
+            let outcome = of(&Ending::Ended { status: 0, killed: false }, report, Known::default());
+            assert_eq!(outcome.cause, "failed");
+        }
+        let whole = br#"{"cause":{"kind":"exited","status":0}}"#;
+        assert_eq!(of(&Ending::Ended { status: 137, killed: true }, whole, Known::default()).cause, "failed");
+        let cancelled = Known { cancelled: true, cut: false };
+        assert_eq!(of(&Ending::Ended { status: 137, killed: true }, b"", cancelled).cause, "cancelled");
+    }
+
+    #[test]
+    fn a_refusal_of_the_supervisor_is_told_in_its_words() {
+        let report = br#"{"cause":{"kind":"refused","status":125},"what":"w","why":"y","next":"n"}"#;
+        let outcome = of(&Ending::Ended { status: 125, killed: false }, report, Known::default());
+        assert_eq!(parsed(&outcome)["refusal"], json!({"what": "w", "why": "y", "next": "n"}));
+    }
+}

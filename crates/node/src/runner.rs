@@ -1,0 +1,163 @@
+//! One run, from its turn to its end: its files are handed over, its output is kept, its outcome is written down.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::fs::MemfdFlags;
+use rustix::pipe::PipeFlags;
+use stockade_store::NewEvent;
+use tokio::net::unix::pipe::Receiver;
+
+use crate::link::Ending;
+use crate::order::Order;
+use crate::outcome::{self, Known, Outcome};
+use crate::pump;
+use crate::refusal::Refusal;
+use crate::service::{Node, now_ms};
+use crate::wire::RunId;
+
+/// Largest report that is read.
+const REPORT_BYTES_MAX: u64 = 8 << 20;
+/// How long to wait before an outcome that could not be kept is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What a run is given, and our ends of it.
+pub(crate) struct Ends {
+    pub(crate) out: Receiver,
+    pub(crate) error: Receiver,
+    report: File,
+}
+
+/// Runs it to its end, which is on record when this returns.
+pub(crate) async fn run(node: &Node, principal: &str, run: &RunId) {
+    let began = Instant::now();
+    let outcome = match follow(node, principal, run).await {
+        Ok(Some(outcome)) => outcome,
+        // It was over before its turn; or the launcher is gone, and so will be the node: it waits, or is lost.
+        Ok(None) => return,
+        Err(refusal) => outcome::refused(&refusal, Known { cancelled: node.is_cancelled(run), cut: false }),
+    };
+    node.metrics.ended(&outcome.cause, Some(began.elapsed()));
+    tracing::info!(run = %run, principal, cause = %outcome.cause, ms = began.elapsed().as_millis(), "ended");
+    // Without a report nobody can name its outputs, and what they fill may be what the outcome needs.
+    if !outcome.has_report
+        && let Err(refusal) = node.link.forget(run).await
+    {
+        tracing::warn!(run = %run, why = %refusal.why, "files of the run stay until it is forgotten");
+    }
+    keep(node, run, outcome).await;
+}
+
+/// Ends a run that waits.
+pub(crate) async fn end_unstarted(node: &Node, run: &RunId) {
+    tracing::info!(run = %run, "cancelled while it waited");
+    node.metrics.ended("cancelled", None);
+    keep(node, run, outcome::unstarted()).await;
+}
+
+async fn follow(node: &Node, principal: &str, run: &RunId) -> Result<Option<Outcome>, Refusal> {
+    let kept = node.run(principal, run.as_str()).await?;
+    let order: Order =
+        serde_json::from_str(&kept.request).map_err(|error| Refusal::failed("the request cannot be read", error))?;
+    let mut given = Vec::new();
+    for file in (0_i64..).take(order.inputs.len() + 1) {
+        given.push(spool(node, run, file).await?);
+    }
+    let (ends, mut descriptors) = ends().map_err(|error| Refusal::failed("the run cannot be started", error))?;
+    descriptors.append(&mut given);
+    if node.link.is_over() {
+        return Ok(None);
+    }
+    let id = run.clone();
+    // From here on it is never handed over again, even if the node ends before the launcher has heard of it.
+    let started = [NewEvent::new("started", "{}")];
+    if !node.keeper.with(move |store| store.start(id.as_str(), &started, now_ms())).await? {
+        return Ok(None);
+    }
+    node.metrics.started(now_ms() - kept.accepted_ms);
+    node.tell(run, 2);
+    if node.is_cancelled(run) {
+        return Ok(Some(outcome::unstarted()));
+    }
+    let ending = match node.link.start(run, principal, order, descriptors).await {
+        Ok(ending) => ending,
+        // Nobody knows whether the launcher has heard of it.
+        Err(_) if node.link.is_over() => return Ok(None),
+        Err(refusal) => return Err(refusal),
+    };
+    if node.is_cancelled(run) {
+        // Asked for before the launcher knew it.
+        node.link.cancel(run).await?;
+    }
+    let Ends { out, error, report } = ends;
+    let Some((ending, cut)) = pump::follow(node, run, out, error, ending).await else { return Ok(None) };
+    let report = read_report(report, &ending);
+    Ok(Some(outcome::of(&ending, &report, Known { cancelled: node.is_cancelled(run), cut })))
+}
+
+/// Streams and the report: our ends, and those of the run, in the order in which the launcher takes them.
+pub(crate) fn ends() -> std::io::Result<(Ends, Vec<OwnedFd>)> {
+    let (out, out_far) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let (error, error_far) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let report = memory("report")?;
+    let far = report.try_clone()?;
+    let ends = Ends { out: Receiver::from_owned_fd(out)?, error: Receiver::from_owned_fd(error)?, report };
+    Ok((ends, vec![out_far, error_far, far.into()]))
+}
+
+impl Ends {
+    /// The report, when the run has ended.
+    pub(crate) fn into_report(self, ending: &Ending) -> Vec<u8> {
+        read_report(self.report, ending)
+    }
+}
+
+fn read_report(mut report: File, ending: &Ending) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if matches!(ending, Ending::Ended { .. }) {
+        let read = report.rewind().and_then(|()| report.take(REPORT_BYTES_MAX).read_to_end(&mut bytes));
+        if let Err(error) = read {
+            tracing::warn!(error = %error, "a report cannot be read");
+            bytes.clear();
+        }
+    }
+    bytes
+}
+
+/// A file of memory; nobody else can name it.
+pub(crate) fn memory(name: &str) -> std::io::Result<File> {
+    Ok(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL)
+        .or_else(|_| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC))?
+        .into())
+}
+
+/// A file of a run that waited, as the launcher takes it.
+async fn spool(node: &Node, run: &RunId, file: i64) -> Result<OwnedFd, Refusal> {
+    let failed = |error| Refusal::failed("the run cannot be started", error);
+    let mut memory = memory("input").map_err(failed)?;
+    for part in 0_i64.. {
+        let id = run.clone();
+        let Some(bytes) = node.keeper.with(move |store| store.part_of_file(id.as_str(), file, part)).await? else {
+            break;
+        };
+        memory.write_all(&bytes).map_err(failed)?;
+    }
+    Ok(memory.into())
+}
+
+/// Writes an outcome down, however long it takes: until then the run is not over.
+async fn keep(node: &Node, run: &RunId, outcome: Outcome) {
+    loop {
+        let (id, document, events) = (run.clone(), outcome.document.clone(), outcome.events.clone());
+        let outputs = outcome.outputs;
+        match node.keeper.with(move |store| store.end(id.as_str(), &document, outputs, &events, now_ms())).await {
+            Ok(_) => return,
+            Err(refusal) => {
+                tracing::error!(run = %run, what = %refusal.what, next = %refusal.next, "an outcome is not kept yet");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}

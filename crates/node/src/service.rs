@@ -1,0 +1,417 @@
+//! What the node does, whoever asks: accepts runs, lets them wait, starts them, ends them, tells of them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::body::Bytes;
+use sha2::{Digest, Sha256};
+use stockade_store::{Acceptance, Event, File, NewEvent, NewRun, Run, State};
+use tokio::sync::{Notify, watch};
+
+use crate::keeper::Keeper;
+use crate::link::Link;
+use crate::metrics::Metrics;
+use crate::order::{Bounds, Order};
+use crate::outcome;
+use crate::queue::{Caps, Crowded, Queue};
+use crate::refusal::{Kind, Refusal};
+use crate::room::Room;
+use crate::runner;
+use crate::wire::RunId;
+
+/// How often to look for what is outdated.
+const TIDY: Duration = Duration::from_secs(60);
+/// How long to leave it alone after that.
+const REST: Duration = Duration::from_secs(2);
+/// Events that are read at once.
+const EVENT_BYTES: usize = 256 << 10;
+
+/// What a node is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub(crate) caps: Caps,
+    /// How long what is over is kept.
+    pub(crate) keep: Duration,
+    /// How many runs that are over are kept of one principal.
+    pub(crate) keep_each: i64,
+    /// How many bytes of what they said and made.
+    pub(crate) keep_bytes: i64,
+}
+
+/// What a caller wants to run.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) order: Order,
+    /// The script, then the inputs.
+    pub(crate) files: Vec<Bytes>,
+    pub(crate) key: Option<String>,
+}
+
+/// The node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) keeper: Keeper,
+    pub(crate) link: Link,
+    pub(crate) metrics: Metrics,
+    pub(crate) bounds: Bounds,
+    pub(crate) room: Room,
+    terms: Terms,
+    queue: Mutex<Queue>,
+    live: Mutex<HashMap<RunId, Live>>,
+    /// Something may be startable.
+    wake: Notify,
+    draining: watch::Sender<bool>,
+    /// A run ended, so that there may be too much now.
+    grown: Notify,
+}
+
+/// A run that is not over.
+#[derive(Debug)]
+struct Live {
+    /// The number of its last event; closed when it is over.
+    last: watch::Sender<i64>,
+    cancelled: bool,
+}
+
+impl Node {
+    pub(crate) fn new(keeper: Keeper, link: Link, room: Room, terms: Terms) -> Arc<Self> {
+        Arc::new(Self {
+            keeper,
+            link,
+            metrics: Metrics::default(),
+            bounds: Bounds::default(),
+            room,
+            queue: Mutex::new(Queue::new(terms.caps)),
+            terms,
+            live: Mutex::default(),
+            wake: Notify::new(),
+            draining: watch::Sender::new(false),
+            grown: Notify::new(),
+        })
+    }
+
+    /// Takes up what a former process left: what ran is lost, what waited goes on waiting.
+    pub(crate) async fn recover(&self) -> Result<(), Refusal> {
+        let (document, event) = outcome::lost();
+        let found = self.keeper.with(move |store| store.recover(&document, &[event], now_ms())).await?;
+        for run in found.lost {
+            tracing::warn!(run = %run.id, principal = %run.principal, "the run was under way when the node ended: lost");
+            self.metrics.ended("lost", None);
+            // Its outputs are half of something.
+            if let Some(id) = RunId::parse(&run.id) {
+                self.link.forget(&id).await?;
+            }
+        }
+        for run in found.waiting {
+            let Some(id) = RunId::parse(&run.id) else { continue };
+            tracing::info!(run = %run.id, principal = %run.principal, "the run still waits");
+            self.lives(&id);
+            self.queue().enter_again(&run.principal, id);
+        }
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Marks what runs as lost, since nobody follows it any more.
+    pub(crate) async fn lose(&self) -> Result<(), Refusal> {
+        let (document, event) = outcome::lost();
+        let found = self.keeper.with(move |store| store.recover(&document, &[event], now_ms())).await?;
+        for run in found.lost {
+            tracing::error!(run = %run.id, principal = %run.principal, "the launcher is gone: lost");
+        }
+        Ok(())
+    }
+
+    /// Starts what may start, for ever.
+    pub(crate) async fn dispatch(self: Arc<Self>) {
+        loop {
+            self.wake.notified().await;
+            while let Some((principal, run)) = self.next() {
+                let node = Arc::clone(&self);
+                tokio::spawn(async move {
+                    runner::run(&node, &principal, &run).await;
+                    node.lock_live().remove(&run);
+                    node.queue().ended(&principal);
+                    node.wake.notify_one();
+                    node.grown.notify_one();
+                });
+            }
+        }
+    }
+
+    fn next(&self) -> Option<(String, RunId)> {
+        // Without a launcher what waits goes on waiting, for the next node.
+        if *self.draining.borrow() || self.link.is_over() { None } else { self.queue().take_next() }
+    }
+
+    /// Accepts a run; when this returns it will run, whatever happens to the node.
+    ///
+    /// A caller who goes away meanwhile changes nothing.
+    pub(crate) async fn accept(self: &Arc<Self>, principal: &str, submission: Submission) -> Result<Run, Refusal> {
+        submission.order.check(&self.bounds)?;
+        if *self.draining.borrow() {
+            return Err(Refusal::new(
+                Kind::Unavailable,
+                "the node is ending",
+                "it takes no new runs",
+                "try again later",
+            ));
+        }
+        self.room.check()?;
+        let (node, principal) = (Arc::clone(self), principal.to_owned());
+        let accepted = tokio::spawn(async move {
+            let reserved = node.queue().reserve(&principal);
+            let written = node.write_down(&principal, submission, reserved.is_ok()).await;
+            if let Ok(Some((id, true))) = &written {
+                node.metrics.accepted();
+                node.lives(id);
+                node.queue().enter(&principal, id.clone());
+                node.wake.notify_one();
+            } else if reserved.is_ok() {
+                node.queue().release(&principal);
+            }
+            match (written?, reserved) {
+                (Some((id, _)), _) => node.run(&principal, id.as_str()).await,
+                (None, Err(why)) => Err(crowded(why)),
+                (None, Ok(())) => Err(Refusal::failed("the run was not accepted", "it is not known")),
+            }
+        });
+        accepted.await.map_err(|_| ending("the run may have been accepted"))?
+    }
+
+    /// The run's name, and whether it is a new one; none when there is no place for a new one and it would be one.
+    async fn write_down(
+        &self,
+        principal: &str,
+        submission: Submission,
+        has_place: bool,
+    ) -> Result<Option<(RunId, bool)>, Refusal> {
+        let id = RunId::random().map_err(|error| Refusal::failed("the run was not accepted", error))?;
+        let request = serde_json::to_string(&submission.order)
+            .map_err(|error| Refusal::failed("the run was not accepted", error))?;
+        let digest = digest(&request, &submission.files);
+        let (run, owner) = (id.clone(), principal.to_owned());
+        let acceptance = self
+            .keeper
+            .with(move |store| {
+                let files: Vec<File<'_>> = submission.files.iter().map(|bytes| File(bytes)).collect();
+                let new = NewRun {
+                    id: run.as_str(),
+                    principal: &owner,
+                    request: &request,
+                    digest: &digest,
+                    idempotency_key: submission.key.as_deref(),
+                    files: &files,
+                    events: &[NewEvent::new("accepted", "{}")],
+                };
+                // Who asks again for what is known needs no place.
+                if has_place { store.accept(&new, now_ms()).map(Some) } else { store.known(&new) }
+            })
+            .await?;
+        match acceptance {
+            None => Ok(None),
+            Some(Acceptance::New) => {
+                tracing::info!(run = %id, principal, "accepted");
+                Ok(Some((id, true)))
+            }
+            Some(Acceptance::Known(run)) => {
+                let id = RunId::parse(&run.id).ok_or_else(|| Refusal::failed("the run cannot be told", "its name"))?;
+                Ok(Some((id, false)))
+            }
+            Some(Acceptance::Conflict) => Err(Refusal::new(
+                Kind::Conflict,
+                "the idempotency key was used for another run",
+                "a key stands for one request, to the last byte",
+                "use a new key for a new request",
+            )),
+        }
+    }
+
+    /// A run of this principal.
+    pub(crate) async fn run(&self, principal: &str, id: &str) -> Result<Run, Refusal> {
+        let (owner, id) = (principal.to_owned(), id.to_owned());
+        self.keeper.with(move |store| store.run(&owner, &id)).await?.ok_or_else(missing)
+    }
+
+    /// Runs of this principal, the youngest first.
+    pub(crate) async fn runs(&self, principal: &str, before: i64, most: i64) -> Result<Vec<Run>, Refusal> {
+        let owner = principal.to_owned();
+        self.keeper.with(move |store| store.runs(&owner, before, most)).await
+    }
+
+    /// How many are served before it, and itself.
+    pub(crate) fn position(&self, run: &Run) -> Option<usize> {
+        let id = RunId::parse(&run.id)?;
+        self.queue().position(&run.principal, &id)
+    }
+
+    /// Events of a run from a number on; none when there are none yet.
+    pub(crate) async fn events(&self, run: &str, from: i64) -> Result<Vec<Event>, Refusal> {
+        let run = run.to_owned();
+        self.keeper.with(move |store| store.events(&run, from, EVENT_BYTES)).await
+    }
+
+    /// Tells when events are added to a run, and by closing when it is over; `None` when it is.
+    pub(crate) fn follow(&self, run: &str) -> Option<watch::Receiver<i64>> {
+        let id = RunId::parse(run)?;
+        self.lock_live().get(&id).map(|live| live.last.subscribe())
+    }
+
+    /// Waits until a run is over, and tells it again.
+    pub(crate) async fn over(&self, principal: &str, id: &str) -> Result<Run, Refusal> {
+        loop {
+            if let Some(mut last) = self.follow(id) {
+                while last.changed().await.is_ok() {}
+            }
+            let run = self.run(principal, id).await?;
+            if run.state.is_over() {
+                return Ok(run);
+            }
+            // Another request is about to accept it, or the node is about to end.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Ends a run and waits for its end. One that is over stays as it is.
+    pub(crate) async fn cancel(self: &Arc<Self>, principal: &str, id: &str) -> Result<Run, Refusal> {
+        let run = self.run(principal, id).await?;
+        let Some(id) = RunId::parse(&run.id).filter(|_| !run.state.is_over()) else { return Ok(run) };
+        let (node, principal) = (Arc::clone(self), principal.to_owned());
+        let cancelled = tokio::spawn(async move {
+            if let Some(live) = node.lock_live().get_mut(&id) {
+                live.cancelled = true;
+            }
+            let waited = node.queue().remove(&principal, &id);
+            if waited {
+                runner::end_unstarted(&node, &id).await;
+                node.lock_live().remove(&id);
+            } else {
+                node.link.cancel(&id).await?;
+            }
+            node.over(&principal, id.as_str()).await
+        });
+        cancelled.await.map_err(|_| ending("the run may have been cancelled"))?
+    }
+
+    /// Forgets a run that is over, with its outputs.
+    pub(crate) async fn forget(&self, run: &Run) -> Result<(), Refusal> {
+        let Some(id) = RunId::parse(&run.id).filter(|_| run.state.is_over()) else {
+            return Err(Refusal::new(Kind::Conflict, "the run is not over", "it is still needed", "cancel it first"));
+        };
+        // Its files first: a run that is not known any more would leave them for ever.
+        self.link.forget(&id).await?;
+        self.keeper
+            .with(move |store| {
+                store.forget(id.as_str())?;
+                store.shrink()
+            })
+            .await
+    }
+
+    /// Forgets what is outdated, for ever, a little at a time.
+    pub(crate) async fn tidy(self: Arc<Self>) {
+        loop {
+            drop(tokio::time::timeout(TIDY, self.grown.notified()).await);
+            tokio::time::sleep(REST).await;
+            if let Err(refusal) = self.forget_outdated().await {
+                tracing::warn!(what = %refusal.what, why = %refusal.why, "what is outdated stays");
+            }
+        }
+    }
+
+    async fn forget_outdated(&self) -> Result<(), Refusal> {
+        let Terms { keep, keep_each, keep_bytes, .. } = self.terms;
+        let before = now_ms() - i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+        for run in self.keeper.with(move |store| store.outdated(before, keep_each, keep_bytes)).await? {
+            self.forget(&run).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a run was cancelled.
+    pub(crate) fn is_cancelled(&self, run: &RunId) -> bool {
+        self.lock_live().get(run).is_some_and(|live| live.cancelled)
+    }
+
+    /// Tells those who follow a run that there is more.
+    pub(crate) fn tell(&self, run: &RunId, last: i64) {
+        if let Some(live) = self.lock_live().get(run) {
+            live.last.send_replace(last);
+        }
+    }
+
+    /// Takes no more runs, starts none that wait, and waits until none runs.
+    pub(crate) async fn drain(&self) {
+        self.draining.send_replace(true);
+        while self.queue().running() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// How many wait, and how many run.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let queue = self.queue();
+        (queue.waiting(), queue.running())
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    fn lives(&self, run: &RunId) {
+        self.lock_live().insert(run.clone(), Live { last: watch::Sender::new(0), cancelled: false });
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_live(&self) -> MutexGuard<'_, HashMap<RunId, Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Also what is said of runs of others.
+pub(crate) fn missing() -> Refusal {
+    Refusal::new(Kind::Missing, "there is no such run", "you have none of this name", "list yours with GET /v1/runs")
+}
+
+/// The node ends in the middle of it.
+fn ending(what: &str) -> Refusal {
+    let next = "ask again when it is back, with the same idempotency key";
+    Refusal::new(Kind::Unavailable, what, "the node is ending, and cannot say", next)
+}
+
+fn crowded(crowded: Crowded) -> Refusal {
+    let why = match crowded {
+        Crowded::Node => "the node has as many as it lets wait",
+        Crowded::Principal => "you have as many as one may let wait",
+    };
+    Refusal::new(Kind::TooMany, "too many runs wait", why, "try again when some have ended")
+}
+
+/// Of everything that makes two requests the same.
+fn digest(request: &str, files: &[Bytes]) -> String {
+    let mut hash = Sha256::new();
+    for bytes in std::iter::once(request.as_bytes()).chain(files.iter().map(AsRef::as_ref)) {
+        hash.update(bytes.len().to_le_bytes());
+        hash.update(bytes);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// How a state is called outside.
+pub(crate) const fn state_name(state: State) -> &'static str {
+    match state {
+        State::Accepted => "queued",
+        State::Running => "running",
+        State::Ended => "ended",
+        State::Lost => "lost",
+    }
+}

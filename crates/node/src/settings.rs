@@ -1,0 +1,136 @@
+//! Every flag of the node and its help, in one place.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Run code for many people behind one interface.
+#[derive(Debug, Parser)]
+#[command(
+    name = "stockade-node",
+    bin_name = "stockade node",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+pub struct Arguments {
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve until told to end
+    #[command(
+        after_help = "Examples:\n  stockade node start\n  stockade node start --folder /var/lib/stockade --socket /run/stockade/node.sock --socket-mode 666\n\nEnds with SIGTERM or SIGINT: it takes no new runs then, finishes those under way, and keeps those that wait."
+    )]
+    Start(Box<Start>),
+    /// Ask a node how it is
+    Status(Status),
+    /// The process that starts runs; not for people
+    #[command(hide = true)]
+    InternalLauncher(Launcher),
+}
+
+/// The flags of `start`.
+#[derive(Clone, Debug, Args)]
+pub struct Start {
+    /// Where the node keeps everything; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+
+    /// The socket it is asked at; `node.sock` in its folder if left out
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// Who may connect: 600 its own user, 660 its group too, 666 everybody on this machine
+    #[arg(long, value_name = "MODE", default_value = "600", value_parser = ["600", "660", "666"])]
+    pub socket_mode: String,
+
+    /// Permit at most what this policy file says; of several, each must permit
+    #[arg(long = "policy", value_name = "FILE")]
+    pub policies: Vec<PathBuf>,
+
+    /// Runs at once; as many as there are CPUs if left out
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub runs: Option<u16>,
+
+    /// Runs of one principal at once; one fewer than in all if left out
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub runs_each: Option<u16>,
+
+    /// Runs that may wait
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..))]
+    pub queue: u16,
+
+    /// Runs of one principal that may wait
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
+    pub queue_each: u16,
+
+    /// Connections at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..))]
+    pub connections: u16,
+
+    /// How long a run that is over is kept, with its output
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..))]
+    pub keep_hours: u16,
+
+    /// How many runs that are over are kept of one principal
+    #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
+    pub keep_each: u16,
+
+    /// How many MiB of what they said and made are kept of one principal
+    #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep_mib: u32,
+
+    /// MiB that stay free on the disk, so that how runs ended can always be kept
+    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    pub reserve_mib: u32,
+
+    /// How long runs may take to end when the node is told to
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub drain: u16,
+
+    /// Become this user for good, before anything is opened: a name of the password file, or a number
+    #[arg(long, value_name = "USER")]
+    pub run_as: Option<String>,
+}
+
+/// The flags of `status`.
+#[derive(Clone, Debug, Args)]
+pub struct Status {
+    /// The node's folder
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+
+    /// The node's socket
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}
+
+/// What the node tells its launcher.
+#[derive(Clone, Debug, Args)]
+pub struct Launcher {
+    /// The node's folder
+    #[arg(long)]
+    pub folder: PathBuf,
+    /// Policies
+    #[arg(long = "policy")]
+    pub policies: Vec<PathBuf>,
+    /// Runs at once
+    #[arg(long)]
+    pub runs: usize,
+}
+
+/// The folder of a node, by the flag or the caller's surroundings.
+#[must_use]
+pub fn folder(named: Option<&PathBuf>) -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    named
+        .cloned()
+        .or_else(|| absolute("STOCKADE_NODE_DIR"))
+        .or_else(|| absolute("XDG_STATE_HOME").map(|state| state.join("stockade-node")))
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state/stockade-node")))
+}

@@ -1,0 +1,277 @@
+//! From a command line to a node that serves: every step refuses rather than going on with less.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Resource;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::keeper::Keeper;
+use crate::launcher;
+use crate::link::Link;
+use crate::listen::{self, Listening};
+use crate::lock::Lock;
+use crate::queue::Caps;
+use crate::refusal::Refusal;
+use crate::room::Room;
+use crate::service::{Node, Terms};
+use crate::settings::{self, Launcher, Start};
+use crate::{confine, ready, user, wire};
+
+/// The command, beside this program.
+const COMMAND: &str = "stockade";
+/// One more than is told to the queue: for the job that shows whether anything can run.
+const READINESS: usize = 1;
+/// Where the node's own state lies, apart from what runs have.
+const STORE: &str = "store";
+/// Longest path of a socket, by the kernel.
+const SOCKET_BYTES_MAX: usize = 107;
+
+/// Serves until it is told to end.
+///
+/// # Errors
+/// The [`Refusal`] that says why it cannot serve, or no longer.
+pub fn start(asked: &Start) -> Result<(), Refusal> {
+    user::settle(asked.run_as.as_deref())?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let folder = make_folder(asked)?;
+    let socket = asked.socket.clone().unwrap_or_else(|| folder.join("node.sock"));
+    if socket.as_os_str().len() > SOCKET_BYTES_MAX {
+        let why = format!("the system takes {SOCKET_BYTES_MAX} bytes");
+        return Err(Refusal::invalid(
+            "the path of the socket is too long",
+            why,
+            "name a shorter one with --socket PATH",
+        ));
+    }
+    if asked.socket.is_none() && asked.socket_mode != "600" {
+        return Err(Refusal::invalid(
+            "others cannot reach the node",
+            "its socket would lie in its own folder, which nobody else may enter",
+            "name another place, with --socket PATH",
+        ));
+    }
+    let policies = asked.policies.iter().map(|path| absolute(path)).collect::<Result<Vec<_>, _>>()?;
+    let lock = Lock::take(&folder)?;
+    // The launcher before everything else: it must be a child of a process with one thread, which has opened
+    // nothing that it could inherit but the lock.
+    lock.share(true)?;
+    let (control, far) = wire::pair().map_err(|error| Refusal::failed("the launcher cannot be started", error))?;
+    let caps = caps(asked);
+    let launcher = spawn_launcher(&folder, &policies, caps, far)?;
+    lock.share(false)?;
+    let listener = bind(&socket, &asked.socket_mode)?;
+    give_up_privileges()?;
+    allow_descriptors()?;
+    let of_socket = socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    confine::confine(&folder.join(STORE), of_socket)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Refusal::failed("the node cannot be started", error))?;
+    let served = runtime.block_on(serve(asked, &folder, Socket { path: &socket, listener }, caps, control, launcher));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    // Nobody has to tidy up after it.
+    drop(std::fs::remove_file(&socket));
+    served
+}
+
+/// The launcher's whole life; its control socket is standard input.
+///
+/// # Errors
+/// The [`Refusal`] that says why it cannot serve.
+pub fn launcher(asked: Launcher) -> Result<(), Refusal> {
+    let failed = |error: std::io::Error| Refusal::failed("the launcher cannot serve", crate::system_text(&error));
+    let control = std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
+    let program = std::env::current_exe().map_err(failed)?.with_file_name(COMMAND);
+    let Launcher { folder, policies, runs } = asked;
+    launcher::serve(control, launcher::Settings { folder, program, policies, concurrent: runs }).map_err(failed)
+}
+
+fn make_folder(asked: &Start) -> Result<PathBuf, Refusal> {
+    let next = "name one that the node's user may write, with --folder DIR";
+    let folder = settings::folder(asked.folder.as_ref().filter(|_| true)).filter(|_| {
+        // The home of whoever started it is not the home of whom it became.
+        asked.run_as.is_none() || asked.folder.is_some()
+    });
+    let folder = folder.ok_or_else(|| Refusal::invalid("the node has no folder", "none is named", next))?;
+    let failed =
+        |error: &std::io::Error| Refusal::invalid("the node's folder cannot be used", crate::system_text(error), next);
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    for part in ["", "home", "state", "cache", STORE] {
+        builder.create(folder.join(part)).map_err(|error| failed(&error))?;
+    }
+    let status = std::fs::metadata(&folder).map_err(|error| failed(&error))?;
+    use std::os::unix::fs::MetadataExt;
+    if status.uid() != rustix::process::geteuid().as_raw() || status.mode() & 0o022 != 0 {
+        return Err(Refusal::invalid("the node's folder is not its own", "others own it, or may write to it", next));
+    }
+    folder.canonicalize().map_err(|error| failed(&error))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Refusal> {
+    path.canonicalize().map_err(|error| {
+        let shown = stockade_core::text::shown(&path.to_string_lossy(), 300);
+        Refusal::invalid(
+            format!("the policy `{shown}` cannot be read"),
+            crate::system_text(&error),
+            "name a file that the node's user may read",
+        )
+    })
+}
+
+fn caps(asked: &Start) -> Caps {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let running = asked.runs.map_or(cpus, usize::from);
+    Caps {
+        running,
+        running_each: asked.runs_each.map_or_else(|| (running - 1).max(1), usize::from),
+        waiting: asked.queue.into(),
+        waiting_each: asked.queue_each.into(),
+    }
+}
+
+fn spawn_launcher(folder: &Path, policies: &[PathBuf], caps: Caps, far: OwnedFd) -> Result<Child, Refusal> {
+    let failed = |error: std::io::Error| Refusal::failed("the launcher cannot be started", crate::system_text(&error));
+    let own = std::env::current_exe().map_err(failed)?;
+    if !own.with_file_name(COMMAND).is_file() {
+        return Err(Refusal::invalid(
+            "the command is missing",
+            format!("there is no `{COMMAND}` beside `stockade-node`"),
+            "install both into one folder",
+        ));
+    }
+    std::process::Command::new(&own)
+        .arg("internal-launcher")
+        .arg("--folder")
+        .arg(folder)
+        .args(policies.iter().flat_map(|policy| ["--policy".as_ref(), policy.as_os_str()]))
+        .arg("--runs")
+        .arg((caps.running + READINESS).to_string())
+        .current_dir(folder)
+        // Keys of a terminal are for the node.
+        .process_group(0)
+        .stdin(far)
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(failed)
+}
+
+/// What the process that speaks with strangers never needs again.
+fn give_up_privileges() -> Result<(), Refusal> {
+    let failed = |errno: rustix::io::Errno| Refusal::failed("privileges cannot be given up", errno);
+    rustix::thread::set_no_new_privs(true).map_err(failed)?;
+    // Others of its user may not read its memory, and it leaves no image of it.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).map_err(failed)
+}
+
+/// As many descriptors as the system lets it have: connections, pipes and files of runs.
+fn allow_descriptors() -> Result<(), Refusal> {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    rustix::process::setrlimit(Resource::Nofile, limit)
+        .map_err(|errno| Refusal::failed("the node cannot have more descriptors", errno))
+}
+
+async fn serve(
+    asked: &Start,
+    folder: &Path,
+    socket: Socket<'_>,
+    caps: Caps,
+    control: OwnedFd,
+    mut launcher: Child,
+) -> Result<(), Refusal> {
+    let failed = |error: std::io::Error| Refusal::failed("the node cannot be started", crate::system_text(&error));
+    let (link, launcher_gone) = Link::open(control).map_err(failed)?;
+    let mut launcher_gone = tokio::spawn(launcher_gone);
+    let keeper = Keeper::open(folder.join(STORE).join("node.sqlite"))?;
+    let terms = Terms {
+        caps,
+        keep: Duration::from_secs(u64::from(asked.keep_hours) * 3_600),
+        keep_each: asked.keep_each.into(),
+        keep_bytes: i64::from(asked.keep_mib) << 20,
+    };
+    let room = Room::new(folder.to_owned(), u64::from(asked.reserve_mib) << 20);
+    let node = Node::new(keeper, link, room, terms);
+    ready::check(&node)
+        .await
+        .map_err(|refusal| Refusal { next: "run `stockade doctor` as the node's user".to_owned(), ..refusal })?;
+    node.recover().await?;
+    tokio::spawn(Arc::clone(&node).dispatch());
+    tokio::spawn(Arc::clone(&node).tidy());
+    let Socket { path: socket, listener } = socket;
+    let listener = UnixListener::from_std(listener).map_err(failed)?;
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
+    let listening = Listening::new(listener, asked.connections.into());
+    let serving = tokio::spawn(listen::serve(listening, Arc::clone(&node)));
+    tracing::info!(socket = %socket.display(), runs = caps.running, "serving");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        gone = &mut launcher_gone => return Err(without_launcher(&node, gone.ok(), &mut launcher).await),
+    }
+    tracing::info!("draining: no new runs");
+    let drained = tokio::time::timeout(Duration::from_secs(asked.drain.into()), node.drain());
+    tokio::select! {
+        drained = drained => if drained.is_err() {
+            tracing::warn!("some runs did not end in time: lost");
+        },
+        gone = &mut launcher_gone => return Err(without_launcher(&node, gone.ok(), &mut launcher).await),
+    }
+    // Answers that are on their way still get there.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    serving.abort();
+    launcher_gone.abort();
+    drop(launcher_gone.await);
+    drop(tokio::task::spawn_blocking(move || launcher.wait()).await);
+    node.lose().await?;
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// Nothing can be run any more, and nothing that ran still does.
+async fn without_launcher(node: &Node, error: Option<std::io::Error>, launcher: &mut Child) -> Refusal {
+    // It may only have closed its end.
+    drop(launcher.kill());
+    drop(launcher.wait());
+    if let Err(refusal) = node.lose().await {
+        tracing::error!(what = %refusal.what, "runs that are lost are marked so when the node starts again");
+    }
+    let why = error.map_or_else(|| "it ended".to_owned(), |error| crate::system_text(&error));
+    Refusal::failed("the launcher is gone", why)
+}
+
+/// Where the node listens. Who connects before it is ready waits.
+struct Socket<'a> {
+    path: &'a Path,
+    listener: std::os::unix::net::UnixListener,
+}
+
+fn bind(socket: &Path, mode: &str) -> Result<std::os::unix::net::UnixListener, Refusal> {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    let failed = |error: std::io::Error| {
+        Refusal::invalid(
+            format!("the node cannot listen at `{}`", stockade_core::text::shown(&socket.to_string_lossy(), 200)),
+            crate::system_text(&error),
+            "name a path that the node's user may make, with --socket PATH",
+        )
+    };
+    // A former node's; that it is gone is known by the lock.
+    if std::fs::symlink_metadata(socket).is_ok_and(|status| status.file_type().is_socket()) {
+        std::fs::remove_file(socket).map_err(failed)?;
+    }
+    let listener = std::os::unix::net::UnixListener::bind(socket).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let mode = u32::from_str_radix(mode, 8).unwrap_or(0o600);
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+    Ok(listener)
+}

@@ -1,0 +1,69 @@
+//! `stockade node status`: asks a node whether it can run anything, and how much it does.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::refusal::{Kind, Refusal};
+use crate::settings::{self, Status};
+
+const PATIENCE: Duration = Duration::from_secs(70);
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
+
+/// Prints how a node is.
+///
+/// # Errors
+/// [`Refusal`] when there is none, or it is not ready.
+pub fn status(asked: &Status) -> Result<(), Refusal> {
+    let socket = asked
+        .socket
+        .clone()
+        .or_else(|| settings::folder(asked.folder.as_ref()).map(|folder| folder.join("node.sock")))
+        .ok_or_else(|| {
+            Refusal::invalid("no node is named", "there is no folder to look in", "name one: --socket PATH")
+        })?;
+    let (status, body) = ask(&socket, "/readyz").map_err(|error| {
+        Refusal::new(
+            Kind::Missing,
+            format!("no node answers at `{}`", stockade_core::text::shown(&socket.to_string_lossy(), 200)),
+            crate::system_text(&error),
+            "start one with `stockade node start`, or name its socket with --socket PATH",
+        )
+    })?;
+    if status != 200 {
+        let problem: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+        let text = |key: &str, other: &str| {
+            let said = problem.get(key).and_then(serde_json::Value::as_str).unwrap_or(other);
+            stockade_core::text::shown(said, 600)
+        };
+        return Err(Refusal::new(
+            Kind::Unavailable,
+            text("title", "the node is not ready"),
+            text("detail", "it does not say why"),
+            text("next", "look at its log"),
+        ));
+    }
+    let (_, figures) = ask(&socket, "/metrics").map_err(|error| Refusal::failed("the node does not answer", error))?;
+    let figure =
+        |name: &str| figures.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap_or(0);
+    let (running, waiting) = (figure("stockade_runs_running "), figure("stockade_runs_waiting "));
+    let accepted = figure("stockade_runs_accepted_total ");
+    let line = format!("ready: {running} running, {waiting} waiting, {accepted} accepted since it started\n");
+    // A reader that went away is no error.
+    drop(std::io::stdout().write_all(line.as_bytes()));
+    Ok(())
+}
+
+/// One question over a connection of its own.
+fn ask(socket: &Path, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::InvalidData)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.ok_or(std::io::ErrorKind::InvalidData)?, body.to_owned()))
+}

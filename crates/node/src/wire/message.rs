@@ -1,0 +1,197 @@
+//! What the two processes say to each other.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::order::Order;
+use crate::refusal::Refusal;
+
+/// The name of a run: sixteen hexadecimal digits, so that it can be the name of a folder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunId(String);
+
+impl RunId {
+    /// One that nobody can guess.
+    ///
+    /// # Errors
+    /// When the kernel has no random numbers.
+    pub fn random() -> std::io::Result<Self> {
+        let mut bytes = [0_u8; 8];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+        Ok(Self(format!("{:016x}", u64::from_ne_bytes(bytes))))
+    }
+
+    /// One that was written down.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or("a run is named by sixteen hexadecimal digits")
+    }
+}
+
+impl From<RunId> for String {
+    fn from(run: RunId) -> Self {
+        run.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// What the node asks of the launcher.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Ask {
+    /// Starts a run. Beside it: where standard output, standard error and the report go; the script; the inputs.
+    Start {
+        /// Its name.
+        run: RunId,
+        /// Who asks.
+        principal: String,
+        /// What is to be run.
+        order: Order,
+    },
+    /// Ends a run.
+    Cancel {
+        /// Which.
+        run: RunId,
+    },
+    /// Opens an output of a run that has ended.
+    Open {
+        /// The number of the answer.
+        number: u64,
+        /// Of which run.
+        run: RunId,
+        /// Its path below the folder of outputs.
+        path: String,
+    },
+    /// Removes all files of a run that has ended.
+    Forget {
+        /// The number of the answer.
+        number: u64,
+        /// Which.
+        run: RunId,
+    },
+}
+
+/// What the launcher says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Answer {
+    /// It serves.
+    Ready {},
+    /// A run did not start.
+    Refused {
+        /// Which.
+        run: RunId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A run has ended, with everything it started.
+    Ended {
+        /// Which.
+        run: RunId,
+        /// The exit status of its supervisor; 128+n when a signal ended it.
+        status: i32,
+        /// Whether its supervisor was killed, so that its report cannot be relied on.
+        killed: bool,
+    },
+    /// The output lies beside it.
+    Opened {
+        /// The number of the question.
+        number: u64,
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// It is done.
+    Done {
+        /// The number of the question.
+        number: u64,
+    },
+    /// It cannot be done.
+    Failed {
+        /// The number of the question.
+        number: u64,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::order::tests::order;
+    use crate::wire::{FRAME_BYTES_MAX, encode, parse};
+
+    fn start() -> Ask {
+        let run = RunId::parse("0123456789abcdef").unwrap();
+        Ask::Start { run, principal: "uid-1000@local".to_owned(), order: order() }
+    }
+
+    #[test]
+    fn only_plain_names_name_runs() {
+        for text in ["", "..", "0123456789abcdeg", "0123456789ABCDEF", "0123456789abcdef0", "../../../../etc/x"] {
+            assert!(RunId::parse(text).is_none(), "{text}");
+            assert!(parse::<Ask>(format!(r#"{{"ask":"cancel","run":"{text}"}}"#).as_bytes()).is_none());
+        }
+        assert_ne!(RunId::random().unwrap(), RunId::random().unwrap());
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_passed_over() {
+        assert!(parse::<Ask>(br#"{"ask":"cancel","run":"0123456789abcdef"}"#).is_some());
+        assert!(parse::<Ask>(br#"{"ask":"cancel","run":"0123456789abcdef","argv":["sh"]}"#).is_none());
+        assert!(parse::<Ask>(br#"{"ask":"execute","path":"/bin/sh"}"#).is_none());
+        assert!(parse::<Ask>(&b"[".repeat(FRAME_BYTES_MAX)).is_none());
+        assert!(parse::<Ask>(&b" ".repeat(FRAME_BYTES_MAX + 1)).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_parsed_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            drop(parse::<Ask>(&bytes));
+            drop(parse::<Answer>(&bytes));
+        }
+
+        /// A message with some bytes changed is refused, or is a message again that means the same written anew.
+        #[test]
+        fn a_damaged_message_is_refused_or_whole(at in any::<prop::sample::Index>(), with in any::<u8>(), cut in any::<prop::sample::Index>()) {
+            let mut bytes = encode(&start()).unwrap();
+            let length = bytes.len();
+            bytes[at.index(length)] = with;
+            if with % 3 == 0 {
+                bytes.truncate(cut.index(length));
+            }
+            if let Some(ask) = parse::<Ask>(&bytes) {
+                prop_assert_eq!(parse::<Ask>(&encode(&ask).unwrap()), Some(ask));
+            }
+        }
+
+        #[test]
+        fn what_is_written_is_read(path in ".{0,300}", number in any::<u64>()) {
+            let ask = Ask::Open { number, run: RunId::parse("0123456789abcdef").unwrap(), path };
+            prop_assert_eq!(parse::<Ask>(&encode(&ask).unwrap()), Some(ask));
+        }
+    }
+}

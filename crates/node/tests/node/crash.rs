@@ -1,0 +1,205 @@
+//! `kill -9` of every part at random moments under load: nothing accepted is lost silently or run twice, and
+//! nothing is left.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use stockade_testkit::{cgroups_left, processes_with};
+
+use crate::http;
+use crate::support::{Node, alive, mounts, run_files, signal, until};
+
+/// Kills of each kind; more with `STOCKADE_TEST_KILLS`.
+fn rounds() -> u64 {
+    std::env::var("STOCKADE_TEST_KILLS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(4)
+}
+
+/// Nothing is forgotten meanwhile.
+const KEEP: [&str; 2] = ["--keep-each", "60000"];
+
+/// A seed that is printed, so that a failure can be had again.
+fn seed() -> u64 {
+    let seed = std::env::var("STOCKADE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    eprintln!("STOCKADE_TEST_SEED={seed}");
+    seed
+}
+
+fn random(seed: u64, number: u64) -> u64 {
+    let mut value = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(number.wrapping_mul(0xBF58_476D_1CE4_E5B9));
+    value ^= value >> 30;
+    value = value.wrapping_mul(0x94D0_49BB_1331_11EB);
+    value ^ (value >> 31)
+}
+
+/// Asks for runs until the node is gone; tells those whose acceptance was heard of, by their keys.
+fn load(node: &Node, round: u64) -> BTreeMap<String, String> {
+    let mut accepted = BTreeMap::new();
+    for number in 0..200 {
+        let key = format!("{round}-{number}");
+        let body = json!({"code": "import time; print('said', flush=True); time.sleep(0.05)", "arguments": [mark()]});
+        let Ok(stream) = std::os::unix::net::UnixStream::connect(node.socket()) else { break };
+        let headers =
+            [("content-type", "application/json"), ("prefer", "respond-async"), ("idempotency-key", key.as_str())];
+        let answer = http::send(stream, "POST", "/v1/runs", &headers, body.to_string().as_bytes());
+        match answer.and_then(http::Answer::whole) {
+            Ok(answer) if answer.status == 202 => {
+                accepted.insert(key, answer.json()["id"].as_str().unwrap().to_owned());
+            }
+            // It is full for a moment; more load would be no other load.
+            Ok(answer) if answer.status == 429 => std::thread::sleep(Duration::from_millis(20)),
+            // It is ending, and says that it does not know.
+            Ok(answer) if answer.status == 503 => break,
+            Ok(answer) => panic!("{}", answer.text()),
+            Err(_) => break,
+        }
+    }
+    accepted
+}
+
+/// What every process of a run of this test carries in its command line.
+fn mark() -> String {
+    format!("crash-mark-{}", std::process::id())
+}
+
+/// Everything that was accepted is over, and was run once: by its events, and by the audit trail.
+fn check(node: &Node, accepted: &BTreeMap<String, String>) {
+    for id in accepted.values() {
+        until("it is over", || matches!(node.show(id)["state"].as_str(), Some("ended" | "lost")));
+        let run = node.show(id);
+        let events: Vec<Value> = node.send("GET", &format!("/v1/runs/{id}/events"), &[], b"").events().collect();
+        let count = |kind: &str| events.iter().filter(|event| event["type"] == kind).count();
+        assert!(count("started") <= 1 && count("result") == 1, "{events:?}");
+        let said: String = events.iter().filter_map(|event| event["text"].as_str()).collect();
+        assert!(said.is_empty() || said == "said\n", "run twice: {events:?}");
+        match run["state"].as_str().unwrap() {
+            "ended" if run["outcome"]["cause"] == "exited" => assert_eq!(said, "said\n"),
+            // Killed under it, and said so.
+            "ended" => assert_eq!(run["outcome"]["cause"], "failed", "{run}"),
+            _ => assert_eq!(count("started"), 1, "only what was handed over can be lost: {run}"),
+        }
+    }
+}
+
+fn intents(node: &Node) -> usize {
+    let trail = std::fs::read_to_string(node.folder.join("state/audit.jsonl")).unwrap();
+    trail.lines().filter(|line| line.contains("\"record\":\"intent\"") && line.contains("uid-")).count()
+}
+
+fn assert_clean(node: &Node) {
+    until("no process of a run is left", || processes_with(&mark()).is_empty());
+    let folder = &node.folder;
+    until("no file of a run is left", || run_files(folder).is_empty());
+    let place = folder.to_string_lossy().into_owned();
+    assert!(!mounts().iter().any(|mount| mount.contains(&place)), "{:?}", mounts());
+    let trail = std::fs::read_to_string(folder.join("state/audit.jsonl")).unwrap();
+    let records = trail.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let runs: Vec<String> =
+        records.filter_map(|record| Some(format!("stockade-{}-", record["run"].as_str()?))).collect();
+    until("no cgroup of a run is left", || {
+        !cgroups_left().iter().any(|group| runs.iter().any(|run| group.contains(run)))
+    });
+}
+
+#[test]
+fn a_node_killed_at_any_moment_loses_nothing_silently_and_leaves_nothing() {
+    let seed = seed();
+    let mut node = Node::start(&KEEP);
+    let mut accepted = BTreeMap::new();
+    for round in 0..rounds() {
+        let id = node.process.id();
+        let moment = Duration::from_millis(random(seed, round) % 1_500);
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(moment);
+            signal(id, Signal::KILL);
+        });
+        let heard = load(&node, round);
+        killer.join().unwrap();
+        node.process.wait().unwrap();
+        // The next node comes while the former one's launcher may still be there.
+        node = node.again(&KEEP);
+        // Asked again with its key, each is the run that it was.
+        for (key, id) in heard.iter().take(3) {
+            let body =
+                json!({"code": "import time; print('said', flush=True); time.sleep(0.05)", "arguments": [mark()]});
+            let answer = node.post(&[("prefer", "respond-async"), ("idempotency-key", key)], &body);
+            assert_eq!(answer.whole().unwrap().expect(202).json()["id"], id.as_str());
+        }
+        accepted.extend(heard);
+    }
+    assert!(!accepted.is_empty());
+    check(&node, &accepted);
+    assert!(intents(&node) <= total(&node), "no more runs than were accepted: {} {}", intents(&node), total(&node));
+    assert_clean(&node);
+}
+
+/// Runs that are kept, over all pages.
+fn total(node: &Node) -> usize {
+    let (mut count, mut before) = (0, i64::MAX);
+    loop {
+        let page = node.get(&format!("/v1/runs?before={before}")).expect(200).json();
+        count += page["runs"].as_array().unwrap().len();
+        match page["before"].as_i64() {
+            Some(number) => before = number,
+            None => return count,
+        }
+    }
+}
+
+#[test]
+fn a_launcher_killed_at_any_moment_ends_the_node_which_says_what_is_lost() {
+    let seed = seed();
+    let mut node = Node::start(&KEEP);
+    let mut accepted = BTreeMap::new();
+    for round in 0..rounds() {
+        let launcher = node.launcher();
+        let moment = Duration::from_millis(random(seed, 1000 + round) % 1_500);
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(moment);
+            signal(launcher, Signal::KILL);
+        });
+        accepted.extend(load(&node, round));
+        killer.join().unwrap();
+        assert_eq!(node.process.wait().unwrap().code(), Some(125), "without a launcher there is no node");
+        let folder = node.folder.clone();
+        until("nothing of the former node is alive", || alive(&folder).is_empty());
+        node = node.again(&KEEP);
+    }
+    check(&node, &accepted);
+    assert_clean(&node);
+}
+
+#[test]
+fn a_supervisor_killed_at_any_moment_fails_its_run_and_no_other() {
+    let seed = seed();
+    let node = Node::start(&KEEP);
+    let mut accepted = BTreeMap::new();
+    for round in 0..rounds() * 2 {
+        let moment = Duration::from_millis(random(seed, 2000 + round) % 300);
+        std::thread::scope(|scope| {
+            let killing = scope.spawn(|| {
+                std::thread::sleep(moment);
+                node.supervisors().into_iter().take(1).for_each(|id| signal(id, Signal::KILL));
+            });
+            for number in 0..4 {
+                let body =
+                    json!({"code": "import time; print('said', flush=True); time.sleep(0.05)", "arguments": [mark()]});
+                let mut answer = node.post(&[("prefer", "respond-async")], &body).whole().unwrap();
+                until("there is a place", || {
+                    if answer.status == 429 {
+                        answer = node.post(&[("prefer", "respond-async")], &body).whole().unwrap();
+                    }
+                    answer.status != 429
+                });
+                let answer = answer.expect(202).json();
+                accepted.insert(format!("{round}-{number}"), answer["id"].as_str().unwrap().to_owned());
+            }
+            killing.join().unwrap();
+        });
+    }
+    check(&node, &accepted);
+    assert_clean(&node);
+    assert_eq!(node.run("print('goes on')")["stdout"], "goes on\n");
+}

@@ -1,0 +1,22 @@
+//! The node as its callers and operators see it: the real programs, as an ordinary user, through the socket.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests may stop at the first surprise"
+)]
+
+mod cancel;
+mod clients;
+mod crash;
+mod disk;
+mod docs;
+mod http;
+mod keys;
+mod life;
+mod queue;
+mod runs;
+mod streams;
+mod support;
+mod tenancy;

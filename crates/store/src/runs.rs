@@ -1,0 +1,233 @@
+//! Runs: accepted, started, ended; found again after a crash; forgotten when their time is over.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use crate::Store;
+use crate::error::Result;
+use crate::events::{self, NewEvent};
+use crate::files::{self, File};
+use crate::run::{COLUMNS, Run, read};
+
+/// A run to be accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRun<'a> {
+    /// A name that nothing has yet.
+    pub id: &'a str,
+    /// Whose it is.
+    pub principal: &'a str,
+    /// What is asked for.
+    pub request: &'a str,
+    /// Digest of what is asked for, files included.
+    pub digest: &'a str,
+    /// The caller's word for "this very run".
+    pub idempotency_key: Option<&'a str>,
+    /// Its files, in the order of the request.
+    pub files: &'a [File<'a>],
+    /// What is said first of it.
+    pub events: &'a [NewEvent],
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// It is kept, and will run.
+    New,
+    /// The same was asked for before, with the same key: that run.
+    Known(Box<Run>),
+    /// The key was used for something else.
+    Conflict,
+}
+
+/// What a store holds of a node that ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Runs that were running; they are lost now.
+    pub lost: Vec<Run>,
+    /// Runs that wait, in the order in which they were accepted.
+    pub waiting: Vec<Run>,
+}
+
+impl Store {
+    /// Accepts a run: it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`crate::Error`]; it is not accepted then.
+    pub fn accept(&mut self, run: &NewRun<'_>, now_ms: i64) -> Result<Acceptance> {
+        // Writing from the start: a key that is looked up must still be free when it is taken.
+        let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if let Some(known) = known(&transaction, run)? {
+            return Ok(known);
+        }
+        transaction
+            .prepare_cached(
+                "INSERT INTO runs (id, number, principal, state, request, digest, idempotency_key, accepted_ms)
+                 VALUES (?1, (SELECT coalesce(max(number), 0) + 1 FROM runs), ?2, 'accepted', ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![run.id, run.principal, run.request, run.digest, run.idempotency_key, now_ms])?;
+        files::keep(&transaction, run.id, run.files)?;
+        events::add(&transaction, run.id, run.events, now_ms)?;
+        transaction.commit()?;
+        Ok(Acceptance::New)
+    }
+
+    /// What would become of a run whose key was used; `None` when it would be a new one.
+    ///
+    /// # Errors
+    /// [`crate::Error`].
+    pub fn known(&mut self, run: &NewRun<'_>) -> Result<Option<Acceptance>> {
+        known(&self.durable, run)
+    }
+
+    /// Marks a run that waits as running, and lets go of its files; `false` when it does not wait.
+    ///
+    /// # Errors
+    /// [`crate::Error`]; it must not be started then.
+    pub fn start(&mut self, run: &str, events: &[NewEvent], now_ms: i64) -> Result<bool> {
+        let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let changed = transaction
+            .prepare_cached("UPDATE runs SET state = 'running', started_ms = ?2 WHERE id = ?1 AND state = 'accepted'")?
+            .execute(params![run, now_ms])?;
+        if changed == 0 {
+            return Ok(false);
+        }
+        transaction.prepare_cached("DELETE FROM file_chunks WHERE run = ?1")?.execute([run])?;
+        events::add(&transaction, run, events, now_ms)?;
+        transaction.commit()?;
+        Ok(true)
+    }
+
+    /// Keeps how a run ended, and how many bytes of outputs lie elsewhere; `false` when that is known already.
+    ///
+    /// # Errors
+    /// [`crate::Error`].
+    pub fn end(&mut self, run: &str, outcome: &str, outputs: i64, events: &[NewEvent], now_ms: i64) -> Result<bool> {
+        let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let changed = over(&transaction, run, "ended", outcome, events, now_ms)?;
+        if changed {
+            transaction
+                .prepare_cached(
+                    "UPDATE runs SET bytes = ?2 + (SELECT coalesce(sum(length(body)), 0) FROM events WHERE run = ?1)
+                     WHERE id = ?1",
+                )?
+                .execute(params![run, outputs])?;
+        }
+        transaction.commit()?;
+        Ok(changed)
+    }
+
+    /// What the former process left: what was running is lost from now on.
+    ///
+    /// # Errors
+    /// [`crate::Error`].
+    pub fn recover(&mut self, outcome: &str, events: &[NewEvent], now_ms: i64) -> Result<Recovered> {
+        let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let lost = in_state(&transaction, "running")?;
+        for run in &lost {
+            over(&transaction, &run.id, "lost", outcome, events, now_ms)?;
+        }
+        let waiting = in_state(&transaction, "accepted")?;
+        transaction.commit()?;
+        Ok(Recovered { lost, waiting })
+    }
+
+    /// A run of this principal.
+    ///
+    /// # Errors
+    /// [`crate::Error`].
+    pub fn run(&mut self, principal: &str, run: &str) -> Result<Option<Run>> {
+        let sql = format!("SELECT {COLUMNS} FROM runs WHERE id = ?1 AND principal = ?2");
+        let mut select = self.durable.prepare_cached(&sql)?;
+        let mut rows = select.query(params![run, principal])?;
+        rows.next()?.map(read).transpose()
+    }
+
+    /// Runs of this principal, the youngest first, from before number `before` on.
+    ///
+    /// # Errors
+    /// [`crate::Error`].
+    pub fn runs(&mut self, principal: &str, before: i64, most: i64) -> Result<Vec<Run>> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM runs WHERE principal = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3");
+        collect(&self.durable, &sql, params![principal, before, most])
+    }
+
+    /// Runs that are over: those that ended before `before_ms`, and of each principal those beyond the `most`
+    /// youngest, or beyond so many bytes of what they said and made.
+    ///
+    /// # Errors
+    /// [`crate::Error`].
+    pub fn outdated(&mut self, before_ms: i64, most: i64, bytes_max: i64) -> Result<Vec<Run>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM (
+                SELECT *, row_number() OVER younger AS place, sum(bytes) OVER younger AS total
+                FROM runs WHERE state IN ('ended', 'lost')
+                WINDOW younger AS (PARTITION BY principal ORDER BY number DESC)
+             ) WHERE ended_ms < ?1 OR place > ?2 OR (total > ?3 AND place > 1) LIMIT 100"
+        );
+        collect(&self.durable, &sql, params![before_ms, most, bytes_max])
+    }
+
+    /// Forgets a run that is over, with all it said; `false` when there is none.
+    ///
+    /// # Errors
+    /// [`crate::Error`].
+    pub fn forget(&mut self, run: &str) -> Result<bool> {
+        let gone = self
+            .durable
+            .prepare_cached("DELETE FROM runs WHERE id = ?1 AND state IN ('ended', 'lost')")?
+            .execute([run])?;
+        Ok(gone > 0)
+    }
+}
+
+fn over(
+    connection: &Connection,
+    run: &str,
+    state: &str,
+    outcome: &str,
+    events: &[NewEvent],
+    now_ms: i64,
+) -> Result<bool> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE runs SET state = ?2, outcome = ?3, ended_ms = ?4
+             WHERE id = ?1 AND state IN ('accepted', 'running')",
+        )?
+        .execute(params![run, state, outcome, now_ms])?;
+    if changed == 0 {
+        return Ok(false);
+    }
+    connection.prepare_cached("DELETE FROM file_chunks WHERE run = ?1")?.execute([run])?;
+    events::add(connection, run, events, now_ms)?;
+    Ok(true)
+}
+
+fn known(connection: &Connection, run: &NewRun<'_>) -> Result<Option<Acceptance>> {
+    let Some(key) = run.idempotency_key else { return Ok(None) };
+    Ok(with_key(connection, run.principal, key)?.map(|(known, digest)| {
+        if digest == run.digest { Acceptance::Known(Box::new(known)) } else { Acceptance::Conflict }
+    }))
+}
+
+fn with_key(connection: &Connection, principal: &str, key: &str) -> Result<Option<(Run, String)>> {
+    let sql = format!("SELECT {COLUMNS}, digest FROM runs WHERE principal = ?1 AND idempotency_key = ?2");
+    let found = connection
+        .prepare_cached(&sql)?
+        .query_row(params![principal, key], |row| Ok((read(row), row.get::<_, String>(9)?)))
+        .optional()?;
+    found.map(|(run, digest)| Ok((run?, digest))).transpose()
+}
+
+fn in_state(connection: &Connection, state: &str) -> Result<Vec<Run>> {
+    collect(connection, &format!("SELECT {COLUMNS} FROM runs WHERE state = ?1 ORDER BY number"), params![state])
+}
+
+fn collect(connection: &Connection, sql: &str, parameters: &[&dyn rusqlite::ToSql]) -> Result<Vec<Run>> {
+    let mut select = connection.prepare_cached(sql)?;
+    let mut rows = select.query(parameters)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}

@@ -1,0 +1,53 @@
+//! The form of the file, one step a version; a step that was released is never changed.
+
+use rusqlite::Connection;
+use rusqlite_migration::{M, Migrations};
+
+const STEPS: &[M<'static>] = &[M::up(
+    "CREATE TABLE runs (
+        id TEXT PRIMARY KEY NOT NULL,
+        number INTEGER NOT NULL UNIQUE,
+        principal TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('accepted', 'running', 'ended', 'lost')),
+        request TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        idempotency_key TEXT,
+        outcome TEXT,
+        bytes INTEGER NOT NULL DEFAULT 0,
+        accepted_ms INTEGER NOT NULL,
+        started_ms INTEGER,
+        ended_ms INTEGER,
+        UNIQUE (principal, idempotency_key)
+    ) STRICT;
+    CREATE INDEX runs_of_principal ON runs (principal, number);
+    CREATE INDEX runs_by_state ON runs (state);
+    CREATE TABLE file_chunks (
+        run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        file INTEGER NOT NULL,
+        chunk INTEGER NOT NULL,
+        bytes BLOB NOT NULL,
+        PRIMARY KEY (run, file, chunk)
+    ) STRICT;
+    CREATE TABLE events (
+        run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        seq INTEGER NOT NULL,
+        time_ms INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (run, seq)
+    ) STRICT;",
+)];
+
+pub(crate) fn migrate(connection: &mut Connection) -> Result<(), rusqlite_migration::Error> {
+    Migrations::from_slice(STEPS).to_latest(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_can_be_made() {
+        assert!(Migrations::from_slice(STEPS).validate().is_ok());
+    }
+}

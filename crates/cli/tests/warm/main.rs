@@ -34,7 +34,8 @@ fn main() {
         alone: no_two_engines_share_a_stream_of_random_numbers, nothing_of_an_engine_is_there_in_the_next,
             engines_that_live_at_the_same_time_do_not_reach_each_other, an_engine_does_not_reach_its_template,
             every_engine_has_a_user_of_its_own;
-        walls: an_engine_has_every_layer_of_a_run, attacks_end_in_an_engine_as_in_a_run,
+        walls: an_engine_has_every_layer_of_a_run, the_memory_of_an_engine_is_bounded_by_its_cgroup,
+            attacks_end_in_an_engine_as_in_a_run,
             a_template_is_walled_in_before_it_imports;
         lies: a_template_that_says_an_engine_is_sealed_is_not_believed,
             a_template_that_passes_itself_off_as_an_engine_is_not_believed, a_template_that_raves_is_not_believed,

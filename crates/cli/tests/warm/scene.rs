@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use stockade_core::audit::{Asker, NotRecorded, Record, Recorded, Trail};
 use stockade_core::layer::Layers;
+use stockade_core::limits::Limit;
 use stockade_core::network::Network;
 use stockade_core::plan::{self, Plan};
 use stockade_core::policy::{Decision, Policy};
@@ -58,6 +59,9 @@ pub fn python(environment: Option<&Path>) -> Python {
     Python { interpreter, executable, trees }
 }
 
+/// What each engine may hold, and the template.
+pub const MEMORY: u64 = 512 << 20;
+
 pub fn plan_of(label: &str, start: Start, cgroup: CgroupMode) -> Plan {
     let request = Request {
         label: label.to_owned(),
@@ -66,7 +70,7 @@ pub fn plan_of(label: &str, start: Start, cgroup: CgroupMode) -> Plan {
         inputs: vec![],
         shares: vec![],
         libraries: Libraries::Unjudged,
-        limits: vec![],
+        limits: vec![(Limit::Memory, MEMORY)],
         network: Network::None,
         vars: BTreeMap::new(),
         require: Layers::NONE,

@@ -15,12 +15,27 @@ pub fn an_engine_has_every_layer_of_a_run() {
     let report = String::from_utf8(output.stderr).unwrap();
     let engine = scene.engine().unwrap();
     for layer in Layer::ALL {
-        let is_of_run = report.contains(&format!("\"{}\"", layer.name()));
+        // It is bounded by a cgroup, or by nobody yet.
+        let is_of_run = layer != Layer::Watchdog && report.contains(&format!("\"{}\"", layer.name()));
         assert_eq!(engine.enforced().has(layer), is_of_run, "{layer}: {report}");
     }
     assert!(
         Layers::of(&[Layer::Landlock, Layer::LockedMounts, Layer::Seccomp]).missing_from(engine.enforced()).is_empty()
     );
+}
+
+pub fn the_memory_of_an_engine_is_bounded_by_its_cgroup() {
+    let mut scene = Scene::start(None, &[], CgroupMode::Auto);
+    let engine = scene.engine().unwrap();
+    if !engine.enforced().has(Layer::Cgroup) {
+        println!("SKIPPED: memory: this machine gives no cgroup");
+        return;
+    }
+    drop(engine);
+    let answer = scene.run("held = bytearray(1 << 30)\nfor at in range(0, 1 << 30, 4096): held[at] = 1\nprint('held')");
+    assert_eq!((text(&answer.output), answer.ended), ("", stockade_engines::warm::Ended::Silent));
+    // The neighbour is not in it.
+    assert_eq!(text(&scene.run("print(1)").output), "1\n");
 }
 
 /// The attacks of the escape corpus that need nothing made for them.

@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use stockade_core::request::CgroupMode;
 use stockade_core::warm::Ids;
 use stockade_engines::warm::{self, Ended};
@@ -147,7 +148,10 @@ pub fn an_engine_killed_from_outside_harms_no_other() {
     let mut scene = Scene::start(None, &[], CgroupMode::Off);
     for is_init in [false, true] {
         let (one, other) = (scene.engine().unwrap(), scene.engine().unwrap());
+        let process = pidfd_open(one.process(), PidfdFlags::empty()).unwrap();
         kill_process(if is_init { one.init() } else { one.process() }, Signal::KILL).unwrap();
+        // What is killed may go on for a moment: the end of its init reaches it by the kernel.
+        rustix::event::poll(&mut [PollFd::new(&process, PollFlags::IN)], None).unwrap();
         let claimed = scene.claimed(one);
         assert_eq!(warm::run(&claimed, b"print(1)", BOUNDS).unwrap().ended, Ended::Silent);
         let claimed = scene.claimed(other);

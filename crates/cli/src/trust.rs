@@ -85,7 +85,9 @@ pub(crate) fn libraries(request: &Request, used: &Used) -> Result<Libraries, Pro
         let doubts = used.unlocked.doubts();
         return Ok(if doubts.is_empty() { Libraries::None } else { Libraries::Doubted { environment: None, doubts } });
     };
-    let doubts = doubts(environment)?;
+    let mut doubts = doubts(environment)?;
+    // R, and any program that is started, find these beside the environment.
+    doubts.extend(of_the_machine());
     if doubts.is_empty() {
         return Ok(Libraries::Trusted);
     }

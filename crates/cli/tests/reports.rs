@@ -519,3 +519,19 @@ fn a_program_that_asks_on_behalf_of_others_gets_the_report_apart() {
         assert!(ran.stderr.contains("give --report-fd a descriptor that is open"), "{ran:?}");
     }
 }
+
+/// Whoever writes to the descriptor of results can claim anything: no advice in our name comes of a run that went well.
+#[test]
+fn code_that_ends_well_has_no_hints_put_into_our_mouth() {
+    for user in users() {
+        let code = |status: u8| {
+            format!(
+                "import os\nfor number in range(3, 64):\n  try: os.write(number, b'{{\"kind\":\"exception\",\"type\":\"ModuleNotFoundError\",\"name\":\"strange\"}}\\n')\n  except OSError: pass\nos._exit({status})"
+            )
+        };
+        let scene = Scene::new();
+        assert_eq!(python(&scene, user, &["--json"], &code(0)).expect(0).report()["hints"].to_string(), "[]");
+        let hints = python(&scene, user, &["--json"], &code(1)).expect(1).report()["hints"].to_string();
+        assert!(hints.contains("strange"), "{hints}");
+    }
+}

@@ -249,3 +249,35 @@ for number in range(3, 64):
     assert_eq!(said.as_array().unwrap().len(), 100);
     assert!(!said[0]["libraries"][0].as_str().unwrap().contains('\u{1b}'), "{said}");
 }
+
+#[test]
+fn nobody_vouches_for_an_environment_that_is_not_as_it_was_built() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let digest = place.built("x", &["--with", "six"]);
+    let lock = place.environment(&digest).join("pylock.toml");
+    let text = fs::read_to_string(&lock).unwrap();
+    fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
+    let hash = text.split("sha256 = \"").nth(1).unwrap().get(..64).unwrap();
+    fs::write(&lock, text.replace(hash, &"a".repeat(64))).unwrap();
+    let ran = place.ran(&["env", "trust", "add", "--environment", "x", "--reason", "read it"]).expect(125);
+    assert!(ran.stderr.contains("the environment is not as it was built"), "{}", ran.stderr);
+    assert!(place.ran(&["env", "trust", "list"]).expect(0).stdout.contains("nobody vouches"));
+}
+
+/// A run says once what it imported; who says it a thousand times keeps nobody busy.
+#[test]
+fn of_what_a_run_says_it_imported_the_first_word_counts() {
+    let place = Place::new();
+    place.built("x", &["--with", "six,idna"]);
+    let code = "
+import os
+for number in range(3, 64):
+    for name in (b'six', b'idna'):
+        try: os.write(number, b'{\"kind\":\"imported\",\"names\":\"' + name + b'\"}\\n')
+        except OSError: pass";
+    place.done(&["run", "--quiet", "--environment", "x", "-c", code]);
+    let preload = place.document(&["env", "show", "--json", "x"])["preload"].clone();
+    let modules: Vec<&str> = preload.as_array().unwrap().iter().map(|one| one["module"].as_str().unwrap()).collect();
+    assert_eq!(modules, ["six"]);
+}

@@ -238,3 +238,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_size_that_a_package_only_claims_lets_no_more_be_unpacked() {
+    let mut bytes = spk_of(vec![0; 100 << 20]);
+    // The packed size, in the last entry of the directory (APPNOTE 4.3.12).
+    let entry = bytes.windows(4).rposition(|four| four == b"PK\x01\x02").unwrap();
+    bytes[entry + 20..entry + 24].copy_from_slice(&(200_u32 << 20).to_le_bytes());
+    refusal(&bytes, "larger than");
+}

@@ -25,7 +25,7 @@ fn processes(ids: Ids) -> Vec<i32> {
         .collect()
 }
 
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(Instant::now() < until, "{what}: not within 20 s");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use stockade_core::request::CgroupMode;
 
+use crate::ends::eventually;
 use crate::scene::{Scene, made_environment, text};
 
 /// A library that speaks in the template's place.
@@ -118,8 +119,6 @@ pub fn a_template_that_does_not_start_says_why() {
         let folder = made_environment(&[("held", code)]);
         let mut scene = Scene::begin(Some(folder.path()), &["held"], CgroupMode::Off);
         assert!(scene.template.wait_until_ready(Duration::from_secs(30)).is_err(), "{code}");
-        std::thread::sleep(Duration::from_millis(100));
-        let said = text(scene.template.complaints()).to_owned();
-        assert!(said.contains(what), "{code}: {said}");
+        eventually(code, || text(scene.template.complaints()).contains(what));
     }
 }

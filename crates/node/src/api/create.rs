@@ -112,8 +112,10 @@ impl Uploads {
         (super::types::RunForm = "multipart/form-data"),
     )),
     responses(
-        (status = 200, description = "It has ended", body = RunDocument),
-        (status = 202, description = "It is accepted", body = RunDocument),
+        (status = 200, description = "It has ended", body = RunDocument,
+            links(("show" = (operation_id = "show", parameters(("id" = "$response.body#/id")))), ("follow" = (operation_id = "events", parameters(("id" = "$response.body#/id")))), ("archive" = (operation_id = "archive", parameters(("id" = "$response.body#/id")))), ("end" = (operation_id = "end", parameters(("id" = "$response.body#/id")))))),
+        (status = 202, description = "It is accepted", body = RunDocument,
+            links(("show" = (operation_id = "show", parameters(("id" = "$response.body#/id")))), ("follow" = (operation_id = "events", parameters(("id" = "$response.body#/id")))), ("archive" = (operation_id = "archive", parameters(("id" = "$response.body#/id")))), ("end" = (operation_id = "end", parameters(("id" = "$response.body#/id")))))),
         ProblemTypes,
     )
 )]

@@ -155,6 +155,7 @@ fn start(run: &Run, code: &Code, services: &mut Services) -> Result<(Start, Used
         Engine::Stdin => PythonCode::Stdin,
         Engine::Notebook(name) => PythonCode::Notebook(name.clone()),
         Engine::Sql(name) => PythonCode::Sql(name.clone()),
+        Engine::Session => PythonCode::Session,
     };
     let (interpreter, packages) = packages(run, code, services)?;
     let (tree, executable, used) = match packages {

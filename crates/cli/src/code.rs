@@ -40,12 +40,13 @@ pub(crate) enum Engine {
     Sql(String),
     R(String),
     Program(String),
+    Session,
 }
 
 impl Engine {
     pub(crate) const fn language(&self) -> Language {
         match self {
-            Self::Script(_) | Self::Inline(_) | Self::Stdin | Self::Notebook(_) => Language::Python,
+            Self::Script(_) | Self::Inline(_) | Self::Stdin | Self::Notebook(_) | Self::Session => Language::Python,
             Self::Sql(_) => Language::Sql,
             Self::R(_) => Language::R,
             Self::Program(_) => Language::Program,
@@ -63,6 +64,9 @@ pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
         ));
     }
     let mut words = words(run)?;
+    if run.supervised.session.is_some() {
+        return session(&words);
+    }
     if let Some(inline) = &run.code {
         return Ok(without_file(Engine::Inline(inline.clone()), "-c", words, inline.clone().into_bytes()));
     }
@@ -81,6 +85,14 @@ pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
         return Ok(without_file(Engine::Stdin, "-", words, b"-".to_vec()));
     }
     script(&first, words, run.project.as_deref())
+}
+
+/// Its code comes later, and each piece has a record of its own.
+fn session(words: &[String]) -> Result<Code, Problem> {
+    if words.is_empty() {
+        return Ok(without_file(Engine::Session, "session", Vec::new(), b"session".to_vec()));
+    }
+    Err(Problem::new("a session has no script", "its code is ordered later", "leave out the script"))
 }
 
 fn without_file(engine: Engine, label: &str, arguments: Vec<String>, bytes: Vec<u8>) -> Code {

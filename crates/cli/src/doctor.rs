@@ -285,7 +285,7 @@ fn probe(command: &str, limits: &[(Limit, u64)], network: Network) -> Result<(Ou
     let mut said = Vec::new();
     let mut take = |bytes: &[u8]| said.extend_from_slice(bytes);
     let streams = Streams { input: In::Empty, output: Output::Taken(&mut take), error: Output::Taken(&mut |_| {}) };
-    let finished = pipeline::carry_out(plan, Digests { code: "-", environment: "none" }, &mut services, streams)?;
+    let finished = pipeline::carry_out(plan, Digests { code: "-", environment: "none" }, &mut services, streams, None)?;
     let closed = Closed::outcome(&mut services.trail, &run, finished.outcome, now_ms())?;
     Ok((closed.get().clone(), String::from_utf8_lossy(&said).into_owned()))
 }

@@ -59,7 +59,7 @@ impl BuildJail<'_> {
         let streams =
             Streams { input: Input::Empty, output: Output::Taken(&mut |_| {}), error: Output::Taken(&mut take) };
         let digests = Digests { code: step.name, environment: "none" };
-        let finished = pipeline::carry_out(plan, digests, self.services, streams)?;
+        let finished = pipeline::carry_out(plan, digests, self.services, streams, None)?;
         let denied = finished.outcome.denials.iter().map(Denial::what).collect();
         bring_out(&finished, &step.outputs)?;
         let cause = finished.outcome.cause;

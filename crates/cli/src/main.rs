@@ -27,6 +27,7 @@ mod remote;
 mod report;
 mod run;
 mod staging;
+mod session;
 mod supervised;
 mod trail;
 mod trust;

@@ -9,6 +9,7 @@ use stockade_launch::{Finished, Streams};
 
 use crate::gate::Gate;
 use crate::problem::Problem;
+use crate::session::Conversation;
 use crate::trail::{FileTrail, now_ms};
 
 /// What all runs of this process share.
@@ -57,6 +58,7 @@ pub(crate) fn carry_out(
     digests: Digests<'_>,
     services: &mut Services,
     streams: Streams<'_>,
+    conversation: Option<&Conversation>,
 ) -> Result<Finished, Problem> {
     let run = plan.run.clone();
     let Services { trail, gate, principal } = services;
@@ -70,7 +72,10 @@ pub(crate) fn carry_out(
             // The code may run already; what it asks for waits until somebody serves it.
             gate.serve(&run, sockets)?;
         }
-        let mut finished = running.wait(streams)?;
+        let mut finished = match conversation {
+            Some(conversation) => running.converse(streams, &mut conversation.recorded(trail, &run, principal))?,
+            None => running.wait(streams)?,
+        };
         if has_network {
             gate.close(&run, &mut finished.outcome);
         }

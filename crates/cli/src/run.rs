@@ -17,6 +17,7 @@ use crate::code::{self, Code};
 use crate::pipeline::{self, Digests, Services};
 use crate::problem::Problem;
 use crate::report::Report;
+use crate::session::Conversation;
 use crate::supervised::{self, Reporter};
 use crate::trail::{FileTrail, now_ms};
 use crate::{environment, flags, hints, learn, outputs, policy, printer, remote};
@@ -65,8 +66,12 @@ fn reported(arguments: &Run, reporter: &mut Reporter) -> Result<ExitCode, Proble
         environment.count_use();
     }
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    let streams = streams(arguments, &input, &output, &error);
-    let mut finished = pipeline::carry_out(plan, digests, &mut services, streams)?;
+    let conversation = arguments.supervised.session.as_ref().map(|_| Conversation::take()).transpose()?;
+    let mut streams = streams(arguments, &input, &output, &error);
+    if conversation.is_some() {
+        streams.input = Input::Empty;
+    }
+    let mut finished = pipeline::carry_out(plan, digests, &mut services, streams, conversation.as_ref())?;
     // Nothing is left for it to do, and the outcome is written beside nobody who holds the trail.
     drop(std::mem::take(&mut services.gate));
 
@@ -195,7 +200,8 @@ fn ask(arguments: &Run, services: &mut Services) -> Result<(Code, Asked), Proble
     Ok((code, asked))
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+/// A digest as text.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -33,6 +33,24 @@ pub enum Record<'a> {
         /// The layers without which it does not start.
         required: crate::layer::Layers,
     },
+    /// Something of a session is about to be handed to its engine.
+    Act {
+        /// Milliseconds since 1970, UTC.
+        time_ms: u64,
+        /// The run that is the session.
+        run: &'a str,
+        /// Its own name.
+        act: &'a str,
+        /// Who asked: `name@realm`.
+        principal: &'a str,
+        /// `execute`, `put` or `get`.
+        what: &'static str,
+        /// The file that is put or fetched.
+        #[serde(skip_serializing_if = "str::is_empty")]
+        file: &'a str,
+        /// SHA-256 of the code, or of the file that is put.
+        digest: &'a str,
+    },
     /// A run has ended.
     Outcome {
         /// Milliseconds since 1970, UTC.

@@ -21,6 +21,7 @@ pub mod paths;
 pub mod plan;
 pub mod policy;
 pub mod request;
+pub mod session;
 pub mod syscalls;
 pub mod text;
 pub mod trust;

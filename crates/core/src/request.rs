@@ -70,6 +70,8 @@ pub struct Start {
 pub enum ResultDescriptor {
     /// Descriptor 3 is a pipe to the supervisor.
     Open,
+    /// Descriptor 3 is a socket to the supervisor, from which the engine takes orders as well.
+    Conversation,
     /// There is none.
     None,
 }

@@ -30,6 +30,7 @@ const PYTHON: [(&str, &[u8]); 5] = assets![
 ];
 const MAIN: [(&str, &[u8]); 4] =
     assets!["main.py", "lib/stockade_start.py", "lib/stockade_notebook.py", "lib/stockade_sql.py"];
+const SESSION: [(&str, &[u8]); 1] = assets!["lib/stockade_session.py"];
 const WARM: [(&str, &[u8]); 1] = assets!["warm.py"];
 const R: [(&str, &[u8]); 1] = assets!["main.R"];
 
@@ -41,6 +42,11 @@ pub(crate) fn python() -> impl Iterator<Item = MadeFile> {
 /// What notebooks and queries need besides.
 pub(crate) fn main() -> impl Iterator<Item = MadeFile> {
     made(&MAIN)
+}
+
+/// What a session needs besides.
+pub(crate) fn session() -> impl Iterator<Item = MadeFile> {
+    made(&SESSION)
 }
 
 /// What a template of warm engines needs.

@@ -7,6 +7,8 @@ use crate::assets;
 use crate::interpreter::Interpreter;
 
 const MAIN: &str = "/opt/stockade/engine/main.py";
+/// Binds no name in `__main__`, and imports nothing of the working folder.
+const SESSION: &str = "__import__('sys').path.pop(0); __import__('stockade_session').main()";
 
 /// What is to be run by Python.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub enum PythonCode {
     Notebook(String),
     /// A query of the working folder, over the files staged beside it.
     Sql(String),
+    /// One piece after the other, as they are ordered over the result descriptor.
+    Session,
 }
 
 /// What Python code needs inside; `executable` is the inside path of the interpreter or of its
@@ -37,7 +41,13 @@ pub fn python(code: PythonCode, arguments: Vec<String>, interpreter: &Interprete
         files.extend(interpreter.compiled(assets::RESULT));
     }
     let mut path = "/opt/stockade/engine/site";
+    let mut result = ResultDescriptor::Open;
     match code {
+        PythonCode::Session => {
+            argv.extend(["-c".to_owned(), SESSION.to_owned()]);
+            files.extend(assets::session());
+            result = ResultDescriptor::Conversation;
+        }
         PythonCode::Script(name) => argv.push(name),
         PythonCode::Inline(text) => argv.extend(["-c".to_owned(), text]),
         PythonCode::Stdin => argv.push("-".to_owned()),
@@ -54,7 +64,7 @@ pub fn python(code: PythonCode, arguments: Vec<String>, interpreter: &Interprete
         vars: vars(path).into_iter().chain(interpreter.vars()).collect(),
         trees: interpreter.trees(),
         files,
-        result: ResultDescriptor::Open,
+        result,
     }
 }
 

@@ -26,6 +26,7 @@ mod root;
 mod routes;
 mod seccomp;
 pub mod service;
+pub mod session;
 mod sources;
 mod stage;
 mod streams;

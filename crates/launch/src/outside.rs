@@ -32,6 +32,7 @@ use crate::hooks::{self, Side};
 use crate::inside::{self, Kit, Rest};
 use crate::network::GateSockets;
 use crate::seccomp::{self, Telling};
+use crate::session::Caller;
 use crate::sources::{self, Given};
 use crate::stage::{self, Staged};
 use crate::streams::Streams;
@@ -373,6 +374,7 @@ pub(crate) fn pipes(plan: &Plan) -> Result<Pipes, Failure> {
         ResultDescriptor::Open if matches!(plan.role, Role::Template(_)) => {
             control_pair().map(|(ours, inside)| (Some(ours), Some(inside)))?
         }
+        ResultDescriptor::Conversation => control_pair().map(|(ours, inside)| (Some(ours), Some(inside)))?,
         ResultDescriptor::Open => pipe().map(|(out, inside)| (Some(out), Some(inside)))?,
         ResultDescriptor::None => (None, None),
     };
@@ -425,7 +427,15 @@ impl Running {
     /// # Errors
     /// [`Failure`] when the sandbox ended without a word; everything in it is dead then.
     pub fn wait(self, streams: Streams<'_>) -> Result<Finished, Failure> {
-        crate::supervise::wait(self, streams)
+        crate::supervise::wait(self, streams, None)
+    }
+
+    /// Follows a session to its end: `caller` orders, and is answered.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub fn converse(self, streams: Streams<'_>, caller: &mut dyn Caller) -> Result<Finished, Failure> {
+        crate::supervise::wait(self, streams, Some(caller))
     }
 
     /// From a cloned child to sealed code: maps, staging, descriptors.

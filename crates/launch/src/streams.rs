@@ -29,6 +29,8 @@ pub enum Output<'a> {
         /// Whether control sequences are neutralised.
         neutral: bool,
     },
+    /// The same, owned.
+    Owned(OwnedFd),
     /// A function that takes the bytes as they come.
     Taken(&'a mut dyn FnMut(&[u8])),
 }
@@ -37,8 +39,24 @@ impl std::fmt::Debug for Output<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
             Self::Descriptor { .. } => "Descriptor",
+            Self::Owned(_) => "Owned",
             Self::Taken(_) => "Taken",
         })
+    }
+}
+
+impl Output<'_> {
+    /// The caller's end, where it is a descriptor.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Descriptor { to, .. } => Some(*to),
+            Self::Owned(to) => Some(to.as_fd()),
+            Self::Taken(_) => None,
+        }
+    }
+
+    const fn is_neutral(&self) -> bool {
+        matches!(self, Self::Descriptor { neutral: true, .. })
     }
 }
 
@@ -62,6 +80,8 @@ pub(crate) struct Outward<'a> {
     pending: Vec<u8>,
     written: usize,
     last: Option<u8>,
+    /// How much is still taken of the code, once that is known.
+    left: Option<usize>,
     /// Bytes that came from the code.
     pub(crate) bytes: u64,
 }
@@ -75,6 +95,7 @@ impl<'a> Outward<'a> {
             pending: Vec::new(),
             written: 0,
             last: None,
+            left: None,
             bytes: 0,
         }
     }
@@ -85,12 +106,28 @@ impl<'a> Outward<'a> {
 
     /// What to wait for: room at the caller's end when bytes are pending, else bytes of the code.
     pub(crate) fn wait(&self) -> Option<PollFd<'_>> {
-        match (&self.to, &self.from) {
-            (Output::Descriptor { to, .. }, _) if self.has_pending() => {
-                Some(PollFd::from_borrowed_fd(*to, PollFlags::OUT))
-            }
+        match (self.to.descriptor(), &self.from) {
+            (Some(to), _) if self.has_pending() => Some(PollFd::from_borrowed_fd(to, PollFlags::OUT)),
             (_, Some(from)) => Some(PollFd::new(from, PollFlags::IN)),
             (_, None) => None,
+        }
+    }
+
+    /// Takes what lies in the pipe now, and nothing that is written later.
+    pub(crate) fn end_here(&mut self) {
+        let waits = self.from.as_ref().and_then(|from| rustix::io::ioctl_fionread(from).ok()).unwrap_or(0);
+        self.left = Some(usize::try_from(waits).unwrap_or(usize::MAX));
+        self.close_if_done();
+    }
+
+    /// Whether nothing will be passed on any more.
+    pub(crate) fn is_done(&self) -> bool {
+        self.from.is_none() && !self.has_pending()
+    }
+
+    fn close_if_done(&mut self) {
+        if self.left == Some(0) {
+            self.from = None;
         }
     }
 
@@ -107,13 +144,16 @@ impl<'a> Outward<'a> {
             return true;
         }
         let Some(from) = &self.from else { return false };
-        match rustix::io::read(from, &mut *buffer) {
+        let most = self.left.unwrap_or(buffer.len()).min(buffer.len());
+        match rustix::io::read(from, buffer.get_mut(..most).unwrap_or_default()) {
             Ok(count) if count > 0 => {
+                self.left = self.left.map(|left| left.saturating_sub(count));
                 self.bytes += u64::try_from(count).unwrap_or(u64::MAX);
                 let kept = count.min(usize::try_from(room).unwrap_or(usize::MAX));
                 let bytes = buffer.get(..kept).unwrap_or_default();
                 self.last = bytes.last().copied().or(self.last);
                 self.accept(bytes);
+                self.close_if_done();
                 true
             }
             Err(Errno::AGAIN | Errno::INTR) => false,
@@ -126,21 +166,20 @@ impl<'a> Outward<'a> {
     }
 
     fn accept(&mut self, bytes: &[u8]) {
-        match &mut self.to {
-            Output::Taken(take) => take(bytes),
-            Output::Descriptor { neutral, .. } => {
-                self.pending = if *neutral { self.filter.pass(bytes) } else { bytes.to_vec() };
-                self.written = 0;
-                self.write_some();
-            }
+        if let Output::Taken(take) = &mut self.to {
+            take(bytes);
+            return;
         }
+        self.pending = if self.to.is_neutral() { self.filter.pass(bytes) } else { bytes.to_vec() };
+        self.written = 0;
+        self.write_some();
     }
 
     /// Writes at most what fits into a pipe that `poll` says has room, so a slow reader never
     /// keeps the supervisor from its other duties.
     fn write_some(&mut self) {
-        let Output::Descriptor { to, .. } = &self.to else { return };
-        let mut ready = [PollFd::from_borrowed_fd(*to, PollFlags::OUT)];
+        let Some(to) = self.to.descriptor() else { return };
+        let mut ready = [PollFd::from_borrowed_fd(to, PollFlags::OUT)];
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         while self.written < self.pending.len() {
             if !matches!(rustix::event::poll(&mut ready, Some(&now)), Ok(1..)) {
@@ -177,9 +216,9 @@ impl<'a> Outward<'a> {
 
     /// Waits until the caller's end takes more; `false` when something else happened.
     fn reader_has_room(&self, interrupt: Option<BorrowedFd<'_>>) -> bool {
-        let (Output::Descriptor { to, .. }, Some(interrupt)) = (&self.to, interrupt) else { return false };
+        let (Some(to), Some(interrupt)) = (self.to.descriptor(), interrupt) else { return false };
         let mut ready =
-            [PollFd::from_borrowed_fd(*to, PollFlags::OUT), PollFd::from_borrowed_fd(interrupt, PollFlags::IN)];
+            [PollFd::from_borrowed_fd(to, PollFlags::OUT), PollFd::from_borrowed_fd(interrupt, PollFlags::IN)];
         let waited = rustix::event::poll(&mut ready, None);
         let [_, interrupted] = ready;
         waited.is_ok() && interrupted.revents().is_empty()
@@ -187,9 +226,7 @@ impl<'a> Outward<'a> {
 
     /// Colours the code left on would hide what comes after.
     fn restore_colours(&mut self) {
-        if self.filter.left_colours()
-            && let Output::Descriptor { neutral: true, .. } = &self.to
-        {
+        if self.filter.left_colours() && self.to.is_neutral() {
             self.pending = b"\x1b[0m".to_vec();
             self.written = 0;
             self.write_some();

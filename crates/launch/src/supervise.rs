@@ -22,6 +22,7 @@ use crate::measure::{DEPTH_MAX, Measure, Over};
 use crate::outside::{Init, Running, failed, tree_limits};
 use crate::resolver::Resolver;
 use crate::routes::RouteCounters;
+use crate::session::{Caller, Needed, Relay};
 use crate::streams::{self, Input, Inward, Outward, RawTerminal, Streams};
 use crate::sys;
 use crate::watch::{Verdict, Watch};
@@ -42,13 +43,21 @@ const REFUSALS_MAX: u64 = 1_000;
 /// How much an engine may say on its result descriptor.
 const RESULT_BYTES_MAX: usize = 1 << 20;
 
-/// Follows a run to its end.
-pub(crate) fn wait(mut running: Running, streams: Streams<'_>) -> Result<Finished, Failure> {
+/// Follows a run to its end; a session, for as long as its caller has something for it.
+pub(crate) fn wait(
+    mut running: Running,
+    streams: Streams<'_>,
+    caller: Option<&mut dyn Caller>,
+) -> Result<Finished, Failure> {
     let signals = sys::signal_descriptor(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH])
         .map_err(failed("watch for", "signals"))?;
     // Opened while the init lives; an open file keeps the namespace it tells of.
     let routes = RouteCounters::open(&running);
     let mut supervisor = Supervisor::new(&mut running, streams, signals)?;
+    if let Some(caller) = caller {
+        let channel = supervisor.result.take().ok_or(Failure::Lost)?;
+        supervisor.session = Some(Relay::new(caller, channel));
+    }
     supervisor.follow()?;
     let ended = supervisor.finish();
     conclude(running, ended, routes.packets_without_route())
@@ -57,6 +66,7 @@ pub(crate) fn wait(mut running: Running, streams: Streams<'_>) -> Result<Finishe
 /// What the loop knows when everything inside is dead.
 struct Ended {
     cause: Cause,
+    note: Option<&'static str>,
     wall_ms: u64,
     memory_peak_bytes: u64,
     cpu_usec: u64,
@@ -72,7 +82,7 @@ struct Ended {
     error_ends_open: bool,
 }
 
-struct Supervisor<'r, 'a> {
+struct Supervisor<'r, 'a, 'c> {
     plan: &'r Plan,
     control: &'r OwnedFd,
     inits: &'r Init,
@@ -89,6 +99,7 @@ struct Supervisor<'r, 'a> {
     output: Outward<'a>,
     error: Outward<'a>,
     result: Option<OwnedFd>,
+    session: Option<Relay<'c>>,
     said: Vec<u8>,
     resolver: Option<Resolver>,
     refusals: Option<OwnedFd>,
@@ -114,7 +125,7 @@ struct Supervisor<'r, 'a> {
     scratch_was_full: Option<Limit>,
 }
 
-impl<'r, 'a> Supervisor<'r, 'a> {
+impl<'r, 'a> Supervisor<'r, 'a, '_> {
     fn new(running: &'r mut Running, streams: Streams<'a>, signals: OwnedFd) -> Result<Self, Failure> {
         let copy = |descriptor: &OwnedFd| {
             rustix::io::fcntl_dupfd_cloexec(descriptor, 3).map_err(failed("copy", "a descriptor"))
@@ -162,6 +173,7 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             output: Outward::new(from_code, output),
             error: Outward::new(error_end, error),
             result: running.ends.result.take(),
+            session: None,
             said: Vec::new(),
             resolver: running.sockets.resolver.take().map(Resolver::new),
             refusals: running.refusals.take(),
@@ -204,7 +216,8 @@ impl<'r, 'a> Supervisor<'r, 'a> {
     }
 
     fn wait_for_something(&self) -> Result<Ready, Failure> {
-        let slots: [Option<PollFd<'_>>; 8] = [
+        let [caller, engine, act_output, act_error] = self.session.as_ref().map_or([const { None }; 4], Relay::wait);
+        let slots: [Option<PollFd<'_>>; 12] = [
             Some(PollFd::new(self.control, PollFlags::IN)),
             Some(PollFd::new(&self.signals, PollFlags::IN)),
             self.input.wait(),
@@ -213,6 +226,10 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             self.result.as_ref().map(|result| PollFd::new(result, PollFlags::IN)),
             self.resolver.as_ref().map(|resolver| PollFd::from_borrowed_fd(resolver.socket(), PollFlags::IN)),
             self.refusals.as_ref().map(|refusals| PollFd::new(refusals, PollFlags::IN)),
+            caller,
+            engine,
+            act_output,
+            act_error,
         ];
         let mut which = Vec::with_capacity(slots.len());
         let mut waited = Vec::with_capacity(slots.len());
@@ -241,7 +258,10 @@ impl<'r, 'a> Supervisor<'r, 'a> {
     }
 
     fn serve(&mut self, ready: Ready, buffer: &mut [u8]) -> Result<(), Failure> {
-        let Ready([control, signals, input, output, error, result, resolver, refusals]) = ready;
+        let Ready([control, signals, input, output, error, result, resolver, refusals, session @ ..]) = ready;
+        if session.contains(&true) {
+            self.serve_session(session, buffer)?;
+        }
         if output {
             self.output.advance(buffer, self.room());
         }
@@ -267,6 +287,20 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             self.take_signals()?;
         }
         if control { self.hear_init() } else { Ok(()) }
+    }
+
+    fn serve_session(&mut self, ready: [bool; 4], buffer: &mut [u8]) -> Result<(), Failure> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let needed = session.serve(ready, self.plan.limits.stream_bytes, buffer);
+        self.meet(needed)
+    }
+
+    fn meet(&mut self, needed: Needed) -> Result<(), Failure> {
+        match needed {
+            Needed::Nothing => Ok(()),
+            Needed::Interrupt => self.order(Order::Signal(libc::SIGINT)),
+            Needed::Stop(cause) => self.stop(cause),
+        }
     }
 
     /// How much of the streams may still be passed on.
@@ -413,7 +447,9 @@ impl<'r, 'a> Supervisor<'r, 'a> {
 
     fn next_event(&self) -> Instant {
         let mut next = self.next_tick;
-        for other in [self.deadline().filter(|_| self.stop.is_none()), self.kill_by].into_iter().flatten() {
+        let of_act = self.session.as_ref().and_then(Relay::deadline);
+        let before_the_end = [self.deadline(), of_act].map(|deadline| deadline.filter(|_| self.stop.is_none()));
+        for other in before_the_end.into_iter().chain([self.kill_by]).flatten() {
             next = next.min(other);
         }
         next
@@ -423,6 +459,12 @@ impl<'r, 'a> Supervisor<'r, 'a> {
         let now = Instant::now();
         if self.deadline().is_some_and(|deadline| now >= deadline) {
             self.stop(Cause::Limit { limit: Limit::Time })?;
+        }
+        if self.stop.is_none()
+            && let Some(session) = &mut self.session
+        {
+            let needed = session.look_at_the_clock(now);
+            self.meet(needed)?;
         }
         if self.kill_by.is_some_and(|kill_by| now >= kill_by) {
             // Code that has ended by itself, and only leaves much behind, has its own end.
@@ -515,8 +557,13 @@ impl<'r, 'a> Supervisor<'r, 'a> {
             },
             (None, None, None) => Cause::Cancelled,
         };
+        if let Some(session) = &mut self.session {
+            session.end(cause, &mut streams::buffer());
+            self.said = std::mem::take(&mut session.said);
+        }
         Ended {
             cause,
+            note: self.session.as_ref().and_then(|session| session.note),
             wall_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             memory_peak_bytes: self.memory_peak_bytes,
             cpu_usec: self.cpu_usec,
@@ -534,9 +581,9 @@ impl<'r, 'a> Supervisor<'r, 'a> {
     }
 }
 
-/// Which of the eight descriptors have something.
+/// Which of the descriptors have something.
 #[derive(Clone, Copy, Debug, Default)]
-struct Ready([bool; 8]);
+struct Ready([bool; 12]);
 
 fn waits(descriptor: &OwnedFd) -> bool {
     let mut one = [PollFd::new(descriptor, PollFlags::IN)];
@@ -610,6 +657,7 @@ fn conclude(mut running: Running, mut ended: Ended, refused_network: u64) -> Res
     if running.disk.is_some() {
         notes.push("scratch is on disk: watched, not walled".to_owned());
     }
+    notes.extend(ended.note.map(ToOwned::to_owned));
     if ended.is_too_deep {
         notes.push(format!("scratch on disk cannot be watched below {DEPTH_MAX} folders in each other"));
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use stockade_core::limits::{Limit, Limits};
+use stockade_core::session::{self, NAME_BYTES_MAX};
 
 use crate::refusal::Refusal;
 
@@ -199,16 +200,11 @@ fn too_much(limit: Limit, most: u64) -> Refusal {
 
 /// The plain name of a file: nothing that leads elsewhere, hides, or means something on a command line.
 fn check_name(name: &str) -> Result<(), Refusal> {
-    let bad = name.is_empty()
-        || name.len() > WORD_BYTES_MAX
-        || name.starts_with(['.', '-'])
-        || name.contains(['/', '=', '\\'])
-        || name.chars().any(|character| character.is_control() || stockade_core::text::is_harmful(character));
-    if bad {
+    if !session::is_file_name(name) {
         return Err(Refusal::invalid(
             format!("`{}` cannot be the name of a file", shown(name)),
             format!(
-                "a name has 1 to {WORD_BYTES_MAX} bytes, no slash, backslash, equals sign or control character, and begins with neither dot nor dash"
+                "a name has 1 to {NAME_BYTES_MAX} bytes, no slash, backslash, equals sign or control character, and begins with neither dot nor dash"
             ),
             "rename it",
         ));

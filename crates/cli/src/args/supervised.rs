@@ -16,4 +16,8 @@ pub(crate) struct Supervised {
     /// Who asks for the run, for its record
     #[arg(long, hide = true, value_name = "NAME@REALM", requires = "report_fd")]
     pub(crate) principal: Option<String>,
+
+    /// Keep an engine of this language between pieces of code, which are ordered over standard input, a socket
+    #[arg(long, hide = true, value_name = "LANGUAGE", requires = "report_fd", value_parser = ["python"])]
+    pub(crate) session: Option<String>,
 }

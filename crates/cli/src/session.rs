@@ -69,7 +69,9 @@ impl Caller for Recorded<'_> {
 
     fn next(&mut self) -> Heard {
         match receive(self.socket.as_fd()) {
-            Ok(Some((Order::Act { act, what }, given))) if given.len() == what.descriptors() => self.act(act, what, given),
+            Ok(Some((Order::Act { act, what }, given))) if given.len() == what.descriptors() => {
+                self.act(act, what, given)
+            }
             Ok(Some((Order::Interrupt { act }, given))) if given.is_empty() => Heard::Interrupt(act),
             Ok(Some((Order::Close, given))) if given.is_empty() => Heard::Close,
             Err(Errno::AGAIN | Errno::INTR) => Heard::Nothing,
@@ -110,8 +112,13 @@ impl Recorded<'_> {
             }
             session::Act::Get { name: file } => {
                 self.report = first.map(File::from);
-                self.record(name, "get", &file, "none")
-                    .map(|()| Act { name, what: What::Get(file), longest: FILES, output: second, error: None })
+                self.record(name, "get", &file, "none").map(|()| Act {
+                    name,
+                    what: What::Get(file),
+                    longest: FILES,
+                    output: second,
+                    error: None,
+                })
             }
         };
         match ready {

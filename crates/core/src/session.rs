@@ -2,6 +2,8 @@
 //!
 //! Pure: bytes in, values out. Both ends hold what they are sent against this; descriptors lie beside the frames.
 
+use serde::{Deserialize, Serialize};
+
 /// Longest name of a file.
 pub const NAME_BYTES_MAX: usize = 200;
 /// Largest frame.
@@ -32,7 +34,8 @@ pub enum Order {
 }
 
 /// Something to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Act {
     /// Executes code. Beside it: where output, error and the report go; the code.
     Execute {
@@ -147,8 +150,7 @@ mod tests {
     fn orders() -> impl Strategy<Value = Order> {
         let name = "[a-z0-9_][a-zA-Z0-9._ -]{0,60}";
         prop_oneof![
-            (any::<u64>(), any::<u64>())
-                .prop_map(|(act, time_ms)| Order::Act { act, what: Act::Execute { time_ms } }),
+            (any::<u64>(), any::<u64>()).prop_map(|(act, time_ms)| Order::Act { act, what: Act::Execute { time_ms } }),
             (any::<u64>(), name).prop_map(|(act, name)| Order::Act { act, what: Act::Put { name } }),
             (any::<u64>(), name).prop_map(|(act, name)| Order::Act { act, what: Act::Get { name } }),
             any::<u64>().prop_map(|act| Order::Interrupt { act }),
@@ -168,7 +170,7 @@ mod tests {
                 prop_assert_eq!(order.to_bytes(), bytes.clone());
             }
             if let Some(answer) = Answer::parse(&bytes) {
-                prop_assert_eq!(answer.to_bytes().as_slice(), bytes.as_slice());
+                prop_assert_eq!(answer.to_bytes().to_vec(), bytes);
             }
         }
 

@@ -283,8 +283,7 @@ impl<'a> Relay<'a> {
         if self.current.is_some() {
             return Needed::Stop(Cause::Cancelled);
         }
-        let told =
-            self.channel.as_ref().map(|channel| rustix::net::shutdown(channel, rustix::net::Shutdown::Write));
+        let told = self.channel.as_ref().map(|channel| rustix::net::shutdown(channel, rustix::net::Shutdown::Write));
         if matches!(told, Some(Ok(()))) { Needed::Nothing } else { Needed::Stop(Cause::Cancelled) }
     }
 
@@ -323,9 +322,10 @@ impl<'a> Relay<'a> {
 
     /// Tells the caller of an act that has answered, when all it wrote before is passed on.
     fn conclude(&mut self) {
-        let is_over = self.current.as_ref().is_some_and(|current| {
-            current.status.is_some() && current.streams.iter().flatten().all(Outward::is_done)
-        });
+        let is_over = self
+            .current
+            .as_ref()
+            .is_some_and(|current| current.status.is_some() && current.streams.iter().flatten().all(Outward::is_done));
         if is_over && let Some(current) = self.current.take() {
             let cause = match current.status {
                 _ if current.is_late => Cause::Limit { limit: Limit::Time },

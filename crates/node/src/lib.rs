@@ -4,6 +4,7 @@
 //! Start at `start.rs`; `service.rs` is what the node does, `runner.rs` one run, `api/` how it is asked.
 
 mod api;
+mod asked;
 mod confine;
 mod keeper;
 pub mod launcher;
@@ -11,6 +12,7 @@ mod link;
 mod listen;
 mod lock;
 mod metrics;
+pub mod opening;
 pub mod order;
 mod outcome;
 mod patient;
@@ -22,6 +24,7 @@ pub mod refusal;
 mod room;
 mod runner;
 mod service;
+mod sessions;
 pub mod settings;
 pub mod start;
 pub mod status;

@@ -6,10 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use stockade_core::session::Act;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::opening::Opening;
 use crate::order::Order;
 use crate::refusal::Refusal;
 use crate::wire::{self, Answer, Ask, Beside, Frame, RunId};
@@ -80,9 +82,52 @@ impl Link {
         order: Order,
         descriptors: Vec<OwnedFd>,
     ) -> Result<oneshot::Receiver<Ending>, Refusal> {
+        let ask = Ask::Start { run: run.clone(), principal: principal.to_owned(), order };
+        self.begin(run, ask, descriptors).await
+    }
+
+    /// Opens a session; as with a run.
+    pub(crate) async fn open_session(
+        &self,
+        run: &RunId,
+        principal: &str,
+        opening: Opening,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<oneshot::Receiver<Ending>, Refusal> {
+        let ask = Ask::OpenSession { run: run.clone(), principal: principal.to_owned(), opening };
+        self.begin(run, ask, descriptors).await
+    }
+
+    /// Has something done in a session; as with a run.
+    pub(crate) async fn act(
+        &self,
+        session: &RunId,
+        act: &RunId,
+        what: Act,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<oneshot::Receiver<Ending>, Refusal> {
+        let ask = Ask::Act { session: session.clone(), act: act.clone(), what };
+        self.begin(act, ask, descriptors).await
+    }
+
+    /// Interrupts something in a session, if it is under way.
+    pub(crate) async fn interrupt(&self, session: &RunId, act: &RunId) -> Result<(), Refusal> {
+        self.say(&Ask::Interrupt { session: session.clone(), act: act.clone() }, Vec::new()).await
+    }
+
+    /// Ends a session, if it is open.
+    pub(crate) async fn close_session(&self, session: &RunId) -> Result<(), Refusal> {
+        self.say(&Ask::CloseSession { session: session.clone() }, Vec::new()).await
+    }
+
+    async fn begin(
+        &self,
+        run: &RunId,
+        ask: Ask,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<oneshot::Receiver<Ending>, Refusal> {
         let (sender, ending) = oneshot::channel();
         self.expect(|expected| drop(expected.endings.insert(run.clone(), sender)))?;
-        let ask = Ask::Start { run: run.clone(), principal: principal.to_owned(), order };
         let said = self.say(&ask, descriptors).await;
         if said.is_err() {
             self.expect(|expected| drop(expected.endings.remove(run)))?;

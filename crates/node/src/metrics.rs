@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use stockade_store::Kind;
+
 /// Upper bounds of the buckets, seconds.
 const BUCKETS: [f64; 9] = [0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0];
 
@@ -14,6 +16,10 @@ pub(crate) struct Metrics(Mutex<Figures>);
 struct Figures {
     accepted: u64,
     ended: BTreeMap<String, u64>,
+    sessions: u64,
+    sessions_ended: BTreeMap<String, u64>,
+    executions: u64,
+    executions_ended: BTreeMap<String, u64>,
     waited: Histogram,
     ran: Histogram,
     answers: BTreeMap<u16, u64>,
@@ -40,19 +46,32 @@ impl Histogram {
 }
 
 impl Metrics {
-    pub(crate) fn accepted(&self) {
-        self.lock().accepted += 1;
+    pub(crate) fn accepted(&self, kind: Kind) {
+        let mut figures = self.lock();
+        *match kind {
+            Kind::Run => &mut figures.accepted,
+            Kind::Session => &mut figures.sessions,
+            Kind::Execution => &mut figures.executions,
+        } += 1;
     }
 
     /// A run left the queue after so long.
-    pub(crate) fn started(&self, waited_ms: i64) {
+    pub(crate) fn started(&self, kind: Kind, waited_ms: i64) {
+        if kind != Kind::Run {
+            return;
+        }
         self.lock().waited.add(Duration::from_millis(u64::try_from(waited_ms).unwrap_or(0)));
     }
 
-    pub(crate) fn ended(&self, cause: &str, ran: Option<Duration>) {
+    pub(crate) fn ended(&self, kind: Kind, cause: &str, ran: Option<Duration>) {
         let mut figures = self.lock();
-        *figures.ended.entry(cause.to_owned()).or_default() += 1;
-        if let Some(ran) = ran {
+        let ended = match kind {
+            Kind::Run => &mut figures.ended,
+            Kind::Session => &mut figures.sessions_ended,
+            Kind::Execution => &mut figures.executions_ended,
+        };
+        *ended.entry(cause.to_owned()).or_default() += 1;
+        if let Some(ran) = ran.filter(|_| kind == Kind::Run) {
             figures.ran.add(ran);
         }
     }
@@ -69,17 +88,25 @@ impl Metrics {
         self.lock().connections_refused += 1;
     }
 
-    /// All of them, with how many wait and run.
-    pub(crate) fn text(&self, (waiting, running): (usize, usize)) -> String {
+    /// All of them, with how many wait and run, and how many sessions are open.
+    pub(crate) fn text(&self, (waiting, running): (usize, usize), sessions: usize) -> String {
         let figures = self.lock();
         let mut text = String::new();
         gauge(&mut text, "stockade_runs_waiting", "Runs that wait.", waiting);
         gauge(&mut text, "stockade_runs_running", "Runs under way.", running);
         counter(&mut text, "stockade_runs_accepted_total", "Runs that were accepted.", [("", figures.accepted)]);
-        let causes: Vec<(String, u64)> =
-            figures.ended.iter().map(|(cause, count)| (format!("{{cause=\"{cause}\"}}"), *count)).collect();
-        let causes = causes.iter().map(|(labels, count)| (labels.as_str(), *count));
-        counter(&mut text, "stockade_runs_ended_total", "Runs that ended, by cause.", causes);
+        by_cause(&mut text, "stockade_runs_ended_total", "Runs that ended, by cause.", &figures.ended);
+        gauge(&mut text, "stockade_sessions_open", "Sessions that are open.", sessions);
+        counter(&mut text, "stockade_sessions_opened_total", "Sessions that were opened.", [("", figures.sessions)]);
+        by_cause(&mut text, "stockade_sessions_ended_total", "Sessions that ended, by cause.", &figures.sessions_ended);
+        let executions = [("", figures.executions)];
+        counter(&mut text, "stockade_executions_accepted_total", "Executions that were accepted.", executions);
+        by_cause(
+            &mut text,
+            "stockade_executions_ended_total",
+            "Executions that ended, by cause.",
+            &figures.executions_ended,
+        );
         figures.waited.write(&mut text, "stockade_run_wait_seconds", "From acceptance to the start of a run.");
         figures.ran.write(&mut text, "stockade_run_seconds", "From the start of a run to its end.");
         let answers: Vec<(String, u64)> =
@@ -96,6 +123,12 @@ impl Metrics {
     fn lock(&self) -> MutexGuard<'_, Figures> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn by_cause(text: &mut String, name: &str, help: &str, causes: &BTreeMap<String, u64>) {
+    let causes: Vec<(String, u64)> =
+        causes.iter().map(|(cause, count)| (format!("{{cause=\"{cause}\"}}"), *count)).collect();
+    counter(text, name, help, causes.iter().map(|(labels, count)| (labels.as_str(), *count)));
 }
 
 fn gauge(text: &mut String, name: &str, help: &str, value: usize) {
@@ -127,11 +160,14 @@ mod tests {
     #[test]
     fn figures_are_told_as_prometheus_reads_them() {
         let metrics = Metrics::default();
-        metrics.accepted();
-        metrics.ended("exited", Some(Duration::from_millis(50)));
-        let text = metrics.text((3, 1));
+        metrics.accepted(Kind::Run);
+        metrics.ended(Kind::Run, "exited", Some(Duration::from_millis(50)));
+        metrics.ended(Kind::Execution, "limit", Some(Duration::from_millis(50)));
+        let text = metrics.text((3, 1), 2);
         for line in [
             "stockade_runs_waiting 3",
+            "stockade_sessions_open 2",
+            "stockade_executions_ended_total{cause=\"limit\"} 1",
             "stockade_runs_ended_total{cause=\"exited\"} 1",
             "stockade_run_seconds_bucket{le=\"0.025\"} 0",
             "stockade_run_seconds_bucket{le=\"0.1\"} 1",

@@ -73,44 +73,15 @@ impl Order {
     /// # Errors
     /// The [`Refusal`] that says which part cannot be had.
     pub fn check(&self, bounds: &Bounds) -> Result<(), Refusal> {
-        self.check_names()?;
+        check_files(&mut std::iter::once(&self.script).chain(&self.inputs))?;
+        self.check_ending()?;
         self.check_arguments()?;
-        self.check_packages()?;
-        for limit in Limit::ALL {
-            let most = bounds.most.of(limit);
-            match self.limits.get(limit.name()) {
-                Some(value) if *value <= most => {}
-                Some(_) => return Err(too_much(limit, most)),
-                None => return Err(Refusal::invalid("the order lacks a limit", limit.name(), "name every limit")),
-            }
-        }
-        if self.limits.len() != Limit::ALL.len() {
-            return Err(Refusal::invalid("the order has a limit that does not exist", "it is none of ours", LIMITS));
-        }
-        let bytes = serde_json::to_vec(self).map_or(usize::MAX, |text| text.len());
-        if bytes > ORDER_BYTES_MAX {
-            let why = format!("names, arguments and packages come to {bytes} bytes, the most is {ORDER_BYTES_MAX}");
-            return Err(Refusal::invalid("the request is too long", why, "put long arguments into an input"));
-        }
-        Ok(())
+        check_packages(&self.with, self.environment.as_deref())?;
+        check_limits(&self.limits, bounds)?;
+        check_length(self)
     }
 
-    fn check_names(&self) -> Result<(), Refusal> {
-        if self.inputs.len() >= FILES_MAX {
-            let why = format!("the most is {} files", FILES_MAX - 1);
-            return Err(Refusal::invalid("there are too many inputs", why, "put them into one archive"));
-        }
-        let mut seen = std::collections::BTreeSet::new();
-        for name in std::iter::once(&self.script).chain(&self.inputs) {
-            check_name(name)?;
-            if !seen.insert(name) {
-                return Err(Refusal::invalid(
-                    format!("two files are called `{}`", shown(name)),
-                    "the script and its inputs lie in one folder",
-                    "give each a name of its own",
-                ));
-            }
-        }
+    fn check_ending(&self) -> Result<(), Refusal> {
         let ending = self.script.rsplit_once('.').map(|(_, ending)| ending);
         if !ending.is_some_and(|ending| ["py", "pyw", "ipynb", "R", "r", "sql"].contains(&ending)) {
             return Err(Refusal::invalid(
@@ -132,35 +103,83 @@ impl Order {
         }
         Ok(())
     }
+}
 
-    fn check_packages(&self) -> Result<(), Refusal> {
-        if self.with.len() > PACKAGES_MAX {
-            let why = format!("the most is {PACKAGES_MAX}");
-            return Err(Refusal::invalid("there are too many packages", why, "name only those that the code imports"));
+/// Holds every limit that there is against the most that is given.
+pub(crate) fn check_limits(limits: &BTreeMap<String, u64>, bounds: &Bounds) -> Result<(), Refusal> {
+    for limit in Limit::ALL {
+        let most = bounds.most.of(limit);
+        match limits.get(limit.name()) {
+            Some(value) if *value <= most => {}
+            Some(_) => return Err(too_much(limit, most)),
+            None => return Err(Refusal::invalid("the order lacks a limit", limit.name(), "name every limit")),
         }
-        if let Some(package) = self.with.iter().find(|package| !is_requirement(package)) {
-            return Err(Refusal::invalid(
-                format!("`{}` is no package of an index", shown(package)),
-                "a node takes names and versions, as in `pandas>=2`; no paths, addresses or markers",
-                "name the package as the index has it",
-            ));
-        }
-        if let Some(environment) = self.environment.as_ref().filter(|environment| !is_reference(environment)) {
-            return Err(Refusal::invalid(
-                format!("`{}` is no name of an environment", shown(environment)),
-                "names consist of letters, digits and . _ - /",
-                "`stockade env list` shows those of the node",
-            ));
-        }
-        if self.environment.is_some() && !self.with.is_empty() {
-            return Err(Refusal::invalid(
-                "`environment` and `with` contradict each other",
-                "an environment is taken as it is: nothing is added to it",
-                "leave out one of them",
-            ));
-        }
-        Ok(())
     }
+    if limits.len() != Limit::ALL.len() {
+        return Err(Refusal::invalid("the order has a limit that does not exist", "it is none of ours", LIMITS));
+    }
+    Ok(())
+}
+
+/// Holds what fits into a frame against its length.
+pub(crate) fn check_length(order: &impl Serialize) -> Result<(), Refusal> {
+    let bytes = serde_json::to_vec(order).map_or(usize::MAX, |text| text.len());
+    if bytes > ORDER_BYTES_MAX {
+        let why = format!("names, arguments and packages come to {bytes} bytes, the most is {ORDER_BYTES_MAX}");
+        return Err(Refusal::invalid("the request is too long", why, "put long arguments into an input"));
+    }
+    Ok(())
+}
+
+/// Files of one folder: plain names, each once.
+pub(crate) fn check_files(names: &mut dyn Iterator<Item = &String>) -> Result<(), Refusal> {
+    let mut seen = std::collections::BTreeSet::new();
+    for name in names {
+        if seen.len() >= FILES_MAX {
+            let why = format!("the most is {} files", FILES_MAX - 1);
+            return Err(Refusal::invalid("there are too many inputs", why, "put them into one archive"));
+        }
+        check_name(name)?;
+        if !seen.insert(name) {
+            return Err(Refusal::invalid(
+                format!("two files are called `{}`", shown(name)),
+                "the script and its inputs lie in one folder",
+                "give each a name of its own",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Packages of an index, or an environment.
+pub(crate) fn check_packages(with: &[String], environment: Option<&str>) -> Result<(), Refusal> {
+    if with.len() > PACKAGES_MAX {
+        let why = format!("the most is {PACKAGES_MAX}");
+        return Err(Refusal::invalid("there are too many packages", why, "name only those that the code imports"));
+    }
+    if let Some(package) = with.iter().find(|package| !is_requirement(package)) {
+        return Err(Refusal::invalid(
+            format!("`{}` is no package of an index", shown(package)),
+            "a node takes names and versions, as in `pandas>=2`; no paths, addresses or markers",
+            "name the package as the index has it",
+        ));
+    }
+    let Some(environment) = environment else { return Ok(()) };
+    if !is_reference(environment) {
+        return Err(Refusal::invalid(
+            format!("`{}` is no name of an environment", shown(environment)),
+            "names consist of letters, digits and . _ - /",
+            "`stockade env list` shows those of the node",
+        ));
+    }
+    if !with.is_empty() {
+        return Err(Refusal::invalid(
+            "`environment` and `with` contradict each other",
+            "an environment is taken as it is: nothing is added to it",
+            "leave out one of them",
+        ));
+    }
+    Ok(())
 }
 
 /// What the request says of limits, over what is usual.
@@ -199,7 +218,7 @@ fn too_much(limit: Limit, most: u64) -> Refusal {
 }
 
 /// The plain name of a file: nothing that leads elsewhere, hides, or means something on a command line.
-fn check_name(name: &str) -> Result<(), Refusal> {
+pub(crate) fn check_name(name: &str) -> Result<(), Refusal> {
     if !session::is_file_name(name) {
         return Err(Refusal::invalid(
             format!("`{}` cannot be the name of a file", shown(name)),

@@ -28,6 +28,10 @@ pub(crate) struct Known {
     pub(crate) cancelled: bool,
     /// Output could not be kept.
     pub(crate) cut: bool,
+    /// It is a session, or was executed in one.
+    pub(crate) is_of_session: bool,
+    /// Why a session was told to end.
+    pub(crate) reason: Option<&'static str>,
 }
 
 /// From the launcher's word and the supervisor's report.
@@ -36,7 +40,15 @@ pub(crate) fn of(ending: &Ending, report: &[u8], known: Known) -> Outcome {
         Ending::Refused(refusal) => refused(refusal, known),
         Ending::Ended { status, killed } => match serde_json::from_slice::<Value>(report) {
             Ok(report) if report.is_object() && !killed => reported(*status, report, known),
-            _ if known.cancelled => without_report("cancelled", 130, Value::Null, known),
+            _ if known.is_of_session && *killed && known.reason.is_none() => {
+                let refusal = json!({
+                    "what": "it is lost",
+                    "why": "the session ended without a word: it was killed, or its environment could not be had",
+                    "next": "see how the session ended, and open another one",
+                });
+                without_report("lost", 125, refusal, known)
+            }
+            _ if known.cancelled || known.reason.is_some() => without_report("cancelled", 130, Value::Null, known),
             _ => {
                 let refusal = json!({
                     "what": "the run has no report",
@@ -57,7 +69,7 @@ pub(crate) fn refused(refusal: &Refusal, known: Known) -> Outcome {
 
 /// A run that was cancelled while it waited.
 pub(crate) fn unstarted() -> Outcome {
-    without_report("cancelled", 130, Value::Null, Known { cancelled: true, cut: false })
+    without_report("cancelled", 130, Value::Null, Known { cancelled: true, ..Known::default() })
 }
 
 /// A run that was under way when the node ended.
@@ -92,7 +104,9 @@ fn reported(status: i32, mut report: Value, known: Known) -> Outcome {
     let outputs = report.pointer("/outputs/bytes").and_then(Value::as_i64).unwrap_or(0).max(0);
     let mut events = listed(&report, "/denials", "denial");
     events.extend(listed(&report, "/outputs/files", "output"));
-    let (refusal, report) = if cause == "refused" {
+    let (refusal, report) = if report.get("goes_on") == Some(&Value::Bool(false)) {
+        (ended_with(&cause, &report), report)
+    } else if cause == "refused" {
         let said = |key: &str| report.get(key).cloned().unwrap_or_default();
         (json!({ "what": said("what"), "why": said("why"), "next": said("next") }), Value::Null)
     } else {
@@ -104,20 +118,35 @@ fn reported(status: i32, mut report: Value, known: Known) -> Outcome {
     Outcome { document, events, has_report, outputs, cause }
 }
 
+/// An execution whose session ended with it.
+fn ended_with(cause: &str, report: &Value) -> Value {
+    let detail = ["limit", "signal", "status"].iter().find_map(|key| report.get("cause")?.get(key));
+    let detail = detail.map_or_else(String::new, |detail| format!(" ({})", detail.to_string().replace('"', "")));
+    json!({
+        "what": "the session ended while this was executed",
+        "why": format!("its engine ended: {cause}{detail}"),
+        "next": "open another session; variables are gone, outputs can be fetched as those of a run",
+    })
+}
+
 fn listed(report: &Value, pointer: &str, kind: &str) -> Vec<NewEvent> {
     let items = report.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
     items.take(EVENTS_MAX).map(|item| NewEvent::new(kind, item.to_string())).collect()
 }
 
 fn document(cause: &str, status: i32, refusal: Value, report: Value, known: Known) -> Value {
-    json!({
+    let mut document = json!({
         "cause": cause,
         "status": status,
         "cancelled": known.cancelled,
         "output_cut": known.cut,
         "refusal": refusal,
         "report": report,
-    })
+    });
+    if let (Some(reason), Some(fields)) = (known.reason, document.as_object_mut()) {
+        fields.insert("reason".to_owned(), reason.into());
+    }
+    document
 }
 
 #[cfg(test)]
@@ -148,7 +177,7 @@ mod tests {
         }
         let whole = br#"{"cause":{"kind":"exited","status":0}}"#;
         assert_eq!(of(&Ending::Ended { status: 137, killed: true }, whole, Known::default()).cause, "failed");
-        let cancelled = Known { cancelled: true, cut: false };
+        let cancelled = Known { cancelled: true, ..Known::default() };
         assert_eq!(of(&Ending::Ended { status: 137, killed: true }, b"", cancelled).cause, "cancelled");
     }
 

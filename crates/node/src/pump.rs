@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::link::Ending;
-use crate::service::{Node, now_ms};
+use crate::service::{Node, Stop, now_ms};
 use crate::wire::RunId;
 
 /// As much as a pipe holds.
@@ -91,7 +91,7 @@ async fn keep(node: &Node, run: &RunId, kind: &'static str, bytes: Vec<u8>, is_c
         Err(refusal) => {
             tracing::error!(run = %run, what = %refusal.what, "output cannot be kept, so the run is ended");
             // When that fails the launcher is gone, and the run with it.
-            drop(node.link.cancel(run).await);
+            drop(node.stop(run, Stop::NoRoom).await);
             false
         }
     }

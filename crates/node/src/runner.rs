@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::MemfdFlags;
 use rustix::pipe::PipeFlags;
-use stockade_store::NewEvent;
+use stockade_core::session::Act;
+use stockade_store::{Kind, NewEvent, Run};
 use tokio::net::unix::pipe::Receiver;
 
+use crate::asked::Asked;
 use crate::link::Ending;
-use crate::order::Order;
+use crate::opening::Execution;
 use crate::outcome::{self, Known, Outcome};
 use crate::pump;
 use crate::refusal::Refusal;
-use crate::service::{Node, now_ms};
+use crate::service::{Node, Stop, now_ms};
 use crate::wire::RunId;
 
 /// Largest report that is read.
@@ -33,13 +35,17 @@ pub(crate) struct Ends {
 /// Runs it to its end, which is on record when this returns.
 pub(crate) async fn run(node: &Node, principal: &str, run: &RunId) {
     let began = Instant::now();
-    let outcome = match follow(node, principal, run).await {
+    let (kind, followed) = match node.run(principal, run.as_str()).await {
+        Ok(kept) => (kept.kind, follow(node, &kept, run).await),
+        Err(refusal) => (Kind::Run, Err(refusal)),
+    };
+    let outcome = match followed {
         Ok(Some(outcome)) => outcome,
         // It was over before its turn; or the launcher is gone, and so will be the node: it waits, or is lost.
         Ok(None) => return,
-        Err(refusal) => outcome::refused(&refusal, Known { cancelled: node.is_cancelled(run), cut: false }),
+        Err(refusal) => outcome::refused(&refusal, known(node, run, kind, false)),
     };
-    node.metrics.ended(&outcome.cause, Some(began.elapsed()));
+    node.metrics.ended(kind, &outcome.cause, Some(began.elapsed()));
     tracing::info!(run = %run, principal, cause = %outcome.cause, ms = began.elapsed().as_millis(), "ended");
     // Without a report nobody can name its outputs, and what they fill may be what the outcome needs.
     if !outcome.has_report
@@ -53,16 +59,26 @@ pub(crate) async fn run(node: &Node, principal: &str, run: &RunId) {
 /// Ends a run that waits.
 pub(crate) async fn end_unstarted(node: &Node, run: &RunId) {
     tracing::info!(run = %run, "cancelled while it waited");
-    node.metrics.ended("cancelled", None);
+    node.metrics.ended(Kind::Run, "cancelled", None);
     keep(node, run, outcome::unstarted()).await;
 }
 
-async fn follow(node: &Node, principal: &str, run: &RunId) -> Result<Option<Outcome>, Refusal> {
-    let kept = node.run(principal, run.as_str()).await?;
-    let order: Order =
-        serde_json::from_str(&kept.request).map_err(|error| Refusal::failed("the request cannot be read", error))?;
+/// Ends what waits and will never have its turn.
+pub(crate) async fn end_refused(node: &Node, run: &RunId, refusal: &Refusal) {
+    node.metrics.ended(Kind::Execution, "refused", None);
+    keep(node, run, outcome::refused(refusal, Known::default())).await;
+}
+
+/// What the node knows of the end of something.
+fn known(node: &Node, run: &RunId, kind: Kind, cut: bool) -> Known {
+    let reason = node.sessions.reason(run);
+    Known { cancelled: node.is_cancelled(run), cut, is_of_session: kind != Kind::Run, reason }
+}
+
+async fn follow(node: &Node, kept: &Run, run: &RunId) -> Result<Option<Outcome>, Refusal> {
+    let asked = Asked::parse(kept.kind, &kept.request)?;
     let mut given = Vec::new();
-    for file in (0_i64..).take(order.inputs.len() + 1) {
+    for file in (0_i64..).take(asked.files()) {
         given.push(spool(node, run, file).await?);
     }
     let (ends, mut descriptors) = ends().map_err(|error| Refusal::failed("the run cannot be started", error))?;
@@ -76,12 +92,19 @@ async fn follow(node: &Node, principal: &str, run: &RunId) -> Result<Option<Outc
     if !node.keeper.with(move |store| store.start(id.as_str(), &started, now_ms())).await? {
         return Ok(None);
     }
-    node.metrics.started(now_ms() - kept.accepted_ms);
+    node.metrics.started(kept.kind, now_ms() - kept.accepted_ms);
     node.tell(run, 2);
     if node.is_cancelled(run) {
         return Ok(Some(outcome::unstarted()));
     }
-    let ending = match node.link.start(run, principal, order, descriptors).await {
+    let begun = match asked {
+        Asked::Run(order) => node.link.start(run, &kept.principal, order, descriptors).await,
+        Asked::Session(opening) => node.link.open_session(run, &kept.principal, opening, descriptors).await,
+        Asked::Execution(Execution { session, time_ms }) => {
+            node.link.act(&session, run, Act::Execute { time_ms }, descriptors).await
+        }
+    };
+    let ending = match begun {
         Ok(ending) => ending,
         // Nobody knows whether the launcher has heard of it.
         Err(_) if node.link.is_over() => return Ok(None),
@@ -89,12 +112,12 @@ async fn follow(node: &Node, principal: &str, run: &RunId) -> Result<Option<Outc
     };
     if node.is_cancelled(run) {
         // Asked for before the launcher knew it.
-        node.link.cancel(run).await?;
+        node.stop(run, Stop::Asked).await?;
     }
     let Ends { out, error, report } = ends;
     let Some((ending, cut)) = pump::follow(node, run, out, error, ending).await else { return Ok(None) };
     let report = read_report(report, &ending);
-    Ok(Some(outcome::of(&ending, &report, Known { cancelled: node.is_cancelled(run), cut })))
+    Ok(Some(outcome::of(&ending, &report, known(node, run, kept.kind, cut))))
 }
 
 /// Streams and the report: our ends, and those of the run, in the order in which the launcher takes them.
@@ -114,7 +137,8 @@ impl Ends {
     }
 }
 
-fn read_report(mut report: File, ending: &Ending) -> Vec<u8> {
+/// The report of something that has ended.
+pub(crate) fn read_report(mut report: File, ending: &Ending) -> Vec<u8> {
     let mut bytes = Vec::new();
     if matches!(ending, Ending::Ended { .. }) {
         let read = report.rewind().and_then(|()| report.take(REPORT_BYTES_MAX).read_to_end(&mut bytes));

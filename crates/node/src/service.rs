@@ -6,25 +6,29 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use sha2::{Digest, Sha256};
-use stockade_store::{Acceptance, Event, File, NewEvent, NewRun, Run, State};
+use stockade_store::{Acceptance, Event, File, NewEvent, NewRun, Run, State, Which};
 use tokio::sync::{Notify, watch};
 
+use crate::asked::Asked;
 use crate::keeper::Keeper;
 use crate::link::Link;
 use crate::metrics::Metrics;
-use crate::order::{Bounds, Order};
+use crate::order::Bounds;
 use crate::outcome;
 use crate::pressure::Pressure;
 use crate::queue::{Caps, Crowded, Queue};
 use crate::refusal::{Kind, Refusal};
 use crate::room::Room;
 use crate::runner;
+use crate::sessions::{self, Sessions, Slot};
 use crate::wire::RunId;
 
 /// How often to look for what is outdated.
 const TIDY: Duration = Duration::from_secs(60);
 /// How long to leave it alone after that.
 const REST: Duration = Duration::from_secs(2);
+/// How long who cancels an execution waits for its end.
+const INTERRUPTED: Duration = Duration::from_secs(3);
 /// Events that are read at once.
 const EVENT_BYTES: usize = 256 << 10;
 
@@ -38,13 +42,30 @@ pub(crate) struct Terms {
     pub(crate) keep_each: i64,
     /// How many bytes of what they said and made.
     pub(crate) keep_bytes: i64,
+    pub(crate) sessions: sessions::Terms,
+}
+
+/// Why something is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Its principal wants that.
+    Asked,
+    /// What it says cannot be kept.
+    NoRoom,
+}
+
+/// Where something that is accepted will wait for its turn.
+enum Place {
+    Queue,
+    Session(Slot),
+    InSession(sessions::Place),
 }
 
 /// What a caller wants to run.
 #[derive(Debug)]
 pub(crate) struct Submission {
-    pub(crate) order: Order,
-    /// The script, then the inputs.
+    pub(crate) asked: Asked,
+    /// The script, if it has one, then the inputs.
     pub(crate) files: Vec<Bytes>,
     pub(crate) key: Option<String>,
 }
@@ -57,6 +78,7 @@ pub(crate) struct Node {
     pub(crate) metrics: Metrics,
     pub(crate) bounds: Bounds,
     pub(crate) room: Room,
+    pub(crate) sessions: Sessions,
     pressure: Pressure,
     terms: Terms,
     queue: Mutex<Queue>,
@@ -84,6 +106,7 @@ impl Node {
             metrics: Metrics::default(),
             bounds: Bounds::default(),
             room,
+            sessions: Sessions::new(terms.sessions),
             pressure,
             queue: Mutex::new(Queue::new(terms.caps)),
             terms,
@@ -100,7 +123,7 @@ impl Node {
         let found = self.keeper.with(move |store| store.recover(&document, &[event], now_ms())).await?;
         for run in found.lost {
             tracing::warn!(run = %run.id, principal = %run.principal, "the run was under way when the node ended: lost");
-            self.metrics.ended("lost", None);
+            self.metrics.ended(run.kind, "lost", None);
             // Its outputs are half of something.
             if let Some(id) = RunId::parse(&run.id) {
                 self.link.forget(&id).await?;
@@ -152,7 +175,7 @@ impl Node {
     ///
     /// A caller who goes away meanwhile changes nothing.
     pub(crate) async fn accept(self: &Arc<Self>, principal: &str, submission: Submission) -> Result<Run, Refusal> {
-        submission.order.check(&self.bounds)?;
+        submission.asked.check(&self.bounds)?;
         if *self.draining.borrow() {
             return Err(Refusal::new(
                 Kind::Unavailable,
@@ -162,26 +185,67 @@ impl Node {
             ));
         }
         self.room.check()?;
-        self.pressure.check()?;
+        if submission.asked.kind() != stockade_store::Kind::Execution {
+            self.pressure.check()?;
+        }
         let (node, principal) = (Arc::clone(self), principal.to_owned());
         let accepted = tokio::spawn(async move {
-            let reserved = node.queue().reserve(&principal);
+            let asked = submission.asked.clone();
+            let reserved = node.reserve(&principal, &asked);
             let written = node.write_down(&principal, submission, reserved.is_ok()).await;
-            if let Ok(Some((id, true))) = &written {
-                node.metrics.accepted();
-                node.lives(id);
-                node.queue().enter(&principal, id.clone());
-                node.wake.notify_one();
-            } else if reserved.is_ok() {
-                node.queue().release(&principal);
-            }
-            match (written?, reserved) {
-                (Some((id, _)), _) => node.run(&principal, id.as_str()).await,
-                (None, Err(why)) => Err(crowded(why)),
-                (None, Ok(())) => Err(Refusal::failed("the run was not accepted", "it is not known")),
+            match (written, reserved) {
+                (Ok(Some((id, true))), Ok(place)) => {
+                    node.metrics.accepted(asked.kind());
+                    node.lives(&id);
+                    node.enter(&principal, &id, asked, place).await;
+                    node.run(&principal, id.as_str()).await
+                }
+                (written, reserved) => {
+                    let why = reserved.map(|place| node.release(&principal, place)).err();
+                    match (written?, why) {
+                        (Some((id, _)), _) => node.run(&principal, id.as_str()).await,
+                        (None, Some(why)) => Err(why),
+                        (None, None) => Err(Refusal::failed("the run was not accepted", "it is not known")),
+                    }
+                }
             }
         });
         accepted.await.map_err(|_| ending("the run may have been accepted"))?
+    }
+
+    fn reserve(&self, principal: &str, asked: &Asked) -> Result<Place, Refusal> {
+        match asked {
+            Asked::Run(_) => self.queue().reserve(principal).map(|()| Place::Queue).map_err(crowded),
+            Asked::Session(_) => self.sessions.reserve(principal).map(Place::Session),
+            Asked::Execution(execution) => {
+                let session = self.sessions.find(principal, execution.session.as_str());
+                session.ok_or_else(sessions::over_refusal)?.reserve().map(Place::InSession)
+            }
+        }
+    }
+
+    fn release(&self, principal: &str, place: Place) {
+        match place {
+            Place::Queue => self.queue().release(principal),
+            // Free again by being dropped.
+            Place::Session(_) | Place::InSession(_) => {}
+        }
+    }
+
+    async fn enter(self: &Arc<Self>, principal: &str, id: &RunId, asked: Asked, place: Place) {
+        match (place, asked) {
+            (Place::Session(slot), Asked::Session(opening)) => sessions::open(self, principal, id, opening, slot),
+            (Place::InSession(place), _) => {
+                if !place.execute(id.clone()) {
+                    runner::end_refused(self, id, &sessions::over_refusal()).await;
+                    self.is_over(id);
+                }
+            }
+            (Place::Queue | Place::Session(_), _) => {
+                self.queue().enter(principal, id.clone());
+                self.wake.notify_one();
+            }
+        }
     }
 
     /// The run's name, and whether it is a new one; none when there is no place for a new one and it would be one.
@@ -192,8 +256,7 @@ impl Node {
         has_place: bool,
     ) -> Result<Option<(RunId, bool)>, Refusal> {
         let id = RunId::random().map_err(|error| Refusal::failed("the run was not accepted", error))?;
-        let request = serde_json::to_string(&submission.order)
-            .map_err(|error| Refusal::failed("the run was not accepted", error))?;
+        let request = submission.asked.to_text()?;
         let digest = digest(&request, &submission.files);
         let (run, owner) = (id.clone(), principal.to_owned());
         let acceptance = self
@@ -202,6 +265,8 @@ impl Node {
                 let files: Vec<File<'_>> = submission.files.iter().map(|bytes| File(bytes)).collect();
                 let new = NewRun {
                     id: run.as_str(),
+                    kind: submission.asked.kind(),
+                    session: submission.asked.session(),
                     principal: &owner,
                     request: &request,
                     digest: &digest,
@@ -241,7 +306,41 @@ impl Node {
     /// Runs of this principal, the youngest first.
     pub(crate) async fn runs(&self, principal: &str, before: i64, most: i64) -> Result<Vec<Run>, Refusal> {
         let owner = principal.to_owned();
-        self.keeper.with(move |store| store.runs(&owner, before, most)).await
+        self.keeper.with(move |store| store.runs(&owner, Which::Runs, before, most)).await
+    }
+
+    /// Sessions of this principal, or what was executed in one of them, the youngest first.
+    pub(crate) async fn in_sessions(
+        &self,
+        principal: &str,
+        session: Option<&str>,
+        before: i64,
+        most: i64,
+    ) -> Result<Vec<Run>, Refusal> {
+        let (owner, session) = (principal.to_owned(), session.map(ToOwned::to_owned));
+        self.keeper
+            .with(move |store| {
+                let which = session.as_deref().map_or(Which::Sessions, Which::Executions);
+                store.runs(&owner, which, before, most)
+            })
+            .await
+    }
+
+    /// A session of this principal, whether it is open or not.
+    pub(crate) async fn session(&self, principal: &str, id: &str) -> Result<Run, Refusal> {
+        let run = self.run(principal, id).await.map_err(|_| sessions::missing())?;
+        if run.kind == stockade_store::Kind::Session { Ok(run) } else { Err(sessions::missing()) }
+    }
+
+    /// A file that was kept for something.
+    pub(crate) async fn kept_file(&self, run: &str, file: i64) -> Result<Bytes, Refusal> {
+        let mut whole = Vec::new();
+        for part in 0_i64.. {
+            let id = run.to_owned();
+            let Some(bytes) = self.keeper.with(move |store| store.part_of_file(&id, file, part)).await? else { break };
+            whole.extend(bytes);
+        }
+        Ok(whole.into())
     }
 
     /// How many are served before it, and itself.
@@ -283,19 +382,60 @@ impl Node {
         let Some(id) = RunId::parse(&run.id).filter(|_| !run.state.is_over()) else { return Ok(run) };
         let (node, principal) = (Arc::clone(self), principal.to_owned());
         let cancelled = tokio::spawn(async move {
-            if let Some(live) = node.lock_live().get_mut(&id) {
-                live.cancelled = true;
-            }
-            let waited = node.queue().remove(&principal, &id);
+            node.mark_cancelled(&id);
+            let waited = match run.kind {
+                stockade_store::Kind::Run => node.queue().remove(&principal, &id),
+                stockade_store::Kind::Session => false,
+                stockade_store::Kind::Execution => node.sessions.executing(&id).is_none(),
+            };
             if waited {
                 runner::end_unstarted(&node, &id).await;
                 node.lock_live().remove(&id);
             } else {
-                node.link.cancel(&id).await?;
+                node.stop(&id, Stop::Asked).await?;
+            }
+            if run.kind == stockade_store::Kind::Execution {
+                // Code may take an interrupt for whatever it likes.
+                let over = tokio::time::timeout(INTERRUPTED, node.over(&principal, id.as_str())).await;
+                return match over {
+                    Ok(over) => over,
+                    Err(_) => node.run(&principal, id.as_str()).await,
+                };
             }
             node.over(&principal, id.as_str()).await
         });
         cancelled.await.map_err(|_| ending("the run may have been cancelled"))?
+    }
+
+    /// Has something that was handed over end: a run by its supervisor, a session by its engine; what is executed in a
+    /// session is interrupted, and when what it says cannot be kept the session ends with it.
+    pub(crate) async fn stop(&self, run: &RunId, why: Stop) -> Result<(), Refusal> {
+        if let Some(session) = self.sessions.executing(run) {
+            if why == Stop::Asked {
+                return self.link.interrupt(session.id(), run).await;
+            }
+            return self.link.cancel(session.id()).await;
+        }
+        match self.sessions.open_by(run) {
+            Some(session) if why == Stop::Asked => {
+                session.close(self, "closed").await;
+                Ok(())
+            }
+            Some(_) | None => self.link.cancel(run).await,
+        }
+    }
+
+    /// Keeps that somebody wants the end of something.
+    pub(crate) fn mark_cancelled(&self, run: &RunId) {
+        if let Some(live) = self.lock_live().get_mut(run) {
+            live.cancelled = true;
+        }
+    }
+
+    /// Nobody has to follow it any more.
+    pub(crate) fn is_over(&self, run: &RunId) {
+        self.lock_live().remove(run);
+        self.grown.notify_one();
     }
 
     /// Forgets a run that is over, with its outputs.
@@ -348,7 +488,8 @@ impl Node {
     /// Takes no more runs, starts none that wait, and waits until none runs.
     pub(crate) async fn drain(&self) {
         self.draining.send_replace(true);
-        while self.queue().running() > 0 {
+        while self.queue().running() > 0 || self.sessions.count() > 0 {
+            self.sessions.close_idle(self).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

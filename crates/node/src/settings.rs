@@ -69,6 +69,22 @@ pub struct Start {
     #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
     pub queue_each: u16,
 
+    /// Sessions at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 16, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub sessions: u16,
+
+    /// Sessions of one principal at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub sessions_each: u16,
+
+    /// How long a session may be idle before it ends
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub session_idle: u32,
+
+    /// How long a session lives at most
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub session_maxtime: u32,
+
     /// Connections at once
     #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..))]
     pub connections: u16,
@@ -126,6 +142,9 @@ pub struct Launcher {
     /// Runs at once
     #[arg(long)]
     pub runs: usize,
+    /// Sessions at once
+    #[arg(long)]
+    pub sessions: usize,
 }
 
 /// The folder of a node, by the flag or the caller's surroundings.

@@ -22,6 +22,7 @@ use crate::queue::Caps;
 use crate::refusal::Refusal;
 use crate::room::Room;
 use crate::service::{Node, Terms};
+use crate::sessions;
 use crate::settings::{self, Launcher, Start};
 use crate::{confine, ready, user, wire};
 
@@ -65,7 +66,7 @@ pub fn start(asked: &Start) -> Result<(), Refusal> {
     lock.share(true)?;
     let (control, far) = wire::pair().map_err(|error| Refusal::failed("the launcher cannot be started", error))?;
     let caps = caps(asked);
-    let launcher = spawn_launcher(&folder, &policies, caps, far)?;
+    let launcher = spawn_launcher(&folder, &policies, caps, asked.sessions, far)?;
     lock.share(false)?;
     let listener = bind(&socket, &asked.socket_mode)?;
     give_up_privileges()?;
@@ -94,8 +95,9 @@ pub fn launcher(asked: Launcher) -> Result<(), Refusal> {
     let failed = |error: std::io::Error| Refusal::failed("the launcher cannot serve", crate::system_text(&error));
     let control = std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
     let program = std::env::current_exe().map_err(failed)?.with_file_name(COMMAND);
-    let Launcher { folder, policies, runs } = asked;
-    launcher::serve(control, launcher::Settings { folder, program, policies, concurrent: runs }).map_err(failed)
+    let Launcher { folder, policies, runs, sessions } = asked;
+    launcher::serve(control, launcher::Settings { folder, program, policies, concurrent: runs, sessions })
+        .map_err(failed)
 }
 
 fn make_folder(asked: &Start) -> Result<PathBuf, Refusal> {
@@ -142,7 +144,13 @@ fn caps(asked: &Start) -> Caps {
     }
 }
 
-fn spawn_launcher(folder: &Path, policies: &[PathBuf], caps: Caps, far: OwnedFd) -> Result<Child, Refusal> {
+fn spawn_launcher(
+    folder: &Path,
+    policies: &[PathBuf],
+    caps: Caps,
+    sessions: u16,
+    far: OwnedFd,
+) -> Result<Child, Refusal> {
     let failed = |error: std::io::Error| Refusal::failed("the launcher cannot be started", crate::system_text(&error));
     let own = std::env::current_exe().map_err(failed)?;
     if !own.with_file_name(COMMAND).is_file() {
@@ -159,6 +167,8 @@ fn spawn_launcher(folder: &Path, policies: &[PathBuf], caps: Caps, far: OwnedFd)
         .args(policies.iter().flat_map(|policy| ["--policy".as_ref(), policy.as_os_str()]))
         .arg("--runs")
         .arg((caps.running + READINESS).to_string())
+        .arg("--sessions")
+        .arg(sessions.to_string())
         .current_dir(folder)
         // Keys of a terminal are for the node.
         .process_group(0)
@@ -202,6 +212,12 @@ async fn serve(
         keep: Duration::from_secs(u64::from(asked.keep_hours) * 3_600),
         keep_each: asked.keep_each.into(),
         keep_bytes: i64::from(asked.keep_mib) << 20,
+        sessions: sessions::Terms {
+            all: asked.sessions.into(),
+            each: asked.sessions_each.into(),
+            idle: Duration::from_secs(asked.session_idle.into()),
+            life: Duration::from_secs(asked.session_maxtime.into()),
+        },
     };
     let room = Room::new(folder.to_owned(), u64::from(asked.reserve_mib) << 20);
     let node = Node::new(keeper, link, room, pressure, terms);

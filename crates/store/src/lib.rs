@@ -19,8 +19,8 @@ use rusqlite::Connection;
 pub use error::{Error, Result};
 pub use events::{Event, NewEvent};
 pub use files::File;
-pub use run::{Run, State};
-pub use runs::{Acceptance, NewRun, Recovered};
+pub use run::{Kind, Run, State};
+pub use runs::{Acceptance, NewRun, Recovered, Which};
 
 /// How long another program (a backup) may hold the file.
 const BUSY: Duration = Duration::from_secs(5);

@@ -43,7 +43,37 @@ impl State {
     }
 }
 
-/// A run.
+/// What goes the way of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A run.
+    Run,
+    /// A session: it runs for as long as it is open.
+    Session,
+    /// A piece of code that is executed in a session.
+    Execution,
+}
+
+impl Kind {
+    /// As it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Session => "session",
+            Self::Execution => "execution",
+        }
+    }
+
+    fn parse(name: &str) -> Result<Self> {
+        [Self::Run, Self::Session, Self::Execution]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| Error::State(name.to_owned()))
+    }
+}
+
+/// A run, a session, or an execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// Its name.
@@ -64,10 +94,17 @@ pub struct Run {
     pub started_ms: Option<i64>,
     /// When it ended.
     pub ended_ms: Option<i64>,
+    /// What it is.
+    pub kind: Kind,
+    /// Of an execution: its session.
+    pub session: Option<String>,
 }
 
 /// The columns that [`read`] takes, in its order.
-pub(crate) const COLUMNS: &str = "id, number, principal, state, request, outcome, accepted_ms, started_ms, ended_ms";
+pub(crate) const COLUMNS: &str =
+    "id, number, principal, state, request, outcome, accepted_ms, started_ms, ended_ms, kind, session";
+/// How many they are.
+pub(crate) const COLUMNS_COUNT: usize = 11;
 
 pub(crate) fn read(row: &Row<'_>) -> Result<Run> {
     Ok(Run {
@@ -80,5 +117,7 @@ pub(crate) fn read(row: &Row<'_>) -> Result<Run> {
         accepted_ms: row.get(6)?,
         started_ms: row.get(7)?,
         ended_ms: row.get(8)?,
+        kind: Kind::parse(&row.get::<_, String>(9)?)?,
+        session: row.get(10)?,
     })
 }

@@ -6,13 +6,17 @@ use crate::Store;
 use crate::error::Result;
 use crate::events::{self, NewEvent};
 use crate::files::{self, File};
-use crate::run::{COLUMNS, Run, read};
+use crate::run::{COLUMNS, COLUMNS_COUNT, Kind, Run, read};
 
 /// A run to be accepted.
 #[derive(Clone, Copy, Debug)]
 pub struct NewRun<'a> {
     /// A name that nothing has yet.
     pub id: &'a str,
+    /// What it is.
+    pub kind: Kind,
+    /// Of an execution: its session.
+    pub session: Option<&'a str>,
     /// Whose it is.
     pub principal: &'a str,
     /// What is asked for.
@@ -25,6 +29,17 @@ pub struct NewRun<'a> {
     pub files: &'a [File<'a>],
     /// What is said first of it.
     pub events: &'a [NewEvent],
+}
+
+/// Which are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which<'a> {
+    /// Runs.
+    Runs,
+    /// Sessions.
+    Sessions,
+    /// What was executed in this session.
+    Executions(&'a str),
 }
 
 /// What became of it.
@@ -60,10 +75,20 @@ impl Store {
         }
         transaction
             .prepare_cached(
-                "INSERT INTO runs (id, number, principal, state, request, digest, idempotency_key, accepted_ms)
-                 VALUES (?1, (SELECT coalesce(max(number), 0) + 1 FROM runs), ?2, 'accepted', ?3, ?4, ?5, ?6)",
+                "INSERT INTO runs
+                    (id, number, principal, state, request, digest, idempotency_key, accepted_ms, kind, session)
+                 VALUES (?1, (SELECT coalesce(max(number), 0) + 1 FROM runs), ?2, 'accepted', ?3, ?4, ?5, ?6, ?7, ?8)",
             )?
-            .execute(params![run.id, run.principal, run.request, run.digest, run.idempotency_key, now_ms])?;
+            .execute(params![
+                run.id,
+                run.principal,
+                run.request,
+                run.digest,
+                run.idempotency_key,
+                now_ms,
+                run.kind.name(),
+                run.session
+            ])?;
         files::keep(&transaction, run.id, run.files)?;
         events::add(&transaction, run.id, run.events, now_ms)?;
         transaction.commit()?;
@@ -78,7 +103,8 @@ impl Store {
         known(&self.durable, run)
     }
 
-    /// Marks a run that waits as running, and lets go of its files; `false` when it does not wait.
+    /// Marks a run that waits as running, and lets go of its files, unless it may be opened anew; `false` when it does
+    /// not wait.
     ///
     /// # Errors
     /// [`crate::Error`]; it must not be started then.
@@ -90,7 +116,12 @@ impl Store {
         if changed == 0 {
             return Ok(false);
         }
-        transaction.prepare_cached("DELETE FROM file_chunks WHERE run = ?1")?.execute([run])?;
+        transaction
+            .prepare_cached(
+                "DELETE FROM file_chunks WHERE run = ?1
+                 AND NOT EXISTS (SELECT 1 FROM runs WHERE id = ?1 AND kind = 'session')",
+            )?
+            .execute([run])?;
         events::add(&transaction, run, events, now_ms)?;
         transaction.commit()?;
         Ok(true)
@@ -115,13 +146,20 @@ impl Store {
         Ok(changed)
     }
 
-    /// What the former process left: what was running is lost from now on.
+    /// What the former process left: what was running is lost from now on, and with every session what waited for it.
     ///
     /// # Errors
     /// [`crate::Error`].
     pub fn recover(&mut self, outcome: &str, events: &[NewEvent], now_ms: i64) -> Result<Recovered> {
         let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let lost = in_state(&transaction, "running")?;
+        let lost = collect(
+            &transaction,
+            &format!(
+                "SELECT {COLUMNS} FROM runs WHERE state = 'running' OR (state = 'accepted' AND kind <> 'run')
+                 ORDER BY number"
+            ),
+            &[],
+        )?;
         for run in &lost {
             over(&transaction, &run.id, "lost", outcome, events, now_ms)?;
         }
@@ -145,13 +183,20 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::Error`].
-    pub fn runs(&mut self, principal: &str, before: i64, most: i64) -> Result<Vec<Run>> {
-        let sql =
-            format!("SELECT {COLUMNS} FROM runs WHERE principal = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3");
-        collect(&self.durable, &sql, params![principal, before, most])
+    pub fn runs(&mut self, principal: &str, which: Which<'_>, before: i64, most: i64) -> Result<Vec<Run>> {
+        let (kind, session) = match which {
+            Which::Runs => (Kind::Run, None),
+            Which::Sessions => (Kind::Session, None),
+            Which::Executions(session) => (Kind::Execution, Some(session)),
+        };
+        let sql = format!(
+            "SELECT {COLUMNS} FROM runs WHERE principal = ?1 AND number < ?2 AND kind = ?4 AND session IS ?5
+             ORDER BY number DESC LIMIT ?3"
+        );
+        collect(&self.durable, &sql, params![principal, before, most, kind.name(), session])
     }
 
-    /// Runs that are over: those that ended before `before_ms`, and of each principal those beyond the `most`
+    /// Runs that are over: those that ended before `before_ms`, and of each principal and kind those beyond the `most`
     /// youngest, or beyond so many bytes of what they said and made.
     ///
     /// # Errors
@@ -161,7 +206,7 @@ impl Store {
             "SELECT {COLUMNS} FROM (
                 SELECT *, row_number() OVER younger AS place, sum(bytes) OVER younger AS total
                 FROM runs WHERE state IN ('ended', 'lost')
-                WINDOW younger AS (PARTITION BY principal ORDER BY number DESC)
+                WINDOW younger AS (PARTITION BY principal, kind ORDER BY number DESC)
              ) WHERE ended_ms < ?1 OR place > ?2 OR (total > ?3 AND place > 1) LIMIT 100"
         );
         collect(&self.durable, &sql, params![before_ms, most, bytes_max])
@@ -213,7 +258,7 @@ fn with_key(connection: &Connection, principal: &str, key: &str) -> Result<Optio
     let sql = format!("SELECT {COLUMNS}, digest FROM runs WHERE principal = ?1 AND idempotency_key = ?2");
     let found = connection
         .prepare_cached(&sql)?
-        .query_row(params![principal, key], |row| Ok((read(row), row.get::<_, String>(9)?)))
+        .query_row(params![principal, key], |row| Ok((read(row), row.get::<_, String>(COLUMNS_COUNT)?)))
         .optional()?;
     found.map(|(run, digest)| Ok((run?, digest))).transpose()
 }

@@ -3,8 +3,9 @@
 use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations};
 
-const STEPS: &[M<'static>] = &[M::up(
-    "CREATE TABLE runs (
+const STEPS: &[M<'static>] = &[
+    M::up(
+        "CREATE TABLE runs (
         id TEXT PRIMARY KEY NOT NULL,
         number INTEGER NOT NULL UNIQUE,
         principal TEXT NOT NULL,
@@ -36,7 +37,15 @@ const STEPS: &[M<'static>] = &[M::up(
         body BLOB NOT NULL,
         PRIMARY KEY (run, seq)
     ) STRICT;",
-)];
+    ),
+    // Sessions, and what is executed in them, go the way of runs.
+    M::up(
+        "ALTER TABLE runs ADD COLUMN kind TEXT NOT NULL DEFAULT 'run'
+            CHECK (kind IN ('run', 'session', 'execution'));
+        ALTER TABLE runs ADD COLUMN session TEXT;
+        CREATE INDEX runs_of_session ON runs (session, number);",
+    ),
+];
 
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), rusqlite_migration::Error> {
     Migrations::from_slice(STEPS).to_latest(connection)

@@ -1,7 +1,7 @@
 //! The store keeps what it said it keeps, through any end of its process.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests may stop at the first surprise")]
 
-use stockade_store::{Acceptance, File, NewEvent, NewRun, State, Store};
+use stockade_store::{Acceptance, File, Kind, NewEvent, NewRun, State, Store, Which};
 
 fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -10,7 +10,17 @@ fn store() -> (tempfile::TempDir, Store) {
 }
 
 fn run<'a>(id: &'a str, principal: &'a str, key: Option<&'a str>, digest: &'a str) -> NewRun<'a> {
-    NewRun { id, principal, request: "{}", digest, idempotency_key: key, files: &[], events: &[] }
+    NewRun {
+        id,
+        kind: Kind::Run,
+        session: None,
+        principal,
+        request: "{}",
+        digest,
+        idempotency_key: key,
+        files: &[],
+        events: &[],
+    }
 }
 
 #[test]
@@ -23,7 +33,7 @@ fn a_key_stands_for_one_run_of_one_principal() {
     assert_eq!(known.id, "a");
     assert_eq!(store.accept(&run("c", "ann", Some("k"), "2"), 3).unwrap(), Acceptance::Conflict);
     assert_eq!(store.accept(&run("d", "bob", Some("k"), "2"), 4).unwrap(), Acceptance::New);
-    assert_eq!(store.runs("ann", i64::MAX, 10).unwrap().len(), 1);
+    assert_eq!(store.runs("ann", Which::Runs, i64::MAX, 10).unwrap().len(), 1);
 }
 
 #[test]
@@ -77,7 +87,7 @@ fn nobody_sees_runs_of_others() {
     let (_folder, mut store) = store();
     store.accept(&run("a", "ann", None, "1"), 1).unwrap();
     assert!(store.run("bob", "a").unwrap().is_none());
-    assert!(store.runs("bob", i64::MAX, 10).unwrap().is_empty());
+    assert!(store.runs("bob", Which::Runs, i64::MAX, 10).unwrap().is_empty());
 }
 
 #[test]

@@ -12,11 +12,13 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use stockade_store::Run;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
 use super::types::{InlineInput, ProblemTypes, RunDocument, RunRequest};
 use super::{Asker, Shared, events, runs};
+use crate::asked::Asked;
 use crate::listen::Principal;
 use crate::order::{Order, limits};
 use crate::refusal::{Kind, Refusal};
@@ -26,6 +28,8 @@ use crate::service::{Node, Submission};
 const JSON_BYTES_MAX: usize = 16 << 20;
 /// Largest form, with all its files.
 const FORM_BYTES_MAX: usize = 100 << 20;
+/// Largest file that is put into a session.
+pub(super) const FILE_BYTES_MAX: usize = FORM_BYTES_MAX;
 /// How long a body may take to arrive.
 const BODY: Duration = Duration::from_secs(120);
 /// How long to wait for memory for it.
@@ -140,19 +144,75 @@ pub(super) async fn create(
             }
         };
         let (order, files) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
-        Submission { order, files, key }
+        Submission { asked: Asked::Run(order), files, key }
     };
     let run = shared.node.accept(&principal.0, submission).await?;
-    if let Some(format) = events::Format::asked(&headers) {
-        return Ok(events::stream(Arc::clone(&shared.node), run, 1, format));
+    answer(&shared.node, &principal, run, &headers).await
+}
+
+/// Answers for something that was accepted, in the way that the caller wants: with its events, at once, or at its end.
+pub(super) async fn answer(
+    node: &Arc<Node>,
+    principal: &Principal,
+    run: Run,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    if let Some(format) = events::Format::asked(headers) {
+        return Ok(events::stream(Arc::clone(node), run, 1, format));
     }
-    if is_async(&headers) {
+    if is_async(headers) {
         let place = format!("/v1/runs/{}", run.id);
-        let document = runs::document(&shared.node, &run)?;
+        let document = runs::document(node, &run)?;
         return Ok((StatusCode::ACCEPTED, [(header::LOCATION, place)], Json(document)).into_response());
     }
-    let run = shared.node.over(&principal.0, &run.id).await?;
-    Ok(Json(runs::whole(&shared.node, &run).await?).into_response())
+    let run = node.over(&principal.0, &run.id).await?;
+    Ok(Json(runs::whole(node, &run).await?).into_response())
+}
+
+/// A request of JSON, bounded like every other.
+pub(super) async fn json_of<T: serde::de::DeserializeOwned>(
+    shared: &Shared,
+    principal: &Principal,
+    request: Request,
+) -> Result<T, Refusal> {
+    if !matches!(kind(request.headers()), Ok((_, Body::Json))) {
+        let why = "this is asked for as application/json";
+        return Err(Refusal::invalid("the request has no known type", why, "set the header content-type"));
+    }
+    let bytes = body_of(shared, principal, request, JSON_BYTES_MAX).await?;
+    serde_json::from_slice(&bytes).map_err(|error| not_understood(&error))
+}
+
+/// The body of a request, of at most so many bytes.
+pub(super) async fn body_of(
+    shared: &Shared,
+    principal: &Principal,
+    request: Request,
+    most: usize,
+) -> Result<Bytes, Refusal> {
+    let length = length(request.headers())?.unwrap_or(most);
+    if length > most {
+        return Err(too_large(most));
+    }
+    let _room = shared.uploads.room(principal, length).await?;
+    let read = tokio::time::timeout(BODY, axum::body::to_bytes(request.into_body(), most));
+    read.await
+        .map_err(|_| too_slow())?
+        .map_err(|_| Refusal::invalid("the request cannot be read", "it broke off, or is too large", "send it whole"))
+}
+
+/// Small files of a request: their names, their bytes.
+pub(super) fn inputs(sent: Vec<InlineInput>) -> Result<(Vec<String>, Vec<Bytes>), Refusal> {
+    let (mut names, mut files) = (Vec::new(), Vec::new());
+    for InlineInput { name, content } in sent {
+        let bytes = STANDARD.decode(content).map_err(|error| {
+            let shown = stockade_core::text::shown(&name, 100);
+            Refusal::invalid(format!("input `{shown}` is not in base64"), error.to_string(), "encode its bytes")
+        })?;
+        names.push(name);
+        files.push(bytes.into());
+    }
+    Ok((names, files))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -187,7 +247,7 @@ fn length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
         .ok_or_else(|| Refusal::invalid("the request has no length", "content-length is no number", "send its bytes"))
 }
 
-fn key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+pub(super) fn key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
     match key.to_str() {
         Ok(key) if !key.is_empty() && key.len() <= KEY_BYTES_MAX => Ok(Some(key.to_owned())),
@@ -276,16 +336,9 @@ fn assemble(
             (asked.name.unwrap_or_else(|| usual.to_owned()), code.into())
         }
     };
-    let mut names = Vec::new();
+    let (mut names, inline) = inputs(asked.inputs)?;
     let mut files = vec![code];
-    for InlineInput { name, content } in asked.inputs {
-        let bytes = STANDARD.decode(content).map_err(|error| {
-            let shown = stockade_core::text::shown(&name, 100);
-            Refusal::invalid(format!("input `{shown}` is not in base64"), error.to_string(), "encode its bytes")
-        })?;
-        names.push(name);
-        files.push(bytes.into());
-    }
+    files.extend(inline);
     for (name, bytes) in sent {
         names.push(name);
         files.push(bytes);

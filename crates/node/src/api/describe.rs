@@ -5,7 +5,7 @@ use axum::response::Html;
 use serde_json::Value;
 use utoipa::OpenApi;
 
-use super::{create, events, health, outputs, problem, runs, types};
+use super::{create, events, health, outputs, problem, runs, sessions, types};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,6 +18,16 @@ use super::{create, events, health, outputs, problem, runs, types};
         events::events,
         outputs::archive,
         outputs::one,
+        sessions::open,
+        sessions::list,
+        sessions::show,
+        sessions::close,
+        sessions::execute,
+        sessions::executions,
+        sessions::interrupt,
+        sessions::restart,
+        sessions::put,
+        sessions::get,
         health::alive,
         health::ready,
         health::metrics
@@ -109,7 +119,7 @@ mod tests {
     fn every_path_is_described_and_the_page_needs_nothing_from_elsewhere() {
         let document = document();
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 8, "{paths:?}");
+        assert_eq!(paths.len(), 14, "{paths:?}");
         let page = written(&document);
         for path in paths {
             assert!(page.contains(path.as_str()), "{path}");

@@ -7,6 +7,8 @@ mod health;
 mod outputs;
 mod problem;
 mod runs;
+mod session_types;
+mod sessions;
 mod types;
 
 use std::sync::Arc;
@@ -42,6 +44,12 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/v1/runs/{id}/events", get(events::events))
         .route("/v1/runs/{id}/outputs", get(outputs::archive))
         .route("/v1/runs/{id}/outputs/{*path}", get(outputs::one))
+        .route("/v1/sessions", post(sessions::open).get(sessions::list))
+        .route("/v1/sessions/{id}", get(sessions::show).delete(sessions::close))
+        .route("/v1/sessions/{id}/executions", post(sessions::execute).get(sessions::executions))
+        .route("/v1/sessions/{id}/interrupt", post(sessions::interrupt))
+        .route("/v1/sessions/{id}/restart", post(sessions::restart))
+        .route("/v1/sessions/{id}/files/{name}", get(sessions::get).put(sessions::put))
         .route("/livez", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use super::problem::Problem;
 use super::types::{ProblemTypes, RunDocument, RunList};
 use super::{Asker, Shared};
-use crate::order::Order;
+use crate::asked::Asked;
 use crate::refusal::Refusal;
 use crate::service::{self, Node};
 
@@ -49,17 +49,32 @@ pub(super) async fn list(
     Extension(principal): Asker,
     asked: Result<Query<Listed>, QueryRejection>,
 ) -> Result<Json<RunList>, Problem> {
+    let (before, most) = bounds(asked)?;
+    let found = shared.node.runs(&principal.0, before, most).await?;
+    Ok(Json(listed(&shared.node, &found, most)?))
+}
+
+/// Which part of a list is asked for: before which number, and how many.
+pub(super) fn bounds(asked: Result<Query<Listed>, QueryRejection>) -> Result<(i64, i64), Refusal> {
     let Query(asked) = asked.map_err(|refused| query(&refused))?;
     let most = asked.limit.unwrap_or(LIST_MAX);
     if !(1..=LIST_MAX).contains(&most) {
         let why = format!("a list has 1 to {LIST_MAX} runs");
-        return Err(Refusal::invalid("the list cannot be had", why, "ask for less, and again with `before`").into());
+        return Err(Refusal::invalid("the list cannot be had", why, "ask for less, and again with `before`"));
     }
-    let found = shared.node.runs(&principal.0, asked.before.unwrap_or(i64::MAX), most).await?;
+    Ok((asked.before.unwrap_or(i64::MAX), most))
+}
+
+/// What to ask for next.
+pub(super) fn before(found: &[Run], most: i64) -> Option<i64> {
     let is_full = i64::try_from(found.len()).is_ok_and(|count| count == most);
-    let before = found.last().filter(|_| is_full).map(|run| run.number);
-    let runs = found.iter().map(|run| document(&shared.node, run)).collect::<Result<_, _>>()?;
-    Ok(Json(RunList { runs, before }))
+    found.last().filter(|_| is_full).map(|run| run.number)
+}
+
+/// A list as it is told.
+pub(super) fn listed(node: &Node, found: &[Run], most: i64) -> Result<RunList, Refusal> {
+    let runs = found.iter().map(|run| document(node, run)).collect::<Result<_, _>>()?;
+    Ok(RunList { runs, before: before(found, most) })
 }
 
 /// Show a run
@@ -111,12 +126,16 @@ fn query(refused: &QueryRejection) -> Refusal {
 /// A run without what it said.
 pub(super) fn document(node: &Node, run: &Run) -> Result<RunDocument, Refusal> {
     let failed = |error: serde_json::Error| Refusal::failed("the run cannot be told", error);
-    let order: Order = serde_json::from_str(&run.request).map_err(failed)?;
+    let script = match Asked::parse(run.kind, &run.request)? {
+        Asked::Run(order) => order.script,
+        Asked::Session(_) | Asked::Execution(_) => run.kind.name().to_owned(),
+    };
     Ok(RunDocument {
         id: run.id.clone(),
         state: service::state_name(run.state),
         position: node.position(run),
-        script: order.script,
+        script,
+        session: run.session.clone(),
         accepted_ms: run.accepted_ms,
         started_ms: run.started_ms,
         ended_ms: run.ended_ms,

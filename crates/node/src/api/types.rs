@@ -122,8 +122,11 @@ pub(super) struct RunDocument {
     /// Runs that are served before it, and itself, while it is queued
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) position: Option<usize>,
-    /// Its script's name
+    /// Its script's name; `execution` for what is executed in a session, `session` for a session itself
     pub(super) script: String,
+    /// The session that it is executed in
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) session: Option<String>,
     /// When it was accepted, milliseconds since 1970
     pub(super) accepted_ms: i64,
     /// When it was started
@@ -157,8 +160,10 @@ pub(super) struct OutcomeDocument {
     output_cut: bool,
     /// What, why and next of a refusal
     refusal: Option<Value>,
-    /// The report of `stockade run --json`
+    /// The report of `stockade run --json`; of an execution its cause, usage and figures, and whether its session goes on
     report: Option<Value>,
+    /// Why a session was told to end
+    reason: Option<String>,
 }
 
 /// Runs, the youngest first.

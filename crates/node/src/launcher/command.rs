@@ -11,6 +11,7 @@ use rustix::io::FdFlags;
 use stockade_core::limits::Limit;
 
 use super::Settings;
+use crate::opening::Opening;
 use crate::order::Order;
 
 /// What a supervisor is told of its surroundings; where its interpreter, its index and its authorities are is the
@@ -27,23 +28,73 @@ pub(super) struct Streams<'a> {
     pub(super) report: &'a OwnedFd,
 }
 
-/// Starts the supervisor of a run whose files lie in `inputs`.
+/// What a supervisor is started for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Task<'a> {
+    /// A run.
+    Run(&'a Order),
+    /// A session, whose orders come over this socket.
+    Session(&'a Opening, &'a OwnedFd),
+}
+
+impl Task<'_> {
+    /// Names of its files, as they lie beside it.
+    pub(super) fn files(&self) -> impl Iterator<Item = &String> {
+        let script = if let Self::Run(order) = self { Some(&order.script) } else { None };
+        script.into_iter().chain(self.inputs())
+    }
+
+    fn inputs(&self) -> &[String] {
+        match self {
+            Self::Run(order) => &order.inputs,
+            Self::Session(opening, _) => &opening.inputs,
+        }
+    }
+
+    fn with(&self) -> &[String] {
+        match self {
+            Self::Run(order) => &order.with,
+            Self::Session(opening, _) => &opening.with,
+        }
+    }
+
+    fn environment(&self) -> Option<&str> {
+        match self {
+            Self::Run(order) => order.environment.as_deref(),
+            Self::Session(opening, _) => opening.environment.as_deref(),
+        }
+    }
+
+    pub(super) fn limit(&self, limit: Limit) -> Option<u64> {
+        let limits = match self {
+            Self::Run(order) => &order.limits,
+            Self::Session(opening, _) => &opening.limits,
+        };
+        limits.get(limit.name()).copied()
+    }
+}
+
+/// Starts the supervisor of a run or a session whose files lie in `inputs`.
 pub(super) fn spawn(
     settings: &Settings,
     principal: &str,
-    order: &Order,
+    task: Task<'_>,
     inputs: &Path,
     streams: Streams<'_>,
 ) -> io::Result<Child> {
     // A number of its own that stays open over the execution; nothing else is started meanwhile.
     let report = streams.report.try_clone()?;
     rustix::io::fcntl_setfd(&report, FdFlags::empty())?;
+    let input = match task {
+        Task::Run(_) => Stdio::null(),
+        Task::Session(_, socket) => socket.try_clone()?.into(),
+    };
     let folder = &settings.folder;
     let vars = std::env::vars_os().filter(|(name, _)| {
         name.to_str().is_some_and(|name| VARS.contains(&name) || VARS_OF.iter().any(|start| name.starts_with(start)))
     });
     Command::new(&settings.program)
-        .args(words(settings, principal, order, report.as_raw_fd(), std::process::id()))
+        .args(words(settings, principal, task, report.as_raw_fd(), std::process::id()))
         .env_clear()
         .envs(vars)
         .env("HOME", folder.join("home"))
@@ -52,7 +103,7 @@ pub(super) fn spawn(
         .current_dir(inputs)
         // Keys of a terminal are for the node, which lets runs finish.
         .process_group(0)
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(streams.out.try_clone()?)
         .stderr(streams.error.try_clone()?)
         .spawn()
@@ -60,7 +111,7 @@ pub(super) fn spawn(
 
 /// The words. What comes from an order stands behind a `=` of its flag, or is a file's name that begins with no dash,
 /// or follows the script and is the script's.
-fn words(settings: &Settings, principal: &str, order: &Order, report: i32, parent: u32) -> Vec<OsString> {
+fn words(settings: &Settings, principal: &str, task: Task<'_>, report: i32, parent: u32) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec![
         "run".into(),
         "--quiet".into(),
@@ -75,15 +126,20 @@ fn words(settings: &Settings, principal: &str, order: &Order, report: i32, paren
         words.push(word);
     }
     for limit in Limit::ALL {
-        if let Some(value) = order.limits.get(limit.name()) {
-            words.push(format!("--limit={}={}", limit.name(), exact(limit, *value)).into());
+        if let Some(value) = task.limit(limit) {
+            words.push(format!("--limit={}={}", limit.name(), exact(limit, value)).into());
         }
     }
-    words.extend(order.inputs.iter().map(|name| format!("--in={name}").into()));
-    words.extend(order.with.iter().map(|package| format!("--with={package}").into()));
-    words.extend(order.environment.iter().map(|reference| format!("--environment={reference}").into()));
-    words.push(order.script.clone().into());
-    words.extend(order.arguments.iter().map(Into::into));
+    words.extend(task.inputs().iter().map(|name| format!("--in={name}").into()));
+    words.extend(task.with().iter().map(|package| format!("--with={package}").into()));
+    words.extend(task.environment().iter().map(|reference| format!("--environment={reference}").into()));
+    match task {
+        Task::Run(order) => {
+            words.push(order.script.clone().into());
+            words.extend(order.arguments.iter().map(Into::into));
+        }
+        Task::Session(opening, _) => words.push(format!("--session={}", opening.language.name()).into()),
+    }
     words
 }
 
@@ -127,14 +183,24 @@ mod tests {
             with: vec!["pandas>=2".to_owned()],
             ..order()
         };
-        let settings =
-            Settings { folder: "/n".into(), program: "/p".into(), policies: vec!["/policy".into()], concurrent: 1 };
-        let words = words(&settings, "uid-1@local", &order, 7, 8);
+        let settings = Settings {
+            folder: "/n".into(),
+            program: "/p".into(),
+            policies: vec!["/policy".into()],
+            concurrent: 1,
+            sessions: 1,
+        };
+        let words = words(&settings, "uid-1@local", Task::Run(&order), 7, 8);
         let script = words.iter().position(|word| word == "x.py").unwrap();
         assert!(words[1..script].iter().all(|word| word.to_str().unwrap().starts_with("--")));
         assert_eq!(words[script + 1..], ["--out=/etc", "--", "sh"]);
         for word in ["--in=a.csv", "--with=pandas>=2", "--policy=/policy", "--limit=time=600000ms", "--report-fd=7"] {
             assert!(words[..script].iter().any(|one| one == word), "{word}: {words:?}");
         }
+        let opening = Opening { inputs: vec!["a.csv".to_owned()], ..crate::opening::tests::opening() };
+        let (socket, _) = crate::wire::pair().unwrap();
+        let words = self::words(&settings, "uid-1@local", Task::Session(&opening, &socket), 7, 8);
+        assert!(words[1..].iter().all(|word| word.to_str().unwrap().starts_with("--")), "{words:?}");
+        assert!(words.iter().any(|word| word == "--session=python"));
     }
 }

@@ -10,6 +10,7 @@
 mod command;
 mod folders;
 mod outbox;
+mod sessions;
 mod supervisor;
 
 use std::collections::BTreeMap;
@@ -19,12 +20,16 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use stockade_core::limits::Limit;
 
-use crate::order::{Bounds, Order};
+use crate::opening::Opening;
+use crate::order::Bounds;
 use crate::refusal::{Kind, Refusal};
 use crate::wire::{self, Answer, Ask, Beside, Frame, RunId};
+use command::Task;
 use folders::Folders;
 use outbox::Outbox;
+use sessions::Sessions;
 use supervisor::Supervisor;
 
 /// What a launcher is made with; none of it comes from the node's callers.
@@ -38,10 +43,15 @@ pub struct Settings {
     pub policies: Vec<PathBuf>,
     /// Most runs at once.
     pub concurrent: usize,
+    /// Most sessions at once.
+    pub sessions: usize,
 }
 
 /// How long environments may be built before the code of a run begins.
 const PREPARATION: Duration = Duration::from_secs(1_800);
+
+/// How long an engine that is told to end may take, before it is ended.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// Serves until the node closes its end.
 ///
@@ -50,8 +60,15 @@ const PREPARATION: Duration = Duration::from_secs(1_800);
 pub fn serve(control: OwnedFd, settings: Settings) -> io::Result<()> {
     let folders = Folders::open(&settings.folder)?;
     let bounds = Bounds::default();
-    let mut launcher =
-        Launcher { folders, settings, bounds, runs: BTreeMap::new(), outbox: Outbox::default(), control };
+    let mut launcher = Launcher {
+        folders,
+        settings,
+        bounds,
+        runs: BTreeMap::new(),
+        sessions: Sessions::default(),
+        outbox: Outbox::default(),
+        control,
+    };
     launcher.outbox.say(&Answer::Ready {}, None);
     let served = launcher.follow();
     launcher.end_all();
@@ -64,6 +81,8 @@ struct Launcher {
     bounds: Bounds,
     folders: Folders,
     runs: BTreeMap<RunId, Supervisor>,
+    /// Those of the runs that are sessions.
+    sessions: Sessions,
     outbox: Outbox,
 }
 
@@ -100,6 +119,7 @@ impl Launcher {
         }
         let mut polled = vec![PollFd::new(&self.control, flags)];
         polled.extend(self.runs.values().map(|run| PollFd::new(run.pidfd(), PollFlags::IN)));
+        polled.extend(self.sessions.sockets().map(|(_, socket)| PollFd::new(socket, PollFlags::IN)));
         match rustix::event::poll(&mut polled, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -107,8 +127,14 @@ impl Launcher {
         let mut ready = polled.iter().map(|one| !one.revents().is_empty());
         let asked = ready.next().unwrap_or(false);
         let ended: Vec<RunId> =
-            self.runs.keys().zip(ready).filter(|(_, ready)| *ready).map(|(run, _)| run.clone()).collect();
+            self.runs.keys().zip(&mut ready).filter(|(_, ready)| *ready).map(|(run, _)| run.clone()).collect();
+        let answered: Vec<RunId> =
+            self.sessions.sockets().zip(ready).filter(|(_, ready)| *ready).map(|((run, _), _)| run.clone()).collect();
         drop(polled);
+        // Before the ends: what was said last counts.
+        for session in answered {
+            self.hear_session(&session);
+        }
         for run in ended {
             self.reap(&run);
         }
@@ -117,7 +143,11 @@ impl Launcher {
 
     fn reap(&mut self, run: &RunId) {
         let Some(status) = self.runs.get_mut(run).and_then(Supervisor::ended) else { return };
+        self.hear_session(run);
         self.runs.remove(run);
+        if let Some(act) = self.sessions.remove(run) {
+            self.outbox.say(&Answer::Ended { run: act, status: 137, killed: true }, None);
+        }
         self.folders.remove_inputs(run);
         let (status, killed) = supervisor::status(status);
         self.outbox.say(&Answer::Ended { run: run.clone(), status, killed }, None);
@@ -129,11 +159,21 @@ impl Launcher {
         let ask = wire::parse::<Ask>(bytes).ok_or_else(|| io::Error::other("the node said something unknown"))?;
         match ask {
             Ask::Start { run, principal, order } => {
-                if let Err(refusal) = self.start(&run, &principal, &order, descriptors) {
-                    tracing::warn!(run = %run, what = %refusal.what, why = %refusal.why, "a run is refused");
-                    self.outbox.say(&Answer::Refused { run, refusal }, None);
-                }
+                let started = order
+                    .check(&self.bounds)
+                    .and_then(|()| self.start(&run, &principal, Task::Run(&order), &descriptors));
+                self.refuse(&run, started);
             }
+            Ask::OpenSession { run, principal, opening } => {
+                let opened = self.open_session(&run, &principal, &opening, &descriptors);
+                self.refuse(&run, opened);
+            }
+            Ask::Act { session, act, what } => {
+                let begun = self.sessions.act(&session, &act, what, &descriptors);
+                self.refuse(&act, begun);
+            }
+            Ask::Interrupt { session, act } => self.sessions.interrupt(&session, &act),
+            Ask::CloseSession { session } => self.close_session(&session),
             Ask::Cancel { run } => {
                 if let Some(supervisor) = self.runs.get_mut(&run) {
                     supervisor.cancel(Instant::now());
@@ -151,39 +191,87 @@ impl Launcher {
         Ok(())
     }
 
-    fn start(&mut self, run: &RunId, principal: &str, order: &Order, descriptors: Vec<OwnedFd>) -> Result<(), Refusal> {
-        order.check(&self.bounds)?;
+    fn refuse(&mut self, run: &RunId, started: Result<(), Refusal>) {
+        if let Err(refusal) = started {
+            tracing::warn!(run = %run, what = %refusal.what, why = %refusal.why, "it is refused");
+            self.outbox.say(&Answer::Refused { run: run.clone(), refusal }, None);
+        }
+    }
+
+    /// Starts the supervisor of a task that was checked.
+    fn start(&mut self, run: &RunId, principal: &str, task: Task<'_>, descriptors: &[OwnedFd]) -> Result<(), Refusal> {
         if !is_principal(principal) {
             return Err(Refusal::failed("the run has no asker", "its principal has another form"));
         }
-        if self.runs.len() >= self.settings.concurrent {
-            return Err(Refusal::new(Kind::TooMany, "too many runs at once", "as many run as may", "wait for one"));
+        let (there, most) = match task {
+            Task::Run(_) => (self.runs.len() - self.sessions.count(), self.settings.concurrent),
+            Task::Session(..) => (self.sessions.count(), self.settings.sessions),
+        };
+        if there >= most {
+            return Err(Refusal::new(Kind::TooMany, "too many at once", "as many run as may", "wait for one"));
         }
         if self.runs.contains_key(run) {
             return Err(Refusal::failed("the run was started before", "its name is taken"));
         }
-        let [out, error, report, files @ ..] = descriptors.as_slice() else {
+        let [out, error, report, files @ ..] = descriptors else {
             return Err(Refusal::failed("the run cannot be started", "descriptors are missing"));
         };
-        if files.len() != order.inputs.len() + 1 {
+        if files.len() != task.files().count() {
             return Err(Refusal::failed("the run cannot be started", "its files are not those that it names"));
         }
         let place = self.folders.make(run).map_err(|error| not_spooled(&error))?;
-        let started = place.spool(std::iter::once(&order.script).chain(&order.inputs), files).and_then(|()| {
+        let started = place.spool(task.files(), files).and_then(|()| {
             let streams = command::Streams { out, error, report };
-            command::spawn(&self.settings, principal, order, place.inputs(), streams)
+            command::spawn(&self.settings, principal, task, place.inputs(), streams)
         });
         let child = started.map_err(|error| {
             self.folders.remove(run);
             not_spooled(&error)
         })?;
-        let wall = Duration::from_millis(order.limits.get("time").copied().unwrap_or(0));
+        let wall = Duration::from_millis(task.limit(Limit::Time).unwrap_or(0));
         let supervisor = Supervisor::of(child, Instant::now() + wall + PREPARATION).map_err(|error| {
             self.folders.remove(run);
             not_spooled(&error)
         })?;
         self.runs.insert(run.clone(), supervisor);
         Ok(())
+    }
+
+    fn open_session(
+        &mut self,
+        run: &RunId,
+        principal: &str,
+        opening: &Opening,
+        descriptors: &[OwnedFd],
+    ) -> Result<(), Refusal> {
+        opening.check(&self.bounds)?;
+        let (near, far) = wire::pair().map_err(|error| not_spooled(&error))?;
+        self.start(run, principal, Task::Session(opening, &far), descriptors)?;
+        self.sessions.insert(run, near);
+        Ok(())
+    }
+
+    /// Passes on what a supervisor says of its session; one that says what none says is killed.
+    fn hear_session(&mut self, session: &RunId) {
+        match self.sessions.hear(session) {
+            Ok(Some((run, status))) => self.outbox.say(&Answer::Ended { run, status, killed: false }, None),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(run = %session, error = %error, "a supervisor is not itself any more");
+                if let Some(supervisor) = self.runs.get_mut(session) {
+                    supervisor.kill();
+                }
+            }
+        }
+    }
+
+    /// An engine that does not end by itself is ended.
+    fn close_session(&mut self, session: &RunId) {
+        let Some(supervisor) = self.runs.get_mut(session) else { return };
+        match self.sessions.close(session) {
+            Ok(()) => supervisor.end_by(Instant::now() + CLOSING),
+            Err(_) => supervisor.cancel(Instant::now()),
+        }
     }
 
     fn output(&self, run: &RunId, path: &str) -> Result<(OwnedFd, u64), Refusal> {

@@ -61,6 +61,13 @@ impl Supervisor {
         }
     }
 
+    /// Gives it this long to end by itself.
+    pub(super) fn end_by(&mut self, until: Instant) {
+        if self.stage == Stage::Running {
+            self.until = self.until.min(until);
+        }
+    }
+
     /// Goes one stage further when its time is over; tells when the next one is due.
     pub(super) fn press(&mut self, now: Instant) -> Option<Instant> {
         if now >= self.until {

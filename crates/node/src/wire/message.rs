@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use stockade_core::session::Act;
+
+use crate::opening::Opening;
 use crate::order::Order;
 use crate::refusal::Refusal;
 
@@ -34,6 +37,13 @@ impl RunId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// As the number that it is.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        // INVARIANT: sixteen hexadecimal digits, by `parse` and `random`.
+        u64::from_str_radix(&self.0, 16).unwrap_or(0)
     }
 }
 
@@ -70,6 +80,36 @@ pub enum Ask {
         /// What is to be run.
         order: Order,
     },
+    /// Opens a session. Beside it: where what it says outside of its acts and its report go; the inputs.
+    OpenSession {
+        /// Its name.
+        run: RunId,
+        /// Who asks.
+        principal: String,
+        /// What it is to be.
+        opening: Opening,
+    },
+    /// Has something done in a session, one thing at a time. Beside it: what [`Act`] says.
+    Act {
+        /// Which session.
+        session: RunId,
+        /// The act's name.
+        act: RunId,
+        /// What.
+        what: Act,
+    },
+    /// Interrupts an act, if it is under way.
+    Interrupt {
+        /// Of which session.
+        session: RunId,
+        /// Which.
+        act: RunId,
+    },
+    /// Ends a session; its outputs are collected.
+    CloseSession {
+        /// Which.
+        session: RunId,
+    },
     /// Ends a run.
     Cancel {
         /// Which.
@@ -99,14 +139,14 @@ pub enum Ask {
 pub enum Answer {
     /// It serves.
     Ready {},
-    /// A run did not start.
+    /// A run did not start, or an act.
     Refused {
         /// Which.
         run: RunId,
         /// Why.
         refusal: Refusal,
     },
-    /// A run has ended, with everything it started.
+    /// A run has ended, with everything it started; or an act, and then its session goes on.
     Ended {
         /// Which.
         run: RunId,
@@ -141,12 +181,31 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::opening::tests::opening;
     use crate::order::tests::order;
     use crate::wire::{FRAME_BYTES_MAX, encode, parse};
 
     fn start() -> Ask {
         let run = RunId::parse("0123456789abcdef").unwrap();
         Ask::Start { run, principal: "uid-1000@local".to_owned(), order: order() }
+    }
+
+    fn id() -> RunId {
+        RunId::parse("0123456789abcdef").unwrap()
+    }
+
+    /// One of each message about sessions.
+    fn of_sessions(number: usize, text: String, time_ms: u64) -> Ask {
+        let (session, act) = (id(), id());
+        let what = match number % 6 {
+            0 => return Ask::OpenSession { run: id(), principal: text, opening: opening() },
+            1 => return Ask::Interrupt { session, act },
+            2 => return Ask::CloseSession { session },
+            3 => Act::Execute { time_ms },
+            4 => Act::Put { name: text },
+            _ => Act::Get { name: text },
+        };
+        Ask::Act { session, act, what }
     }
 
     #[test]
@@ -183,6 +242,20 @@ mod tests {
             if with % 3 == 0 {
                 bytes.truncate(cut.index(length));
             }
+            if let Some(ask) = parse::<Ask>(&bytes) {
+                prop_assert_eq!(parse::<Ask>(&encode(&ask).unwrap()), Some(ask));
+            }
+        }
+
+        #[test]
+        fn a_damaged_message_about_a_session_is_refused_or_whole(
+            which in 0_usize..6, text in ".{0,60}", time_ms in any::<u64>(), at in any::<prop::sample::Index>(), with in any::<u8>()
+        ) {
+            let ask = of_sessions(which, text, time_ms);
+            let mut bytes = encode(&ask).unwrap();
+            prop_assert_eq!(parse::<Ask>(&bytes), Some(ask));
+            let length = bytes.len();
+            bytes[at.index(length)] = with;
             if let Some(ask) = parse::<Ask>(&bytes) {
                 prop_assert_eq!(parse::<Ask>(&encode(&ask).unwrap()), Some(ask));
             }

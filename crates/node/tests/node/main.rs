@@ -18,6 +18,7 @@ mod life;
 mod queue;
 mod remote;
 mod runs;
+mod sessions;
 mod streams;
 mod support;
 mod tenancy;

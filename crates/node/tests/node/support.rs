@@ -116,9 +116,15 @@ impl Node {
 
     #[track_caller]
     pub(crate) fn post(&self, headers: &[(&str, &str)], body: &Value) -> Answer {
+        self.ask("POST", "/v1/runs", headers, body)
+    }
+
+    /// A request of JSON.
+    #[track_caller]
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
         let mut all = vec![("content-type", "application/json")];
         all.extend(headers);
-        self.send("POST", "/v1/runs", &all, body.to_string().as_bytes())
+        self.send(method, path, &all, body.to_string().as_bytes())
     }
 
     /// Runs code to its end.

@@ -126,6 +126,8 @@ pub(crate) struct Relay<'a> {
     channel: Option<OwnedFd>,
     current: Option<Current>,
     is_closing: bool,
+    /// By when an engine that has closed its end must have ended.
+    end_by: Option<Instant>,
     /// What the engine said beside its output in all: a claim of the code.
     pub(crate) said: Vec<u8>,
     /// What happened to it that no session should see.
@@ -134,7 +136,15 @@ pub(crate) struct Relay<'a> {
 
 impl<'a> Relay<'a> {
     pub(crate) fn new(caller: &'a mut dyn Caller, channel: OwnedFd) -> Self {
-        Self { caller, channel: Some(channel), current: None, is_closing: false, said: Vec::new(), note: None }
+        Self {
+            caller,
+            channel: Some(channel),
+            current: None,
+            is_closing: false,
+            end_by: None,
+            said: Vec::new(),
+            note: None,
+        }
     }
 
     /// What to wait for: the caller, the engine, the streams of the act.
@@ -154,7 +164,8 @@ impl<'a> Relay<'a> {
 
     /// When to look at the clock.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.current.as_ref().filter(|current| current.status.is_none()).map(|current| current.deadline)
+        let of_act = self.current.as_ref().filter(|current| current.status.is_none()).map(|current| current.deadline);
+        of_act.into_iter().chain(self.end_by).min()
     }
 
     /// Serves what has something.
@@ -167,12 +178,31 @@ impl<'a> Relay<'a> {
         if caller && needed == Needed::Nothing {
             needed = self.hear_caller(streams_max);
         }
-        self.conclude();
+        self.heed(needed)
+    }
+
+    /// Once the session has to end, nothing more is heard of its engine: what it was stopped for counts.
+    fn heed(&mut self, needed: Needed) -> Needed {
+        if matches!(needed, Needed::Stop(_)) {
+            (self.channel, self.is_closing, self.end_by) = (None, true, None);
+        } else {
+            self.conclude();
+        }
         needed
     }
 
     /// An act whose time is over is interrupted; one that does not end then ends the session.
     pub(crate) fn look_at_the_clock(&mut self, now: Instant) -> Needed {
+        let needed = self.late(now);
+        self.heed(needed)
+    }
+
+    fn late(&mut self, now: Instant) -> Needed {
+        if self.end_by.is_some_and(|end_by| now >= end_by) {
+            self.end_by = None;
+            self.note = Some("the engine closed the socket of its session");
+            return Needed::Stop(Cause::Cancelled);
+        }
         match &mut self.current {
             Some(current) if current.status.is_none() && now >= current.deadline => {
                 if current.is_late {
@@ -223,10 +253,10 @@ impl<'a> Relay<'a> {
             match (frame.first(), &mut self.current) {
                 // An engine that closes its end takes no more orders.
                 (None, _) if self.is_closing => self.channel = None,
+                // One that ends closes everything, a moment before its end is heard of.
                 (None, _) => {
                     (self.channel, self.is_closing) = (None, true);
-                    self.note = Some("the engine closed the socket of its session");
-                    return Needed::Stop(Cause::Cancelled);
+                    self.end_by = Some(Instant::now() + GRACE);
                 }
                 (Some(b'{'), current) => {
                     keep(&mut self.said, frame, SAID_BYTES_MAX_IN_ALL);

@@ -178,11 +178,12 @@ pub(crate) fn open(node: &Arc<Node>, principal: &str, id: &RunId, opening: Openi
     tokio::spawn(async move {
         runner::run(&node, &session.principal, &session.id).await;
         node.sessions.lock().remove(&session.id);
+        // Whoever waited for its end may open another one at once.
+        drop(slot);
         node.is_over(&session.id);
         if ended.send(()).is_err() {
             tracing::error!(session = %session.id, "nobody served the session");
         }
-        drop(slot);
     });
 }
 
@@ -208,6 +209,8 @@ async fn serve(
     waiting.close();
     while let Some(job) = waiting.recv().await {
         match job {
+            // With the launcher everything is lost, which is said of all at once.
+            Job::Execute(..) if node.link.is_over() => {}
             Job::Execute(run, _) => {
                 runner::end_refused(&node, &run, &over_refusal()).await;
                 node.is_over(&run);

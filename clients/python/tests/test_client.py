@@ -116,6 +116,51 @@ class WithNode(unittest.TestCase):
             self.node.submit("print(2)", key="k")
         self.assertEqual(conflict.exception.status, 409)
 
+    def test_a_session_keeps_its_variables(self) -> None:
+        with self.node.session(inputs={"a.txt": b"hello"}) as session:
+            session.run("x = open('a.txt').read()").check()
+            self.assertEqual(session.run("print(x)").stdout, "hello\n")
+            failed = session.run("y = 1\n1 / 0")
+            self.assertEqual((failed.status, failed.report["exception"]), (1, "ZeroDivisionError"))
+            with self.assertRaises(CodeFailed):
+                failed.check()
+            late = session.run("while True: pass", time="200ms")
+            self.assertEqual((late.cause, late.status), ("limit", 124))
+            self.assertEqual(session.run("print(x, y)").stdout, "hello 1\n")
+            session.put("in.bin", bytes(range(256)))
+            session.run("open('out.bin', 'wb').write(open('in.bin', 'rb').read()[::-1])").check()
+            self.assertEqual(session.get("out.bin"), bytes(range(255, -1, -1)))
+            with self.assertRaises(NodeError) as missing:
+                session.get("none")
+            self.assertEqual(missing.exception.status, 404)
+            self.assertEqual([event.type for event in session.stream("print(1)")][-2:], ["stdout", "result"])
+            self.assertEqual(session.show().state, "open")
+            self.assertIn(session.id, [one.id for one in self.node.sessions()])
+        self.assertEqual(session.state, "ended")
+        self.assertEqual(session.result().output("out.bin"), bytes(range(255, -1, -1)))
+        with self.assertRaises(NodeError) as over:
+            session.run("1")
+        self.assertEqual(over.exception.status, 409)
+
+    def test_what_a_session_executes_is_interrupted_and_restarted(self) -> None:
+        with self.node.session(inputs={"in.txt": b"in"}) as session:
+            session.run("x = 1").check()
+            self.assertIsNone(session.interrupt())
+            run = session.submit("print('begun', flush=True)\nwhile True: pass")
+            for event in self.node.events(run.id):
+                if event.data == b"begun\n":
+                    self.assertEqual(session.interrupt(), run.id)
+            self.assertEqual(self.node.result(run.id).status, 130)
+            self.assertEqual(session.run("print(x)").stdout, "1\n")
+            former = session.id
+            self.assertEqual(session.restart().state, "open")
+            self.assertNotEqual(session.id, former)
+            self.assertEqual(session.run("print('x' in globals(), open('in.txt').read())").stdout, "False in\n")
+        with self.assertRaises(TypeError):
+            self.node.session(with_="pandas")
+        with self.assertRaises(NodeError):
+            self.node.session(idle="100h")
+
     def test_a_body_that_is_too_large_is_refused(self) -> None:
         with self.assertRaises(NodeError) as refused:
             self.node.run("1", inputs={"a": bytes(120 << 20)})

@@ -216,6 +216,9 @@ fn r_packages() {
     });
 }
 
+/// It needs a node, so the tests of the node run it.
+const SESSIONS: &str = "docs/guides/sessions.md";
+
 /// Container runtimes, which a machine may lack.
 const OUTER_TIERS: &str = "docs/guides/outer-tiers.md";
 
@@ -259,7 +262,7 @@ fn every_guide_is_run() {
         .collect();
     let known: BTreeSet<String> = PAGES
         .iter()
-        .chain([&NETWORK, &R_PACKAGES, &OUTER_TIERS])
+        .chain([&NETWORK, &R_PACKAGES, &OUTER_TIERS, &SESSIONS])
         .filter(|page| page.starts_with("docs/guides/"))
         .map(ToString::to_string)
         .collect();

@@ -43,7 +43,7 @@ pub(crate) fn of(ending: &Ending, report: &[u8], known: Known) -> Outcome {
             _ if known.is_of_session && *killed && known.reason.is_none() => {
                 let refusal = json!({
                     "what": "it is lost",
-                    "why": "the session ended without a word: it was killed, or its environment could not be had",
+                    "why": "its supervisor was killed, and everything of the session with it",
                     "next": "see how the session ended, and open another one",
                 });
                 without_report("lost", 125, refusal, known)

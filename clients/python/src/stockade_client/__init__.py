@@ -1,6 +1,7 @@
 """Runs code on a Stockade node: unaudited Python, R and SQL, inside walls."""
 
 from ._client import Node
+from ._session import Session
 from ._types import CodeFailed, Event, NodeError, Result, Run
 
-__all__ = ["CodeFailed", "Event", "Node", "NodeError", "Result", "Run"]
+__all__ = ["CodeFailed", "Event", "Node", "NodeError", "Result", "Run", "Session"]

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from . import _http
 from ._http import Content
+from ._session import Session
 from ._types import Event, NodeError, Result, Run
 
 _LINES = "application/x-ndjson"
@@ -86,6 +87,48 @@ class Node:
         request = _request(code, with_, environment, arguments, language, name, limits)
         run = self._submit(request, inputs, key or str(uuid.uuid4()))
         return self.events(run.id)
+
+    def session(
+        self,
+        *,
+        with_: Sequence[str] = (),
+        environment: Optional[str] = None,
+        inputs: Optional[Mapping[str, Content]] = None,
+        limits: Optional[Mapping[str, str]] = None,
+        idle: Optional[str] = None,
+        key: Optional[str] = None,
+    ) -> Session:
+        """Opens a session: an engine that keeps its variables between pieces of code.
+
+        Close it, or use it in a `with` statement. `limits={"time": "20m"}` is its whole life, `idle="5m"` how long it
+        may be idle.
+        """
+        if isinstance(with_, str):
+            raise TypeError("with_ is a list of words")
+        request: Dict[str, Any] = {"with": list(with_)}
+        optional = {"environment": environment, "limits": limits, "idle": idle}
+        request.update({name: value for name, value in optional.items() if value is not None})
+        headers = {"content-type": "application/json", "idempotency-key": key or str(uuid.uuid4())}
+        document = self._again("/v1/sessions", headers, json.dumps(request).encode())
+        session = Session(self, document, inputs)
+        try:
+            # Not in the request, where they would have to be small.
+            session.put_inputs()
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def sessions(self) -> Iterator[Session]:
+        """Your sessions, the youngest first."""
+        before: Optional[int] = None
+        while True:
+            page = self._json("GET", "/v1/sessions" + (f"?before={before}" if before is not None else ""))
+            for document in page["sessions"]:
+                yield Session(self, document)
+            before = page["before"]
+            if before is None:
+                return
 
     def events(self, run: str, from_: int = 1) -> Iterator[Event]:
         """What happened in a run from an event on, and what will. A connection that is lost is made anew."""
@@ -177,12 +220,14 @@ class Node:
         else:
             kind, body = "application/json", json.dumps(request).encode()
         headers = {"content-type": kind, "prefer": "respond-async", "idempotency-key": key}
+        return Run.of(self._again("/v1/runs", headers, body))
+
+    def _again(self, target: str, headers: Mapping[str, str], body: bytes) -> Dict[str, Any]:
+        """Asks for something that is done once, however often it is asked for: the headers have its key."""
         for last in (False, True):
             try:
-                with self._ask("POST", "/v1/runs", headers, body) as answer:
-                    return Run.of(json.load(answer))
+                return self._json("POST", target, headers, body)
             except (ConnectionError, http.client.HTTPException):
-                # The key makes it safe to ask again.
                 if last:
                     raise
         raise AssertionError("one of the two tries returns or raises")
@@ -192,8 +237,10 @@ class Node:
     ) -> http.client.HTTPResponse:
         return _http.ask(self._path, self._timeout, method, target, headers, body)
 
-    def _json(self, method: str, target: str) -> Dict[str, Any]:
-        with self._ask(method, target, {}) as answer:
+    def _json(
+        self, method: str, target: str, headers: Optional[Mapping[str, str]] = None, body: Optional[bytes] = None
+    ) -> Dict[str, Any]:
+        with self._ask(method, target, headers or {}, body) as answer:
             document = json.load(answer)
         if not isinstance(document, dict):
             raise NodeError(answer.status, {"title": "the node's answer makes no sense"})

@@ -145,11 +145,14 @@ impl Launcher {
         let Some(status) = self.runs.get_mut(run).and_then(Supervisor::ended) else { return };
         self.hear_session(run);
         self.runs.remove(run);
-        if let Some(act) = self.sessions.remove(run) {
-            self.outbox.say(&Answer::Ended { run: act, status: 137, killed: true }, None);
+        let (status, killed) = supervisor::status(status);
+        match self.sessions.remove(run) {
+            Some(act) if killed => self.outbox.say(&Answer::Ended { run: act, status, killed }, None),
+            // A supervisor that ends by itself answers what it has begun.
+            Some(act) => self.outbox.say(&Answer::Refused { run: act, refusal: sessions::over() }, None),
+            None => {}
         }
         self.folders.remove_inputs(run);
-        let (status, killed) = supervisor::status(status);
         self.outbox.say(&Answer::Ended { run: run.clone(), status, killed }, None);
     }
 

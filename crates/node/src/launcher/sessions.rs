@@ -50,10 +50,6 @@ impl Sessions {
         descriptors: &[OwnedFd],
     ) -> Result<(), Refusal> {
         check(&what, descriptors)?;
-        let over = || {
-            let next = "open another session";
-            Refusal::new(Kind::Conflict, "the session is over", "its engine has ended", next)
-        };
         let session = self.0.get_mut(session).ok_or_else(over)?;
         if session.act.is_some() {
             return Err(Refusal::failed("the session is busy", "it does one thing at a time"));
@@ -108,6 +104,12 @@ impl Sessions {
             }
         }
     }
+}
+
+/// What is said of a session that takes nothing any more.
+pub(super) fn over() -> Refusal {
+    let next = "open another session; GET of this one says how it ended";
+    Refusal::new(Kind::Conflict, "the session is over", "its engine has ended, or could not be started", next)
 }
 
 fn check(what: &Act, descriptors: &[OwnedFd]) -> Result<(), Refusal> {

@@ -1,4 +1,7 @@
-//! The commands of `docs/operate/node.md`, in order, as an ordinary user: what is shown is what they print.
+//! The commands of the pages about the node, in order, as an ordinary user: what is shown is what they print.
+//!
+//! A block ```` ```LANGUAGE file=NAME ```` is a file, made in the page's folder, where `examples` and the client lie
+//! too. The README has blocks ```` ```console node ````, since its others need no node.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -8,7 +11,6 @@ use stockade_testkit::{Folder, processes_with};
 
 use crate::support::{command, signal, until};
 
-const PAGE: &str = "../../docs/operate/node.md";
 const ORDINARY: u32 = 61_234;
 
 /// Whether a line is what a page shows, where `...` stands for any text.
@@ -35,12 +37,24 @@ impl Drop for Ended<'_> {
     }
 }
 
-#[test]
-fn the_page_shows_what_its_commands_do() {
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE)).unwrap();
+/// Copies what pages use of the repository, for a user who may not read it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() { copy(&from, &to) } else { drop(std::fs::copy(&from, &to).unwrap()) }
+    }
+}
+
+/// Runs the blocks of a page that are called so; says how many commands they have.
+fn run_page(page: &str, console: &str) -> usize {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = std::fs::read_to_string(top.join(page)).unwrap();
     let folder = Folder::new();
     let programs = command().parent().unwrap().to_owned();
     let home = folder.path().to_owned();
+    copy(&top.join("examples"), &home.join("examples"));
+    copy(&top.join("clients/python/src"), &home.join("clients/python/src"));
     let run = |line: &str| {
         let mut shell = Command::new("sh");
         shell.args(["-c", line]).current_dir(&home).stdin(Stdio::null()).env_clear();
@@ -54,7 +68,11 @@ fn the_page_shows_what_its_commands_do() {
     let mut lines = page.lines().peekable();
     let mut count = 0;
     while let Some(line) = lines.next() {
-        if line != "```console" {
+        if let Some((_, name)) = line.strip_prefix("```").and_then(|about| about.split_once(" file=")) {
+            let text: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            folder.write(name, text.join("\n") + "\n");
+        }
+        if line != console {
             continue;
         }
         while let Some(command) = lines.next_if(|line| *line != "```") {
@@ -63,8 +81,19 @@ fn the_page_shows_what_its_commands_do() {
             let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
             let mut said = said.lines();
             while let Some(shown) = lines.next_if(|line| *line != "```" && !line.starts_with("$ ")) {
+                if shown == "..." {
+                    let next = lines.peek().filter(|line| **line != "```" && !line.starts_with("$ ")).copied();
+                    let mut rest = said.clone();
+                    while next.is_none_or(|next| !rest.clone().next().is_some_and(|line| fits(line, next))) {
+                        if rest.next().is_none() {
+                            break;
+                        }
+                    }
+                    said = rest;
+                    continue;
+                }
                 let line = said.next().unwrap_or_default();
-                assert!(fits(line, shown), "{command}\n{line}\nis not\n{shown}");
+                assert!(fits(line, shown), "{command}\n{line}\nis not\n{shown}\n{output:?}");
             }
             assert_eq!(said.next(), None, "{command} prints more");
             assert!(output.status.success(), "{command}: {output:?}");
@@ -74,6 +103,21 @@ fn the_page_shows_what_its_commands_do() {
             count += 1;
         }
     }
-    assert!(count >= 5, "{count} commands");
     until("the page ends its node", || processes_with(&home.to_string_lossy()).is_empty());
+    count
+}
+
+#[test]
+fn the_page_of_the_operator_shows_what_its_commands_do() {
+    assert!(run_page("docs/operate/node.md", "```console") >= 5);
+}
+
+#[test]
+fn the_guide_of_sessions_shows_what_its_commands_do() {
+    assert!(run_page("docs/guides/sessions.md", "```console") >= 5);
+}
+
+#[test]
+fn the_example_of_the_readme_that_needs_a_node_shows_what_it_does() {
+    assert!(run_page("README.md", "```console node") >= 4);
 }

@@ -110,8 +110,11 @@ async fn follow(node: &Node, kept: &Run, run: &RunId) -> Result<Option<Outcome>,
         Err(_) if node.link.is_over() => return Ok(None),
         Err(refusal) => return Err(refusal),
     };
-    if node.is_cancelled(run) {
-        // Asked for before the launcher knew it.
+    node.sessions.handed_over(run);
+    // Asked for before the launcher knew it.
+    if node.sessions.reason(run).is_some() {
+        node.link.close_session(run).await?;
+    } else if node.is_cancelled(run) {
         node.stop(run, Stop::Asked).await?;
     }
     let Ends { out, error, report } = ends;

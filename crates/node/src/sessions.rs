@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stockade_core::session::Act;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::link::Ending;
@@ -49,6 +49,8 @@ pub(crate) struct Session {
     pub(crate) opening: Opening,
     jobs: mpsc::UnboundedSender<Job>,
     places: Arc<Semaphore>,
+    /// The launcher knows of it.
+    handed_over: Notify,
     now: Mutex<Now>,
 }
 
@@ -142,6 +144,13 @@ impl Sessions {
         self.lock().values().find(|session| session.lock().current.as_ref() == Some(run)).cloned()
     }
 
+    /// From here on the launcher knows of a session.
+    pub(crate) fn handed_over(&self, id: &RunId) {
+        if let Some(session) = self.lock().get(id) {
+            session.handed_over.notify_one();
+        }
+    }
+
     /// Why a session was told to end.
     pub(crate) fn reason(&self, id: &RunId) -> Option<&'static str> {
         self.lock().get(id).and_then(|session| session.lock().ending)
@@ -169,6 +178,7 @@ pub(crate) fn open(node: &Arc<Node>, principal: &str, id: &RunId, opening: Openi
         opening,
         jobs,
         places: Arc::new(Semaphore::new(WAITING_MAX)),
+        handed_over: Notify::new(),
         now: Mutex::new(Now { current: None, is_busy: false, used: Instant::now(), used_ms: now_ms(), ending: None }),
     });
     node.sessions.lock().insert(id.clone(), Arc::clone(&session));
@@ -194,7 +204,11 @@ async fn serve(
     mut waiting: mpsc::UnboundedReceiver<Job>,
     mut over: oneshot::Receiver<()>,
 ) {
-    loop {
+    let is_over = tokio::select! {
+        _ = &mut over => true,
+        () = session.handed_over.notified() => false,
+    };
+    while !is_over {
         let idle_until = session.idle_until();
         tokio::select! {
             biased;

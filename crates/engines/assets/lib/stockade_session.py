@@ -15,6 +15,7 @@ here is believed outside: it is the word of the code.
 """
 
 import array
+import fcntl
 import linecache
 import os
 import signal
@@ -163,9 +164,13 @@ def _status_of(code):
 
 
 def _connect(output, error):
-    for descriptor, number in ((output, 1), (error, 2)):
-        os.dup2(descriptor, number, inheritable=True)
+    # What the code closed may have been opened again as one of these.
+    copies = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3) for descriptor in (output, error)]
+    for descriptor in {output, error} - {1, 2}:
         os.close(descriptor)
+    for copy, number in zip(copies, (1, 2)):
+        os.dup2(copy, number, inheritable=True)
+        os.close(copy)
     for name, number in (("stdout", 1), ("stderr", 2)):
         plain = getattr(sys, "__%s__" % name, None)
         if plain is None or plain.closed:

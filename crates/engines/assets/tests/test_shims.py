@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -616,6 +617,140 @@ class R(Case):
         text = "if (requireNamespace('ggplot2', quietly = TRUE)) { library(ggplot2) }\nif ('ggplot2' %in% loadedNamespaces()) ggplot(mtcars, aes(mpg, wt)) + geom_point() else plot(1)"
         for _ in self.both(text):
             self.assertEqual(self.files("figure-"), ["figure-1.png"])
+
+
+class Session(unittest.TestCase):
+    """`stockade_session`, asked over a socket as the supervisor asks it."""
+
+    START = "__import__('sys').path.pop(0); __import__('stockade_session').main()"
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.addCleanup(self.ours.close)
+        self.ours.settimeout(30)
+        vars_ = dict(os.environ, PYTHONPATH=SITE, STOCKADE_RESULT_FD=str(theirs.fileno()))
+        vars_.pop("PYTHONUNBUFFERED", None)
+        self.engine = subprocess.Popen(
+            [PYTHON, "-c", self.START], cwd=self.folder, env=vars_, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+        )
+        theirs.close()
+        self.number = 0
+        self.said = []
+        self.addCleanup(self.end)
+
+    def end(self):
+        self.engine.kill()
+        self.engine.wait()
+
+    def order(self, kind, text=b"", descriptors=()):
+        self.number += 1
+        name = self.number.to_bytes(8, "little")
+        socket.send_fds(self.ours, [bytes((kind,)) + bytes(7) + len(text).to_bytes(8, "little") + name + text], descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def answer(self):
+        while True:
+            frame = self.ours.recv(4096)
+            if not frame.startswith(b"{"):
+                break
+            self.said.append(json.loads(frame))
+        self.assertEqual((len(frame), frame[0], frame[8:]), (16, 2, self.number.to_bytes(8, "little")))
+        return frame[4]
+
+    def pipe(self):
+        ours, theirs = os.pipe()
+        self.addCleanup(os.close, ours)
+        return ours, theirs
+
+    def begin(self, code):
+        (out, out_far), (err, err_far) = self.pipe(), self.pipe()
+        file = os.memfd_create("code")
+        os.write(file, code.encode())
+        os.lseek(file, 0, os.SEEK_SET)
+        self.order(3, descriptors=[out_far, err_far, file])
+        return out, err
+
+    def finish(self, streams):
+        status = self.answer()
+        texts = []
+        for stream in streams:
+            os.set_blocking(stream, False)
+            try:
+                texts.append(os.read(stream, 1 << 16).decode())
+            except BlockingIOError:
+                texts.append("")
+        return (status, *texts)
+
+    def execute(self, code):
+        return self.finish(self.begin(code))
+
+    def put(self, name, content):
+        file = os.memfd_create("content")
+        os.write(file, content)
+        os.lseek(file, 0, os.SEEK_SET)
+        self.order(4, name.encode(), [file])
+        return self.answer()
+
+    def get(self, name):
+        out, far = self.pipe()
+        self.order(5, name.encode(), [far])
+        status = self.answer()
+        return status, os.read(out, 1 << 16)
+
+    def test_variables_stay_and_errors_end_nothing(self):
+        self.assertEqual(self.execute("x = 1\nprint('a')"), (0, "a\n", ""))
+        status, out, err = self.execute("y = 2\nx / 0")
+        self.assertEqual((status, out), (1, ""))
+        self.assertIn('File "<execution 2>", line 2, in <module>\n    x / 0\n', err)
+        self.assertTrue(err.endswith("ZeroDivisionError: division by zero\n") and "stockade" not in err, err)
+        self.assertEqual(self.said[-1]["type"], "ZeroDivisionError")
+        self.assertEqual(self.execute("import sys; print(x, y, __name__, sys.argv, sys.path[0] == '')"), (0, "1 2 __main__ ['-c'] True\n", ""))
+        self.assertEqual(self.execute("sys.exit(3)"), (3, "", ""))
+        self.assertEqual(self.execute("sys.exit('why')"), (1, "", "why\n"))
+        self.assertEqual(self.execute("print('no end', end='')"), (0, "no end", ""))
+        names = "print(sorted(k for k in globals() if not k.startswith('__')))"
+        self.assertEqual(self.execute(names), (0, "['sys', 'x', 'y']\n", ""))
+
+    def test_streams_that_code_closes_or_replaces_are_there_again(self):
+        self.execute("import io, os, sys; sys.stdout.close(); sys.stderr.close()")
+        self.assertEqual(self.execute("print('back')"), (0, "back\n", ""))
+        self.execute("os.close(1); os.close(2)")
+        self.assertEqual(self.execute("print('again'); os.write(2, b'e')"), (0, "again\n", "e"))
+
+    def test_an_interrupt_is_for_what_is_executed_only(self):
+        self.execute("import time")
+        self.engine.send_signal(signal.SIGINT)
+        self.assertEqual(self.execute("print('on')"), (0, "on\n", ""))
+        self.execute("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)")
+        out, err = self.begin("print('begun', flush=True)\ntime.sleep(100)")
+        self.assertEqual(os.read(out, 100), b"begun\n")
+        self.engine.send_signal(signal.SIGINT)
+        status, _, err = self.finish((out, err))
+        self.assertEqual(status, 130)
+        self.assertTrue(err.endswith("KeyboardInterrupt\n"), err)
+
+    def test_a_child_never_answers(self):
+        self.assertEqual(self.execute("import os\nif os.fork(): os.wait()\nelse: print('twin')"), (0, "twin\n", ""))
+        self.assertEqual(self.execute("print('one')"), (0, "one\n", ""))
+
+    def test_files_go_in_and_out(self):
+        self.assertEqual(self.put("a", b"content"), 0)
+        self.assertEqual(self.get("a"), (0, b"content"))
+        self.execute("import os; os.mkdir('d'); os.mkfifo('f'); os.symlink('a', 'l'); os.chdir('d')")
+        self.assertEqual([self.get(name)[0] for name in ("none", "d", "f", "l", "a")], [2, 21, 21, 40, 0])
+        self.assertEqual(self.put("l", b"x"), 0)
+        self.assertEqual((self.get("a"), self.get("l")), ((0, b"content"), (0, b"x")))
+        self.assertEqual(self.put("d", b"x"), 21)
+        self.assertEqual(sorted(os.listdir(self.folder)), ["a", "d", "f", "l"])
+
+    def test_it_ends_when_nobody_asks_any_more(self):
+        self.execute("import atexit; atexit.register(open, 'ended', 'w')")
+        self.ours.shutdown(socket.SHUT_WR)
+        self.assertEqual(self.engine.wait(30), 0)
+        self.assertIn("ended", os.listdir(self.folder))
 
 
 def setUpModule():

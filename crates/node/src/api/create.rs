@@ -58,7 +58,7 @@ impl Default for Uploads {
 }
 
 /// Room that is taken, until it is dropped.
-struct Room {
+pub(super) struct Room {
     uploads: Uploads,
     principal: Principal,
     mib: usize,
@@ -80,7 +80,7 @@ impl Drop for Room {
 impl Uploads {
     /// Waits a little for room for a body of so many bytes, which is there twice for a moment. Small ones are bounded
     /// by the number of connections, and of requests at once over each.
-    async fn room(&self, principal: &Principal, bytes: usize) -> Result<Option<Room>, Refusal> {
+    pub(super) async fn room(&self, principal: &Principal, bytes: usize) -> Result<Option<Room>, Refusal> {
         if bytes <= SMALL_BYTES {
             return Ok(None);
         }
@@ -179,22 +179,22 @@ pub(super) async fn json_of<T: serde::de::DeserializeOwned>(
         let why = "this is asked for as application/json";
         return Err(Refusal::invalid("the request has no known type", why, "set the header content-type"));
     }
-    let bytes = body_of(shared, principal, request, JSON_BYTES_MAX).await?;
+    let (bytes, _room) = body_of(shared, principal, request, JSON_BYTES_MAX).await?;
     serde_json::from_slice(&bytes).map_err(|error| not_understood(&error))
 }
 
-/// The body of a request, of at most so many bytes.
+/// The body of a request, of at most so many bytes, and the room that it takes.
 pub(super) async fn body_of(
     shared: &Shared,
     principal: &Principal,
     request: Request,
     most: usize,
-) -> Result<Bytes, Refusal> {
+) -> Result<(Bytes, Option<Room>), Refusal> {
     let length = length(request.headers())?.unwrap_or(most);
     if length > most {
         return Err(too_large(most));
     }
-    let _room = shared.uploads.room(principal, length).await?;
+    let room = shared.uploads.room(principal, length).await?;
     let read = tokio::time::timeout(BODY, axum::body::to_bytes(request.into_body(), most));
     read.await
         .map_err(|_| too_slow())?

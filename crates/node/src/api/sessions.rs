@@ -13,6 +13,7 @@ use axum::{Extension, Json};
 use stockade_core::limits::Limit;
 use stockade_core::session::Act;
 use stockade_store::Run;
+use futures_util::StreamExt;
 use tokio_util::io::ReaderStream;
 
 use super::create::{self, FILE_BYTES_MAX};
@@ -233,7 +234,8 @@ pub(super) async fn put(
 ) -> Result<StatusCode, Problem> {
     let session = found(&shared.node, &principal.0, &id).await?;
     check_name(&name)?;
-    let bytes = create::body_of(&shared, &principal, request, FILE_BYTES_MAX).await?;
+    // The room is taken until the file is there, however long it waits for its turn.
+    let (bytes, _room) = create::body_of(&shared, &principal, request, FILE_BYTES_MAX).await?;
     let place = session.reserve()?;
     let mut file = memory("file").map_err(not_moved)?;
     file.write_all(&bytes).map_err(not_moved)?;
@@ -262,8 +264,13 @@ pub(super) async fn get(
     judge(&place.file(Act::Get { name }, vec![far.into()]).await?)?;
     std::io::Seek::rewind(&mut file).map_err(not_moved)?;
     let bytes = file.metadata().map_err(not_moved)?.len();
-    let body = Body::from_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE_BYTES));
-    let mut answer = body.into_response();
+    let room = shared.uploads.room(&principal, usize::try_from(bytes / 2).unwrap_or(usize::MAX)).await?;
+    // The room is taken until the last of it was read.
+    let pieces = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE_BYTES).map(move |piece| {
+        let _room = &room;
+        piece
+    });
+    let mut answer = Body::from_stream(pieces).into_response();
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
     // Never shown as a page: it was made by strangers.

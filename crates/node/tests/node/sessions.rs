@@ -135,6 +135,19 @@ fn outputs_are_collected_when_a_session_is_closed() {
 }
 
 #[test]
+fn a_session_that_is_closed_or_used_as_soon_as_it_is_open_is_closed_and_used() {
+    let node = Node::start(&[]);
+    for _ in 0..10 {
+        let session = Session::open(&node, &plain());
+        assert_eq!(session.put("a", b"x"), 204);
+        session.close();
+        let session = Session::open(&node, &plain());
+        assert_ne!(session.close()["ended_ms"], Value::Null);
+    }
+    assert!(node.supervisors().is_empty());
+}
+
+#[test]
 fn an_interrupt_takes_less_than_a_second_and_keeps_the_state() {
     let node = Node::start(&[]);
     let session = Session::open(&node, &plain());

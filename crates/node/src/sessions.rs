@@ -204,21 +204,13 @@ async fn serve(
     mut waiting: mpsc::UnboundedReceiver<Job>,
     mut over: oneshot::Receiver<()>,
 ) {
-    let is_over = tokio::select! {
-        _ = &mut over => true,
-        () = session.handed_over.notified() => false,
+    // What is asked for earlier waits until the launcher knows of the session.
+    let begun = tokio::select! {
+        _ = &mut over => false,
+        () = session.handed_over.notified() => true,
     };
-    while !is_over {
-        let idle_until = session.idle_until();
-        tokio::select! {
-            biased;
-            _ = &mut over => break,
-            job = waiting.recv() => match job {
-                Some(job) => session.carry_out(&node, job).await,
-                None => break,
-            },
-            () = sleep_until(idle_until) => session.close(&node, "idle").await,
-        }
+    if begun {
+        converse(&node, &session, &mut waiting, &mut over).await;
     }
     waiting.close();
     while let Some(job) = waiting.recv().await {
@@ -231,6 +223,27 @@ async fn serve(
             }
             // Who asked may have gone away.
             Job::File(_, _, asked, _) => drop(asked.send(Err(over_refusal()))),
+        }
+    }
+}
+
+/// Until the session is over, or nobody can ask any more.
+async fn converse(
+    node: &Node,
+    session: &Session,
+    waiting: &mut mpsc::UnboundedReceiver<Job>,
+    over: &mut oneshot::Receiver<()>,
+) {
+    loop {
+        let idle_until = session.idle_until();
+        tokio::select! {
+            biased;
+            _ = &mut *over => return,
+            job = waiting.recv() => match job {
+                Some(job) => session.carry_out(node, job).await,
+                None => return,
+            },
+            () = sleep_until(idle_until) => session.close(node, "idle").await,
         }
     }
 }

@@ -196,9 +196,10 @@ pub(super) async fn body_of(
     }
     let room = shared.uploads.room(principal, length).await?;
     let read = tokio::time::timeout(BODY, axum::body::to_bytes(request.into_body(), most));
-    read.await
-        .map_err(|_| too_slow())?
-        .map_err(|_| Refusal::invalid("the request cannot be read", "it broke off, or is too large", "send it whole"))
+    let bytes = read.await.map_err(|_| too_slow())?.map_err(|_| {
+        Refusal::invalid("the request cannot be read", "it broke off, or is too large", "send it whole")
+    })?;
+    Ok((bytes, room))
 }
 
 /// Small files of a request: their names, their bytes.

@@ -10,10 +10,10 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use futures_util::StreamExt;
 use stockade_core::limits::Limit;
 use stockade_core::session::Act;
 use stockade_store::Run;
-use futures_util::StreamExt;
 use tokio_util::io::ReaderStream;
 
 use super::create::{self, FILE_BYTES_MAX};

@@ -223,7 +223,7 @@ pub(super) async fn restart(
 /// In its turn, after what is executed. A file of this name is replaced.
 #[utoipa::path(put, path = "/v1/sessions/{id}/files/{name}", operation_id = "put_file", tag = "sessions",
     params(("id" = String, Path, description = "The session", pattern = "^[0-9a-f]{16}$"), ("name" = String, Path, description = "A plain name")),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    request_body(content = Option<Vec<u8>>, content_type = "application/octet-stream"),
     responses((status = 204, description = "It is there"), ProblemTypes)
 )]
 pub(super) async fn put(

@@ -329,6 +329,31 @@ pub(crate) fn become_user(id: u32, drop_groups: bool) -> Sys<()> {
     call("setresuid", || rustix::thread::set_thread_res_uid(user, user, user))
 }
 
+/// Does `work` with the rights of another user of this process's namespace, and becomes root of it again.
+pub(crate) fn with_effective_user<T>(user: u32, work: impl FnOnce() -> Sys<T>) -> Sys<T> {
+    use rustix::process::DumpableBehavior;
+    use rustix::thread::set_thread_res_uid;
+    let dumpable = rustix::process::dumpable_behavior()?;
+    let root = rustix::fs::Uid::ROOT;
+    call("seteuid", || set_thread_res_uid(root, rustix::fs::Uid::from_raw(user), root))?;
+    let done = work();
+    // If it could not become itself again, nothing after this may be trusted.
+    call("seteuid back", || set_thread_res_uid(root, root, root))?;
+    // The change took its own `/proc` files away from it, and its children's.
+    if dumpable == DumpableBehavior::Dumpable {
+        set_dumpable(true)?;
+    }
+    done
+}
+
+/// Gives a file to a user.
+pub(crate) fn give_file(folder: BorrowedFd<'_>, name: &str, user: u32) -> Sys<()> {
+    call("fchownat", || {
+        let user = rustix::fs::Uid::from_raw(user);
+        rustix::fs::chownat(folder, name, Some(user), None, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+    })
+}
+
 /// Moves this process into namespaces of its own.
 pub(crate) fn unshare(namespaces: u64) -> Sys<()> {
     call("unshare", || {

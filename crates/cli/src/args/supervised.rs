@@ -16,4 +16,8 @@ pub(crate) struct Supervised {
     /// Who asks for the run, for its record
     #[arg(long, hide = true, value_name = "NAME@REALM", requires = "report_fd")]
     pub(crate) principal: Option<String>,
+
+    /// Run the code as this user and group of the host, and the gate as the next one: no one's, leased to this run
+    #[arg(long, hide = true, value_name = "ID", requires = "parent", value_parser = clap::value_parser!(u32).range(1..i64::from(u32::MAX) - 1))]
+    pub(crate) host_user: Option<u32>,
 }

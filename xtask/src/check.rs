@@ -56,7 +56,8 @@ pub(crate) fn check() -> Done {
         "--verbose",
         "--start-directory",
         "clients/python/tests",
-    ])
+    ])?;
+    crate::openapi::openapi()
 }
 
 fn test(arguments: &[&str]) -> Done {

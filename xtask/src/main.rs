@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod openapi;
 mod tidy;
 mod tools;
 mod warm;
@@ -19,6 +20,7 @@ Usage: cargo xtask TASK
              the same of environments, beside plain uv and the package index of this machine
   bench engines
               the same of warm engines, beside bare forks of their template
+  openapi    make requests of the node's own OpenAPI document, and hold its answers against it
   warm-library
               build the library that templates of warm engines load
 ";
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let done = match task.as_str() {
         "check" => check::check(),
         "setup" => tools::setup(),
+        "openapi" => openapi::openapi(),
         "tidy" => tidy::tidy(),
         "bench" if std::env::args().nth(2).as_deref() == Some("engines") => warm::bench(),
         "warm-library" => warm::library(),

@@ -131,6 +131,6 @@ fn make_no_database() -> Done {
         .map_err(|error| format!("cannot write {POSTGRES_SETTINGS}: {error}"))
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     Command::new("id").arg("-u").stderr(Stdio::null()).output().is_ok_and(|output| output.stdout.starts_with(b"0\n"))
 }

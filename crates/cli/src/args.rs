@@ -131,6 +131,7 @@ Examples:
   stockade run -c 'print(1)'
   stockade run --net api.example.com fetch.py
   stockade run -- ./any-program --flag
+  stockade run --node unix:/run/stockade/node.sock --out results report.py
 
 Options of Stockade come before the script; what comes after it is the script's.";
 
@@ -259,6 +260,10 @@ pub(crate) struct Run {
     /// Give the code a variable: with a value, or the caller's
     #[arg(long = "env", value_name = "NAME[=VALUE]", help_heading = "Walls")]
     pub(crate) vars: Vec<String>,
+
+    /// Have a node run it: unix:PATH
+    #[arg(long, value_name = "ADDRESS", help_heading = "Node")]
+    pub(crate) node: Option<String>,
 
     /// Keep terminal control sequences of the code's output
     #[arg(long, help_heading = "Report")]

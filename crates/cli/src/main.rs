@@ -23,6 +23,7 @@ mod printer;
 mod probe;
 mod problem;
 mod progress;
+mod remote;
 mod report;
 mod run;
 mod staging;

@@ -1,9 +1,10 @@
 //! Outputs after the run: collected, listed, shown as a diff, applied.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use stockade_core::text;
 use stockade_launch::Finished;
 use stockade_launch::collect::{self, Caches, Collected, Destination, Existing, Leavings, Project, Stamp, State};
@@ -15,7 +16,7 @@ use crate::problem::Problem;
 const DIFF_BYTES_MAX: u64 = 1 << 20;
 
 /// What became of the outputs, for the report.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Outputs {
     /// Where they are, when they were collected.
     pub(crate) folder: Option<String>,
@@ -41,25 +42,26 @@ pub(crate) struct Outputs {
 }
 
 /// One output.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct OutputFile {
     pub(crate) path: String,
     pub(crate) bytes: u64,
-    pub(crate) state: &'static str,
+    /// `created` or `changed`.
+    pub(crate) state: Cow<'static, str>,
 }
 
 /// One change of the project.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Applied {
     pub(crate) path: String,
     /// `created`, `changed` or `removed`.
-    pub(crate) state: &'static str,
+    pub(crate) state: Cow<'static, str>,
     /// It can be executed and could not before.
     pub(crate) newly_executable: bool,
 }
 
 /// One thing that was not taken.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct LeftOut {
     pub(crate) name: String,
     pub(crate) why: String,
@@ -76,15 +78,7 @@ fn take_from(
     finished: &Finished,
     leavings: &Leavings<'_>,
 ) -> Result<Outputs, Problem> {
-    let existing = if run.overwrite { Existing::Overwrite } else { Existing::Keep };
-    let destination = match folder {
-        Some(folder) => Destination::Folder { folder: folder.as_fd(), existing, allow: &[] },
-        None => Destination::List,
-    };
-    let collected = collect::collect(leavings, &destination).map_err(|stopped| {
-        let done = text::count(stopped.done.files.len(), "output", "outputs");
-        Problem::midway(&stopped.failure, &format!("{done} collected before it"))
-    })?;
+    let collected = collect_into(run, folder, leavings)?;
     if run.diff || run.apply {
         crate::printer::page(&diff(leavings, &collected));
     }
@@ -95,6 +89,31 @@ fn take_from(
     }
     outputs.place = place(run, &outputs);
     Ok(outputs)
+}
+
+/// Finds what was left, and copies it into the folder if there is one.
+pub(crate) fn collect_into(run: &Run, folder: Option<&OwnedFd>, leavings: &Leavings<'_>) -> Result<Collected, Problem> {
+    let existing = if run.overwrite { Existing::Overwrite } else { Existing::Keep };
+    let destination = match folder {
+        Some(folder) => Destination::Folder { folder: folder.as_fd(), existing, allow: &[] },
+        None => Destination::List,
+    };
+    collect::collect(leavings, &destination).map_err(|stopped| {
+        let done = text::count(stopped.done.files.len(), "output", "outputs");
+        Problem::midway(&stopped.failure, &format!("{done} collected before it"))
+    })
+}
+
+/// Outputs of a run elsewhere, of which these were brought into the folder of the outputs.
+pub(crate) fn brought(run: &Run, mut outputs: Outputs, brought: Collected) -> Outputs {
+    let is_here = |file: &OutputFile| brought.files.iter().any(|here| here.path == file.path);
+    outputs.files.retain(is_here);
+    outputs.bytes = brought.bytes;
+    outputs.left_out.extend(left_out(&brought.left_out));
+    outputs.left_out_more += brought.left_out_more;
+    outputs.folder = run.out.as_ref().map(|out| out.to_string_lossy().into_owned());
+    outputs.place = place(run, &outputs);
+    outputs
 }
 
 /// Where the files went, in words.
@@ -128,10 +147,10 @@ pub(crate) fn open_destination(run: &Run) -> Result<Option<OwnedFd>, Problem> {
 /// The state of what was removed.
 pub(crate) const REMOVED: &str = "removed";
 
-const fn state(state: State) -> &'static str {
+const fn state(state: State) -> Cow<'static, str> {
     match state {
-        State::Created => "created",
-        State::Changed => "changed",
+        State::Created => Cow::Borrowed("created"),
+        State::Changed => Cow::Borrowed("changed"),
     }
 }
 
@@ -219,7 +238,8 @@ fn apply(
         state: state(file.state),
         newly_executable: file.newly_executable,
     });
-    let removed = applied.removed.into_iter().map(|path| Applied { path, state: REMOVED, newly_executable: false });
+    let removed =
+        applied.removed.into_iter().map(|path| Applied { path, state: REMOVED.into(), newly_executable: false });
     outputs.applied.extend(files.chain(removed));
     outputs.left_out.extend(left_out(&applied.left_out));
     Ok(())

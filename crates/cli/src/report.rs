@@ -38,6 +38,12 @@ pub(crate) struct Report<'a> {
 }
 
 impl Report<'_> {
+    /// Whether there is nothing that the caller must know.
+    pub(crate) fn went_well(&self) -> bool {
+        let outcome = self.outcome;
+        outcome.cause.exit_status() == 0 && outcome.denials.is_empty() && self.outputs.left_out.is_empty()
+    }
+
     /// For people, in so many columns if they sit at a terminal.
     pub(crate) fn lines(&self, columns: Option<usize>) -> String {
         let outcome = self.outcome;
@@ -132,7 +138,7 @@ impl Report<'_> {
             lines.push(format!("  left out: {} of tools", text::count(outputs.caches, "cache", "caches")));
         }
         lines.extend(listed(&outputs.applied, 0, "  applied: ", |applied| {
-            let what = match (applied.state, applied.newly_executable) {
+            let what = match (applied.state.as_ref(), applied.newly_executable) {
                 (REMOVED, _) => " (removed)",
                 (_, true) => " (now executable)",
                 (_, false) => "",

@@ -19,10 +19,13 @@ use crate::problem::Problem;
 use crate::report::Report;
 use crate::supervised::{self, Reporter};
 use crate::trail::{FileTrail, now_ms};
-use crate::{environment, flags, hints, learn, outputs, policy, printer};
+use crate::{environment, flags, hints, learn, outputs, policy, printer, remote};
 
 /// Runs code inside walls.
 pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
+    if let Some(node) = &arguments.node {
+        return remote::run(arguments, node);
+    }
     if arguments.explain {
         return plan(arguments);
     }
@@ -158,14 +161,13 @@ fn conclude(
         hints: &hints,
     };
     let status = outcome.cause.exit_status();
-    let went_well = status == 0 && outcome.denials.is_empty() && outputs.left_out.is_empty();
     if reporter.is_there() {
         reporter.write(&printer::document(&report));
         return Ok((status, None));
     }
     let shown = match (arguments.json, arguments.quiet) {
         (true, _) => Some(printer::document(&report)),
-        (false, true) if went_well => None,
+        (false, true) if report.went_well() => None,
         (false, _) => Some(report.lines(printer::columns(std::io::stderr()))),
     };
     Ok((status, shown))

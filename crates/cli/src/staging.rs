@@ -103,7 +103,7 @@ fn own_name(path: &Path, source: &Source) -> Result<String, Problem> {
 }
 
 /// Splits at the last `=`, unless the whole text is a path that exists.
-fn split_name(text: &str) -> (PathBuf, Option<&str>) {
+pub(crate) fn split_name(text: &str) -> (PathBuf, Option<&str>) {
     if Path::new(text).exists() {
         return (PathBuf::from(text), None);
     }

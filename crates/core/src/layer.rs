@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One layer. A layer is *in force* only when the kernel accepted it for this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -270,6 +271,17 @@ impl fmt::Display for Layers {
 impl Serialize for Layers {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.iter().map(Layer::name))
+    }
+}
+
+impl<'de> Deserialize<'de> for Layers {
+    /// A layer that this version does not know is refused.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let names = Vec::<String>::deserialize(deserializer)?;
+        names.iter().try_fold(Self::NONE, |all, name| {
+            let layer = Layer::ALL.into_iter().find(|layer| layer.name() == name);
+            layer.map(|layer| all.with(layer)).ok_or_else(|| D::Error::custom("there is no such layer"))
+        })
     }
 }
 

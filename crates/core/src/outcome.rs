@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::layer::Layers;
 use crate::limits::Limit;
@@ -10,7 +10,7 @@ use crate::name::Host;
 use crate::text;
 
 /// Why a run ended. Exit numbers are ambiguous (code may use any); this is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Cause {
     /// The code ended by itself.
@@ -67,7 +67,7 @@ impl fmt::Display for Cause {
 }
 
 /// How memory, processes and CPU of the tree were bounded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Accounting {
     /// By cgroup v2: exact.
@@ -79,7 +79,7 @@ pub enum Accounting {
 }
 
 /// Where scratch lay, and so how it was bounded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScratchPlace {
     /// In memory: by the kernel, the layer `scratch`.
@@ -89,7 +89,7 @@ pub enum ScratchPlace {
 }
 
 /// What the run used, measured outside.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Wall-clock time from the start of the code to its end.
     pub wall_ms: u64,
@@ -106,7 +106,7 @@ pub struct Usage {
 }
 
 /// A library that reached for the network or another program, by the code's own word.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// The audit event of the interpreter (PEP 578).
     pub event: String,
@@ -117,7 +117,7 @@ pub struct Attempt {
 }
 
 /// Something the code asked for and did not get.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Denial {
     /// A name asked of the run's resolver, where no network was granted.
@@ -220,7 +220,7 @@ fn times(count: u64) -> String {
 }
 
 /// What a run reached through the egress gate.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reached {
     /// Connections, summed by where they went and why that was permitted.
     pub connections: Vec<Connections>,
@@ -233,7 +233,7 @@ pub struct Reached {
 }
 
 /// Connections to one place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connections {
     /// The name or address that was asked for.
     pub host: String,
@@ -254,7 +254,7 @@ pub struct Connections {
 }
 
 /// Everything the launcher measured about one run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Why it ended.
     pub cause: Cause,
@@ -269,10 +269,10 @@ pub struct Outcome {
     /// What was asked for and refused, as far as it can be known.
     pub denials: Vec<Denial>,
     /// What was reached, where network was granted.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Reached>,
     /// What libraries reached for, by the code's own word: never measured, and possibly a lie.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
     /// Processes still alive when the code ended; they were killed.
     pub processes_left: u64,

@@ -40,5 +40,6 @@ pub use disk::Disk;
 pub use failure::{Failure, Step, errno_text};
 pub use finished::{Ending, Finished};
 pub use network::GateSockets;
+pub use neutralise::Neutraliser;
 pub use outside::{Running, filter_bytes, start};
 pub use streams::{Input, Output, Streams};

@@ -8,7 +8,7 @@ use vte::{Params, Parser, Perform};
 
 /// The filter of one stream.
 #[derive(Default)]
-pub(crate) struct Neutraliser {
+pub struct Neutraliser {
     parser: Parser,
     coloured: bool,
 }
@@ -21,7 +21,8 @@ impl std::fmt::Debug for Neutraliser {
 
 impl Neutraliser {
     /// What may be shown of the next bytes of the stream.
-    pub(crate) fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
+    #[must_use]
+    pub fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut shown = Shown(Vec::with_capacity(bytes.len()));
         self.parser.advance(&mut shown, bytes);
         self.coloured |= shown.0.contains(&0x1b);
@@ -29,7 +30,8 @@ impl Neutraliser {
     }
 
     /// Whether a colour was ever passed, so that it may still be on.
-    pub(crate) const fn left_colours(&self) -> bool {
+    #[must_use]
+    pub const fn left_colours(&self) -> bool {
         self.coloured
     }
 }

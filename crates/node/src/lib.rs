@@ -14,6 +14,7 @@ mod metrics;
 pub mod order;
 mod outcome;
 mod patient;
+mod pressure;
 mod pump;
 pub mod queue;
 mod ready;

@@ -1,13 +1,16 @@
 //! Connections: who is at the other end, how many there may be, how long they may take.
 
 use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Body;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
@@ -21,7 +24,9 @@ const HEAD: Duration = Duration::from_secs(15);
 /// How long a reader may take nothing.
 const READER: Duration = Duration::from_secs(60);
 /// Bytes of a request's head.
-const HEAD_BYTES_MAX: usize = 32 << 10;
+const HEAD_BYTES_MAX: u32 = 32 << 10;
+/// Requests at once over one connection of HTTP/2.
+const STREAMS_MAX: u32 = 8;
 
 /// Who asks, as the kernel knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -103,16 +108,38 @@ pub(crate) async fn serve(listening: Listening, node: Arc<Node>) {
     }
 }
 
+/// Serves HTTP/1.1, or HTTP/2 to who begins with it, until nothing was asked for a while.
 async fn connection(stream: UnixStream, router: axum::Router) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        count.fetch_add(1, Ordering::Relaxed);
         router.clone().oneshot(request.map(Body::new))
     });
-    let served = hyper::server::conn::http1::Builder::new()
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let head_bytes = usize::try_from(HEAD_BYTES_MAX).unwrap_or(usize::MAX);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(head_bytes);
+    builder
+        .http2()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(Patient::new(stream, READER)), service)
-        .await;
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        // Who does not answer a ping is gone.
+        .keep_alive_interval(HEAD)
+        .keep_alive_timeout(HEAD);
+    let mut served = pin!(builder.serve_connection(TokioIo::new(Patient::new(stream, READER)), service));
+    let served = loop {
+        let before = asked.load(Ordering::Relaxed);
+        tokio::select! {
+            served = served.as_mut() => break served,
+            () = tokio::time::sleep(HEAD) => {}
+        }
+        if asked.load(Ordering::Relaxed) == before {
+            // What is being answered is answered to its end.
+            served.as_mut().graceful_shutdown();
+            break served.await;
+        }
+    };
     if let Err(error) = served {
         tracing::debug!(error = %error, "a connection broke");
     }

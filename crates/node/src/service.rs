@@ -14,6 +14,7 @@ use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::order::{Bounds, Order};
 use crate::outcome;
+use crate::pressure::Pressure;
 use crate::queue::{Caps, Crowded, Queue};
 use crate::refusal::{Kind, Refusal};
 use crate::room::Room;
@@ -56,6 +57,7 @@ pub(crate) struct Node {
     pub(crate) metrics: Metrics,
     pub(crate) bounds: Bounds,
     pub(crate) room: Room,
+    pressure: Pressure,
     terms: Terms,
     queue: Mutex<Queue>,
     live: Mutex<HashMap<RunId, Live>>,
@@ -75,13 +77,14 @@ struct Live {
 }
 
 impl Node {
-    pub(crate) fn new(keeper: Keeper, link: Link, room: Room, terms: Terms) -> Arc<Self> {
+    pub(crate) fn new(keeper: Keeper, link: Link, room: Room, pressure: Pressure, terms: Terms) -> Arc<Self> {
         Arc::new(Self {
             keeper,
             link,
             metrics: Metrics::default(),
             bounds: Bounds::default(),
             room,
+            pressure,
             queue: Mutex::new(Queue::new(terms.caps)),
             terms,
             live: Mutex::default(),
@@ -159,6 +162,7 @@ impl Node {
             ));
         }
         self.room.check()?;
+        self.pressure.check()?;
         let (node, principal) = (Arc::clone(self), principal.to_owned());
         let accepted = tokio::spawn(async move {
             let reserved = node.queue().reserve(&principal);

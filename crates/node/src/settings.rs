@@ -89,6 +89,10 @@ pub struct Start {
     #[arg(long, value_name = "MIB", default_value_t = 64)]
     pub reserve_mib: u32,
 
+    /// MiB of memory that must be available before another run is accepted; 429 until then
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    pub reserve_memory_mib: u32,
+
     /// How long runs may take to end when the node is told to
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub drain: u16,

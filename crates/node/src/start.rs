@@ -17,6 +17,7 @@ use crate::launcher;
 use crate::link::Link;
 use crate::listen::{self, Listening};
 use crate::lock::Lock;
+use crate::pressure::Pressure;
 use crate::queue::Caps;
 use crate::refusal::Refusal;
 use crate::room::Room;
@@ -70,13 +71,15 @@ pub fn start(asked: &Start) -> Result<(), Refusal> {
     give_up_privileges()?;
     allow_descriptors()?;
     let of_socket = socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let pressure = Pressure::new(u64::from(asked.reserve_memory_mib) << 20)?;
     confine::confine(&folder.join(STORE), of_socket)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Refusal::failed("the node cannot be started", error))?;
-    let served = runtime.block_on(serve(asked, &folder, Socket { path: &socket, listener }, caps, control, launcher));
+    let served =
+        runtime.block_on(serve(asked, &folder, Socket { path: &socket, listener }, caps, pressure, control, launcher));
     runtime.shutdown_timeout(Duration::from_secs(1));
     // Nobody has to tidy up after it.
     drop(std::fs::remove_file(&socket));
@@ -186,6 +189,7 @@ async fn serve(
     folder: &Path,
     socket: Socket<'_>,
     caps: Caps,
+    pressure: Pressure,
     control: OwnedFd,
     mut launcher: Child,
 ) -> Result<(), Refusal> {
@@ -200,7 +204,7 @@ async fn serve(
         keep_bytes: i64::from(asked.keep_mib) << 20,
     };
     let room = Room::new(folder.to_owned(), u64::from(asked.reserve_mib) << 20);
-    let node = Node::new(keeper, link, room, terms);
+    let node = Node::new(keeper, link, room, pressure, terms);
     ready::check(&node)
         .await
         .map_err(|refusal| Refusal { next: "run `stockade doctor` as the node's user".to_owned(), ..refusal })?;

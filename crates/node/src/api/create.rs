@@ -35,7 +35,7 @@ const UPLOADS_MIB: usize = 512;
 /// Of one principal.
 const UPLOADS_EACH_MIB: usize = 256;
 /// A body that needs no room.
-const SMALL_BYTES: usize = 256 << 10;
+const SMALL_BYTES: usize = 64 << 10;
 const MIB: usize = 1 << 20;
 /// Longest idempotency key.
 const KEY_BYTES_MAX: usize = 200;
@@ -75,7 +75,7 @@ impl Drop for Room {
 
 impl Uploads {
     /// Waits a little for room for a body of so many bytes, which is there twice for a moment. Small ones are bounded
-    /// by the number of connections.
+    /// by the number of connections, and of requests at once over each.
     async fn room(&self, principal: &Principal, bytes: usize) -> Result<Option<Room>, Refusal> {
         if bytes <= SMALL_BYTES {
             return Ok(None);
@@ -112,8 +112,10 @@ impl Uploads {
         (super::types::RunForm = "multipart/form-data"),
     )),
     responses(
-        (status = 200, description = "It has ended", body = RunDocument),
-        (status = 202, description = "It is accepted", body = RunDocument),
+        (status = 200, description = "It has ended", body = RunDocument,
+            links(("show" = (operation_id = "show", parameters(("id" = "$response.body#/id")))), ("follow" = (operation_id = "events", parameters(("id" = "$response.body#/id")))), ("archive" = (operation_id = "archive", parameters(("id" = "$response.body#/id")))), ("end" = (operation_id = "end", parameters(("id" = "$response.body#/id")))))),
+        (status = 202, description = "It is accepted", body = RunDocument,
+            links(("show" = (operation_id = "show", parameters(("id" = "$response.body#/id")))), ("follow" = (operation_id = "events", parameters(("id" = "$response.body#/id")))), ("archive" = (operation_id = "archive", parameters(("id" = "$response.body#/id")))), ("end" = (operation_id = "end", parameters(("id" = "$response.body#/id")))))),
         ProblemTypes,
     )
 )]

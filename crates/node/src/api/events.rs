@@ -73,6 +73,7 @@ impl Format {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     /// The number of the first event that is wanted; 1 if left out
@@ -84,7 +85,7 @@ pub(super) struct Asked {
 /// All events from a number on, then those to come, up to `result`. Who lost the connection asks again from the number
 /// after the last it saw. Server-sent events if they are accepted (`Last-Event-ID` counts too), else JSON lines.
 #[utoipa::path(get, path = "/v1/runs/{id}/events", tag = "runs",
-    params(("id" = String, Path, description = "The run"), Asked),
+    params(("id" = String, Path, description = "The run", pattern = "^[0-9a-f]{16}$"), Asked),
     responses((status = 200, description = "Events, one a line", body = EventDocument, content_type = "application/x-ndjson"), ProblemTypes)
 )]
 pub(super) async fn events(

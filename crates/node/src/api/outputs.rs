@@ -27,7 +27,7 @@ const PIECE_BYTES: usize = 128 << 10;
 
 /// Fetch one output
 #[utoipa::path(get, path = "/v1/runs/{id}/outputs/{path}", tag = "outputs",
-    params(("id" = String, Path, description = "The run"), ("path" = String, Path, description = "The output, as the report names it")),
+    params(("id" = String, Path, description = "The run", pattern = "^[0-9a-f]{16}$"), ("path" = String, Path, description = "The output, as the report names it")),
     responses((status = 200, description = "Its bytes", content_type = "application/octet-stream"), ProblemTypes)
 )]
 pub(super) async fn one(
@@ -52,7 +52,7 @@ pub(super) async fn one(
 }
 
 /// Fetch all outputs, as one tar archive
-#[utoipa::path(get, path = "/v1/runs/{id}/outputs", tag = "outputs", params(("id" = String, Path, description = "The run")),
+#[utoipa::path(get, path = "/v1/runs/{id}/outputs", tag = "outputs", params(("id" = String, Path, description = "The run", pattern = "^[0-9a-f]{16}$")),
     responses((status = 200, description = "The archive", content_type = "application/x-tar"), ProblemTypes)
 )]
 pub(super) async fn archive(

@@ -21,15 +21,18 @@ const STREAM_BYTES: usize = 1 << 20;
 const LIST_MAX: i64 = 100;
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listed {
     /// Only runs before this one, as the last list told
     before: Option<i64>,
-    /// How many, 100 at most
+    /// How many; 100 if left out
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ended {
     /// Forget the run, with its output, if it is over
@@ -47,7 +50,11 @@ pub(super) async fn list(
     asked: Result<Query<Listed>, QueryRejection>,
 ) -> Result<Json<RunList>, Problem> {
     let Query(asked) = asked.map_err(|refused| query(&refused))?;
-    let most = asked.limit.unwrap_or(LIST_MAX).clamp(1, LIST_MAX);
+    let most = asked.limit.unwrap_or(LIST_MAX);
+    if !(1..=LIST_MAX).contains(&most) {
+        let why = format!("a list has 1 to {LIST_MAX} runs");
+        return Err(Refusal::invalid("the list cannot be had", why, "ask for less, and again with `before`").into());
+    }
     let found = shared.node.runs(&principal.0, asked.before.unwrap_or(i64::MAX), most).await?;
     let is_full = i64::try_from(found.len()).is_ok_and(|count| count == most);
     let before = found.last().filter(|_| is_full).map(|run| run.number);
@@ -56,7 +63,7 @@ pub(super) async fn list(
 }
 
 /// Show a run
-#[utoipa::path(get, path = "/v1/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The run")), responses(
+#[utoipa::path(get, path = "/v1/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The run", pattern = "^[0-9a-f]{16}$")), responses(
     (status = 200, description = "The run", body = RunDocument), ProblemTypes
 ))]
 pub(super) async fn show(
@@ -73,7 +80,7 @@ pub(super) async fn show(
 /// Ends it and answers when everything of it is dead; what it said so far is kept. One that is over stays as it is,
 /// unless it is to be forgotten.
 #[utoipa::path(delete, path = "/v1/runs/{id}", tag = "runs",
-    params(("id" = String, Path, description = "The run"), Ended),
+    params(("id" = String, Path, description = "The run", pattern = "^[0-9a-f]{16}$"), Ended),
     responses(
         (status = 200, description = "It is over", body = RunDocument),
         (status = 204, description = "It is forgotten"),

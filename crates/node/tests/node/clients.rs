@@ -164,3 +164,60 @@ fn bombs_of_one_user_do_not_stop_another() {
         assert_ne!(run["outcome"]["cause"], "failed", "{run}");
     }
 }
+
+/// Asks twice at once over one connection of HTTP/2; tells what was answered.
+async fn twice(stream: UnixStream) -> Vec<Value> {
+    stream.set_nonblocking(true).unwrap();
+    let stream = hyper_util::rt::TokioIo::new(tokio::net::UnixStream::from_std(stream).unwrap());
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (sender, connection) = hyper::client::conn::http2::handshake(executor, stream).await.unwrap();
+    tokio::spawn(connection);
+    let ask = || {
+        let body = axum::body::Body::from(json!({ "code": "print(6 * 7)" }).to_string());
+        let request = hyper::Request::post("http://node/v1/runs").header("content-type", "application/json");
+        let answer = sender.clone().send_request(request.body(body).unwrap());
+        async {
+            let body = axum::body::Body::new(answer.await.unwrap().into_body());
+            serde_json::from_slice(&axum::body::to_bytes(body, 1 << 20).await.unwrap()).unwrap()
+        }
+    };
+    let (one, other) = tokio::join!(ask(), ask());
+    vec![one, other]
+}
+
+#[test]
+fn who_speaks_http_2_asks_much_at_once_over_one_connection() {
+    let node = Node::start(&[]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answers = runtime.block_on(twice(node.connect()));
+    assert_ne!(answers[0]["id"], answers[1]["id"]);
+    for answer in answers {
+        assert_eq!(answer["stdout"], "42\n", "{answer}");
+    }
+}
+
+#[test]
+fn who_begins_with_half_a_preface_or_asks_nothing_more_is_not_waited_for() {
+    let node = Node::start(&[]);
+    let began = Instant::now();
+    let mut waiting = Vec::new();
+    for half in [&b""[..], b"PRI * HTTP/2.0\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut stream = node.connect();
+        stream.write_all(half).unwrap();
+        waiting.push(stream);
+    }
+    for mut stream in waiting {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        drop(stream.read_to_end(&mut Vec::new()));
+        assert!(began.elapsed() < PATIENCE);
+    }
+}
+
+#[test]
+fn who_comes_when_memory_is_short_is_told_when_to_come_again() {
+    let folder = stockade_testkit::Folder::new();
+    let node = Node::within(&folder.path().join("node"), &["--reserve-memory-mib", "4294967295"]);
+    let answer = node.post(&[], &json!({ "code": "print(1)" })).whole().unwrap().expect(429);
+    assert_eq!(answer.headers["retry-after"], "2");
+    assert_eq!(answer.json()["title"], "the machine is short of memory");
+}

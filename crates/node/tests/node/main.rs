@@ -16,6 +16,7 @@ mod http;
 mod keys;
 mod life;
 mod queue;
+mod remote;
 mod runs;
 mod streams;
 mod support;

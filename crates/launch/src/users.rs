@@ -82,4 +82,3 @@ pub fn become_root() -> Result<(), Failure> {
     // Its memory is nobody's business; what it executes decides for itself.
     sys::set_dumpable(false).map_err(failed("hide the memory of", "this process"))
 }
-

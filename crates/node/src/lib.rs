@@ -4,6 +4,7 @@
 //! Start at `start.rs`; `service.rs` is what the node does, `runner.rs` one run, `api/` how it is asked.
 
 mod api;
+mod bringup;
 mod confine;
 mod keeper;
 pub mod launcher;
@@ -17,6 +18,7 @@ mod patient;
 mod pressure;
 mod pump;
 pub mod queue;
+pub mod range;
 mod ready;
 pub mod refusal;
 mod room;
@@ -26,6 +28,7 @@ pub mod settings;
 pub mod start;
 pub mod status;
 mod user;
+mod users;
 pub mod wire;
 
 /// What the system says, as it stands in a sentence.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
-use rustix::io::{Errno, FdFlags};
+use rustix::io::Errno;
 
 use crate::refusal::{Kind, Refusal};
 
@@ -57,10 +57,9 @@ impl Lock {
         }
     }
 
-    /// Whether programs that are started from now on hold it too.
-    pub(crate) fn share(&self, with_programs: bool) -> Result<(), Refusal> {
-        let flags = if with_programs { FdFlags::empty() } else { FdFlags::CLOEXEC };
-        rustix::io::fcntl_setfd(&self.0, flags).map_err(|errno| Refusal::failed("the lock cannot be shared", errno))
+    /// The open file, for others to hold it too.
+    pub(crate) const fn file(&self) -> &File {
+        &self.0
     }
 }
 
@@ -72,7 +71,7 @@ mod tests {
     fn the_lock_is_held_for_as_long_as_a_program_has_it() {
         let folder = tempfile::tempdir().unwrap();
         let lock = Lock::take(folder.path()).unwrap();
-        lock.share(true).unwrap();
+        rustix::io::fcntl_setfd(lock.file(), rustix::io::FdFlags::empty()).unwrap();
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         drop(lock);
         let file = File::open(folder.path().join("lock")).unwrap();

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::users::Engines;
+
 /// Upper bounds of the buckets, seconds.
 const BUCKETS: [f64; 9] = [0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0];
 
@@ -70,11 +72,14 @@ impl Metrics {
     }
 
     /// All of them, with how many wait and run.
-    pub(crate) fn text(&self, (waiting, running): (usize, usize)) -> String {
+    pub(crate) fn text(&self, (waiting, running): (usize, usize), engines: Engines) -> String {
         let figures = self.lock();
         let mut text = String::new();
         gauge(&mut text, "stockade_runs_waiting", "Runs that wait.", waiting);
         gauge(&mut text, "stockade_runs_running", "Runs under way.", running);
+        let ids = if let Engines::Own(range) = engines { range.count() } else { 0 };
+        let help = "Ids of the host for engines; 0: all have the node's own.";
+        gauge(&mut text, "stockade_engine_users", help, usize::try_from(ids).unwrap_or(usize::MAX));
         counter(&mut text, "stockade_runs_accepted_total", "Runs that were accepted.", [("", figures.accepted)]);
         let causes: Vec<(String, u64)> =
             figures.ended.iter().map(|(cause, count)| (format!("{{cause=\"{cause}\"}}"), *count)).collect();
@@ -129,9 +134,10 @@ mod tests {
         let metrics = Metrics::default();
         metrics.accepted();
         metrics.ended("exited", Some(Duration::from_millis(50)));
-        let text = metrics.text((3, 1));
+        let text = metrics.text((3, 1), Engines::Shared);
         for line in [
             "stockade_runs_waiting 3",
+            "stockade_engine_users 0",
             "stockade_runs_ended_total{cause=\"exited\"} 1",
             "stockade_run_seconds_bucket{le=\"0.025\"} 0",
             "stockade_run_seconds_bucket{le=\"0.1\"} 1",

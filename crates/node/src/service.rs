@@ -19,6 +19,7 @@ use crate::queue::{Caps, Crowded, Queue};
 use crate::refusal::{Kind, Refusal};
 use crate::room::Room;
 use crate::runner;
+use crate::users::Engines;
 use crate::wire::RunId;
 
 /// How often to look for what is outdated.
@@ -38,6 +39,8 @@ pub(crate) struct Terms {
     pub(crate) keep_each: i64,
     /// How many bytes of what they said and made.
     pub(crate) keep_bytes: i64,
+    /// Whom engines are on the host.
+    pub(crate) engines: Engines,
 }
 
 /// What a caller wants to run.
@@ -77,6 +80,11 @@ struct Live {
 }
 
 impl Node {
+    /// Whom engines are on the host.
+    pub(crate) const fn engines(&self) -> Engines {
+        self.terms.engines
+    }
+
     pub(crate) fn new(keeper: Keeper, link: Link, room: Room, pressure: Pressure, terms: Terms) -> Arc<Self> {
         Arc::new(Self {
             keeper,

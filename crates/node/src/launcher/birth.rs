@@ -40,7 +40,8 @@ pub(crate) fn become_launcher(control: &OwnedFd, asked: &Launcher) -> Result<Opt
         user::settle(&Service { uid, gid, name: None })?;
         rustix::thread::set_no_new_privs(true).map_err(|errno| failed(errno.into()))?;
     }
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    // What is built below the folder is for the users of runs to read; the folder itself lets nobody else in.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     for lock in held {
         // Whatever is started from here on holds them too, and so does this process to its end.
         rustix::io::fcntl_setfd(&lock, FdFlags::empty()).map_err(|errno| failed(errno.into()))?;

@@ -4,9 +4,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use stockade_testkit::{Folder, processes_with};
+use stockade_testkit::Folder;
 
-use crate::support::{command, signal, until};
+use crate::support::{alive, command, signal, until};
 
 const PAGE: &str = "../../docs/operate/node.md";
 const ORDINARY: u32 = 61_234;
@@ -29,7 +29,7 @@ struct Ended<'a>(&'a Path);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
-        for id in processes_with(&self.0.to_string_lossy()) {
+        for id in alive(&self.0.join("node")) {
             signal(id, rustix::process::Signal::KILL);
         }
     }
@@ -68,12 +68,12 @@ fn the_page_shows_what_its_commands_do() {
             }
             assert_eq!(said.next(), None, "{command} prints more");
             assert!(output.status.success(), "{command}: {output:?}");
-            if command.ends_with('&') {
+            if command.contains(" & echo $! >") {
                 until("the node serves", || home.join("node.sock").exists());
             }
             count += 1;
         }
     }
     assert!(count >= 5, "{count} commands");
-    until("the page ends its node", || processes_with(&home.to_string_lossy()).is_empty());
+    until("the page ends its node", || alive(&home.join("node")).is_empty());
 }

@@ -21,3 +21,4 @@ mod runs;
 mod streams;
 mod support;
 mod tenancy;
+mod users;

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
-use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use crate::lock::{self, PATIENCE};
 use crate::range::{COUNT_MAX, Range};
 use crate::refusal::Refusal;
 use crate::user::Service;
@@ -66,7 +67,10 @@ pub(crate) fn choose(service: &Service, asked: Asked) -> Result<(Engines, Vec<Fi
     };
     let is_root = rustix::process::geteuid().is_root();
     let mut refused = None;
-    for range in candidates(&files, service, asked, is_root)? {
+    let candidates = candidates(&files, service, asked, is_root)?;
+    // A former node that was killed ends in a moment; where there are others, nobody waits for it.
+    let patience = if candidates.len() == 1 { PATIENCE } else { Duration::ZERO };
+    for range in candidates {
         if let Err(refusal) = check(&files, service, range, asked.runs) {
             refused = refused.or(Some(refusal));
             continue;
@@ -75,7 +79,7 @@ pub(crate) fn choose(service: &Service, asked: Asked) -> Result<(Engines, Vec<Fi
         if !is_root {
             return Ok((Engines::Own(range), Vec::new()));
         }
-        match hold(Path::new(LOCKS), range) {
+        match hold(Path::new(LOCKS), range, patience) {
             Ok(held) => return Ok((Engines::Own(range), held)),
             Err(Errno::WOULDBLOCK) => {
                 let why = "another node has it, or has not ended yet";
@@ -165,7 +169,7 @@ fn owner(files: &Files, service: &Service, range: Range) -> Option<String> {
 }
 
 /// Locks the range against other nodes that root started: each block of ids it has a part of.
-fn hold(folder: &Path, range: Range) -> Result<Vec<File>, Errno> {
+fn hold(folder: &Path, range: Range, patience: Duration) -> Result<Vec<File>, Errno> {
     let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
     match std::fs::DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(errno(error)),
@@ -187,7 +191,7 @@ fn hold(folder: &Path, range: Range) -> Result<Vec<File>, Errno> {
                 .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
                 .open(path)
                 .map_err(errno)?;
-            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            lock::take_alone(&file, patience)?;
             Ok(file)
         })
         .collect()
@@ -300,10 +304,11 @@ mod tests {
     fn two_nodes_do_not_hold_the_same_ids() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("locks");
-        let held = hold(&folder, range("100000:65536")).unwrap();
-        assert_eq!(hold(&folder, range("165000:10")).unwrap_err(), Errno::WOULDBLOCK);
-        assert!(hold(&folder, range("300000:10")).is_ok());
+        let hold = |text: &str| hold(&folder, range(text), Duration::ZERO);
+        let held = hold("100000:65536").unwrap();
+        assert_eq!(hold("165000:10").unwrap_err(), Errno::WOULDBLOCK);
+        assert!(hold("300000:10").is_ok());
         drop(held);
-        assert!(hold(&folder, range("165000:10")).is_ok());
+        assert!(hold("165000:10").is_ok());
     }
 }

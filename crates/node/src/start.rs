@@ -81,19 +81,13 @@ pub fn start(asked: &Start) -> Result<(), Refusal> {
         .enable_all()
         .build()
         .map_err(|error| Refusal::failed("the node cannot be started", error))?;
-    let served = runtime.block_on(serve(
-        asked,
-        engines,
-        &folder,
-        Socket { path: &socket, listener },
-        caps,
-        pressure,
-        control,
-        launcher,
-    ));
+    let socket = Socket { path: &socket, listener };
+    let path = socket.path;
+    let served =
+        runtime.block_on(serve(asked, &folder, socket, terms(asked, caps, engines), pressure, control, launcher));
     runtime.shutdown_timeout(Duration::from_secs(1));
     // Nobody has to tidy up after it.
-    drop(std::fs::remove_file(&socket));
+    drop(std::fs::remove_file(path));
     served
 }
 
@@ -170,6 +164,16 @@ fn allow_descriptors() -> Result<(), Refusal> {
         .map_err(|errno| Refusal::failed("the node cannot have more descriptors", errno))
 }
 
+fn terms(asked: &Start, caps: Caps, engines: Engines) -> Terms {
+    Terms {
+        caps,
+        keep: Duration::from_secs(u64::from(asked.keep_hours) * 3_600),
+        keep_each: asked.keep_each.into(),
+        keep_bytes: i64::from(asked.keep_mib) << 20,
+        engines,
+    }
+}
+
 /// Says in the log whom engines will be.
 fn tell(engines: Engines) {
     match engines {
@@ -182,10 +186,9 @@ fn tell(engines: Engines) {
 
 async fn serve(
     asked: &Start,
-    engines: Engines,
     folder: &Path,
     socket: Socket<'_>,
-    caps: Caps,
+    terms: Terms,
     pressure: Pressure,
     control: OwnedFd,
     mut launcher: Child,
@@ -194,13 +197,7 @@ async fn serve(
     let (link, launcher_gone) = Link::open(control).map_err(failed)?;
     let mut launcher_gone = tokio::spawn(launcher_gone);
     let keeper = Keeper::open(folder.join(STORE).join("node.sqlite"))?;
-    let terms = Terms {
-        caps,
-        keep: Duration::from_secs(u64::from(asked.keep_hours) * 3_600),
-        keep_each: asked.keep_each.into(),
-        keep_bytes: i64::from(asked.keep_mib) << 20,
-        engines,
-    };
+    let running = terms.caps.running;
     let room = Room::new(folder.to_owned(), u64::from(asked.reserve_mib) << 20);
     let node = Node::new(keeper, link, room, pressure, terms);
     ready::check(&node)
@@ -215,7 +212,7 @@ async fn serve(
         (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
     let listening = Listening::new(listener, asked.connections.into());
     let serving = tokio::spawn(listen::serve(listening, Arc::clone(&node)));
-    tracing::info!(socket = %socket.display(), runs = caps.running, "serving");
+    tracing::info!(socket = %socket.display(), runs = running, "serving");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

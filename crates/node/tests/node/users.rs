@@ -15,6 +15,22 @@ const SERVICE: u32 = 61_234;
 /// Prints that it runs, and stays.
 const STAYS: &str = "import time; print('begun', flush=True); time.sleep(1000)";
 
+/// A process that stays until it is dropped.
+struct Lingering(Child);
+
+impl Lingering {
+    fn of(user: u32) -> Self {
+        Self(Command::new("/bin/sleep").arg("1000").uid(user).gid(user).spawn().unwrap())
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
 /// Says why not, where only root can start such a node.
 fn can_start() -> bool {
     let is_root = rustix::process::geteuid().is_root();
@@ -140,6 +156,9 @@ fn neither_the_node_nor_its_launcher_is_root_or_can_be_it_again() {
     }
     let of_node = status(node.process.id());
     assert_eq!((field(&of_node, "CapPrm:"), field(&of_node, "CapEff:")), ("0".repeat(16), "0".repeat(16)));
+    // Others of its user read nothing of it.
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(std::fs::metadata(format!("/proc/{}/environ", node.launcher())).unwrap().uid(), 0);
     // What the launcher may become: its user, and ids that are no one's.
     for map in ["uid_map", "gid_map"] {
         let map = std::fs::read_to_string(format!("/proc/{}/{map}", node.launcher())).unwrap();
@@ -322,24 +341,18 @@ fn a_user_is_nobodys_again_only_when_no_process_of_it_is_left() {
         return;
     }
     const FIRST: u32 = 1_900_400_000;
-    let lingering =
-        |user: u32| -> Child { Command::new("/bin/sleep").arg("1000").uid(user).gid(user).spawn().unwrap() };
-    let mut lives = lingering(FIRST + 5);
+    let lives = Lingering::of(FIRST + 5);
     let node = start(&["--runs", "1", "--uid-range", &format!("{FIRST}:8")]);
     let users = |node: &Node| (0..8).map(|_| host_user(&node.run("print(1)"))).collect::<BTreeSet<u32>>();
     // Each run has two ids, its own and its gate's.
     assert_eq!(users(&node), BTreeSet::from([FIRST, FIRST + 2, FIRST + 6]));
-    lives.kill().unwrap();
-    lives.wait().unwrap();
+    drop(lives);
     assert!(users(&node).contains(&(FIRST + 4)));
     // When all are taken there is no run, rather than one that has a user with somebody else.
-    let mut all: Vec<Child> = (0..4).map(|pair| lingering(FIRST + 2 * pair)).collect();
+    let all: Vec<Lingering> = (0..4).map(|pair| Lingering::of(FIRST + 2 * pair)).collect();
     let refused = (0..5).map(|_| node.run("print(1)")).find(|run| run["outcome"]["cause"] == "refused").unwrap();
     assert_eq!(refused["outcome"]["refusal"]["what"], "there is no user for the run", "{refused}");
-    for process in &mut all {
-        process.kill().unwrap();
-        process.wait().unwrap();
-    }
+    drop(all);
     assert_eq!(node.run("print(1)")["stdout"], "1\n");
 }
 
@@ -389,7 +402,8 @@ fn nothing_of_a_user_is_left_whichever_process_is_killed() {
     if !can_start() {
         return;
     }
-    let victims: [(&str, fn(&Node) -> u32); 3] = [
+    type Victim = fn(&Node) -> u32;
+    let victims: [(&str, Victim); 3] = [
         ("the node", |node| node.process.id()),
         ("the launcher", Node::launcher),
         ("a supervisor", |node| node.supervisors()[0]),

@@ -213,6 +213,7 @@ for pid in map(int, sys.argv[1].split(',')):
         attempt(name, lambda: open(f'/proc/{pid}/{name}', 'rb').read(1))
     for name in ('fd', 'root', 'cwd', 'map_files'):
         attempt(name, lambda: os.listdir(f'/proc/{pid}/{name}'))
+    attempt('descriptor', lambda: os.readlink(f'/proc/{pid}/fd/0'))
     attempt('exe', lambda: os.readlink(f'/proc/{pid}/exe'))
     attempt('namespace', lambda: os.open(f'/proc/{pid}/ns/user', os.O_RDONLY))
     attempt('priority', lambda: os.setpriority(os.PRIO_PROCESS, pid, 19))
@@ -246,6 +247,31 @@ fn the_user_of_a_run_may_do_nothing_to_another_run_or_the_node() {
     // The attacks are such that a user of the same number would not have failed at all of them.
     let own = ids(&victims[0].1, "Uid:")[0];
     assert!(as_host_user(own, ATTACKS, &words[..1]).contains("signal"));
+}
+
+/// The namespace of the launcher belongs to root: who takes over the node, or is its user in another way, is no user
+/// of a run and reaches no run, though it may signal what has its own user.
+#[test]
+fn the_nodes_own_user_has_no_right_over_the_users_of_runs() {
+    if !can_start() {
+        return;
+    }
+    let node = start(&[]);
+    let run = node.submit(STAYS);
+    node.until_says(&run, "begun");
+    let processes: Vec<u32> = below(node.launcher()).into_iter().map(|(pid, _)| pid).chain([node.launcher()]).collect();
+    let list = processes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let worked = as_host_user(SERVICE, ATTACKS, &[list]);
+    let of_runs: Vec<String> = of_runs(&node).iter().map(|(pid, _)| format!("{pid} ")).collect();
+    assert!(of_runs.len() >= 2, "{of_runs:?}");
+    for line in worked.lines() {
+        // What has no file of its own belongs, in `/proc`, to root of where its program was started, which is this
+        // user: the numbers of descriptors are seen, and not what they are.
+        let is_seen = line.ends_with(" fd");
+        assert!(is_seen || line.ends_with(" signal") || line.ends_with(" priority"), "{worked}");
+        assert!(is_seen || !of_runs.iter().any(|pid| line.starts_with(pid)), "{worked}");
+    }
+    assert!(worked.contains(&format!("{} signal", node.launcher())), "{worked}");
 }
 
 /// Within its walls a run sees nothing of the other, though both have the same environment and inputs of one name.

@@ -5,6 +5,7 @@
 
 mod api;
 mod asked;
+mod bringup;
 mod confine;
 mod keeper;
 pub mod launcher;
@@ -19,6 +20,7 @@ mod patient;
 mod pressure;
 mod pump;
 pub mod queue;
+pub mod range;
 mod ready;
 pub mod refusal;
 mod room;
@@ -29,6 +31,7 @@ pub mod settings;
 pub mod start;
 pub mod status;
 mod user;
+mod users;
 pub mod wire;
 
 /// What the system says, as it stands in a sentence.

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Start(asked) => start::start(&asked),
         Command::Status(asked) => status::status(&asked),
-        Command::InternalLauncher(asked) => start::launcher(asked),
+        Command::InternalLauncher(asked) => start::launcher(&asked),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -21,6 +21,7 @@ use crate::refusal::{Kind, Refusal};
 use crate::room::Room;
 use crate::runner;
 use crate::sessions::{self, Sessions, Slot};
+use crate::users::Engines;
 use crate::wire::RunId;
 
 /// How often to look for what is outdated.
@@ -43,6 +44,8 @@ pub(crate) struct Terms {
     /// How many bytes of what they said and made.
     pub(crate) keep_bytes: i64,
     pub(crate) sessions: sessions::Terms,
+    /// Whom engines are on the host.
+    pub(crate) engines: Engines,
 }
 
 /// Why something is ended.
@@ -99,6 +102,11 @@ struct Live {
 }
 
 impl Node {
+    /// Whom engines are on the host.
+    pub(crate) const fn engines(&self) -> Engines {
+        self.terms.engines
+    }
+
     pub(crate) fn new(keeper: Keeper, link: Link, room: Room, pressure: Pressure, terms: Terms) -> Arc<Self> {
         Arc::new(Self {
             keeper,

@@ -22,3 +22,4 @@ mod sessions;
 mod streams;
 mod support;
 mod tenancy;
+mod users;

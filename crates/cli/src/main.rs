@@ -19,6 +19,7 @@ mod node;
 mod outputs;
 mod pipeline;
 mod policy;
+mod pool;
 mod printer;
 mod probe;
 mod problem;

@@ -53,6 +53,11 @@ impl Problem {
         format!("error: {}\n  why:  {}\n", self.what, self.why)
     }
 
+    /// The second line, without a name.
+    pub(crate) fn why(&self) -> &str {
+        &self.why
+    }
+
     /// The first line, for the audit trail.
     pub(crate) fn what(&self) -> &str {
         &self.what

@@ -29,6 +29,11 @@ pub(crate) fn begin(asked: &Supervised) -> Result<Reporter, Problem> {
 }
 
 impl Reporter {
+    /// One whose report goes here.
+    pub(crate) fn to(descriptor: std::os::fd::OwnedFd) -> Self {
+        Self(Some(descriptor.into()))
+    }
+
     /// Whether a program waits for the report.
     pub(crate) const fn is_there(&self) -> bool {
         self.0.is_some()
@@ -53,7 +58,7 @@ fn open(number: u32) -> Result<File, Problem> {
 }
 
 /// The kernel kills this process when its parent ends, and with it the sandbox.
-fn end_with(parent: u32) -> Result<(), Problem> {
+pub(crate) fn end_with(parent: u32) -> Result<(), Problem> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(|errno| {
         Problem::new("cannot tie this run to its caller", stockade_launch::errno_text(errno), "run it without --parent")
     })?;

@@ -81,6 +81,11 @@ pub(crate) fn libraries(request: &Request, used: &Used) -> Result<Libraries, Pro
     if !Sensitive::ALL.iter().any(|sensitive| sensitive.is_asked(request)) {
         return Ok(Libraries::Unjudged);
     }
+    judged(used)
+}
+
+/// The same, whatever is asked for.
+pub(crate) fn judged(used: &Used) -> Result<Libraries, Problem> {
     let Some(environment) = &used.held else {
         let doubts = used.unlocked.doubts();
         return Ok(if doubts.is_empty() { Libraries::None } else { Libraries::Doubted { environment: None, doubts } });

@@ -25,6 +25,8 @@ pub enum PythonCode {
     Sql(String),
     /// One piece after the other, as they are ordered over the result descriptor.
     Session,
+    /// What a warm engine is given; its process is there already.
+    Warm,
 }
 
 /// What Python code needs inside; `executable` is the inside path of the interpreter or of its
@@ -48,6 +50,7 @@ pub fn python(code: PythonCode, arguments: Vec<String>, interpreter: &Interprete
             files.extend(assets::session());
             result = ResultDescriptor::Conversation;
         }
+        PythonCode::Warm => {}
         PythonCode::Script(name) => argv.push(name),
         PythonCode::Inline(text) => argv.extend(["-c".to_owned(), text]),
         PythonCode::Stdin => argv.push("-".to_owned()),
@@ -68,7 +71,7 @@ pub fn python(code: PythonCode, arguments: Vec<String>, interpreter: &Interprete
     }
 }
 
-pub(crate) fn vars(path: &str) -> [(String, String); 4] {
+fn vars(path: &str) -> [(String, String); 4] {
     [
         ("STOCKADE_RESULT_FD", "3"),
         // Figures that are shown become files.

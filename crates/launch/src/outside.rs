@@ -286,7 +286,7 @@ pub(crate) fn uptime_seconds() -> u64 {
 }
 
 /// The time of day, as files are stamped with it.
-fn wall_clock() -> (i64, u64) {
+pub(crate) fn wall_clock() -> (i64, u64) {
     // Files carry the coarse clock (ktime_get_coarse_real_ts64), which lags behind the fine one.
     let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
     (now.tv_sec, u64::try_from(now.tv_nsec).unwrap_or(0))

@@ -27,11 +27,12 @@ pub(crate) struct Waiting {
     control: OwnedFd,
 }
 
-/// How many runs and sessions a launcher carries out at once.
+/// How many runs and sessions a launcher carries out at once, and how many pools it keeps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Most {
     pub(crate) runs: usize,
     pub(crate) sessions: usize,
+    pub(crate) pools: usize,
 }
 
 /// Starts the launcher of a service that this process is, or is about to become.
@@ -72,6 +73,7 @@ fn spawn(service: &Service, engines: Engines, most: Most, far: OwnedFd) -> io::R
     let mut command = Command::new(own_program()?);
     command.arg("internal-launcher").arg("--runs").arg(most.runs.to_string());
     command.arg("--sessions").arg(most.sessions.to_string());
+    command.arg("--pools").arg(most.pools.to_string());
     command.arg("--user").arg(service.uid.as_raw().to_string());
     command.arg("--group").arg(service.gid.as_raw().to_string());
     if let Engines::Own(range) = engines {

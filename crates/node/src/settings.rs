@@ -87,6 +87,11 @@ pub struct Start {
     #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub session_maxtime: u32,
 
+    /// Kinds of runs at once that warm engines are kept for: each kind has an environment and what it imports; 0 for
+    /// none. They need --run-as, or users of /etc/subuid, and a cgroup
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u16).range(0..=16))]
+    pub warm: u16,
+
     /// Connections at once
     #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..))]
     pub connections: u16,
@@ -150,6 +155,9 @@ pub struct Launcher {
     /// Sessions at once
     #[arg(long)]
     pub sessions: usize,
+    /// Pools of warm engines at once
+    #[arg(long)]
+    pub pools: usize,
     /// Whom it is outside
     #[arg(long)]
     pub user: u32,

@@ -49,7 +49,7 @@ pub fn start(asked: &Start) -> Result<(), Refusal> {
     tell(engines);
     // The launcher before everything else: while its users can be had, and from a process that has one thread and
     // opened nothing.
-    let launcher = bringup::start(&service, engines, bringup::Most { runs, sessions: asked.sessions.into() })?;
+    let launcher = bringup::start(&service, engines, bringup::Most { runs, sessions: asked.sessions.into(), pools: asked.warm.into() })?;
     user::settle(&service)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let folder = make_folder(asked)?;

@@ -103,7 +103,7 @@ fn script(code: &Code) -> Result<(String, Vec<u8>), Problem> {
             "a node runs scripts, not programs of its machine",
             "give a script, or leave out --node to run it here",
         )),
-        Engine::Session => Err(Problem::new(
+        Engine::Session | Engine::Warm => Err(Problem::new(
             "the node cannot run a session of this command",
             "it starts those that it is asked for",
             "POST /v1/sessions, as in the guide of sessions",

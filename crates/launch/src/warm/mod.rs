@@ -7,11 +7,13 @@
 //! runs. The launcher looks at it (`verify`) before it trusts it with anything.
 
 pub(crate) mod cell;
+pub(crate) mod ending;
 pub mod enter;
 mod entrance;
 mod maker;
 mod sealing;
 mod sys;
+pub mod twin;
 mod verify;
 mod wire;
 
@@ -130,7 +132,7 @@ pub struct Engine {
     socket: OwnedFd,
     seen: verify::Seen,
     // After the walls.
-    _lease: Lease,
+    lease: Lease,
 }
 
 impl Template {
@@ -330,7 +332,7 @@ impl Template {
         running.entrances = Entrances::default();
         running.enforced = running.enforced.and(layers);
         running.check_required()?;
-        Ok(Engine { running, socket, seen, _lease: lease })
+        Ok(Engine { running, socket, seen, lease })
     }
 
     /// What an engine says of itself, and who it is by the kernel's word.
@@ -471,19 +473,37 @@ impl Claimed {
 }
 
 impl Engine {
-    /// Makes it that of a run, which is on record and whose plan is the engine's but for its name.
+    /// Makes it that of a run, which is on record and whose plan is the engine's but for its name and for what is
+    /// bounded from outside while it runs.
     ///
     /// # Errors
     /// [`Failure::Missing`] when the walls that stand are not those of the plan; the engine is gone then.
     pub fn claim(mut self, recorded: Recorded) -> Result<Claimed, Failure> {
         let plan = recorded.into_plan();
-        self.running.plan.run.clone_from(&plan.run);
-        self.running.plan.label.clone_from(&plan.label);
-        if self.running.plan != plan {
+        if !self.serves(&plan) {
             return Err(Failure::Missing { missing: plan.required });
         }
+        self.running.plan = plan;
         self.running.started = Instant::now();
+        self.running.began = outside::wall_clock();
         Ok(Claimed(self))
+    }
+
+    /// Whether the walls that stand are those of this plan.
+    #[must_use]
+    pub fn serves(&self, plan: &Plan) -> bool {
+        let own = &self.running.plan;
+        let limits = stockade_core::limits::Limits {
+            wall_ms: plan.limits.wall_ms,
+            // The kernel holds each process to what the engine was born with; the tree is watched.
+            cpu_ms: plan.limits.cpu_ms.min(own.limits.cpu_ms),
+            output_bytes: plan.limits.output_bytes,
+            output_files: plan.limits.output_files,
+            output_depth: plan.limits.output_depth,
+            stream_bytes: plan.limits.stream_bytes,
+            ..own.limits
+        };
+        *plan == Plan { run: plan.run.clone(), label: plan.label.clone(), limits, ..own.clone() }
     }
 
     /// Its host user, by which the plan of its run is made.

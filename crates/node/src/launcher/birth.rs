@@ -54,6 +54,7 @@ pub(crate) fn become_launcher(control: &OwnedFd, asked: &Launcher) -> Result<Opt
         policies: policies.into_iter().map(Into::into).collect(),
         concurrent: asked.runs,
         sessions: asked.sessions,
+        pools: if asked.users.is_some() { asked.pools } else { 0 },
         users: asked.users,
     }))
 }

@@ -4,8 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 
 use rustix::process::{Pid, Signal};
+use stockade_launch::witness::Witness;
 
 use crate::args::Supervised;
+use crate::machine;
 use crate::printer;
 use crate::problem::Problem;
 
@@ -17,6 +19,12 @@ pub(crate) struct Reporter(Option<File>);
 pub(crate) fn begin(asked: &Supervised) -> Result<Reporter, Problem> {
     if let Some(parent) = asked.parent {
         end_with(parent)?;
+    }
+    if let Some(number) = asked.witness_fd {
+        let read = File::open(format!("/proc/self/fd/{number}")).and_then(Witness::read);
+        machine::believe(read.map_err(|error| {
+            Problem::new("cannot see what is the machine's", error.to_string(), "start the node anew")
+        })?);
     }
     if asked.host_user.is_some() && !rustix::process::geteuid().is_root() {
         return Err(Problem::new(

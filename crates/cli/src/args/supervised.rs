@@ -13,6 +13,10 @@ pub(crate) struct Supervised {
     #[arg(long, hide = true, value_name = "PID")]
     pub(crate) parent: Option<u32>,
 
+    /// Believe this list of files that are root's alone, for here it cannot be seen
+    #[arg(long, hide = true, value_name = "NUMBER", requires = "parent")]
+    pub(crate) witness_fd: Option<u32>,
+
     /// Who asks for the run, for its record
     #[arg(long, hide = true, value_name = "NAME@REALM", requires = "report_fd")]
     pub(crate) principal: Option<String>,

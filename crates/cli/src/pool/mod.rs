@@ -50,15 +50,20 @@ pub(crate) fn keep(arguments: &Run) -> Result<ExitCode, Problem> {
             watch,
             most,
             failures: 0,
+            is_closing: false,
         };
         let kept = pool.follow();
         pool.end();
         kept
     });
     if let Err(problem) = &kept {
-        control.tell(&Notice::NotWarm { what: problem.what().to_owned(), why: problem.why().to_owned() });
+        tell_why(&control, problem);
     }
     kept.map(|()| ExitCode::SUCCESS)
+}
+
+fn tell_why(control: &Control, problem: &Problem) {
+    control.tell(&Notice::NotWarm { what: problem.what().to_owned(), why: problem.why().to_owned() });
 }
 
 struct Pool<'a> {
@@ -74,6 +79,8 @@ struct Pool<'a> {
     watch: Watch,
     most: usize,
     failures: u32,
+    /// No more engines are made, and runs under way are finished.
+    is_closing: bool,
 }
 
 /// An engine, as this process sees it.
@@ -95,11 +102,11 @@ enum State {
 impl Pool<'_> {
     fn follow(&mut self) -> Result<(), Problem> {
         let mut next_look = Instant::now() + TICK;
-        loop {
+        while !self.is_closing || !self.followed.is_empty() {
             self.tell_of_ends()?;
             if Instant::now() >= next_look {
                 next_look = Instant::now() + TICK;
-                self.watch.look(self.kind.as_ref())?;
+                self.look();
             }
             let wanted = self.wanted();
             self.give_up_beyond(wanted);
@@ -108,9 +115,18 @@ impl Pool<'_> {
                 self.make_one()?;
             }
             let until = if is_short { Instant::now() } else { next_look };
-            if !self.wait(until)? {
-                return Ok(());
-            }
+            self.is_closing |= !self.wait(until)?;
+        }
+        Ok(())
+    }
+
+    /// What was begun under what held then is finished.
+    fn look(&mut self) {
+        if let Err(problem) = self.watch.look(self.kind.as_ref())
+            && !self.is_closing
+        {
+            tell_why(self.control, &problem);
+            self.is_closing = true;
         }
     }
 
@@ -122,7 +138,7 @@ impl Pool<'_> {
     fn wanted(&mut self) -> usize {
         let now = Instant::now();
         self.claims.retain(|claim| now.duration_since(*claim) < DEMAND);
-        if self.watch.is_memory_short() {
+        if self.is_closing || self.watch.is_memory_short() {
             return 0;
         }
         (1 + self.claims.len().div_ceil(4)).min(self.most)
@@ -205,9 +221,11 @@ impl Pool<'_> {
     fn wait(&mut self, until: Instant) -> Result<bool, Problem> {
         let Some(template) = &self.template else { return Ok(false) };
         let timeout = Timespec::try_from(until.saturating_duration_since(Instant::now())).ok();
-        let mut polled = vec![PollFd::new(self.control, PollFlags::IN)];
-        let control = template.control();
-        polled.push(PollFd::from_borrowed_fd(control, PollFlags::IN));
+        let mut polled = vec![PollFd::from_borrowed_fd(template.control(), PollFlags::IN)];
+        // A launcher that is gone would be heard for ever.
+        if !self.is_closing {
+            polled.push(PollFd::new(self.control, PollFlags::IN));
+        }
         for one in &self.followed {
             polled.push(PollFd::new(&one.link, PollFlags::IN));
             polled.push(PollFd::new(&one.process, PollFlags::IN));
@@ -221,8 +239,8 @@ impl Pool<'_> {
         }
         let mut ready = polled.iter().map(|one| !one.revents().is_empty()).collect::<Vec<_>>().into_iter();
         drop(polled);
-        let launcher = ready.next().unwrap_or(false);
         let _template = ready.next();
+        let launcher = !self.is_closing && ready.next().unwrap_or(false);
         let mut over = Vec::new();
         for (number, one) in self.followed.iter_mut().enumerate() {
             if ready.next() == Some(true) && one.link.hear() == Heard::Word(Word::Claimed) {
@@ -241,7 +259,7 @@ impl Pool<'_> {
             remains.kill()?;
             self.dying.push(remains);
         }
-        Ok(!launcher || self.control.is_open())
+        Ok(self.is_closing || !launcher || self.control.is_open())
     }
 
     /// Ends everything, engines of runs too.

@@ -27,7 +27,12 @@ const COMMAND: &str = "stockade";
 pub(crate) fn become_launcher(control: &OwnedFd, asked: &Launcher) -> Result<Option<Settings>, Refusal> {
     let failed = |error: io::Error| Refusal::failed("the launcher cannot serve", crate::system_text(&error));
     let program = std::env::current_exe().map_err(failed)?.with_file_name(COMMAND);
+    let mut witness = None;
     if asked.users.is_some() {
+        // From within it cannot be seen whose files are.
+        let seen = stockade_launch::witness::Witness::look().to_file().map_err(failed)?;
+        rustix::io::fcntl_setfd(&seen, FdFlags::empty()).map_err(|errno| failed(errno.into()))?;
+        witness = Some(seen.into_raw_fd());
         stockade_launch::users::separate().map_err(|failure| not_apart(&failure))?;
         let bytes = wire::encode(&Answer::Apart {}).unwrap_or_default();
         wire::send(control, &bytes, &[]).map_err(failed)?;
@@ -56,6 +61,7 @@ pub(crate) fn become_launcher(control: &OwnedFd, asked: &Launcher) -> Result<Opt
         sessions: asked.sessions,
         pools: if asked.users.is_some() { asked.pools } else { 0 },
         users: asked.users,
+        witness,
     }))
 }
 

@@ -155,6 +155,7 @@ fn words_of_pool(settings: &Settings, kind: &Kind, lease: Lease, parent: u32) ->
         format!("--pool={}:{}", lease.first, lease.count).into(),
         format!("--parent={parent}").into(),
     ];
+    words.extend(settings.witness.map(|number| format!("--witness-fd={number}").into()));
     words.extend(kind.tier.modules().iter().map(|module| format!("--preload={module}").into()));
     words.extend(words_of_policies(settings));
     let usual = Bounds::default().usual;
@@ -184,6 +185,7 @@ fn words(settings: &Settings, asker: Asker<'_>, task: Task<'_>, report: i32, par
         format!("--principal={}", asker.principal).into(),
         "--out=../out".into(),
     ];
+    words.extend(settings.witness.map(|number| format!("--witness-fd={number}").into()));
     words.extend(asker.user.map(|user| format!("--host-user={user}").into()));
     words.extend(words_of_policies(settings));
     for limit in Limit::ALL {
@@ -252,6 +254,7 @@ mod tests {
             sessions: 1,
             pools: 0,
             users: None,
+            witness: None,
         };
         let asker = Asker { principal: "uid-1@local", user: Some(100_000) };
         let words = words(&settings, asker, Task::Run(&order), 7, 8);

@@ -61,6 +61,8 @@ pub struct Settings {
     pub pools: usize,
     /// Users of runs; without them all have this process's own.
     pub users: Option<Range>,
+    /// The number of what was seen of the machine's files before, which all that is started inherits.
+    pub witness: Option<i32>,
 }
 
 /// Descriptors of every task that are no files: where streams and report go.

@@ -245,10 +245,13 @@ def finish(status, known):
         status = status or 1
     _flush()
     try:
-        _clear(sys.modules.pop("__main__", None))
+        main = sys.modules.pop("__main__", None)
         own = [sys.modules.pop(name, None) for name in list(sys.modules) if name not in known]
         sys.last_traceback = sys.last_value = None
+        # In the order in which python does it: what is open in a cycle is written out or not by it.
         gc.collect()
+        _clear(main)
+        del main
         # Whoever still uses one keeps it; python empties those too.
         for module in own:
             _clear(module)

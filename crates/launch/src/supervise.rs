@@ -38,6 +38,8 @@ const SLOW_TICK: Duration = Duration::from_millis(250);
 const DISK_BLOCKS_LEFT: u64 = 16;
 /// How long an ended run may take to die before its init is killed.
 const DYING: Duration = Duration::from_secs(5);
+/// How long helpers of code that has ended may take to end.
+const HELPERS: Duration = Duration::from_millis(20);
 /// How long code may take over a termination request before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
 /// How many refused calls are told; then the listener is closed and the kernel answers by itself.
@@ -129,6 +131,8 @@ struct Supervisor<'r, 'a, 'c, 'e> {
     session: Option<Relay<'c>>,
     engine: Option<Engine<'e>>,
     note: Option<&'static str>,
+    /// Processes of a warm engine that were there when its own had ended.
+    left: u32,
     said: Vec<u8>,
     resolver: Option<Resolver>,
     refusals: Option<OwnedFd>,
@@ -205,6 +209,7 @@ impl<'r, 'a> Supervisor<'r, 'a, '_, '_> {
             session: None,
             engine: None,
             note: None,
+            left: 0,
             said: Vec::new(),
             resolver: running.sockets.resolver.take().map(Resolver::new),
             refusals: running.refusals.take(),
@@ -342,11 +347,28 @@ impl<'r, 'a> Supervisor<'r, 'a, '_, '_> {
                 Ok(())
             }
             Of::End(status) if self.status.is_none() && self.stop.is_none() => {
+                let process = engine.pid;
                 self.status = Some(status);
                 self.kill_by = Some(Instant::now() + DYING);
+                self.left = self.wait_for_helpers(process);
                 self.order(Order::Kill)
             }
             Of::End(_) => Ok(()),
+        }
+    }
+
+    /// As the init of a run does: helpers of the code end by themselves, a moment later. How many have not.
+    fn wait_for_helpers(&self, process: Pid) -> u32 {
+        let Some(group) = self.group else { return 0 };
+        let until = Instant::now() + HELPERS;
+        loop {
+            let left = group.others_than(process);
+            if left == 0 || Instant::now() >= until {
+                return left;
+            }
+            // Until the walls fall, or for a moment.
+            let moment = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+            rustix::event::poll(&mut [PollFd::new(self.control, PollFlags::IN)], Some(&moment)).ok();
         }
     }
 
@@ -407,7 +429,7 @@ impl<'r, 'a> Supervisor<'r, 'a, '_, '_> {
                 }
                 .map_err(failed("wait for", "the sandbox"))?;
                 self.inits.end_orphans();
-                self.drained = Some(Drained { killed: 0, used });
+                self.drained = Some(Drained { killed: self.left, used });
                 self.init_was_killed = self.engine.is_none();
             }
             Err(errno) => return Err(failed("hear from", "the sandbox")(errno)),

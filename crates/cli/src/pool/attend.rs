@@ -41,9 +41,17 @@ pub(super) fn attend(kind: Kind, engine: Engine, socket: &OwnedFd, link: &Link) 
     if supervised::end_with(parent).is_err() {
         leave(1)
     }
+    // For whoever lists processes.
+    call_itself(c"engine-waits");
     let Some((claim, given)) = wait_for_claim(socket, link) else { leave(0) };
+    call_itself(c"engine-runs");
     link.say(Word::Claimed);
     leave(carry_out(kind, engine, (claim, given), socket, link))
+}
+
+fn call_itself(name: &std::ffi::CStr) {
+    // Without a name of its own it serves as well.
+    rustix::thread::set_name(name).ok();
 }
 
 fn wait_for_claim(socket: &OwnedFd, link: &Link) -> Option<(Claim, Vec<OwnedFd>)> {
@@ -198,7 +206,10 @@ fn follow(
 ) -> Result<Finished, Problem> {
     let mut claimed = engine.claim(recorded)?;
     let names = std::iter::once(&claim.script).chain(&claim.inputs).map(String::as_str);
-    claimed.stage(&names.zip(files).collect::<Vec<_>>())?;
+    let mut files: Vec<_> = names.zip(files).collect();
+    // As inputs of a run: who lists the folder sees them in the same order.
+    files.sort_by_key(|(name, _)| *name);
+    claimed.stage(&files)?;
     let words = std::iter::once(&claim.script).chain(&claim.arguments);
     warm::begin(&claimed, words).map_err(control::failed)?;
     let streams = Streams {

@@ -598,6 +598,16 @@ fn open_dir(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
+impl Group {
+    /// How many processes are in it besides this one; none where that cannot be seen.
+    #[must_use]
+    pub fn others_than(&self, process: Pid) -> u32 {
+        let Some(branch) = self.branches.first() else { return 0 };
+        let others = members(&branch.dir).unwrap_or_default().into_iter().filter(|one| *one != Some(process)).count();
+        u32::try_from(others).unwrap_or(u32::MAX)
+    }
+}
+
 /// Processes in the group; `None` for one that our pid namespace cannot see.
 fn members(dir: &OwnedFd) -> Result<Vec<Option<Pid>>, Errno> {
     let mut text = vec![0; 4096];

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use super::twin::{Heard, Link, Word};
 use crate::failure::Failure;
@@ -22,6 +22,7 @@ pub(crate) struct Engine<'e> {
     /// `None` once who has the template is gone.
     link: Option<&'e Link>,
     pidfd: OwnedFd,
+    pub(crate) pid: Pid,
 }
 
 /// What was heard.
@@ -37,8 +38,8 @@ pub(crate) enum Of {
 }
 
 impl<'e> Engine<'e> {
-    pub(crate) const fn new(socket: OwnedFd, link: &'e Link, pidfd: OwnedFd) -> Self {
-        Self { socket: Some(socket), link: Some(link), pidfd }
+    pub(crate) fn new(socket: OwnedFd, link: &'e Link, (pid, pidfd): (Pid, OwnedFd)) -> Self {
+        Self { socket: Some(socket), link: Some(link), pidfd, pid }
     }
 
     pub(crate) fn wait(&self) -> [Option<PollFd<'_>>; 2] {

@@ -23,3 +23,4 @@ mod streams;
 mod support;
 mod tenancy;
 mod users;
+mod warm;

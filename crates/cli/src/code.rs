@@ -50,7 +50,7 @@ impl Engine {
         match self {
             Self::Script(_) | Self::Inline(_) | Self::Stdin | Self::Notebook(_) | Self::Session | Self::Warm => {
                 Language::Python
-            },
+            }
             Self::Sql(_) => Language::Sql,
             Self::R(_) => Language::R,
             Self::Program(_) => Language::Program,

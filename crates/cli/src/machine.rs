@@ -25,11 +25,7 @@ pub(crate) fn believe(witness: Witness) {
 ///
 /// # Errors
 /// Naming what is another's.
-pub(crate) fn check_roots_alone(
-    subject: &str,
-    path: &Path,
-    status: std::io::Result<Metadata>,
-) -> Result<(), Problem> {
+pub(crate) fn check_roots_alone(subject: &str, path: &Path, status: std::io::Result<Metadata>) -> Result<(), Problem> {
     let folders = path.ancestors().skip(1).map(|folder| (folder, std::fs::symlink_metadata(folder)));
     for (place, status) in [(path, status)].into_iter().chain(folders) {
         let status = status.map_err(|error| unreliable(subject, place, &error.to_string()))?;
@@ -49,9 +45,9 @@ fn why_not_roots(status: &Metadata) -> Option<String> {
     match WITNESS.get() {
         None => not_roots_alone(status.uid(), status.mode()),
         Some(witness) if witness.saw(status) => None,
-        Some(_) => {
-            Some("it was not root's alone when the node was started, or was put there since (then start it anew)".into())
-        }
+        Some(_) => Some(
+            "it was not root's alone when the node was started, or was put there since (then start it anew)".into(),
+        ),
     }
 }
 

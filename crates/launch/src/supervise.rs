@@ -24,9 +24,9 @@ use crate::outside::{Init, Running, failed, tree_limits};
 use crate::resolver::Resolver;
 use crate::routes::RouteCounters;
 use crate::session::{Caller, Needed, Relay};
-use crate::warm::ending::{Engine, Of};
 use crate::streams::{self, Input, Inward, Outward, RawTerminal, Streams};
 use crate::sys;
+use crate::warm::ending::{Engine, Of};
 use crate::watch::{Verdict, Watch};
 use crate::wire::{self, Drained, Event, Order, Received};
 
@@ -48,8 +48,7 @@ const REFUSALS_MAX: u64 = 1_000;
 const RESULT_BYTES_MAX: usize = 1 << 20;
 
 /// What a supervisor hears of by signals.
-pub(crate) const SIGNALS: [libc::c_int; 5] =
-    [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH];
+pub(crate) const SIGNALS: [libc::c_int; 5] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH];
 
 /// Follows a run to its end; a session, for as long as its caller has something for it.
 pub(crate) fn wait(
@@ -297,7 +296,8 @@ impl<'r, 'a> Supervisor<'r, 'a, '_, '_> {
     }
 
     fn serve(&mut self, ready: Ready, buffer: &mut [u8]) -> Result<(), Failure> {
-        let Ready([control, signals, input, output, error, result, resolver, refusals, answer, link, session @ ..]) = ready;
+        let Ready([control, signals, input, output, error, result, resolver, refusals, answer, link, session @ ..]) =
+            ready;
         if session.contains(&true) {
             self.serve_session(session, buffer)?;
         }

@@ -75,7 +75,8 @@ impl Witness {
     /// # Errors
     /// When the system refuses.
     pub fn to_file(&self) -> std::io::Result<OwnedFd> {
-        let mut file: File = rustix::fs::memfd_create("witness", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?.into();
+        let mut file: File =
+            rustix::fs::memfd_create("witness", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?.into();
         let text: String = self.0.iter().map(|(device, inode)| format!("{device} {inode}\n")).collect();
         file.write_all(text.as_bytes())?;
         file.rewind()?;

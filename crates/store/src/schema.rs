@@ -45,6 +45,11 @@ const STEPS: &[M<'static>] = &[
         ALTER TABLE runs ADD COLUMN session TEXT;
         CREATE INDEX runs_of_session ON runs (session, number);",
     ),
+    // Runs whose callers wait for them need not outlive the machine; by its boot it is known whether they have to.
+    M::up(
+        "ALTER TABLE runs ADD COLUMN durable INTEGER NOT NULL DEFAULT 1 CHECK (durable IN (0, 1));
+        CREATE TABLE boot (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL) STRICT;",
+    ),
 ];
 
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), rusqlite_migration::Error> {

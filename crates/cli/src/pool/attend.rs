@@ -90,11 +90,8 @@ fn carry_out(
         return 0;
     };
     let mut reporter = Reporter::to(ready.report);
-    let asker = Asker {
-        principal: &ready.claim.principal,
-        code_digest: &ready.digest,
-        environment_digest: &kind.used.digest,
-    };
+    let asker =
+        Asker { principal: &ready.claim.principal, code_digest: &ready.digest, environment_digest: &kind.used.digest };
     let run = ready.plan.run.clone();
     let status = match Recorded::intent(&mut kind.services.trail, asker, ready.plan, now_ms()) {
         Err(refused) => Err(refused.into()),
@@ -136,6 +133,10 @@ impl Ready {
         let mut given = given.into_iter();
         let (output, error, report) = (given.next()?, given.next()?, given.next()?);
         let files: Vec<OwnedFd> = given.collect();
+        // It may have ended while it waited.
+        if !engine.is_there() {
+            return None;
+        }
         if files.len() != claim.inputs.len() + 1 || !kind.stamps.are_as_they_were() || !is_the_same_environment(kind) {
             return None;
         }
@@ -144,9 +145,10 @@ impl Ready {
         if environment::names_packages(&code) {
             return None;
         }
-        let limits = claim.limits.iter().map(|(name, value)| {
-            Some((Limit::ALL.into_iter().find(|limit| limit.name() == name)?, *value))
-        });
+        let limits = claim
+            .limits
+            .iter()
+            .map(|(name, value)| Some((Limit::ALL.into_iter().find(|limit| limit.name() == name)?, *value)));
         let limits = limits.collect::<Option<Vec<_>>>()?;
         let request = Request { label: claim.script.clone(), limits, ..kind.request.clone() };
         let plan = pipeline::planned_on(&kind.policies, request, &kind.facts).ok()?;

@@ -41,8 +41,7 @@ impl Control {
     }
 
     pub(super) fn pair() -> Result<(OwnedFd, OwnedFd), Problem> {
-        let made =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let made = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         made.map_err(failed)
     }
 

@@ -68,13 +68,11 @@ pub(super) fn kind(arguments: &Run) -> Result<(Kind, Template), Problem> {
     );
     // In a cgroup too: without one its filter, which is its engines' also, refuses memory that no process owns.
     let request = Request { start, label: "template".to_owned(), ..asked.request.clone() };
-    let plan = pipeline::planned_on(&policies, request, &facts)?.into_template(ids).map_err(|error| not_warm(&error))?;
+    let plan =
+        pipeline::planned_on(&policies, request, &facts)?.into_template(ids).map_err(|error| not_warm(&error))?;
     let run = plan.run.clone();
-    let asker = Asker {
-        principal: &services.principal,
-        code_digest: "none",
-        environment_digest: &asked.environment.digest,
-    };
+    let asker =
+        Asker { principal: &services.principal, code_digest: "none", environment_digest: &asked.environment.digest };
     let recorded = Recorded::intent(&mut services.trail, asker, plan, now_ms())?;
     let mut kind = Kind {
         arguments: arguments.clone(),

@@ -489,6 +489,13 @@ impl Engine {
         Ok(Claimed(self))
     }
 
+    /// Whether neither its process nor its walls have ended.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        let waited = [self.seen.pidfd.as_fd(), self.running.init.pidfd.as_fd()];
+        matches!(ready(waited, Instant::now()), Ok([false, false]))
+    }
+
     /// Whether the walls that stand are those of this plan.
     #[must_use]
     pub fn serves(&self, plan: &Plan) -> bool {

@@ -209,7 +209,11 @@ impl Claimed {
     /// [`Failure`] when it ended without a word; everything in it is dead then.
     pub fn follow(self, streams: Streams<'_>, link: &Link) -> Result<Finished, Failure> {
         let Engine { running, socket, seen, .. } = self.0;
-        crate::supervise::follow_engine(running, streams, super::ending::Engine::new(socket, link, (seen.pid, seen.pidfd)))
+        crate::supervise::follow_engine(
+            running,
+            streams,
+            super::ending::Engine::new(socket, link, (seen.pid, seen.pidfd)),
+        )
     }
 }
 

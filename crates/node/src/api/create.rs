@@ -144,7 +144,9 @@ pub(super) async fn create(
             }
         };
         let (order, files) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
-        Submission { asked: Asked::Run(order), files, key }
+        // Who waits for the end knows nothing of the run before it, and asks for it again by a key only.
+        let durable = key.is_some() || is_async(&headers) || events::Format::asked(&headers).is_some();
+        Submission { asked: Asked::Run(order), files, key, durable }
     };
     let run = shared.node.accept(&principal.0, submission).await?;
     answer(&shared.node, &principal, run, &headers).await

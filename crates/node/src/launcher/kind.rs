@@ -48,13 +48,14 @@ fn of_line(line: &[u8]) -> Tier {
     let line = line.trim_ascii();
     let Some(rest) = line.strip_prefix(b"import ").or_else(|| line.strip_prefix(b"from ")) else { return Tier::Bare };
     let names = rest.split(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'));
-    names.map(|name| match name {
-        b"pandas" => Tier::Pandas,
-        b"numpy" => Tier::Numpy,
-        _ => Tier::Bare,
-    })
-    .max()
-    .unwrap_or(Tier::Bare)
+    names
+        .map(|name| match name {
+            b"pandas" => Tier::Pandas,
+            b"numpy" => Tier::Numpy,
+            _ => Tier::Bare,
+        })
+        .max()
+        .unwrap_or(Tier::Bare)
 }
 
 impl Kind {

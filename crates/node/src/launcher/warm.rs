@@ -65,8 +65,8 @@ impl Launcher {
     fn start_pool(&mut self, kind: Kind, now: Instant) {
         let Some(users) = &mut self.users else { return };
         let Ok(Some(lease)) = users.lease(pools::IDS) else { return };
-        let started = wire::pair()
-            .and_then(|(near, far)| Ok((near, command::spawn_pool(&self.settings, &kind, lease, far)?)));
+        let started =
+            wire::pair().and_then(|(near, far)| Ok((near, command::spawn_pool(&self.settings, &kind, lease, far)?)));
         match started {
             Ok((socket, child)) => self.pools.insert(kind, socket, child, lease, now),
             Err(error) => {

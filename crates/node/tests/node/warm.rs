@@ -49,7 +49,8 @@ fn of_pools(node: &Node) -> Vec<u32> {
 }
 
 fn called(node: &Node, name: &str) -> Vec<u32> {
-    let is_called = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|own| own.trim() == name);
+    let is_called =
+        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|own| own.trim() == name);
     of_pools(node).into_iter().filter(is_called).collect()
 }
 
@@ -94,15 +95,27 @@ const CASES: [(&str, &str); 22] = [
         "f = open('a.txt', 'w'); f.write('hello')\nclass A:\n  def __init__(s): s.f = open('b.txt', 'w'); s.f.write('b'); s.me = s\n  def __del__(s): print('gone')\na = A(); print('no newline', end='')",
     ),
     ("a process is left", "import os, time\nif os.fork() == 0:\n  time.sleep(60)\nprint('parent')"),
-    ("a thread is waited for", "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.2), print('late'))).start()"),
-    ("another interpreter", "import subprocess, sys; print(subprocess.run([sys.executable, '-c', 'import sys; print(sys.path)'], capture_output=True, text=True).stdout)"),
+    (
+        "a thread is waited for",
+        "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.2), print('late'))).start()",
+    ),
+    (
+        "another interpreter",
+        "import subprocess, sys; print(subprocess.run([sys.executable, '-c', 'import sys; print(sys.path)'], capture_output=True, text=True).stdout)",
+    ),
     ("memory without a process", "import os; print(os.memfd_create('x') > 0)"),
-    ("files", "import in_1; print(open('in.csv').read(), in_1.x, in_1.__file__); open('in.csv', 'a').write('more'); import os; print(os.listdir(), os.stat('in.csv').st_uid)"),
+    (
+        "files",
+        "import in_1; print(open('in.csv').read(), in_1.x, in_1.__file__); open('in.csv', 'a').write('more'); import os; print(os.listdir(), os.stat('in.csv').st_uid)",
+    ),
     ("too much memory", "x = bytearray(3 << 30)\nfor i in range(0, len(x), 4096): x[i] = 1"),
     ("too long", "print('so far', flush=True)\nwhile True: pass"),
     ("a refused address", "import socket; s = socket.socket(); s.connect(('10.0.0.1', 80))"),
     ("a name", "import socket; socket.getaddrinfo('example.com', 80)"),
-    ("folders and links", "import os; os.makedirs('d/e'); open('d/e/f.txt', 'w').write('x'); os.symlink('/etc/passwd', 'l'); os.mkfifo('p')"),
+    (
+        "folders and links",
+        "import os; os.makedirs('d/e'); open('d/e/f.txt', 'w').write('x'); os.symlink('/etc/passwd', 'l'); os.mkfifo('p')",
+    ),
 ];
 
 fn run(node: &Node, what: &str, code: &str) -> Value {
@@ -225,19 +238,24 @@ fn what_code_says_on_the_sockets_it_finds_is_at_most_its_own_end() {
         );
         let run = node.run(&lies);
         let report = &run["outcome"]["report"];
-        assert_eq!((begun(&run), &run["stdout"], &report["cause"]), (&json!("warm"), &json!("said\n"), &cause), "{run}");
+        assert_eq!(
+            (begun(&run), &run["stdout"], &report["cause"]),
+            (&json!("warm"), &json!("said\n"), &cause),
+            "{run}"
+        );
     }
     assert_eq!(node.run("print('goes on')")["stdout"], "goes on\n");
 }
 
 #[test]
-fn a_template_that_ends_is_replaced_and_no_run_misses_it() {
+fn a_template_that_ends_is_replaced_and_no_later_run_misses_it() {
     let Some(node) = start(&[]) else { return };
     until_warm(&node);
     let former = pool(&node);
     let init = std::fs::read_to_string(format!("/proc/{former}/task/{former}/children")).unwrap();
     // The first of them: the template's own.
     signal(init.split_whitespace().next().unwrap().parse().unwrap(), Signal::KILL);
+    until("none of its engines waits", || followers(&node).is_empty());
     assert_eq!(node.run("print('goes on')")["stdout"], "goes on\n");
     until("another pool serves", || begun(&node.run("pass")) == "warm");
     assert_ne!(pool(&node), former);

@@ -101,6 +101,10 @@ def main(words):
     library, sealing, names = words[0], words[1], words[2:]
     # Nothing of ours is found beside the code.
     del sys.path[0]
+    state = sys.modules.get("stockade_state")
+    if state is not None:
+        # Orders come there: what is told of imports is not for whoever gives them.
+        state.result = None
     serve = ctypes.PyDLL(library).stockade_serve
     serve.argtypes, serve.restype = (ctypes.c_int, ctypes.c_char_p), ctypes.c_int
     after_fork = ctypes.pythonapi.PyOS_AfterFork_Child

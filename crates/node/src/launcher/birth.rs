@@ -12,6 +12,7 @@ use rustix::io::FdFlags;
 use rustix::process::{Gid, Uid};
 
 use super::Settings;
+use crate::range::Range;
 use crate::refusal::Refusal;
 use crate::settings::Launcher;
 use crate::user::{self, Service};
@@ -59,10 +60,15 @@ pub(crate) fn become_launcher(control: &OwnedFd, asked: &Launcher) -> Result<Opt
         policies: policies.into_iter().map(Into::into).collect(),
         concurrent: asked.runs,
         sessions: asked.sessions,
-        pools: if asked.users.is_some() { asked.pools } else { 0 },
+        pools: asked.users.map_or(0, |range| asked.pools.min(pools_most(range))),
         users: asked.users,
         witness,
     }))
+}
+
+/// Half of the ids are for runs.
+fn pools_most(range: Range) -> usize {
+    usize::try_from(range.count() / 2 / super::pools::IDS).unwrap_or(0)
 }
 
 fn not_apart(failure: &stockade_launch::Failure) -> Refusal {

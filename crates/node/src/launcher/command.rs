@@ -161,7 +161,6 @@ fn words_of_pool(settings: &Settings, kind: &Kind, lease: Lease, parent: u32) ->
     let usual = Bounds::default().usual;
     let limits = Limit::ALL.into_iter().map(|limit| (limit, usual.of(limit)));
     words.extend(limits.map(|(limit, value)| format!("--limit={}={}", limit.name(), exact(limit, value)).into()));
-    words.extend(kind.with.iter().map(|package| format!("--with={package}").into()));
     words.extend(kind.environment.iter().map(|reference| format!("--environment={reference}").into()));
     words
 }

@@ -16,7 +16,6 @@ const NAMES_PACKAGES: &[u8] = b"# /// script";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Kind {
     pub(super) environment: Option<String>,
-    pub(super) with: Vec<String>,
     pub(super) tier: Tier,
 }
 
@@ -63,11 +62,11 @@ impl Kind {
     pub(super) fn of(order: &Order, beginning: &[u8], bounds: &Bounds) -> Option<Self> {
         let is_python = order.script.ends_with(".py") || order.script.ends_with(".pyw");
         let names_packages = beginning.windows(NAMES_PACKAGES.len()).any(|part| part == NAMES_PACKAGES);
-        if !is_python || names_packages || !are_usual(order, &bounds.usual) {
+        // What packages come to may change from run to run; an environment is named, and looked at again.
+        if !is_python || names_packages || !order.with.is_empty() || !are_usual(order, &bounds.usual) {
             return None;
         }
-        let (environment, with) = (order.environment.clone(), order.with.clone());
-        Some(Self { environment, with, tier: Tier::of(beginning) })
+        Some(Self { environment: order.environment.clone(), tier: Tier::of(beginning) })
     }
 }
 
@@ -127,6 +126,7 @@ mod tests {
         assert!(limited("time", 1_000).is_some());
         assert!(limited("cpu-time", 1_000).is_some());
         assert!(limited("memory", 64 << 20).is_none());
+        assert!(Kind::of(&Order { with: vec!["six".to_owned()], ..order() }, b"", &Bounds::default()).is_none());
         let mut order = order();
         order.limits.remove("memory");
         assert!(Kind::of(&order, b"", &Bounds::default()).is_none());

@@ -272,7 +272,7 @@ impl Pool {
                 Ok(())
             }
             (Notice::NotWarm { what, why }, None, None, None) => {
-                tracing::warn!(environment = ?self.kind.environment, with = ?self.kind.with, what, why, "no warm engines");
+                tracing::warn!(environment = ?self.kind.environment, what, why, "no warm engines");
                 Ok(())
             }
             _ => Err("what lies beside its words is not what should"),

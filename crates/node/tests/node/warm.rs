@@ -9,6 +9,7 @@ use stockade_testkit::{processes_with, skipped};
 use base64::Engine as _;
 
 use crate::support::{AS_SERVICE, Node, signal, until, warm_library};
+use crate::users::below;
 
 /// On a machine that is not busy it is over within a second; other tests run beside this.
 const SOON: Duration = Duration::from_secs(4);
@@ -285,4 +286,20 @@ fn a_follower_that_is_killed_takes_only_its_own_run_along() {
     assert_eq!(run["outcome"]["cause"], "failed", "{run}");
     until("an engine waits", || !followers(&node).is_empty());
     assert_eq!(begun(&node.run("print('goes on')")), "warm");
+}
+
+#[test]
+fn nothing_of_warm_engines_is_left_when_the_launcher_or_the_node_is_killed() {
+    for kills_node in [false, true] {
+        let Some(mut node) = start(&[]) else { return };
+        until_warm(&node);
+        let id = node.submit("import os, time; os.fork(); print('begun', flush=True); time.sleep(1000)");
+        node.until_says(&id, "begun");
+        let launcher = node.launcher();
+        let all: Vec<u32> = below(launcher).into_iter().map(|(pid, _)| pid).collect();
+        assert!(all.len() > 5, "{all:?}");
+        if kills_node { node.kill() } else { signal(launcher, Signal::KILL) }
+        let is_alive = |pid: &&u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+        until("all are gone", || all.iter().find(is_alive).is_none());
+    }
 }

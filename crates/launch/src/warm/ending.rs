@@ -54,10 +54,10 @@ impl<'e> Engine<'e> {
         match self.answer() {
             Of::Nothing => self.parent(),
             Of::Silence => match self.parent() {
-                Of::Nothing => Of::Silence,
-                other => other,
+                Of::Nothing | Of::Silence => Of::Silence,
+                other @ (Of::End(_) | Of::Nonsense) => other,
             },
-            other => other,
+            other @ (Of::End(_) | Of::Nonsense) => other,
         }
     }
 

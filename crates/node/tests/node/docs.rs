@@ -122,6 +122,11 @@ fn the_page_of_the_operator_shows_what_its_commands_do() {
 }
 
 #[test]
+fn a_copy_that_was_made_while_the_node_ran_is_a_node() {
+    assert!(run_page("docs/operate/upkeep.md", "```console") >= 8);
+}
+
+#[test]
 fn the_guide_of_sessions_shows_what_its_commands_do() {
     assert!(run_page("docs/guides/sessions.md", "```console") >= 5);
 }

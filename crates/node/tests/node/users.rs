@@ -368,7 +368,7 @@ fn a_user_is_nobodys_again_only_when_no_process_of_it_is_left() {
     }
     const FIRST: u32 = 1_900_400_000;
     let lives = Lingering::of(FIRST + 5);
-    let node = start(&["--runs", "1", "--uid-range", &format!("{FIRST}:8")]);
+    let node = start(&["--runs", "1", "--sessions", "1", "--uid-range", &format!("{FIRST}:8")]);
     let users = |node: &Node| (0..8).map(|_| host_user(&node.run("print(1)"))).collect::<BTreeSet<u32>>();
     // Each run has two ids, its own and its gate's.
     assert_eq!(users(&node), BTreeSet::from([FIRST, FIRST + 2, FIRST + 6]));

@@ -83,7 +83,7 @@ mod tests {
         let run = store.run("ann@local", "00000000000000aa").unwrap().unwrap();
         assert_eq!((run.kind, run.state, run.accepted_ms), (crate::Kind::Run, crate::State::Accepted, 5));
         assert_eq!(store.events(&run.id, 1, 100).unwrap().len(), 1);
-        assert_eq!(store.recover("{}", &[], 6).unwrap().waiting, [run]);
+        assert_eq!(store.recover("boot", "{}", &[], 6).unwrap().waiting, [run]);
     }
 
     #[test]

@@ -192,7 +192,9 @@ impl Pool<'_> {
             remains.forget();
         }
         self.dying.drain(..).for_each(Remains::forget);
-        self.template.take().map(Template::forget);
+        if let Some(template) = self.template.take() {
+            template.forget();
+        }
     }
 
     /// Their followers learn how engines ended, which only the template's parent hears.

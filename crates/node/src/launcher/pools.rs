@@ -235,8 +235,7 @@ impl Pool {
     /// Takes what it says; those of its engines that are no more are to be waited for.
     fn hear(&mut self, now: Instant) -> Vec<Supervisor> {
         let mut left = Vec::new();
-        loop {
-            let Some(socket) = &self.socket else { break };
+        while let Some(socket) = &self.socket {
             match wire::receive(socket, Beside::Descriptors) {
                 Ok(Frame::Whole(bytes, descriptors)) => match self.take(&bytes, descriptors) {
                     Ok(()) => {}
@@ -246,10 +245,12 @@ impl Pool {
                         break;
                     }
                 },
-                // Its end tells the rest.
-                Ok(Frame::End | Frame::Broken) => break,
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => break,
-                Err(_) => break,
+                // It has ended, or is not itself any more.
+                Ok(Frame::End | Frame::Broken) | Err(_) => {
+                    self.process.kill();
+                    break;
+                }
             }
         }
         let mut number = 0;

@@ -122,7 +122,7 @@ fn file(text: &str) -> OwnedFd {
 fn wait(socket: &OwnedFd) -> (Vec<u8>, Vec<OwnedFd>) {
     rustix::event::poll(&mut [rustix::event::PollFd::new(socket, rustix::event::PollFlags::IN)], None).unwrap();
     match wire::receive(socket, Beside::Descriptors).unwrap() {
-        Frame::Whole(bytes, descriptors) => (bytes, descriptors),
+        Frame::Whole(bytes, descriptors) => (bytes.to_vec(), descriptors),
         other => panic!("{other:?}"),
     }
 }

@@ -63,6 +63,11 @@ impl Problem {
         &self.what
     }
 
+    /// The same for programs, of a run whose code has begun: whoever reads it must not take it for one that never ran.
+    pub(crate) fn document_of_begun(&self) -> Document<'_> {
+        Document { cause: Cause::Failed { status: self.status }, ..self.document() }
+    }
+
     /// The same for programs. Like a report it has a `cause`, which decides.
     pub(crate) fn document(&self) -> Document<'_> {
         let cause = Cause::Refused { status: self.status };
@@ -84,6 +89,7 @@ pub(crate) struct Document<'a> {
 #[serde(rename_all = "kebab-case", tag = "kind")]
 enum Cause {
     Refused { status: u8 },
+    Failed { status: u8 },
 }
 
 /// A reason as it stands in a sentence: what the system says begins with a capital and ends with a number.

@@ -6,11 +6,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Largest frame.
-pub const FRAME_BYTES_MAX: usize = 160 << 10;
-/// Most descriptors beside one: the streams, the report, the script, inputs.
-pub const DESCRIPTORS_MAX: usize = 250;
-
 /// To the process that follows a waiting engine: the run that it is for. Beside it: where standard output, standard
 /// error and the report go; the script; the inputs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -152,7 +152,7 @@ def engine(channel):
     import select
     import socket
 
-    known = frozenset(sys.modules)
+    known, own = frozenset(sys.modules), os.getpid()
     # Memory that the first lines of any code write to is its own before it is waited for, unless it waits already.
     if not select.select((channel,), (), (), 0)[0]:
         execute(b"0", "<string>", fresh_main())
@@ -170,8 +170,13 @@ def engine(channel):
     else:
         status = script(os.fsdecode(text).split("\0")[:-1])
     status = finish(status, known)
-    # The answer comes before the end, which takes the kernel longer.
-    channel.send(bytes((2, 0, 0, 0, status & 0xFF)) + bytes(11))
+    # A child of the code may come here too; its end is not the run's.
+    if os.getpid() == own:
+        try:
+            # The answer comes before the end, which takes the kernel longer.
+            channel.send(bytes((2, 0, 0, 0, status & 0xFF)) + bytes(11))
+        except OSError:
+            pass  # the code has closed it; the end itself tells
     os._exit(status & 0xFF)
 
 
@@ -247,7 +252,7 @@ def finish(status, known):
         atexit._run_exitfuncs()
     except BaseException:
         status = status or 1
-    _flush()
+    is_whole = _flush()
     try:
         main = sys.modules.pop("__main__", None)
         own = [sys.modules.pop(name, None) for name in list(sys.modules) if name not in known]
@@ -263,7 +268,8 @@ def finish(status, known):
         gc.collect()
     except BaseException:
         pass
-    status = status or _flush()
+    if not _flush() or not is_whole:
+        status = 120  # as python has it, whatever else the status was
     if _ended_by_interrupt:
         # As python does: whoever started it sees what it ended of.
         _interrupted()
@@ -282,13 +288,16 @@ def _clear(module):
 
 
 def _flush():
-    status = 0
-    for stream in (sys.stdout, sys.stderr):
+    """Writes out what is open, and says whether all could be."""
+    is_whole = True
+    for name in ("stdout", "stderr"):
         try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            status = 120
-    return status
+            stream = getattr(sys, name, None)
+            if stream is not None and not getattr(stream, "closed", False):
+                stream.flush()
+        except BaseException:
+            is_whole = False
+    return is_whole
 
 
 def _interrupted():

@@ -152,7 +152,10 @@ fn send(socket: BorrowedFd<'_>, kind: u8, code: &[u8]) -> Result<(), Errno> {
 }
 
 /// A file of memory that nobody changes any more.
-fn file_of(code: &[u8]) -> Result<OwnedFd, Errno> {
+///
+/// # Errors
+/// When the system refuses.
+pub fn file_of(code: &[u8]) -> Result<OwnedFd, Errno> {
     use rustix::fs::SealFlags;
     let file = rustix::fs::memfd_create("code", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut rest = code;

@@ -341,9 +341,11 @@ impl<'r, 'a> Supervisor<'r, 'a, '_, '_> {
                 self.note = Some("the engine said what is no answer");
                 self.stop(Cause::Cancelled)
             }
-            // How it ended is still to be heard of.
+            // How it ended is still to be heard of; code that closes what it has open goes on.
             Of::Silence => {
-                self.kill_by.get_or_insert(Instant::now() + DYING);
+                if engine.has_ended() {
+                    self.kill_by.get_or_insert(Instant::now() + DYING);
+                }
                 Ok(())
             }
             Of::End(status) if self.status.is_none() && self.stop.is_none() => {
@@ -425,12 +427,12 @@ impl<'r, 'a> Supervisor<'r, 'a, '_, '_> {
                 let used = match self.engine {
                     None => sys::wait_for_end(self.inits.pidfd.as_fd()),
                     // Another process waits for it.
-                    Some(_) => wait_until_over(&self.inits.pidfd).map(|()| sys::Used::default()),
+                    Some(_) => self.inits.wait_beside().map(|()| sys::Used::default()),
                 }
                 .map_err(failed("wait for", "the sandbox"))?;
                 self.inits.end_orphans();
                 self.drained = Some(Drained { killed: self.left, used });
-                self.init_was_killed = self.engine.is_none();
+                self.init_was_killed = self.engine.is_none() || (self.status.is_none() && self.stop.is_none());
             }
             Err(errno) => return Err(failed("hear from", "the sandbox")(errno)),
         }
@@ -675,17 +677,6 @@ impl<'r, 'a> Supervisor<'r, 'a, '_, '_> {
 /// Which of the descriptors have something.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ready([bool; 14]);
-
-/// Waits until a process has ended that is another's child.
-fn wait_until_over(process: &OwnedFd) -> Result<(), Errno> {
-    loop {
-        match rustix::event::poll(&mut [PollFd::new(process, PollFlags::IN)], None) {
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-}
 
 fn waits(descriptor: &OwnedFd) -> bool {
     let mut one = [PollFd::new(descriptor, PollFlags::IN)];

@@ -72,9 +72,9 @@ fn wait_for_claim(socket: &OwnedFd, link: &Link) -> Option<(Claim, Vec<OwnedFd>)
     }
 }
 
-fn tell(socket: &OwnedFd, said: Said) {
-    // A launcher that is gone takes this process with it.
-    rustix::net::send(socket, &said.to_bytes(), SendFlags::NOSIGNAL).ok();
+/// Says whether it is heard. A launcher that is gone takes this process with it.
+fn tell(socket: &OwnedFd, said: Said) -> bool {
+    rustix::net::send(socket, &said.to_bytes(), SendFlags::NOSIGNAL).is_ok()
 }
 
 /// Says with which status it ends.
@@ -93,18 +93,23 @@ fn carry_out(
     let asker =
         Asker { principal: &ready.claim.principal, code_digest: &ready.digest, environment_digest: &kind.used.digest };
     let run = ready.plan.run.clone();
-    let status = match Recorded::intent(&mut kind.services.trail, asker, ready.plan, now_ms()) {
-        Err(refused) => Err(refused.into()),
-        Ok(recorded) => {
-            tell(socket, Said::Begun);
-            let streams = [&ready.output, &ready.error];
-            follow(engine, recorded, &ready.claim, &ready.files, streams, link)
-                .map_err(|problem| pipeline::failed(&mut kind.services.trail, &run, problem))
-                .and_then(|finished| conclude(&mut kind, ready.claim, ready.bytes, &finished, &mut reporter))
-        }
+    // What cannot be put on record is refused where it is started anew.
+    let Ok(recorded) = Recorded::intent(&mut kind.services.trail, asker, ready.plan, now_ms()) else {
+        tell(socket, Said::Cold);
+        return 0;
     };
+    if !tell(socket, Said::Begun) {
+        // Whoever did not hear it may start the run anew.
+        let unheard = Problem::new("the run was not begun", "the launcher did not hear of it", "");
+        pipeline::failed(&mut kind.services.trail, &run, unheard);
+        return 0;
+    }
+    let streams = [&ready.output, &ready.error];
+    let status = follow(engine, recorded, &ready.claim, &ready.files, streams, link)
+        .map_err(|problem| pipeline::failed(&mut kind.services.trail, &run, problem))
+        .and_then(|finished| conclude(&mut kind, ready.claim, ready.bytes, &finished, &mut reporter));
     let status = status.unwrap_or_else(|problem| {
-        reporter.write(&printer::document(&problem.document()));
+        reporter.write(&printer::document(&problem.document_of_begun()));
         problem.status()
     });
     drop(reporter);
@@ -132,7 +137,7 @@ impl Ready {
     fn of(kind: &Kind, engine: &Engine, claim: Claim, given: Vec<OwnedFd>) -> Option<Self> {
         let mut given = given.into_iter();
         let (output, error, report) = (given.next()?, given.next()?, given.next()?);
-        let files: Vec<OwnedFd> = given.collect();
+        let mut files: Vec<OwnedFd> = given.collect();
         // It may have ended while it waited.
         if !engine.is_there() {
             return None;
@@ -157,6 +162,8 @@ impl Ready {
             return None;
         }
         let digest = hexadecimal(&Sha256::digest(&code.bytes));
+        // What runs is what is on record, whatever becomes of the file meanwhile.
+        *files.first_mut()? = warm::file_of(&code.bytes).ok()?;
         Some(Self { claim, plan, digest, bytes: code.bytes, output, error, report, files })
     }
 }

@@ -1,30 +1,24 @@
 //! The pool's end of its socket to the launcher: standard input.
 
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-};
-use stockade_core::pool::{Claim, DESCRIPTORS_MAX, FRAME_BYTES_MAX, Notice};
+use rustix::net::{RecvFlags, SocketType};
+use stockade_core::pool::{Claim, Notice};
+use stockade_frames::{Beside, Frame};
 
 use crate::printer;
-use crate::problem::Problem;
+use crate::problem::{self, Problem};
 
 /// The launcher at its other end.
 #[derive(Debug)]
 pub(super) struct Control(OwnedFd);
 
+const NEXT: &str = "the node runs without them meanwhile; its log says when it tries again";
+
 pub(super) fn failed(errno: Errno) -> Problem {
-    Problem::new(
-        "cannot keep warm engines",
-        stockade_launch::errno_text(errno),
-        "the node runs without them meanwhile; its log says when it tries again",
-    )
+    Problem::new("cannot keep warm engines", stockade_launch::errno_text(errno), NEXT)
 }
 
 impl Control {
@@ -35,14 +29,14 @@ impl Control {
         if rustix::net::sockopt::socket_type(&socket) != Ok(SocketType::SEQPACKET) {
             return Err(failed(Errno::NOTSOCK));
         }
-        let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
-        rustix::stdio::dup2_stdin(&nothing).map_err(failed)?;
+        rustix::stdio::dup2_stdin(&nothing()?).map_err(failed)?;
         Ok(Self(socket))
     }
 
-    pub(super) fn pair() -> Result<(OwnedFd, OwnedFd), Problem> {
-        let made = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-        made.map_err(failed)
+    /// In a fork: the socket is not its own.
+    pub(super) fn shut(&mut self) -> Result<(), Problem> {
+        self.0 = nothing()?;
+        Ok(())
     }
 
     /// Whether the launcher is there: it says nothing.
@@ -53,24 +47,31 @@ impl Control {
 
     /// Says something; a launcher that does not hear it is gone.
     pub(super) fn tell(&self, notice: &Notice) {
-        if let Err(errno) = send(&self.0, notice, &[]) {
-            printer::remark(&format!("stockade: the launcher does not hear: {}", stockade_launch::errno_text(errno)));
+        if let Err(problem) = self.send(notice, &[]) {
+            printer::remark(&format!("stockade: the launcher does not hear: {}", problem.why()));
         }
     }
 
     pub(super) fn tell_waiting(&self, process: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<(), Problem> {
-        send(&self.0, &Notice::Waiting {}, &[process, socket]).map_err(failed)
+        self.send(&Notice::Waiting {}, &[process, socket])
+    }
+
+    fn send(&self, notice: &Notice, attached: &[BorrowedFd<'_>]) -> Result<(), Problem> {
+        let bytes = serde_json::to_vec(notice).map_err(|_| failed(Errno::INVAL))?;
+        stockade_frames::send(&self.0, &bytes, attached).map_err(|error| of_io(&error))
     }
 }
 
-fn send(socket: &OwnedFd, notice: &Notice, attached: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-    let bytes = serde_json::to_vec(notice).map_err(|_| Errno::INVAL)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut beside = SendAncillaryBuffer::new(&mut space);
-    if !attached.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(attached)) {
-        return Err(Errno::NOBUFS);
-    }
-    rustix::net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut beside, SendFlags::NOSIGNAL).map(drop)
+fn of_io(error: &std::io::Error) -> Problem {
+    Problem::new("cannot keep warm engines", problem::plain(&error.to_string()), NEXT)
+}
+
+fn nothing() -> Result<OwnedFd, Problem> {
+    rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(failed)
+}
+
+pub(super) fn pair() -> Result<(OwnedFd, OwnedFd), Problem> {
+    stockade_frames::pair().map_err(|error| of_io(&error))
 }
 
 impl AsFd for Control {
@@ -81,20 +82,8 @@ impl AsFd for Control {
 
 /// A claim and what lies beside it; `None` at the end, and for what is none.
 pub(super) fn receive(socket: &OwnedFd) -> Option<(Claim, Vec<OwnedFd>)> {
-    let mut bytes = vec![0; FRAME_BYTES_MAX];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-    let mut beside = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let received =
-        rustix::net::recvmsg(socket, &mut [std::io::IoSliceMut::new(&mut bytes)], &mut beside, flags).ok()?;
-    let given = beside
-        .drain()
-        .filter_map(|message| if let RecvAncillaryMessage::ScmRights(given) = message { Some(given) } else { None })
-        .flatten()
-        .collect();
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
-        return None;
+    match stockade_frames::receive(socket, Beside::Descriptors) {
+        Ok(Frame::Whole(bytes, given)) => Some((serde_json::from_slice(&bytes).ok()?, given)),
+        Ok(Frame::Broken | Frame::End) | Err(_) => None,
     }
-    let claim = serde_json::from_slice(bytes.get(..received.bytes)?).ok()?;
-    Some((claim, given))
 }

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use stockade_core::audit::{Asker, Recorded};
 use stockade_core::facts::HostFacts;
+use stockade_core::layer::{Layer, Layers};
 use stockade_core::policy::Policy;
 use stockade_core::request::Request;
 use stockade_core::text;
 use stockade_core::warm::NotWarm;
-use stockade_launch::warm::{Sealing, Template, has_cgroup};
+use stockade_launch::Failure;
+use stockade_launch::warm::{Engine, Sealing, Template, has_cgroup};
 
 use super::watch::{Stamps, check_trust};
 use super::{control, library};
@@ -113,6 +115,17 @@ impl Kind {
 
 fn not_warm(error: &NotWarm) -> Problem {
     Problem::new("there are no warm engines of this", error.to_string(), "its runs are started anew each")
+}
+
+/// Without its cgroup an engine's memory would be bounded by nothing.
+pub(super) fn next_engine(template: &mut Template) -> Result<Engine, Failure> {
+    let cell = template.make_cell()?;
+    let engine = template.fork(cell)?;
+    if engine.enforced().has(Layer::Cgroup) {
+        Ok(engine)
+    } else {
+        Err(Failure::Missing { missing: Layers::of(&[Layer::Cgroup]) })
+    }
 }
 
 /// What a template said last, for the log.

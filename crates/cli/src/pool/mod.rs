@@ -31,54 +31,64 @@ use watch::Watch;
 const DEMAND: Duration = Duration::from_secs(2);
 /// How often it is looked at what nobody tells.
 const TICK: Duration = Duration::from_secs(1);
-/// How many engines in a row may not come to be.
+/// How many engines in a row may not come to be; each is tried for again a tick later.
 const FAILURES_MAX: u32 = 5;
+/// How long the walls of an engine may take to come down.
+const DYING: Duration = Duration::from_secs(5);
 
 /// Keeps engines until the launcher closes its end.
 pub(crate) fn keep(arguments: &Run) -> Result<ExitCode, Problem> {
     let control = Control::take()?;
-    let kept = make::kind(arguments).and_then(|(kind, template)| {
-        let most = usize::try_from(arguments.supervised.ahead).unwrap_or(1);
-        let watch = Watch::over(arguments)?;
-        let mut pool = Pool {
-            control: &control,
-            kind: Some(kind),
-            template: Some(template),
-            followed: Vec::new(),
-            dying: Vec::new(),
-            claims: VecDeque::new(),
-            watch,
-            most,
-            failures: 0,
-            is_closing: false,
-        };
-        let kept = pool.follow();
-        pool.end();
-        kept
-    });
+    allow_descriptors();
+    let made = make::kind(arguments).and_then(|made| Ok((made, Watch::over(arguments)?)));
+    let ((kind, template), watch) = made.inspect_err(|problem| tell_why(&control, problem))?;
+    let mut pool = Pool {
+        control,
+        kind: Some(kind),
+        template: Some(template),
+        followed: Vec::new(),
+        dying: Vec::new(),
+        claims: VecDeque::new(),
+        watch,
+        most: usize::try_from(arguments.supervised.ahead).unwrap_or(1),
+        failures: 0,
+        not_before: Instant::now(),
+        is_closing: false,
+    };
+    let kept = pool.follow();
+    pool.end();
     if let Err(problem) = &kept {
-        tell_why(&control, problem);
+        tell_why(&pool.control, problem);
     }
     kept.map(|()| ExitCode::SUCCESS)
+}
+
+/// Every engine has a dozen; a program that waits by select(2) is not among what is started here.
+fn allow_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).ok();
 }
 
 fn tell_why(control: &Control, problem: &Problem) {
     control.tell(&Notice::NotWarm { what: problem.what().to_owned(), why: problem.why().to_owned() });
 }
 
-struct Pool<'a> {
-    control: &'a Control,
+struct Pool {
+    control: Control,
     // In an option, for a fork takes both away.
     kind: Option<Kind>,
     template: Option<Template>,
     followed: Vec<Followed>,
     /// Killed, and not down yet.
-    dying: Vec<Remains>,
+    dying: Vec<(Remains, Instant)>,
     /// When engines were claimed, lately.
     claims: VecDeque<Instant>,
     watch: Watch,
     most: usize,
     failures: u32,
+    /// No engine is made before.
+    not_before: Instant,
     /// No more engines are made, and runs under way are finished.
     is_closing: bool,
 }
@@ -99,7 +109,7 @@ enum State {
     Claimed,
 }
 
-impl Pool<'_> {
+impl Pool {
     fn follow(&mut self) -> Result<(), Problem> {
         let mut next_look = Instant::now() + TICK;
         while !self.is_closing || !self.followed.is_empty() {
@@ -110,9 +120,9 @@ impl Pool<'_> {
             }
             let wanted = self.wanted();
             self.give_up_beyond(wanted);
-            let is_short = self.waiting() < wanted;
-            if is_short {
-                self.make_one()?;
+            let is_short = self.waiting() < wanted && Instant::now() >= self.not_before;
+            if is_short && let Err(problem) = self.make_one() {
+                self.close(&problem);
             }
             let until = if is_short { Instant::now() } else { next_look };
             self.is_closing |= !self.wait(until)?;
@@ -122,10 +132,18 @@ impl Pool<'_> {
 
     /// What was begun under what held then is finished.
     fn look(&mut self) {
-        if let Err(problem) = self.watch.look(self.kind.as_ref())
-            && !self.is_closing
-        {
-            tell_why(self.control, &problem);
+        if let Err(problem) = self.watch.look(self.kind.as_ref()) {
+            self.close(&problem);
+        }
+        let now = Instant::now();
+        for (remains, _) in self.dying.iter().filter(|(_, until)| now >= *until) {
+            remains.kill_template();
+        }
+    }
+
+    fn close(&mut self, problem: &Problem) {
+        if !self.is_closing {
+            tell_why(&self.control, problem);
             self.is_closing = true;
         }
     }
@@ -156,16 +174,16 @@ impl Pool<'_> {
 
     fn make_one(&mut self) -> Result<(), Problem> {
         let Some(template) = &mut self.template else { return Ok(()) };
-        let made = template.make_cell().and_then(|cell| template.fork(cell));
-        let engine = match made {
+        let engine = match make::next_engine(template) {
             Ok(engine) => engine,
             Err(failure) => {
                 self.failures += 1;
+                self.not_before = Instant::now() + TICK;
                 return if self.failures > FAILURES_MAX { Err(self.gone(failure.into())) } else { Ok(()) };
             }
         };
         self.failures = 0;
-        let (near, far) = Control::pair()?;
+        let (near, far) = control::pair()?;
         match stockade_launch::warm::twin::fork()? {
             Twin::First(process, link) => {
                 drop(far);
@@ -177,8 +195,7 @@ impl Pool<'_> {
             Twin::Second(link) => {
                 drop(near);
                 let kind = self.kind.take();
-                self.forget();
-                match kind {
+                match kind.filter(|_| self.disown().is_ok()) {
                     Some(kind) => attend::attend(kind, engine, &far, &link),
                     None => stockade_launch::warm::twin::leave(1),
                 }
@@ -187,14 +204,13 @@ impl Pool<'_> {
     }
 
     /// In a fork: none of this is its own.
-    fn forget(&mut self) {
-        for Followed { remains, .. } in self.followed.drain(..) {
-            remains.forget();
-        }
-        self.dying.drain(..).for_each(Remains::forget);
+    fn disown(&mut self) -> Result<(), Problem> {
+        self.followed.drain(..).for_each(|one| one.remains.disown());
+        self.dying.drain(..).for_each(|(remains, _)| remains.disown());
         if let Some(template) = self.template.take() {
-            template.forget();
+            template.disown();
         }
+        self.control.shut()
     }
 
     /// Their followers learn how engines ended, which only the template's parent hears.
@@ -226,14 +242,14 @@ impl Pool<'_> {
         let mut polled = vec![PollFd::from_borrowed_fd(template.control(), PollFlags::IN)];
         // A launcher that is gone would be heard for ever.
         if !self.is_closing {
-            polled.push(PollFd::new(self.control, PollFlags::IN));
+            polled.push(PollFd::new(&self.control, PollFlags::IN));
         }
         for one in &self.followed {
             polled.push(PollFd::new(&one.link, PollFlags::IN));
             polled.push(PollFd::new(&one.process, PollFlags::IN));
         }
-        for one in &self.dying {
-            polled.push(PollFd::from_borrowed_fd(one.init(), PollFlags::IN));
+        for (remains, _) in &self.dying {
+            polled.push(PollFd::from_borrowed_fd(remains.init(), PollFlags::IN));
         }
         match rustix::event::poll(&mut polled, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -259,7 +275,7 @@ impl Pool<'_> {
         for number in over.into_iter().rev() {
             let Followed { remains, .. } = self.followed.swap_remove(number);
             remains.kill()?;
-            self.dying.push(remains);
+            self.dying.push((remains, Instant::now() + DYING));
         }
         Ok(self.is_closing || !launcher || self.control.is_open())
     }

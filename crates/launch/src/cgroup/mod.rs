@@ -599,6 +599,11 @@ fn open_dir(path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 impl Group {
+    /// In a fork of the process that made it: it is not this one's to remove.
+    pub(crate) fn disown(&mut self) {
+        self.branches.clear();
+    }
+
     /// How many processes are in it besides this one; none where that cannot be seen.
     #[must_use]
     pub fn others_than(&self, process: Pid) -> u32 {

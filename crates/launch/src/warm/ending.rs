@@ -2,17 +2,17 @@
 //!
 //! What the process says is the word of the code: at most its own end.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use rustix::process::{Pid, Signal};
 
 use super::twin::{Heard, Link, Word};
+use super::wire;
 use crate::failure::Failure;
 use crate::outside::failed;
-
-const FRAME_BYTES: usize = 16;
 
 /// The process of an engine, while its run is followed.
 #[derive(Debug)]
@@ -63,24 +63,23 @@ impl<'e> Engine<'e> {
 
     fn answer(&mut self) -> Of {
         let Some(socket) = &self.socket else { return Of::Nothing };
-        let mut frame = [0; FRAME_BYTES];
-        match rustix::net::recv(socket, &mut frame, rustix::net::RecvFlags::DONTWAIT) {
+        match wire::receive_from(socket.as_fd(), RecvFlags::DONTWAIT) {
             Err(Errno::AGAIN | Errno::INTR) => Of::Nothing,
-            Ok((_, FRAME_BYTES)) => match frame {
-                [2, 0, 0, 0, status, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] => Of::End(i32::from(status) << 8),
-                _ => Of::Nonsense,
-            },
-            Ok((_, 0)) | Err(_) => {
+            Err(_) | Ok((_, None)) => {
                 self.socket = None;
                 Of::Silence
             }
+            // A child of the code, which has the socket too: of its end nobody asks.
+            Ok((_, Some(sender))) if sender != self.pid => Of::Nothing,
+            Ok((Some([2, 0, 0, 0, status, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), _)) => Of::End(i32::from(status) << 8),
             Ok(_) => Of::Nonsense,
         }
     }
 
     fn parent(&mut self) -> Of {
         match self.link.map(Link::hear) {
-            Some(Heard::Word(Word::Ended(status))) => Of::End(status),
+            // Numbers of processes come again, and what was said of another with this one's is no word of it.
+            Some(Heard::Word(Word::Ended(status))) if self.has_ended() => Of::End(status),
             None | Some(Heard::Nothing | Heard::Word(_)) => Of::Nothing,
             // With the template all its engines end, which the walls tell.
             Some(Heard::Gone) => {
@@ -90,12 +89,15 @@ impl<'e> Engine<'e> {
         }
     }
 
-    /// Sends its process a signal; no error when it has ended.
+    /// Whether its process has ended, by the kernel's word.
+    pub(crate) fn has_ended(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(rustix::event::poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&now)), Ok(1..))
+    }
+
+    /// Sends its process, and those of its group, a signal; no error when it has ended.
     pub(crate) fn signal(&self, signal: i32) -> Result<(), Failure> {
         let Some(signal) = Signal::from_named_raw(signal) else { return Ok(()) };
-        match rustix::process::pidfd_send_signal(&self.pidfd, signal) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(errno) => Err(failed("signal", "an engine")(errno)),
-        }
+        crate::sys::signal_session(self.pidfd.as_fd(), signal).map_err(failed("signal", "an engine"))
     }
 }

@@ -12,6 +12,7 @@ pub mod enter;
 mod entrance;
 mod maker;
 mod sealing;
+mod strays;
 mod sys;
 pub mod twin;
 mod verify;
@@ -58,6 +59,8 @@ pub struct Template {
     next_user: u32,
     users: Rc<RefCell<BTreeSet<u32>>>,
     ended: BTreeMap<u32, i32>,
+    /// How many walls were begun.
+    made: u64,
     /// How many engines were ordered, and which orders failed.
     ordered: u32,
     failed: BTreeMap<u32, i32>,
@@ -66,16 +69,25 @@ pub struct Template {
     rising: VecDeque<Rising>,
     stand: VecDeque<Cell>,
     said: Vec<u8>,
+    is_disowned: bool,
 }
 
 impl Drop for Template {
     fn drop(&mut self) {
+        if self.is_disowned {
+            return;
+        }
         // Their inits are this process's to wait for.
         while !self.rising.is_empty() {
             if self.finish_cell().is_err() {
                 break;
             }
         }
+        self.rising.clear();
+        self.stand.clear();
+        // Before anything waits for its init: the kernel ends that when all in its walls are taken notice of.
+        self.running.init.kill().ok();
+        strays::reap(&self.running.init, self.ids);
     }
 }
 
@@ -160,12 +172,14 @@ impl Template {
             next_user: ids.engines().start,
             users: Rc::default(),
             ended: BTreeMap::new(),
+            made: 0,
             ordered: 0,
             failed: BTreeMap::new(),
             keeper,
             rising: VecDeque::new(),
             stand: VecDeque::new(),
             said: Vec::new(),
+            is_disowned: false,
         })
     }
 
@@ -245,11 +259,14 @@ impl Template {
     pub fn begin_cell(&mut self) -> Result<(), Failure> {
         let lease = self.lease()?;
         let identity = Identity { outside_uid: lease.user, outside_gid: lease.user, ..self.engine.identity };
-        let plan = Plan { run: format!("{}-{}", self.engine.run, lease.user), identity, ..self.engine.clone() };
+        self.made = self.made.wrapping_add(1);
+        // No name comes twice: what could not be taken down stands in the way of nothing.
+        let plan = Plan { run: format!("{}-{}", self.engine.run, self.made), identity, ..self.engine.clone() };
         let mut notes = Vec::new();
         let group = outside::make_group(&plan, &mut notes)?;
         let pipes = outside::pipes(&plan)?;
         let (control, inside) = outside::control_pair()?;
+        hear_for(&control, BIRTH)?;
         let trees = outside::open_sources_as_root(&plan)?;
         self.maker.order(lease.user, inside, &trees)?;
         self.rising.push_back(Rising { plan, control, pipes, group, notes, lease });
@@ -326,11 +343,15 @@ impl Template {
         let (pid, layers) = self.await_birth(&socket, number)?;
         let seen = verify::look(pid, lease.user, &running.entrances, running.enforced)
             .map_err(failed("believe the walls of", "an engine"))?;
+        // Its number may have been another's, of whose end nobody asked.
+        self.hear_of_ends()?;
+        self.ended.remove(&seen.pid_in_template);
         if let Some(group) = &running.group {
             group.attach(pid, lease.user).map_err(Failure::Cgroup)?;
         }
         running.entrances = Entrances::default();
-        running.enforced = running.enforced.and(layers);
+        // Of itself it can say no more than what it seals.
+        running.enforced = running.enforced.and(layers.shared_with(sealing::OWN));
         running.check_required()?;
         Ok(Engine { running, socket, seen, lease })
     }
@@ -392,8 +413,12 @@ impl Template {
     /// # Errors
     /// [`Failure::Lost`] when the template is gone, and all its engines with it.
     pub fn end_of(&mut self, engine: &Engine) -> Result<Option<i32>, Failure> {
+        self.end_by_number(engine.seen.pid_in_template)
+    }
+
+    fn end_by_number(&mut self, pid_in_template: u32) -> Result<Option<i32>, Failure> {
         self.hear_of_ends()?;
-        Ok(self.ended.remove(&engine.seen.pid_in_template))
+        Ok(self.ended.remove(&pid_in_template))
     }
 
     /// The process that makes walls: its id.
@@ -465,10 +490,7 @@ impl Claimed {
     /// # Errors
     /// When the kernel refuses.
     pub fn signal(&self, signal: rustix::process::Signal) -> Result<(), Failure> {
-        match rustix::process::pidfd_send_signal(&self.0.seen.pidfd, signal) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(errno) => Err(failed("signal", "an engine")(errno)),
-        }
+        crate::sys::signal_session(self.0.seen.pidfd.as_fd(), signal).map_err(failed("signal", "an engine"))
     }
 }
 
@@ -550,6 +572,12 @@ pub fn has_cgroup(plan: &Plan) -> bool {
     plan.cgroup != CgroupMode::Off
         && !crate::hooks::removed(Layer::Cgroup)
         && !matches!(crate::cgroup::find(), crate::cgroup::Available::None(_))
+}
+
+/// Whoever does not speak for so long on this socket is not heard any more.
+fn hear_for(socket: &OwnedFd, longest: Duration) -> Result<(), Failure> {
+    rustix::net::sockopt::set_socket_timeout(socket, rustix::net::sockopt::Timeout::Recv, Some(longest))
+        .map_err(failed("set up the socket of", "an engine"))
 }
 
 /// Which of these have something, waiting until one has or it is too late.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::{Claimed, Engine, Lease, Template};
+use super::{Claimed, Engine, Lease, Rising, Template};
 use crate::cgroup::Group;
 use crate::failure::Failure;
 use crate::finished::Finished;
@@ -132,7 +132,7 @@ pub fn leave(status: u8) -> ! {
 pub struct Remains {
     // Dropped in this order: a group with a process stays, and a user is another's only when nobody has it.
     init: Init,
-    _group: Option<Group>,
+    group: Option<Group>,
     _lease: Lease,
     pid_in_template: u32,
 }
@@ -143,7 +143,7 @@ impl Engine {
     pub fn into_remains(self) -> Remains {
         let Self { running, seen, lease, .. } = self;
         let crate::outside::Running { init, group, .. } = running;
-        Remains { init, _group: group, _lease: lease, pid_in_template: seen.pid_in_template }
+        Remains { init, group, _lease: lease, pid_in_template: seen.pid_in_template }
     }
 }
 
@@ -162,9 +162,17 @@ impl Remains {
         self.init.kill().map_err(failed("kill", "an engine"))
     }
 
+    /// Kills the template, which keeps the kernel from taking these walls down.
+    pub fn kill_template(&self) {
+        self.init.kill_keeper();
+    }
+
     /// In a fork of the process that has the template: they are not this one's to take down.
-    pub fn forget(self) {
-        std::mem::forget(self);
+    pub fn disown(mut self) {
+        self.init.disown();
+        if let Some(group) = &mut self.group {
+            group.disown();
+        }
     }
 }
 
@@ -174,8 +182,7 @@ impl Template {
     /// # Errors
     /// [`Failure::Lost`] when the template is gone, and all its engines with it.
     pub fn end_of_followed(&mut self, remains: &Remains) -> Result<Option<i32>, Failure> {
-        self.hear_of_ends()?;
-        Ok(self.ended.remove(&remains.pid_in_template))
+        self.end_by_number(remains.pid_in_template)
     }
 
     /// Ready when an engine has ended, or the template has.
@@ -185,8 +192,14 @@ impl Template {
     }
 
     /// In a fork of the process that has it: it is not this one's to end.
-    pub fn forget(self) {
-        std::mem::forget(self);
+    pub fn disown(mut self) {
+        self.is_disowned = true;
+        self.maker.disown();
+        self.running.disown();
+        self.stand.iter_mut().for_each(|cell| cell.running.disown());
+        for Rising { group, .. } in &mut self.rising {
+            group.iter_mut().for_each(Group::disown);
+        }
     }
 }
 

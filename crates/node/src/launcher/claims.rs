@@ -83,10 +83,8 @@ impl Claims {
                 self.0.remove(run);
                 Come::Done(i32::from(status))
             }
-            (_, anew) => {
-                claimed.anew = anew;
-                Come::Nonsense
-            }
+            // Whether it has begun is not known any more: it is not started anew.
+            _ => Come::Nonsense,
         }
     }
 }
@@ -143,5 +141,6 @@ mod tests {
         let (mut claims, run, far) = claims();
         wire::send(&far, &Said::Done(0).to_bytes(), &[]).unwrap();
         assert!(matches!(claims.hear(&run), Come::Nonsense));
+        assert!(claims.remove(&run).is_none(), "nobody knows whether its code has run");
     }
 }

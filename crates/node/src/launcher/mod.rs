@@ -88,6 +88,7 @@ pub fn serve(control: OwnedFd, settings: Settings) -> io::Result<()> {
     let mut launcher = Launcher {
         pools: Pools::new(settings.pools),
         claims: Claims::default(),
+        wanted: BTreeMap::new(),
         folders,
         settings,
         bounds,
@@ -115,6 +116,8 @@ struct Launcher {
     /// Those of the runs that warm engines have.
     claims: Claims,
     pools: Pools,
+    /// Of runs for which no engine waited: what pool would have one.
+    wanted: BTreeMap<RunId, kind::Kind>,
     outbox: Outbox,
 }
 
@@ -205,6 +208,7 @@ impl Launcher {
         let lease = self.runs.remove(run).and_then(|supervisor| supervisor.lease());
         self.give_back(lease);
         let (status, killed) = supervisor::status(status);
+        self.learn_from(run, if killed { None } else { Some(status) });
         match self.sessions.remove(run) {
             Some(act) if killed => self.outbox.say(&Answer::Ended { run: act, status, killed }, None),
             // A supervisor that ends by itself answers what it has begun.

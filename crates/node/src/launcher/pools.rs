@@ -55,6 +55,8 @@ struct Pool {
     waiting: VecDeque<Waiting>,
     used: Instant,
     has_served: bool,
+    /// It has said that it makes no more engines, and finishes what it has begun.
+    is_closing: bool,
 }
 
 /// An engine, by the process that follows it.
@@ -93,10 +95,9 @@ impl Pools {
 
     /// Hands an order to an engine that waits.
     pub(super) fn claim(&mut self, kind: &Kind, claim: &Claim, descriptors: &[OwnedFd], now: Instant) -> Found {
-        let is_full = self.all.len() >= self.most;
         let Some(pool) = self.all.iter_mut().find(|pool| pool.kind == *kind && pool.socket.is_some()) else {
-            let may = self.failed.get(kind).is_none_or(|failed| now >= failed.not_before);
-            return if may && (!is_full || self.make_room(now)) { Found::Wanted } else { Found::Nothing };
+            let may = self.failed.get(kind).map_or(self.failed.len() < FAILED_MAX, |failed| now >= failed.not_before);
+            return if may { Found::Wanted } else { Found::Nothing };
         };
         pool.used = now;
         let Ok(bytes) = serde_json::to_vec(claim) else { return Found::Nothing };
@@ -114,8 +115,15 @@ impl Pools {
         Found::Nothing
     }
 
-    /// Lets the pool go that was needed least lately, if none of late.
-    fn make_room(&mut self, now: Instant) -> bool {
+    /// Whether a pool of this kind may be started now. If only room is missing, lets the pool go that was needed least
+    /// lately, if none of late.
+    pub(super) fn have_room_for(&mut self, kind: &Kind, now: Instant) -> bool {
+        if self.all.iter().any(|pool| pool.kind == *kind && pool.socket.is_some()) {
+            return false;
+        }
+        if self.all.len() < self.most {
+            return true;
+        }
         let oldest = self.all.iter_mut().filter(|pool| pool.socket.is_some()).min_by_key(|pool| pool.used);
         if let Some(pool) = oldest.filter(|pool| now.duration_since(pool.used) > IDLE_FOR_ANOTHER) {
             let left = pool.end(now);
@@ -125,7 +133,15 @@ impl Pools {
         false
     }
 
-    pub(super) fn insert(&mut self, kind: Kind, socket: OwnedFd, child: Child, lease: Lease, now: Instant) {
+    /// Takes a pool that was started; gives its users back when it cannot be followed.
+    pub(super) fn insert(
+        &mut self,
+        kind: Kind,
+        socket: OwnedFd,
+        child: Child,
+        lease: Lease,
+        now: Instant,
+    ) -> Option<Lease> {
         // It has no end of its own.
         let until = now + Duration::from_secs(u64::from(u32::MAX));
         match Supervisor::of(child, Some(lease), until) {
@@ -136,9 +152,14 @@ impl Pools {
                 waiting: VecDeque::new(),
                 used: now,
                 has_served: false,
+                is_closing: false,
             }),
-            Err(error) => tracing::warn!(error = %error, "a pool of warm engines cannot be followed"),
+            Err(error) => {
+                tracing::warn!(error = %error, "a pool of warm engines cannot be followed");
+                return Some(lease);
+            }
         }
+        None
     }
 
     /// What is waited for: see [`Self::hear`].
@@ -161,16 +182,24 @@ impl Pools {
         while let Some(pool) = self.all.get_mut(number) {
             let left = pool.hear(now);
             self.leaving.extend(left);
+            if pool.is_closing && pool.socket.is_some() {
+                let (kind, has_served) = (pool.kind.clone(), pool.has_served);
+                let left = pool.end(now);
+                self.leaving.extend(left);
+                self.note_failure(kind, has_served, now);
+                continue;
+            }
             if pool.process.ended().is_none() {
                 number += 1;
                 continue;
             }
-            let pool = self.all.swap_remove(number);
+            let mut pool = self.all.swap_remove(number);
             leases.extend(pool.process.lease());
-            self.leaving.extend(pool.waiting.into_iter().map(|one| Supervisor::of_twin(one.process, now + LEAVING)));
             if pool.socket.is_some() {
-                self.note_failure(pool.kind, pool.has_served, now);
+                self.note_failure(pool.kind.clone(), pool.has_served, now);
             }
+            let left = pool.end(now);
+            self.leaving.extend(left);
         }
         self.leaving.retain_mut(|one| one.ended().is_none());
         leases
@@ -227,6 +256,13 @@ fn pause(times: u32) -> Duration {
 impl Pool {
     /// Lets it end: it finishes what it has begun.
     fn end(&mut self, now: Instant) -> Vec<Supervisor> {
+        // Engines of which it has told meanwhile are this process's children too, to be waited for.
+        while let Some(socket) = &self.socket {
+            let Ok(Frame::Whole(bytes, descriptors)) = wire::receive(socket, Beside::Descriptors) else { break };
+            if self.take(&bytes, descriptors).is_err() {
+                break;
+            }
+        }
         self.socket = None;
         self.process.end_by(now + ENDING);
         self.waiting.drain(..).map(|one| Supervisor::of_twin(one.process, now + LEAVING)).collect()
@@ -274,6 +310,7 @@ impl Pool {
             }
             (Notice::NotWarm { what, why }, None, None, None) => {
                 tracing::warn!(environment = ?self.kind.environment, what, why, "no warm engines");
+                self.is_closing = true;
                 Ok(())
             }
             _ => Err("what lies beside its words is not what should"),

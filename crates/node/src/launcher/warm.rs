@@ -18,6 +18,8 @@ use crate::wire::{self, Answer, RunId};
 
 /// What a run may take beyond its time: its outputs are collected.
 const COLLECTING: Duration = Duration::from_secs(60);
+/// The status of a run that was refused.
+const REFUSED: i32 = 125;
 /// A follower that has reported has this long to end.
 const LEAVING: Duration = Duration::from_secs(5);
 
@@ -54,6 +56,8 @@ impl Launcher {
                 self.claims.insert(run, socket, anew);
                 return Ok(true);
             }
+            // A name that anybody could have made up is believed when a run has had its environment.
+            Found::Wanted if kind.environment.is_some() => drop(self.wanted.insert(run.clone(), kind)),
             Found::Wanted => self.start_pool(kind, now),
             Found::Nothing => {}
         }
@@ -63,16 +67,31 @@ impl Launcher {
 
     /// The next runs of this kind may find an engine; without one they are started anew.
     fn start_pool(&mut self, kind: Kind, now: Instant) {
+        if !self.pools.have_room_for(&kind, now) {
+            return;
+        }
         let Some(users) = &mut self.users else { return };
         let Ok(Some(lease)) = users.lease(pools::IDS) else { return };
         let started =
             wire::pair().and_then(|(near, far)| Ok((near, command::spawn_pool(&self.settings, &kind, lease, far)?)));
         match started {
-            Ok((socket, child)) => self.pools.insert(kind, socket, child, lease, now),
+            Ok((socket, child)) => {
+                let left = self.pools.insert(kind, socket, child, lease, now);
+                self.give_back(left);
+            }
             Err(error) => {
                 tracing::warn!(error = %error, "a pool of warm engines cannot be started");
                 self.give_back(Some(lease));
             }
+        }
+    }
+
+    /// A run that was started anew has ended: was there an environment for it, others of its kind may find engines.
+    pub(super) fn learn_from(&mut self, run: &RunId, status: Option<i32>) {
+        if let Some(kind) = self.wanted.remove(run)
+            && status.is_some_and(|status| status != REFUSED && status != supervisor::INTERRUPTED)
+        {
+            self.start_pool(kind, Instant::now());
         }
     }
 

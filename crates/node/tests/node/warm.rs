@@ -76,7 +76,7 @@ fn essence(run: &Value) -> Value {
     run
 }
 
-const CASES: [(&str, &str); 22] = [
+const CASES: [(&str, &str); 28] = [
     ("output", "print(1); import sys; print('warned', file=sys.stderr)"),
     ("exits", "import sys; sys.exit(3)"),
     ("exits with words", "raise SystemExit('no')"),
@@ -108,6 +108,15 @@ const CASES: [(&str, &str); 22] = [
     (
         "files",
         "import in_1; print(open('in.csv').read(), in_1.x, in_1.__file__); open('in.csv', 'a').write('more'); import os; print(os.listdir(), os.stat('in.csv').st_uid)",
+    ),
+    ("a child exits", "import os, sys\nif os.fork() == 0: sys.exit(0)\nos.wait(); print('result')"),
+    ("a child ends as code does", "import os\nchild = os.fork()\nif child:\n  os.wait(); print('result')"),
+    ("closes what is open", "import os, time; os.closerange(3, 256); time.sleep(6); print('goes on')"),
+    ("closes its output", "import sys; print('x', flush=True); sys.stdout.close()"),
+    ("has no output", "import sys; sys.stdout = None"),
+    (
+        "output that cannot be written out",
+        "import sys\nclass Stream:\n  closed = False\n  def write(s, t): pass\n  def flush(s): raise RuntimeError('no')\nsys.stderr = Stream(); sys.exit(3)",
     ),
     ("too much memory", "x = bytearray(3 << 30)\nfor i in range(0, len(x), 4096): x[i] = 1"),
     ("too long", "print('so far', flush=True)\nwhile True: pass"),
@@ -270,7 +279,8 @@ fn a_pool_that_is_killed_takes_its_runs_along_which_is_said() {
     node.until_says(&id, "begun");
     signal(pool(&node), Signal::KILL);
     let run = node.until_state(&id, "ended");
-    assert_eq!((&run["outcome"]["cause"], &run["stdout"]), (&json!("refused"), &json!("begun\n")), "{run}");
+    // Its code has run: no caller may take it for one that was refused.
+    assert_eq!((&run["outcome"]["cause"], &run["stdout"]), (&json!("failed"), &json!("begun\n")), "{run}");
     assert_eq!(node.run("print('goes on')")["stdout"], "goes on\n");
     until("another pool serves", || begun(&node.run("pass")) == "warm");
 }
@@ -298,7 +308,11 @@ fn nothing_of_warm_engines_is_left_when_the_launcher_or_the_node_is_killed() {
         let launcher = node.launcher();
         let all: Vec<u32> = below(launcher).into_iter().map(|(pid, _)| pid).collect();
         assert!(all.len() > 5, "{all:?}");
-        if kills_node { node.kill() } else { signal(launcher, Signal::KILL) }
+        if kills_node {
+            node.kill()
+        } else {
+            signal(launcher, Signal::KILL)
+        }
         let is_alive = |pid: &&u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
         until("all are gone", || all.iter().find(is_alive).is_none());
     }

@@ -6,6 +6,7 @@
 mod api;
 mod asked;
 mod confine;
+pub mod install;
 mod keeper;
 pub mod launcher;
 mod link;
@@ -28,6 +29,7 @@ mod sessions;
 pub mod settings;
 pub mod start;
 pub mod status;
+mod systemd;
 mod user;
 pub mod wire;
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use stockade_node::refusal::Refusal;
 use stockade_node::settings::{Arguments, Command};
-use stockade_node::{start, status};
+use stockade_node::{install, start, status};
 
 /// The exit status of a node that is refused or fails.
 const REFUSED: u8 = 125;
@@ -21,11 +21,12 @@ fn main() -> ExitCode {
     };
     match &arguments.command {
         Command::Start(_) | Command::InternalLauncher(_) => log(),
-        Command::Status(_) => {}
+        Command::Status(_) | Command::Install(_) => {}
     }
     let done = match arguments.command {
         Command::Start(asked) => start::start(&asked),
         Command::Status(asked) => status::status(&asked),
+        Command::Install(asked) => install::install(&asked),
         Command::InternalLauncher(asked) => start::launcher(asked),
     };
     match done {

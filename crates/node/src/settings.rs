@@ -29,6 +29,11 @@ pub enum Command {
     Start(Box<Start>),
     /// Ask a node how it is
     Status(Status),
+    /// Make a user, a folder and the units of systemd
+    #[command(
+        after_help = "Examples:\n  stockade node install --dry-run\n  stockade node install\n  stockade node install -- --policy /etc/stockade/policy.conf\n\nWhat follows `--` are more flags of `stockade node start`."
+    )]
+    Install(Install),
     /// The process that starts runs; not for people
     #[command(hide = true)]
     InternalLauncher(Launcher),
@@ -128,6 +133,42 @@ pub struct Status {
     /// The node's socket
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+}
+
+/// The flags of `install`.
+#[derive(Clone, Debug, Args)]
+pub struct Install {
+    /// Write below this folder instead of `/`, and make no user: for a package, or another machine
+    #[arg(long, value_name = "DIR")]
+    pub prefix: Option<PathBuf>,
+
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// The user of the service; made if there is none
+    #[arg(long, value_name = "USER", default_value = "stockade")]
+    pub user: String,
+
+    /// The node's folder
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/stockade")]
+    pub folder: PathBuf,
+
+    /// The socket it is asked at
+    #[arg(long, value_name = "PATH", default_value = "/run/stockade/node.sock")]
+    pub socket: PathBuf,
+
+    /// Who may connect: 600 root, 660 its group too, 666 everybody on this machine
+    #[arg(long, value_name = "MODE", default_value = "666", value_parser = ["600", "660", "666"])]
+    pub socket_mode: String,
+
+    /// The folder of stockade, stockade-gate and stockade-node; that of this program if left out
+    #[arg(long, value_name = "DIR")]
+    pub programs: Option<PathBuf>,
+
+    /// More flags of `stockade node start`
+    #[arg(last = true, value_name = "FLAG")]
+    pub flags: Vec<String>,
 }
 
 /// What the node tells its launcher.

@@ -24,6 +24,7 @@ use crate::room::Room;
 use crate::service::{Node, Terms};
 use crate::sessions;
 use crate::settings::{self, Launcher, Start};
+use crate::systemd::Given;
 use crate::{confine, ready, user, wire};
 
 /// The command, beside this program.
@@ -40,10 +41,13 @@ const SOCKET_BYTES_MAX: usize = 107;
 /// # Errors
 /// The [`Refusal`] that says why it cannot serve, or no longer.
 pub fn start(asked: &Start) -> Result<(), Refusal> {
+    // Before anything is started that could inherit it.
+    let mut given = Given::take()?;
     user::settle(asked.run_as.as_deref())?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let folder = make_folder(asked)?;
-    let socket = asked.socket.clone().unwrap_or_else(|| folder.join("node.sock"));
+    let handed = given.path();
+    let socket = handed.clone().or_else(|| asked.socket.clone()).unwrap_or_else(|| folder.join("node.sock"));
     if socket.as_os_str().len() > SOCKET_BYTES_MAX {
         let why = format!("the system takes {SOCKET_BYTES_MAX} bytes");
         return Err(Refusal::invalid(
@@ -52,7 +56,7 @@ pub fn start(asked: &Start) -> Result<(), Refusal> {
             "name a shorter one with --socket PATH",
         ));
     }
-    if asked.socket.is_none() && asked.socket_mode != "600" {
+    if handed.is_none() && asked.socket.is_none() && asked.socket_mode != "600" {
         return Err(Refusal::invalid(
             "others cannot reach the node",
             "its socket would lie in its own folder, which nobody else may enter",
@@ -68,22 +72,34 @@ pub fn start(asked: &Start) -> Result<(), Refusal> {
     let caps = caps(asked);
     let launcher = spawn_launcher(&folder, &policies, caps, asked.sessions, far)?;
     lock.share(false)?;
-    let listener = bind(&socket, &asked.socket_mode)?;
+    let listener = given.listener.take().map_or_else(|| bind(&socket, &asked.socket_mode), Ok)?;
     give_up_privileges()?;
     allow_descriptors()?;
-    let of_socket = socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let store = folder.join(STORE);
+    // One that was handed over stays when the node goes.
+    let own_socket = handed.is_none().then_some(socket.as_path());
+    let of_socket = own_socket.map_or(store.as_path(), |socket| {
+        socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    });
     let pressure = Pressure::new(u64::from(asked.reserve_memory_mib) << 20)?;
-    confine::confine(&folder.join(STORE), of_socket)?;
+    confine::confine(&store, of_socket)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Refusal::failed("the node cannot be started", error))?;
-    let served =
-        runtime.block_on(serve(asked, &folder, Socket { path: &socket, listener }, caps, pressure, control, launcher));
+    let served = runtime.block_on(serve(
+        asked,
+        &folder,
+        Socket { path: &socket, listener, given },
+        caps,
+        pressure,
+        control,
+        launcher,
+    ));
     runtime.shutdown_timeout(Duration::from_secs(1));
     // Nobody has to tidy up after it.
-    drop(std::fs::remove_file(&socket));
+    drop(own_socket.map(std::fs::remove_file));
     served
 }
 
@@ -227,19 +243,21 @@ async fn serve(
     node.recover().await?;
     tokio::spawn(Arc::clone(&node).dispatch());
     tokio::spawn(Arc::clone(&node).tidy());
-    let Socket { path: socket, listener } = socket;
+    let Socket { path: socket, listener, given } = socket;
     let listener = UnixListener::from_std(listener).map_err(failed)?;
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
     let listening = Listening::new(listener, asked.connections.into());
     let serving = tokio::spawn(listen::serve(listening, Arc::clone(&node)));
     tracing::info!(socket = %socket.display(), runs = caps.running, "serving");
+    given.ready("serving");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         gone = &mut launcher_gone => return Err(without_launcher(&node, gone.ok(), &mut launcher).await),
     }
     tracing::info!("draining: no new runs");
+    given.stopping("finishing runs that are under way");
     let drained = tokio::time::timeout(Duration::from_secs(asked.drain.into()), node.drain());
     tokio::select! {
         drained = drained => if drained.is_err() {
@@ -274,6 +292,7 @@ async fn without_launcher(node: &Node, error: Option<std::io::Error>, launcher: 
 struct Socket<'a> {
     path: &'a Path,
     listener: std::os::unix::net::UnixListener,
+    given: Given,
 }
 
 fn bind(socket: &Path, mode: &str) -> Result<std::os::unix::net::UnixListener, Refusal> {

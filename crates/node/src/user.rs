@@ -58,7 +58,8 @@ fn become_user(user: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn look_up(user: &str) -> Result<(Uid, Gid), Refusal> {
+/// A user of this machine.
+pub(crate) fn look_up(user: &str) -> Result<(Uid, Gid), Refusal> {
     let passwords = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     found(user, &passwords).ok_or_else(|| {
         Refusal::invalid(

@@ -13,6 +13,7 @@ mod crash;
 mod disk;
 mod docs;
 mod http;
+mod install;
 mod keys;
 mod life;
 mod queue;

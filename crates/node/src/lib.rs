@@ -3,24 +3,30 @@
 //!
 //! Start at `start.rs`; `service.rs` is what the node does, `runner.rs` one run, `api/` how it is asked.
 
+pub mod admin;
 mod api;
 mod asked;
+pub mod bundle;
 mod confine;
+pub mod doctor;
 pub mod install;
 mod keeper;
 pub mod launcher;
 mod link;
 mod listen;
 mod lock;
+pub mod log;
 mod metrics;
 pub mod opening;
 pub mod order;
 mod outcome;
 mod patient;
 mod pressure;
+pub mod properties;
 mod pump;
 pub mod queue;
 mod ready;
+pub mod redact;
 pub mod refusal;
 mod room;
 mod runner;

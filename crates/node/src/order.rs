@@ -67,6 +67,21 @@ impl Default for Bounds {
     }
 }
 
+impl Bounds {
+    /// With less, or more, of what an administrator names. The launcher holds every order against the widest ones.
+    #[must_use]
+    pub fn with(time_ms: Option<u64>, memory_bytes: Option<u64>) -> Self {
+        let mut bounds = Self::default();
+        if let Some(time) = time_ms {
+            (bounds.usual.wall_ms, bounds.most.wall_ms) = (time, time);
+        }
+        if let Some(memory) = memory_bytes {
+            (bounds.usual.memory_bytes, bounds.most.memory_bytes) = (memory, memory);
+        }
+        bounds
+    }
+}
+
 impl Order {
     /// Holds the order against what any node takes, and this one.
     ///

@@ -12,6 +12,8 @@ use tokio::sync::{Notify, watch};
 use crate::asked::Asked;
 use crate::keeper::Keeper;
 use crate::link::Link;
+use crate::listen;
+use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::order::Bounds;
 use crate::outcome;
@@ -43,6 +45,10 @@ pub(crate) struct Terms {
     /// How many bytes of what they said and made.
     pub(crate) keep_bytes: i64,
     pub(crate) sessions: sessions::Terms,
+    pub(crate) bounds: Bounds,
+    /// Largest form, with all its files.
+    pub(crate) form_bytes: usize,
+    pub(crate) log: Log,
 }
 
 /// Why something is ended.
@@ -77,6 +83,10 @@ pub(crate) struct Node {
     pub(crate) link: Link,
     pub(crate) metrics: Metrics,
     pub(crate) bounds: Bounds,
+    pub(crate) form_bytes: usize,
+    pub(crate) log: Log,
+    /// Who looks after it: its own user, and root.
+    pub(crate) owners: [String; 2],
     pub(crate) room: Room,
     pub(crate) sessions: Sessions,
     pressure: Pressure,
@@ -104,7 +114,11 @@ impl Node {
             keeper,
             link,
             metrics: Metrics::default(),
-            bounds: Bounds::default(),
+            bounds: terms.bounds.clone(),
+            form_bytes: terms.form_bytes,
+            log: terms.log.clone(),
+            owners: [rustix::process::geteuid(), rustix::process::Uid::ROOT]
+                .map(|uid| listen::principal(uid.as_raw()).0),
             room,
             sessions: Sessions::new(terms.sessions),
             pressure,

@@ -17,6 +17,8 @@ use crate::launcher;
 use crate::link::Link;
 use crate::listen::{self, Listening};
 use crate::lock::Lock;
+use crate::log::{self, Log};
+use crate::order::Bounds;
 use crate::pressure::Pressure;
 use crate::queue::Caps;
 use crate::refusal::Refusal;
@@ -40,7 +42,7 @@ const SOCKET_BYTES_MAX: usize = 107;
 ///
 /// # Errors
 /// The [`Refusal`] that says why it cannot serve, or no longer.
-pub fn start(asked: &Start) -> Result<(), Refusal> {
+pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
     // Before anything is started that could inherit it.
     let mut given = Given::take()?;
     user::settle(asked.run_as.as_deref())?;
@@ -65,12 +67,16 @@ pub fn start(asked: &Start) -> Result<(), Refusal> {
     }
     let policies = asked.policies.iter().map(|path| absolute(path)).collect::<Result<Vec<_>, _>>()?;
     let lock = Lock::take(&folder)?;
+    if let Some(logs) = &asked.log_dir {
+        log.to_files(logs, u64::from(asked.log_mib) << 20)?;
+    }
+    note(asked, &folder)?;
     // The launcher before everything else: it must be a child of a process with one thread, which has opened
     // nothing that it could inherit but the lock.
     lock.share(true)?;
     let (control, far) = wire::pair().map_err(|error| Refusal::failed("the launcher cannot be started", error))?;
     let caps = caps(asked);
-    let launcher = spawn_launcher(&folder, &policies, caps, asked.sessions, far)?;
+    let launcher = spawn_launcher(&folder, &policies, caps, asked.sessions, &log.levels(), far)?;
     lock.share(false)?;
     let listener = given.listener.take().map_or_else(|| bind(&socket, &asked.socket_mode), Ok)?;
     give_up_privileges()?;
@@ -92,7 +98,7 @@ pub fn start(asked: &Start) -> Result<(), Refusal> {
         asked,
         &folder,
         Socket { path: &socket, listener, given },
-        caps,
+        terms(asked, caps, log),
         pressure,
         control,
         launcher,
@@ -138,6 +144,14 @@ fn make_folder(asked: &Start) -> Result<PathBuf, Refusal> {
     folder.canonicalize().map_err(|error| failed(&error))
 }
 
+/// For whoever is asked for help: how the node was started last.
+fn note(asked: &Start, folder: &Path) -> Result<(), Refusal> {
+    let failed =
+        |error: std::io::Error| Refusal::failed("the node's settings cannot be kept", crate::system_text(&error));
+    let text = serde_json::to_string_pretty(asked).map_err(|error| failed(error.into()))?;
+    std::fs::write(folder.join(settings::NOTE), text + "\n").map_err(failed)
+}
+
 fn absolute(path: &Path) -> Result<PathBuf, Refusal> {
     path.canonicalize().map_err(|error| {
         let shown = stockade_core::text::shown(&path.to_string_lossy(), 300);
@@ -165,6 +179,7 @@ fn spawn_launcher(
     policies: &[PathBuf],
     caps: Caps,
     sessions: u16,
+    levels: &str,
     far: OwnedFd,
 ) -> Result<Child, Refusal> {
     let failed = |error: std::io::Error| Refusal::failed("the launcher cannot be started", crate::system_text(&error));
@@ -185,6 +200,8 @@ fn spawn_launcher(
         .arg((caps.running + READINESS).to_string())
         .arg("--sessions")
         .arg(sessions.to_string())
+        // Its level stays as it is at the start.
+        .env(log::VARIABLE, levels)
         .current_dir(folder)
         // Keys of a terminal are for the node.
         .process_group(0)
@@ -210,20 +227,8 @@ fn allow_descriptors() -> Result<(), Refusal> {
         .map_err(|errno| Refusal::failed("the node cannot have more descriptors", errno))
 }
 
-async fn serve(
-    asked: &Start,
-    folder: &Path,
-    socket: Socket<'_>,
-    caps: Caps,
-    pressure: Pressure,
-    control: OwnedFd,
-    mut launcher: Child,
-) -> Result<(), Refusal> {
-    let failed = |error: std::io::Error| Refusal::failed("the node cannot be started", crate::system_text(&error));
-    let (link, launcher_gone) = Link::open(control).map_err(failed)?;
-    let mut launcher_gone = tokio::spawn(launcher_gone);
-    let keeper = Keeper::open(folder.join(STORE).join("node.sqlite"))?;
-    let terms = Terms {
+fn terms(asked: &Start, caps: Caps, log: Log) -> Terms {
+    Terms {
         caps,
         keep: Duration::from_secs(u64::from(asked.keep_hours) * 3_600),
         keep_each: asked.keep_each.into(),
@@ -234,7 +239,29 @@ async fn serve(
             idle: Duration::from_secs(asked.session_idle.into()),
             life: Duration::from_secs(asked.session_maxtime.into()),
         },
-    };
+        bounds: Bounds::with(
+            asked.run_time.map(|seconds| u64::from(seconds) * 1_000),
+            asked.run_memory_mib.map(|mib| u64::from(mib) << 20),
+        ),
+        log,
+        form_bytes: usize::from(asked.form_mib) << 20,
+    }
+}
+
+async fn serve(
+    asked: &Start,
+    folder: &Path,
+    socket: Socket<'_>,
+    terms: Terms,
+    pressure: Pressure,
+    control: OwnedFd,
+    mut launcher: Child,
+) -> Result<(), Refusal> {
+    let failed = |error: std::io::Error| Refusal::failed("the node cannot be started", crate::system_text(&error));
+    let (link, launcher_gone) = Link::open(control).map_err(failed)?;
+    let mut launcher_gone = tokio::spawn(launcher_gone);
+    let keeper = Keeper::open(folder.join(STORE).join("node.sqlite"))?;
+    let running = terms.caps.running;
     let room = Room::new(folder.to_owned(), u64::from(asked.reserve_mib) << 20);
     let node = Node::new(keeper, link, room, pressure, terms);
     ready::check(&node)
@@ -249,7 +276,7 @@ async fn serve(
         (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
     let listening = Listening::new(listener, asked.connections.into());
     let serving = tokio::spawn(listen::serve(listening, Arc::clone(&node)));
-    tracing::info!(socket = %socket.display(), runs = caps.running, "serving");
+    tracing::info!(socket = %socket.display(), runs = running, "serving");
     given.ready("serving");
     tokio::select! {
         _ = terminate.recv() => {}

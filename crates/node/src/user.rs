@@ -4,7 +4,7 @@ use crate::refusal::Refusal;
 use rustix::process::{Gid, Uid};
 
 /// Groups whose members can become root, or read what is root's.
-const AS_GOOD_AS_ROOT: [&str; 10] =
+pub(crate) const AS_GOOD_AS_ROOT: [&str; 10] =
     ["root", "docker", "disk", "lxd", "incus-admin", "libvirt", "kmem", "shadow", "sudo", "wheel"];
 
 /// Becomes the user that is named, and makes sure that this process is nobody it must not be.

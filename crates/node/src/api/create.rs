@@ -131,7 +131,8 @@ pub(super) async fn create(
     let headers = request.headers().clone();
     let key = key(&headers)?;
     let submission = {
-        let (bytes_max, kind) = kind(&headers)?;
+        let kind = kind(&headers)?;
+        let bytes_max = kind.bytes_max(&shared.node);
         let length = length(&headers)?.unwrap_or(bytes_max);
         if length > bytes_max {
             return Err(too_large(bytes_max).into());
@@ -140,7 +141,10 @@ pub(super) async fn create(
         let read = async {
             match kind {
                 Body::Json => json(request, &shared.node).await,
-                Body::Form => form(request, &shared.node).await,
+                Body::Form => form(request, &shared.node).await.map_err(|refused| match refused.kind {
+                    Kind::TooLarge => too_large(bytes_max),
+                    _ => refused,
+                }),
             }
         };
         let (order, files) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
@@ -175,7 +179,7 @@ pub(super) async fn json_of<T: serde::de::DeserializeOwned>(
     principal: &Principal,
     request: Request,
 ) -> Result<T, Refusal> {
-    if !matches!(kind(request.headers()), Ok((_, Body::Json))) {
+    if !matches!(kind(request.headers()), Ok(Body::Json)) {
         let why = "this is asked for as application/json";
         return Err(Refusal::invalid("the request has no known type", why, "set the header content-type"));
     }
@@ -222,13 +226,22 @@ enum Body {
     Form,
 }
 
-fn kind(headers: &HeaderMap) -> Result<(usize, Body), Refusal> {
+impl Body {
+    fn bytes_max(self, node: &Node) -> usize {
+        match self {
+            Self::Json => JSON_BYTES_MAX,
+            Self::Form => node.form_bytes,
+        }
+    }
+}
+
+fn kind(headers: &HeaderMap) -> Result<Body, Refusal> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     let essence = kind.split(';').next().unwrap_or("").trim();
     if essence.eq_ignore_ascii_case("application/json") {
-        Ok((JSON_BYTES_MAX, Body::Json))
+        Ok(Body::Json)
     } else if essence.eq_ignore_ascii_case("multipart/form-data") {
-        Ok((FORM_BYTES_MAX, Body::Form))
+        Ok(Body::Form)
     } else {
         Err(Refusal::invalid(
             "the request has no known type",
@@ -283,7 +296,7 @@ type Sent = (String, Bytes);
 
 async fn form(mut request: Request, node: &Node) -> Result<(Order, Vec<Bytes>), Refusal> {
     // The framework's own bound, which every part of the form is counted against.
-    DefaultBodyLimit::max(FORM_BYTES_MAX).apply(&mut request);
+    DefaultBodyLimit::max(node.form_bytes).apply(&mut request);
     let mut form = Multipart::from_request(request, &()).await.map_err(|refused| {
         Refusal::invalid("the form cannot be read", refused.body_text(), "see /docs for its parts")
     })?;

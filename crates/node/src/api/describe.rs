@@ -5,7 +5,7 @@ use axum::response::Html;
 use serde_json::Value;
 use utoipa::OpenApi;
 
-use super::{create, events, health, outputs, problem, runs, sessions, types};
+use super::{admin, create, events, health, outputs, problem, runs, sessions, types};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,8 @@ use super::{create, events, health, outputs, problem, runs, sessions, types};
         sessions::restart,
         sessions::put,
         sessions::get,
+        admin::levels,
+        admin::change,
         health::alive,
         health::ready,
         health::metrics

@@ -1,5 +1,6 @@
 //! How the node is asked: HTTP, by principals that the kernel names. Bounds everything that comes in.
 
+mod admin;
 mod create;
 mod describe;
 mod events;
@@ -50,6 +51,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/v1/sessions/{id}/interrupt", post(sessions::interrupt))
         .route("/v1/sessions/{id}/restart", post(sessions::restart))
         .route("/v1/sessions/{id}/files/{name}", get(sessions::get).put(sessions::put))
+        .route("/v1/admin/log", get(admin::levels).put(admin::change))
         .route("/livez", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

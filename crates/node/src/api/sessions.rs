@@ -152,7 +152,9 @@ pub(super) async fn execute(
     let key = create::key(&headers)?;
     let asked: ExecutionRequest = create::json_of(&shared, &principal, request).await?;
     let session = RunId::parse(&session.id).ok_or_else(sessions::missing)?;
-    let time_ms = asked.time.map_or(Ok(EXECUTION_MS), |time| span("time", &time, crate::opening::EXECUTION_MS_MAX))?;
+    let most = shared.node.bounds.most.wall_ms.min(crate::opening::EXECUTION_MS_MAX);
+    let usual = EXECUTION_MS.min(most);
+    let time_ms = asked.time.map_or(Ok(usual), |time| span("time", &time, most))?;
     let asked_for = Asked::Execution(Execution { session, time_ms });
     let submission = Submission { asked: asked_for, files: vec![asked.code.into()], key };
     let run = shared.node.accept(&principal.0, submission).await?;

@@ -51,6 +51,9 @@ pub(super) enum ProblemTypes {
     /// It makes no sense, or is more than the node gives
     #[response(status = 422, content_type = "application/problem+json")]
     Invalid(ProblemDocument),
+    /// It is for others
+    #[response(status = 403, content_type = "application/problem+json")]
+    Denied(ProblemDocument),
     /// There is none, or it is somebody else's
     #[response(status = 404, content_type = "application/problem+json")]
     Missing(ProblemDocument),

@@ -16,6 +16,7 @@ mod http;
 mod install;
 mod keys;
 mod life;
+mod operate;
 mod queue;
 mod remote;
 mod runs;

@@ -60,6 +60,25 @@ pub(crate) fn check() -> Done {
     crate::openapi::openapi()
 }
 
+/// Kills parts of nodes at random moments, many more times than the tests do by themselves.
+pub(crate) fn kills(rounds: &str) -> Done {
+    run(&["cargo", "build", "--package", "stockade", "--bins"])?;
+    let rounds = format!("STOCKADE_TEST_KILLS={rounds}");
+    run(&[
+        "env",
+        &rounds,
+        "cargo",
+        "test",
+        "--package",
+        "stockade-node",
+        "--test",
+        "node",
+        "crash::",
+        "--",
+        "--nocapture",
+    ])
+}
+
 fn test(arguments: &[&str]) -> Done {
     let mut words = if has("cargo-nextest") {
         vec!["cargo", "nextest", "run", "--no-fail-fast"]

@@ -21,6 +21,8 @@ Usage: cargo xtask TASK
   bench engines
               the same of warm engines, beside bare forks of their template
   openapi    make requests of the node's own OpenAPI document, and hold its answers against it
+  kills [ROUNDS]
+             kill each part of a node so many times under load (38 make 304 in all), and look at what is left
   warm-library
               build the library that templates of warm engines load
 ";
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         "check" => check::check(),
         "setup" => tools::setup(),
         "openapi" => openapi::openapi(),
+        "kills" => check::kills(std::env::args().nth(2).as_deref().unwrap_or("38")),
         "tidy" => tidy::tidy(),
         "bench" if std::env::args().nth(2).as_deref() == Some("engines") => warm::bench(),
         "warm-library" => warm::library(),

@@ -57,6 +57,8 @@ fn start(folder: &Path, socket: &Path) -> Result<Child, String> {
     command.args(["start", "--socket-mode", "666", "--folder"]).arg(folder.join("node")).arg("--socket").arg(socket);
     if tools::is_root() {
         command.args(["--run-as", USER]);
+    } else {
+        command.arg("--shared-user");
     }
     // Its log has a line for every request.
     command.stderr(Stdio::null()).env("PATH", "/usr/local/bin:/usr/bin:/bin");

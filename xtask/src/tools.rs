@@ -47,7 +47,7 @@ pub(crate) fn has(program: &str) -> bool {
 }
 
 /// Debian packages the tests use, and the program that shows each is there.
-const PACKAGES: [(&str, &str); 14] = [
+const PACKAGES: [(&str, &str); 15] = [
     ("Rscript", "r-base-core"),
     ("gcc", "gcc"),
     // With these two, R compiles packages that have C code.
@@ -59,6 +59,8 @@ const PACKAGES: [(&str, &str); 14] = [
     ("ip", "iproute2"),
     ("openssl", "openssl"),
     ("curl", "curl"),
+    // Ids of the host for an ordinary user's node.
+    ("newuidmap", "uidmap"),
     ("wget", "wget"),
     // The program without its service.
     ("tinyproxy", "tinyproxy-bin"),

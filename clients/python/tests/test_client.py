@@ -32,6 +32,8 @@ class WithNode(unittest.TestCase):
         words += ["--socket-mode", "666"]
         if os.geteuid() == 0:
             words += ["--run-as", "61234"]
+        else:
+            words += ["--shared-user"]
         vars_ = {**os.environ, "PATH": "/usr/local/bin:/usr/bin:/bin"}
         cls.process = subprocess.Popen(words, env=vars_, stderr=subprocess.DEVNULL)
         until = time.monotonic() + 60

@@ -33,7 +33,10 @@ const AUTHORITIES: [&str; 3] =
 
 /// The gate of this process; none runs before one is needed.
 #[derive(Debug, Default)]
-pub(crate) struct Gate(Option<Running>);
+pub(crate) struct Gate {
+    running: Option<Running>,
+    user: Option<u32>,
+}
 
 #[derive(Debug)]
 struct Running {
@@ -62,6 +65,11 @@ impl Drop for Process {
 }
 
 impl Gate {
+    /// The user of the host that it is to become, where this process is root; one by its process id if none is named.
+    pub(crate) const fn become_user(&mut self, user: Option<u32>) {
+        self.user = user;
+    }
+
     /// Makes the gate ready for a planned run, and the plan trust the gate where it looks into TLS. A plan without
     /// network stays as it is.
     ///
@@ -88,7 +96,7 @@ impl Gate {
     /// # Errors
     /// When the gate is gone or refuses; the run must not go on then.
     pub(crate) fn serve(&mut self, run: &str, sockets: GateSockets) -> Result<(), Problem> {
-        let Some(running) = &mut self.0 else { return Err(Failure::Gone.into()) };
+        let Some(running) = &mut self.running else { return Err(Failure::Gone.into()) };
         let GateSockets { proxy, resolver, transparent, watchers } = sockets;
         let sockets = Sockets { proxies: proxy.into_iter().collect(), resolver, transparent, watchers };
         Ok(running.client.serve(run, sockets)?)
@@ -96,7 +104,7 @@ impl Gate {
 
     /// Cuts what a run still holds open, and adds what it did to its outcome.
     pub(crate) fn close(&mut self, run: &str, outcome: &mut Outcome) {
-        let report = match &mut self.0 {
+        let report = match &mut self.running {
             Some(running) => running.client.close(run),
             None => Err(Failure::Gone),
         };
@@ -112,16 +120,16 @@ impl Gate {
     }
 
     fn running(&mut self, trail: &FileTrail) -> Result<&mut Running, Problem> {
-        let running = match self.0.take() {
+        let running = match self.running.take() {
             Some(running) => running,
-            None => Running::start(trail)?,
+            None => Running::start(trail, self.user)?,
         };
-        Ok(self.0.insert(running))
+        Ok(self.running.insert(running))
     }
 }
 
 impl Running {
-    fn start(trail: &FileTrail) -> Result<Self, Problem> {
+    fn start(trail: &FileTrail, user: Option<u32>) -> Result<Self, Problem> {
         let failed = |why: String| Problem::new("cannot start the egress gate", why, NEXT);
         // Beside this very file, also when another version took its path meanwhile.
         let own = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
@@ -133,6 +141,7 @@ impl Running {
         let is_narrow = |path: &OsString| path.is_empty() || !home.starts_with(path);
         let vars = VARS.into_iter().filter_map(|name| Some((name, std::env::var_os(name).filter(is_narrow)?)));
         let child = Command::new(&program)
+            .args(user.map(|user| user.to_string()))
             .env_clear()
             .envs(vars)
             .current_dir("/")

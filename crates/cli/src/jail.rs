@@ -51,7 +51,7 @@ impl BuildJail<'_> {
         for (limit, value) in &mut request.limits {
             *value = most(&policies, *limit).min(*value);
         }
-        let plan = pipeline::planned_by(&policies, request)?;
+        let plan = pipeline::planned_by(&policies, request, self.services.host_user)?;
         let plan = self.services.network(plan, Vec::new())?;
         let run = plan.run.clone();
         let mut lines = Lines::new(step.on_line);

@@ -21,11 +21,19 @@ pub(crate) struct Services {
     pub(crate) gate: Gate,
     /// Who asks.
     pub(crate) principal: String,
+    /// The user of the host that code runs as, where it was leased by somebody else.
+    pub(crate) host_user: Option<u32>,
 }
 
 impl Services {
     pub(crate) fn of_user() -> Self {
-        Self { trail: FileTrail::of_user(), gate: Gate::default(), principal: principal() }
+        Self { trail: FileTrail::of_user(), gate: Gate::default(), principal: principal(), host_user: None }
+    }
+
+    /// Takes the users that a launcher leased: one for code, the next for the gate.
+    pub(crate) fn have_users(&mut self, first: Option<u32>) {
+        self.host_user = first;
+        self.gate.become_user(first.map(|first| first + 1));
     }
 
     /// Makes the gate ready for a plan that reaches the network; see [`Gate::open`].
@@ -39,17 +47,19 @@ impl Services {
 
 /// Decides about a request by one policy, and plans it.
 pub(crate) fn planned(policy: &Policy, request: Request) -> Result<Plan, Problem> {
-    planned_by(std::slice::from_ref(policy), request)
+    planned_by(std::slice::from_ref(policy), request, None)
 }
 
-/// Decides about a request by several policies, and plans it.
-pub(crate) fn planned_by(policies: &[Policy], request: Request) -> Result<Plan, Problem> {
+/// Decides about a request by several policies, and plans it, for a user of the host if one was leased.
+pub(crate) fn planned_by(policies: &[Policy], request: Request, host_user: Option<u32>) -> Result<Plan, Problem> {
     let tier = request.tier;
     let grant = match policy::decide(policies, request) {
         Decision::Permit(grant) => *grant,
         Decision::Forbid(reason) => return Err(reason.into()),
     };
-    Ok(plan::build(grant, &stockade_launch::facts::gather(tier), &random_hexadecimal()?)?)
+    let mut facts = stockade_launch::facts::gather(tier);
+    facts.throw_away = host_user.unwrap_or(facts.throw_away);
+    Ok(plan::build(grant, &facts, &random_hexadecimal()?)?)
 }
 
 /// Carries a plan out, on record at both ends.
@@ -61,7 +71,7 @@ pub(crate) fn carry_out(
     conversation: Option<&Conversation>,
 ) -> Result<Finished, Problem> {
     let run = plan.run.clone();
-    let Services { trail, gate, principal } = services;
+    let Services { trail, gate, principal, .. } = services;
     let asker = Asker { principal, code_digest: digests.code, environment_digest: digests.environment };
     let recorded = Recorded::intent(trail, asker, plan, now_ms())?;
     let followed = (|| {

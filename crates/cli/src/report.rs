@@ -22,6 +22,8 @@ pub(crate) struct Report<'a> {
     pub(crate) run: &'a str,
     /// What the walls were made of.
     pub(crate) tier: Tier,
+    /// The user of the host that the code was.
+    pub(crate) host_user: u32,
     /// What was measured.
     #[serde(flatten)]
     pub(crate) outcome: &'a Outcome,

@@ -47,8 +47,10 @@ fn reported(arguments: &Run, reporter: &mut Reporter) -> Result<ExitCode, Proble
     if let Some(principal) = &arguments.supervised.principal {
         services.principal.clone_from(principal);
     }
+    services.have_users(arguments.supervised.host_user);
     let (code, asked) = ask(arguments, &mut services)?;
-    let plan = pipeline::planned_by(&policy::or_shipped(policies, &asked.request), asked.request)?;
+    let policies = policy::or_shipped(policies, &asked.request);
+    let plan = pipeline::planned_by(&policies, asked.request, services.host_user)?;
     let plan = services.network(plan, asked.secrets)?;
     let mut kept = Kept {
         code,
@@ -156,6 +158,7 @@ fn conclude(
     let report = Report {
         run: &finished.plan.run,
         tier: finished.plan.ground.tier(),
+        host_user: finished.plan.identity.outside_uid,
         outcome,
         environment: &kept.environment.digest,
         remarks: &kept.remarks,
@@ -179,7 +182,7 @@ fn conclude(
 pub(crate) fn plan(arguments: &Run) -> Result<ExitCode, Problem> {
     let policies = policy::given(&arguments.policies)?;
     let (_, asked) = ask(arguments, &mut Services::of_user())?;
-    let plan = pipeline::planned_by(&policy::or_shipped(policies, &asked.request), asked.request)?;
+    let plan = pipeline::planned_by(&policy::or_shipped(policies, &asked.request), asked.request, None)?;
     printer::page(&plan.to_string());
     remark(&asked.remarks);
     Ok(ExitCode::SUCCESS)

@@ -18,6 +18,13 @@ pub(crate) fn begin(asked: &Supervised) -> Result<Reporter, Problem> {
     if let Some(parent) = asked.parent {
         end_with(parent)?;
     }
+    if asked.host_user.is_some() && !rustix::process::geteuid().is_root() {
+        return Err(Problem::new(
+            "the code cannot have the user that was leased to it",
+            "only root, or who is root in a user namespace, gives users",
+            "run it without --host-user",
+        ));
+    }
     asked.report_fd.map(open).transpose().map(Reporter)
 }
 

@@ -48,7 +48,7 @@ fn the_document_has_these_parts_and_no_others() {
         };
         assert_eq!(
             sorted(keys(&report)),
-            "accounting cause denials enforced environment hints notes outputs processes_left remarks run scratch tier usage"
+            "accounting cause denials enforced environment hints host_user notes outputs processes_left remarks run scratch tier usage"
         );
         assert_eq!(sorted(keys(&report["usage"])), "bytes_in bytes_out cpu_ms memory_peak_bytes stream_bytes wall_ms");
         assert_eq!(
@@ -515,6 +515,12 @@ fn a_program_that_asks_on_behalf_of_others_gets_the_report_apart() {
         assert_eq!(report["cause"]["kind"], "refused");
         let (ran, _) = ask("--report-fd 7 --parent 1 -c 'print(1)'");
         assert_eq!((ran.status, ran.stdout.as_str()), (125, ""), "its parent is another: {ran:?}");
+        let (ran, report) = ask("--report-fd 7 --parent $$ --host-user 1900500000 -c 'print(1)'");
+        if user == User::Caller && rustix::process::geteuid().is_root() {
+            assert_eq!((ran.stdout.as_str(), report["host_user"].as_u64()), ("1\n", Some(1_900_500_000)), "{ran:?}");
+        } else {
+            assert!(ran.status == 125 && ran.stderr.contains("the code cannot have the user"), "{ran:?}");
+        }
         let (ran, _) = ask("--report-fd 77 -c 'print(1)'");
         assert!(ran.stderr.contains("give --report-fd a descriptor that is open"), "{ran:?}");
     }

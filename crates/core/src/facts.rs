@@ -11,8 +11,8 @@ pub struct HostFacts {
     pub uid: u32,
     /// Effective group of the supervisor.
     pub gid: u32,
-    /// Process id of the supervisor, unique while it lives: throw-away ids are made from it.
-    pub supervisor_pid: u32,
+    /// A host id that is no one's, for what root starts: user and group of the code.
+    pub throw_away: u32,
     /// The caller's folder for temporary files: the tier `landlock` makes its own in it.
     pub temporary: String,
     /// Whether root may become any user here: not within the id map of a container without root.
@@ -130,7 +130,7 @@ impl HostFacts {
         Self {
             uid: 1000,
             gid: 1000,
-            supervisor_pid: 4242,
+            throw_away: crate::plan::throw_away_id(4242),
             temporary: "/tmp".to_owned(),
             maps_every_id: true,
             runtime: None,

@@ -373,6 +373,12 @@ fn check_scratch(request: &Request) -> Result<(), Unplannable> {
     }
 }
 
+/// The id of a run that root started, by the process id of its supervisor, which is unique while it lives.
+#[must_use]
+pub const fn throw_away_id(pid: u32) -> u32 {
+    THROW_AWAY_BASE + pid
+}
+
 /// Whether an id outside can only be that of a run started by root.
 #[must_use]
 pub const fn is_throw_away(id: u32) -> bool {
@@ -390,7 +396,7 @@ const fn identity(host: &HostFacts, tier: Tier) -> Identity {
     if matches!(tier, Tier::Landlock) && !(host.uid == 0 && host.maps_every_id) {
         Identity { outside_uid: host.uid, outside_gid: host.gid, groups: Groups::Kept }
     } else if host.uid == 0 {
-        let id = THROW_AWAY_BASE + host.supervisor_pid;
+        let id = host.throw_away;
         Identity { outside_uid: id, outside_gid: id, groups: Groups::Dropped }
     } else {
         Identity { outside_uid: host.uid, outside_gid: host.gid, groups: Groups::Unmapped }

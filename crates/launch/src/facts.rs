@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use stockade_core::facts::{HostFacts, Runtime, RuntimeKind, Source, SourceKind, SystemEntry, SystemKind};
+use stockade_core::plan::throw_away_id;
 use stockade_core::request::Tier;
 
 /// Folders below `/` that programs of the machine are made of, and the processors: lscpu, joblib and
@@ -35,13 +36,14 @@ const ETC: [&str; 15] = [
 #[must_use]
 pub fn gather(tier: Tier) -> HostFacts {
     let is_landlock = tier == Tier::Landlock;
+    let own = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
     HostFacts {
         temporary: if is_landlock { temporary() } else { String::new() },
         maps_every_id: is_landlock && maps_every_id(),
         runtime: runtime(tier),
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
-        supervisor_pid: rustix::process::getpid().as_raw_nonzero().get().unsigned_abs(),
+        throw_away: throw_away_id(own),
         system: SYSTEM.into_iter().filter_map(entry).collect(),
         etc: ETC.into_iter().filter_map(entry).collect(),
     }

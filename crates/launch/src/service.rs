@@ -19,11 +19,11 @@ use crate::seccomp::{self, Telling};
 use crate::sys;
 
 /// Gives up everything but standard input, output and error, the calls of `profile` (the grammar of `profiles/seccomp.txt`) and reading below
-/// `readable`, as far as that exists. A caller that is root becomes a user of no one.
+/// `readable`, as far as that exists. A caller that is root becomes a user of no one: `user`, or one by its process id.
 ///
 /// # Errors
 /// [`Failure`] when something cannot be given up; the process must not serve then.
-pub fn confine(profile: &str, readable: &[&str]) -> Result<(), Failure> {
+pub fn confine(profile: &str, readable: &[&str], user: Option<u32>) -> Result<(), Failure> {
     if !sys::single_threaded() {
         return Err(Failure::Threads);
     }
@@ -33,7 +33,7 @@ pub fn confine(profile: &str, readable: &[&str]) -> Result<(), Failure> {
     if rustix::process::geteuid().is_root() {
         sys::empty_bounding_set().map_err(step("take capabilities from"))?;
         let own = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
-        sys::become_user(service_id(own), true).map_err(step("take the user from"))?;
+        sys::become_user(user.unwrap_or(service_id(own)), true).map_err(step("take the user from"))?;
     }
     sys::drop_capabilities().map_err(step("take capabilities from"))?;
     // After the change of user, which clears it. It ends by itself too, when its socket closes.

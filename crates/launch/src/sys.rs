@@ -329,6 +329,46 @@ pub(crate) fn become_user(id: u32, drop_groups: bool) -> Sys<()> {
     call("setresuid", || rustix::thread::set_thread_res_uid(user, user, user))
 }
 
+/// Does `work` with the rights of another user of this process's namespace, and becomes root of it again.
+pub(crate) fn with_effective_user<T>(user: u32, work: impl FnOnce() -> Sys<T>) -> Sys<T> {
+    use rustix::thread::set_thread_res_uid;
+    let root = rustix::fs::Uid::ROOT;
+    over_changes_of_user(|| {
+        call("seteuid", || set_thread_res_uid(root, rustix::fs::Uid::from_raw(user), root))?;
+        let done = work();
+        // If it could not become itself again, nothing after this may be trusted.
+        call("seteuid back", || set_thread_res_uid(root, root, root))?;
+        done
+    })
+}
+
+/// Keeps what the kernel takes from a process whose user changes (`commit_creds`): its end with its parent, and its
+/// own `/proc` files, and those of its children.
+fn over_changes_of_user<T>(work: impl FnOnce() -> Sys<T>) -> Sys<T> {
+    use rustix::process::{DumpableBehavior, dumpable_behavior, getppid, parent_process_death_signal};
+    let (dumpable, signal, parent) = (dumpable_behavior()?, parent_process_death_signal()?, getppid());
+    let done = work();
+    if dumpable == DumpableBehavior::Dumpable {
+        set_dumpable(true)?;
+    }
+    if signal.is_some() {
+        call("parent death", || rustix::process::set_parent_process_death_signal(signal))?;
+        // It ended meanwhile, which nobody was told.
+        if getppid() != parent {
+            return Err(Errno::SRCH);
+        }
+    }
+    done
+}
+
+/// Gives a file to a user.
+pub(crate) fn give_file(folder: BorrowedFd<'_>, name: &str, user: u32) -> Sys<()> {
+    call("fchownat", || {
+        let user = rustix::fs::Uid::from_raw(user);
+        rustix::fs::chownat(folder, name, Some(user), None, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+    })
+}
+
 /// Moves this process into namespaces of its own.
 pub(crate) fn unshare(namespaces: u64) -> Sys<()> {
     call("unshare", || {
@@ -762,11 +802,13 @@ pub(crate) fn with_file_user<T>(user: u32, group: u32, work: impl FnOnce() -> Sy
     if own.0 == user {
         return work();
     }
-    call("setfsuid", || become_file_user(user, group))?;
-    let done = work();
-    // Root may always become itself again; if not, nothing after this may be trusted.
-    become_file_user(own.0, own.1)?;
-    done
+    over_changes_of_user(|| {
+        call("setfsuid", || become_file_user(user, group))?;
+        let done = work();
+        // Root may always become itself again; if not, nothing after this may be trusted.
+        become_file_user(own.0, own.1)?;
+        done
+    })
 }
 
 /// Closes the three streams.

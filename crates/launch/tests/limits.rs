@@ -67,7 +67,7 @@ fn go(child: &mut Child) {
 
 fn run_inside(group: &Group, script: &str) {
     let mut child = shell(script);
-    group.attach(Pid::from_child(&child)).unwrap();
+    group.attach(Pid::from_child(&child), 0).unwrap();
     go(&mut child);
     child.wait().unwrap();
 }
@@ -117,7 +117,7 @@ fn memory_in_a_memfd_counts() {
         .stdout(Stdio::from(memfd))
         .spawn()
         .unwrap();
-    group.attach(Pid::from_child(&child)).unwrap();
+    group.attach(Pid::from_child(&child), 0).unwrap();
     go(&mut child);
     child.wait().unwrap();
     assert!(group.oom_kills().unwrap() >= 1);
@@ -174,7 +174,7 @@ fn a_fork_storm_is_killed_to_the_last() {
         return;
     };
     let mut child = shell("b() { while :; do sleep 9 & b2=$!; (b) & sleep 0.01; done; }; b");
-    group.attach(Pid::from_child(&child)).unwrap();
+    group.attach(Pid::from_child(&child), 0).unwrap();
     go(&mut child);
     until("the storm", || group.usage().pids_refused.unwrap() > 3);
     let reaper = std::thread::spawn(move || child.wait().unwrap());

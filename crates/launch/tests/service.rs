@@ -43,7 +43,8 @@ fn a_confined_service_only_reads_connects_and_appends() {
     };
     let left_open = File::open("/etc/hostname").unwrap().into_raw_fd();
 
-    stockade_launch::service::confine(PROFILE, &["/etc/hostname", "/does/not/exist", "/proc/self/status"]).unwrap();
+    stockade_launch::service::confine(PROFILE, &["/etc/hostname", "/does/not/exist", "/proc/self/status"], None)
+        .unwrap();
 
     assert_eq!(std::fs::read_link(format!("/proc/self/fd/{left_open}")).unwrap_err().kind(), ErrorKind::NotFound);
     // What it is for.

@@ -6,6 +6,7 @@
 pub mod admin;
 mod api;
 mod asked;
+mod bringup;
 pub mod bundle;
 mod confine;
 pub mod doctor;
@@ -25,6 +26,7 @@ mod pressure;
 pub mod properties;
 mod pump;
 pub mod queue;
+pub mod range;
 mod ready;
 pub mod redact;
 pub mod refusal;
@@ -37,6 +39,7 @@ pub mod start;
 pub mod status;
 mod systemd;
 mod user;
+mod users;
 pub mod wire;
 
 /// What the system says, as it stands in a sentence.

@@ -220,7 +220,7 @@ impl Expected {
     fn hear(&mut self, answer: Answer, descriptors: Vec<OwnedFd>) {
         // Who waited may have gone away, as a client does whose output is being opened.
         match answer {
-            Answer::Ready {} => {}
+            Answer::Apart {} | Answer::Ready {} => {}
             Answer::Refused { run, refusal } => {
                 drop(self.endings.remove(&run).map(|waits| waits.send(Ending::Refused(refusal))));
             }

@@ -9,12 +9,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
-use rustix::io::{Errno, FdFlags};
+use rustix::io::Errno;
 
 use crate::refusal::{Kind, Refusal};
 
 /// How long what a killed node started may take to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct Lock(File);
@@ -39,28 +39,35 @@ impl Lock {
             .mode(0o600)
             .open(folder.join("lock"))
             .map_err(|error| failed(&error))?;
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self(file)),
-                Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
-                Err(Errno::WOULDBLOCK) => {
-                    return Err(Refusal::new(
-                        Kind::Conflict,
-                        "another node uses this folder",
-                        "it is still there, or something that it started",
-                        "end it, or name another folder with --folder DIR",
-                    ));
-                }
-                Err(errno) => return Err(failed(&errno.into())),
-            }
+        match take_alone(&file, PATIENCE) {
+            Ok(()) => Ok(Self(file)),
+            Err(Errno::WOULDBLOCK) => Err(Refusal::new(
+                Kind::Conflict,
+                "another node uses this folder",
+                "it is still there, or something that it started",
+                "end it, or name another folder with --folder DIR",
+            )),
+            Err(errno) => Err(failed(&errno.into())),
         }
     }
 
-    /// Whether programs that are started from now on hold it too.
-    pub(crate) fn share(&self, with_programs: bool) -> Result<(), Refusal> {
-        let flags = if with_programs { FdFlags::empty() } else { FdFlags::CLOEXEC };
-        rustix::io::fcntl_setfd(&self.0, flags).map_err(|errno| Refusal::failed("the lock cannot be shared", errno))
+    /// The open file, for others to hold it too.
+    pub(crate) const fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+/// Locks an open file, waiting so long for whoever has it.
+///
+/// # Errors
+/// `WOULDBLOCK` when it was not given up; else the system's answer.
+pub(crate) fn take_alone(file: &File, patience: Duration) -> Result<(), Errno> {
+    let until = Instant::now() + patience;
+    loop {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            other => return other,
+        }
     }
 }
 
@@ -72,7 +79,7 @@ mod tests {
     fn the_lock_is_held_for_as_long_as_a_program_has_it() {
         let folder = tempfile::tempdir().unwrap();
         let lock = Lock::take(folder.path()).unwrap();
-        lock.share(true).unwrap();
+        rustix::io::fcntl_setfd(lock.file(), rustix::io::FdFlags::empty()).unwrap();
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         drop(lock);
         let file = File::open(folder.path().join("lock")).unwrap();

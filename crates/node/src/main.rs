@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         },
         Command::Admin(Admin::SupportBundle(asked)) => bundle::bundle(&asked),
         Command::Install(asked) => install::install(&asked),
-        Command::InternalLauncher(asked) => Log::begin(None).and_then(|_log| start::launcher(asked)),
+        Command::InternalLauncher(asked) => Log::begin(None).and_then(|_log| start::launcher(&asked)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use stockade_store::Kind;
 
+use crate::users::Engines;
+
 /// Upper bounds of the buckets, seconds.
 const BUCKETS: [f64; 9] = [0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0];
 
@@ -88,12 +90,15 @@ impl Metrics {
         self.lock().connections_refused += 1;
     }
 
-    /// All of them, with how many wait and run, and how many sessions are open.
-    pub(crate) fn text(&self, (waiting, running): (usize, usize), sessions: usize) -> String {
+    /// All of them, with how many wait and run, how many sessions are open, and whom engines are.
+    pub(crate) fn text(&self, (waiting, running): (usize, usize), sessions: usize, engines: Engines) -> String {
         let figures = self.lock();
         let mut text = String::new();
         gauge(&mut text, "stockade_runs_waiting", "Runs that wait.", waiting);
         gauge(&mut text, "stockade_runs_running", "Runs under way.", running);
+        let ids = if let Engines::Own(range) = engines { range.count() } else { 0 };
+        let help = "Ids of the host for engines; 0: all have the node's own.";
+        gauge(&mut text, "stockade_engine_users", help, usize::try_from(ids).unwrap_or(usize::MAX));
         counter(&mut text, "stockade_runs_accepted_total", "Runs that were accepted.", [("", figures.accepted)]);
         by_cause(&mut text, "stockade_runs_ended_total", "Runs that ended, by cause.", &figures.ended);
         gauge(&mut text, "stockade_sessions_open", "Sessions that are open.", sessions);
@@ -163,11 +168,12 @@ mod tests {
         metrics.accepted(Kind::Run);
         metrics.ended(Kind::Run, "exited", Some(Duration::from_millis(50)));
         metrics.ended(Kind::Execution, "limit", Some(Duration::from_millis(50)));
-        let text = metrics.text((3, 1), 2);
+        let text = metrics.text((3, 1), 2, Engines::Shared);
         for line in [
             "stockade_runs_waiting 3",
             "stockade_sessions_open 2",
             "stockade_executions_ended_total{cause=\"limit\"} 1",
+            "stockade_engine_users 0",
             "stockade_runs_ended_total{cause=\"exited\"} 1",
             "stockade_run_seconds_bucket{le=\"0.025\"} 0",
             "stockade_run_seconds_bucket{le=\"0.1\"} 1",

@@ -23,6 +23,7 @@ use crate::refusal::{Kind, Refusal};
 use crate::room::Room;
 use crate::runner;
 use crate::sessions::{self, Sessions, Slot};
+use crate::users::Engines;
 use crate::wire::RunId;
 
 /// How often to look for what is outdated.
@@ -49,6 +50,8 @@ pub(crate) struct Terms {
     /// Largest form, with all its files.
     pub(crate) form_bytes: usize,
     pub(crate) log: Log,
+    /// Whom engines are on the host.
+    pub(crate) engines: Engines,
 }
 
 /// Why something is ended.
@@ -109,6 +112,11 @@ struct Live {
 }
 
 impl Node {
+    /// Whom engines are on the host.
+    pub(crate) const fn engines(&self) -> Engines {
+        self.terms.engines
+    }
+
     pub(crate) fn new(keeper: Keeper, link: Link, room: Room, pressure: Pressure, terms: Terms) -> Arc<Self> {
         Arc::new(Self {
             keeper,

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::range::Range;
+
 /// The file of a node's folder that has the flags it was started with.
 pub const NOTE: &str = "settings.json";
 
@@ -159,6 +161,15 @@ pub struct Start {
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub drain: u16,
 
+    /// Host ids for engines, which are no one's: each run has a user and group of its own out of them. Without it those
+    /// of /etc/subuid and /etc/subgid, or as root some that nobody has
+    #[arg(long, value_name = "START:COUNT", conflicts_with = "shared_user")]
+    pub uid_range: Option<Range>,
+
+    /// Let all runs have the node's own user on the host: walls hold them apart, the host's users do not
+    #[arg(long)]
+    pub shared_user: bool,
+
     /// Become this user for good, before anything is opened: a name of the password file, or a number
     #[arg(long, value_name = "USER")]
     pub run_as: Option<String>,
@@ -286,18 +297,21 @@ pub struct Install {
 /// What the node tells its launcher.
 #[derive(Clone, Debug, Args)]
 pub struct Launcher {
-    /// The node's folder
-    #[arg(long)]
-    pub folder: PathBuf,
-    /// Policies
-    #[arg(long = "policy")]
-    pub policies: Vec<PathBuf>,
     /// Runs at once
     #[arg(long)]
     pub runs: usize,
     /// Sessions at once
     #[arg(long)]
     pub sessions: usize,
+    /// Whom it is outside
+    #[arg(long)]
+    pub user: u32,
+    /// And in which group
+    #[arg(long)]
+    pub group: u32,
+    /// Users of runs; without them all have the launcher's
+    #[arg(long)]
+    pub users: Option<Range>,
 }
 
 /// The folder of a node, by the flag or the caller's surroundings.

@@ -2,9 +2,8 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use crate::launcher;
 use crate::link::Link;
 use crate::listen::{self, Listening};
 use crate::lock::Lock;
-use crate::log::{self, Log};
+use crate::log::Log;
 use crate::order::Bounds;
 use crate::pressure::Pressure;
 use crate::queue::Caps;
@@ -27,10 +26,9 @@ use crate::service::{Node, Terms};
 use crate::sessions;
 use crate::settings::{self, Launcher, Start};
 use crate::systemd::Given;
-use crate::{confine, ready, user, wire};
+use crate::users::{self, Engines};
+use crate::{bringup, confine, ready, user};
 
-/// The command, beside this program.
-const COMMAND: &str = "stockade";
 /// One more than is told to the queue: for the job that shows whether anything can run.
 const READINESS: usize = 1;
 /// Where the node's own state lies, apart from what runs have.
@@ -45,7 +43,21 @@ const SOCKET_BYTES_MAX: usize = 107;
 pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
     // Before anything is started that could inherit it.
     let mut given = Given::take()?;
-    user::settle(asked.run_as.as_deref())?;
+    let service = user::find(asked.run_as.as_deref())?;
+    bringup::check_command()?;
+    let caps = caps(asked);
+    let runs = caps.running + READINESS;
+    // A session has users of its own, too.
+    let at_once = runs + usize::from(asked.sessions);
+    let wanted = users::Asked { range: asked.uid_range, shared: asked.shared_user, runs: at_once };
+    let (engines, held) = users::choose(&service, wanted)?;
+    tell(engines);
+    // The launcher before everything else: while its users can be had, and from a process that has one thread and
+    // opened nothing.
+    let levels = log.levels();
+    let most = bringup::Most { runs, sessions: asked.sessions.into(), levels: &levels };
+    let launcher = bringup::start(&service, engines, most)?;
+    user::settle(&service)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let folder = make_folder(asked)?;
     let handed = given.path();
@@ -71,13 +83,8 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
         log.to_files(logs, u64::from(asked.log_mib) << 20)?;
     }
     note(asked, &folder)?;
-    // The launcher before everything else: it must be a child of a process with one thread, which has opened
-    // nothing that it could inherit but the lock.
-    lock.share(true)?;
-    let (control, far) = wire::pair().map_err(|error| Refusal::failed("the launcher cannot be started", error))?;
-    let caps = caps(asked);
-    let launcher = spawn_launcher(&folder, &policies, caps, asked.sessions, &log.levels(), far)?;
-    lock.share(false)?;
+    let held: Vec<&std::fs::File> = held.iter().chain([lock.file()]).collect();
+    let (launcher, control) = launcher.begin(&folder, &policies, &held)?;
     let listener = given.listener.take().map_or_else(|| bind(&socket, &asked.socket_mode), Ok)?;
     give_up_privileges()?;
     allow_descriptors()?;
@@ -94,15 +101,9 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
         .enable_all()
         .build()
         .map_err(|error| Refusal::failed("the node cannot be started", error))?;
-    let served = runtime.block_on(serve(
-        asked,
-        &folder,
-        Socket { path: &socket, listener, given },
-        terms(asked, caps, log),
-        pressure,
-        control,
-        launcher,
-    ));
+    let socket = Socket { path: &socket, listener, given };
+    let terms = terms(asked, caps, engines, log);
+    let served = runtime.block_on(serve(asked, &folder, socket, terms, pressure, control, launcher));
     runtime.shutdown_timeout(Duration::from_secs(1));
     // Nobody has to tidy up after it.
     drop(own_socket.map(std::fs::remove_file));
@@ -113,13 +114,13 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// The [`Refusal`] that says why it cannot serve.
-pub fn launcher(asked: Launcher) -> Result<(), Refusal> {
+pub fn launcher(asked: &Launcher) -> Result<(), Refusal> {
     let failed = |error: std::io::Error| Refusal::failed("the launcher cannot serve", crate::system_text(&error));
     let control = std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
-    let program = std::env::current_exe().map_err(failed)?.with_file_name(COMMAND);
-    let Launcher { folder, policies, runs, sessions } = asked;
-    launcher::serve(control, launcher::Settings { folder, program, policies, concurrent: runs, sessions })
-        .map_err(failed)
+    match launcher::become_launcher(&control, asked)? {
+        Some(settings) => launcher::serve(control, settings).map_err(failed),
+        None => Ok(()),
+    }
 }
 
 fn make_folder(asked: &Start) -> Result<PathBuf, Refusal> {
@@ -174,43 +175,6 @@ fn caps(asked: &Start) -> Caps {
     }
 }
 
-fn spawn_launcher(
-    folder: &Path,
-    policies: &[PathBuf],
-    caps: Caps,
-    sessions: u16,
-    levels: &str,
-    far: OwnedFd,
-) -> Result<Child, Refusal> {
-    let failed = |error: std::io::Error| Refusal::failed("the launcher cannot be started", crate::system_text(&error));
-    let own = std::env::current_exe().map_err(failed)?;
-    if !own.with_file_name(COMMAND).is_file() {
-        return Err(Refusal::invalid(
-            "the command is missing",
-            format!("there is no `{COMMAND}` beside `stockade-node`"),
-            "install both into one folder",
-        ));
-    }
-    std::process::Command::new(&own)
-        .arg("internal-launcher")
-        .arg("--folder")
-        .arg(folder)
-        .args(policies.iter().flat_map(|policy| ["--policy".as_ref(), policy.as_os_str()]))
-        .arg("--runs")
-        .arg((caps.running + READINESS).to_string())
-        .arg("--sessions")
-        .arg(sessions.to_string())
-        // Its level stays as it is at the start.
-        .env(log::VARIABLE, levels)
-        .current_dir(folder)
-        // Keys of a terminal are for the node.
-        .process_group(0)
-        .stdin(far)
-        .stdout(Stdio::null())
-        .spawn()
-        .map_err(failed)
-}
-
 /// What the process that speaks with strangers never needs again.
 fn give_up_privileges() -> Result<(), Refusal> {
     let failed = |errno: rustix::io::Errno| Refusal::failed("privileges cannot be given up", errno);
@@ -227,12 +191,13 @@ fn allow_descriptors() -> Result<(), Refusal> {
         .map_err(|errno| Refusal::failed("the node cannot have more descriptors", errno))
 }
 
-fn terms(asked: &Start, caps: Caps, log: Log) -> Terms {
+fn terms(asked: &Start, caps: Caps, engines: Engines, log: Log) -> Terms {
     Terms {
         caps,
         keep: Duration::from_secs(u64::from(asked.keep_hours) * 3_600),
         keep_each: asked.keep_each.into(),
         keep_bytes: i64::from(asked.keep_mib) << 20,
+        engines,
         sessions: sessions::Terms {
             all: asked.sessions.into(),
             each: asked.sessions_each.into(),
@@ -245,6 +210,16 @@ fn terms(asked: &Start, caps: Caps, log: Log) -> Terms {
         ),
         log,
         form_bytes: usize::from(asked.form_mib) << 20,
+    }
+}
+
+/// Says in the log whom engines will be.
+fn tell(engines: Engines) {
+    match engines {
+        Engines::Own(range) => {
+            tracing::info!(first = range.first(), last = range.last(), "runs have users of their own")
+        }
+        Engines::Shared => tracing::warn!("all runs have the node's own user on the host: --shared-user says so"),
     }
 }
 

@@ -27,7 +27,11 @@ pub fn status(asked: &Status) -> Result<(), Refusal> {
         |name: &str| figures.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap_or(0);
     let (running, waiting) = (figure("stockade_runs_running "), figure("stockade_runs_waiting "));
     let accepted = figure("stockade_runs_accepted_total ");
-    let line = format!("ready: {running} running, {waiting} waiting, {accepted} accepted since it started\n");
+    let users = match figure("stockade_engine_users ") {
+        0 => "all runs have the node's own user on the host (--shared-user)".to_owned(),
+        ids => format!("each run has a user of its own on the host, out of {ids} ids"),
+    };
+    let line = format!("ready: {running} running, {waiting} waiting, {accepted} accepted since it started\n{users}\n");
     // A reader that went away is no error.
     drop(std::io::stdout().write_all(line.as_bytes()));
     Ok(())

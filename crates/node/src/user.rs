@@ -7,12 +7,37 @@ use rustix::process::{Gid, Uid};
 pub(crate) const AS_GOOD_AS_ROOT: [&str; 10] =
     ["root", "docker", "disk", "lxd", "incus-admin", "libvirt", "kmem", "shadow", "sudo", "wheel"];
 
-/// Becomes the user that is named, and makes sure that this process is nobody it must not be.
+/// Whom the node is, or is about to become.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    pub(crate) uid: Uid,
+    pub(crate) gid: Gid,
+    /// In the password file, if it is there.
+    pub(crate) name: Option<String>,
+}
+
+impl Service {
+    /// Whether a file of the host means it by this name or number.
+    pub(crate) fn is(&self, who: &str) -> bool {
+        self.name.as_deref() == Some(who) || who.parse() == Ok(self.uid.as_raw())
+    }
+
+    /// For people.
+    pub(crate) fn shown(&self) -> String {
+        match &self.name {
+            Some(name) => format!("`{}`", stockade_core::text::shown(name, 60)),
+            None => format!("user {}", self.uid.as_raw()),
+        }
+    }
+}
+
+/// Finds out whom the node is to be: nobody that it must not be. Root is not given up yet.
 ///
 /// # Errors
 /// [`Refusal`], which says what to do.
-pub(crate) fn settle(run_as: Option<&str>) -> Result<(), Refusal> {
-    match (rustix::process::geteuid().is_root(), run_as) {
+pub(crate) fn find(run_as: Option<&str>) -> Result<Service, Refusal> {
+    let passwords = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let (uid, gid) = match (rustix::process::geteuid().is_root(), run_as) {
         (true, None) => {
             return Err(Refusal::invalid(
                 "the node does not run as root",
@@ -20,32 +45,47 @@ pub(crate) fn settle(run_as: Option<&str>) -> Result<(), Refusal> {
                 "start it as a user of its own, or with --run-as USER",
             ));
         }
-        (true, Some(user)) => become_user(user)?,
+        (true, Some(user)) => {
+            let (uid, gid) = look_up(user, &passwords)?;
+            if uid.is_root() || gid.is_root() {
+                return Err(Refusal::invalid(
+                    "the node does not run as root",
+                    "--run-as names root, or a user of root's group",
+                    "name another user",
+                ));
+            }
+            (uid, gid)
+        }
         (false, Some(user)) => {
             let own = rustix::process::geteuid().as_raw();
-            if look_up(user)?.0.as_raw() != own {
+            if look_up(user, &passwords)?.0.as_raw() != own {
                 return Err(Refusal::invalid(
                     format!("the node cannot become `{}`", stockade_core::text::shown(user, 60)),
                     "only root becomes another user",
                     "leave --run-as out, or start it as root",
                 ));
             }
+            (rustix::process::geteuid(), rustix::process::getegid())
         }
-        (false, None) => {}
+        (false, None) => (rustix::process::geteuid(), rustix::process::getegid()),
+    };
+    Ok(Service { uid, gid, name: name_of(uid, &passwords) })
+}
+
+/// Becomes that user for good, if this process is root, and makes sure that it is in no group that it must not be in.
+///
+/// # Errors
+/// [`Refusal`], which says what to do; the process must not go on then.
+pub(crate) fn settle(service: &Service) -> Result<(), Refusal> {
+    if rustix::process::geteuid().is_root() {
+        become_user(service)?;
     }
     check_groups(&std::fs::read_to_string("/etc/group").unwrap_or_default())
 }
 
 /// For good: user, group, and no other group.
-fn become_user(user: &str) -> Result<(), Refusal> {
-    let (uid, gid) = look_up(user)?;
-    if uid.is_root() || gid.is_root() {
-        return Err(Refusal::invalid(
-            "the node does not run as root",
-            "--run-as names root, or a user of root's group",
-            "name another user",
-        ));
-    }
+fn become_user(service: &Service) -> Result<(), Refusal> {
+    let Service { uid, gid, .. } = *service;
     let failed = |errno: rustix::io::Errno| Refusal::failed("the node cannot become that user", errno);
     // This process has one thread, so that these count for all of it.
     rustix::thread::set_thread_groups(&[]).map_err(failed)?;
@@ -55,13 +95,25 @@ fn become_user(user: &str) -> Result<(), Refusal> {
     if is_back || rustix::process::geteuid() != uid || rustix::process::getuid() != uid {
         return Err(Refusal::failed("the node cannot become that user", "it can become root again"));
     }
+    let left = rustix::thread::capabilities(None).map_err(failed)?;
+    if !(left.permitted.is_empty() && left.effective.is_empty()) {
+        return Err(Refusal::failed("the node cannot become that user", "it keeps capabilities"));
+    }
     Ok(())
 }
 
-/// A user of this machine.
-pub(crate) fn look_up(user: &str) -> Result<(Uid, Gid), Refusal> {
-    let passwords = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    found(user, &passwords).ok_or_else(|| {
+fn name_of(uid: Uid, passwords: &str) -> Option<String> {
+    let uid = uid.as_raw().to_string();
+    passwords.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    })
+}
+
+/// A user of this text of a password file, or a number.
+pub(crate) fn look_up(user: &str, passwords: &str) -> Result<(Uid, Gid), Refusal> {
+    found(user, passwords).ok_or_else(|| {
         Refusal::invalid(
             format!("there is no user `{}`", stockade_core::text::shown(user, 60)),
             "it is neither in /etc/passwd nor a number",

@@ -59,4 +59,38 @@ mod tests {
     fn every_step_can_be_made() {
         assert!(Migrations::from_slice(STEPS).validate().is_ok());
     }
+
+    #[test]
+    fn what_the_first_version_wrote_is_still_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("node.sqlite");
+        let mut first = Connection::open(&path).unwrap();
+        Migrations::from_slice(STEPS).to_version(&mut first, 1).unwrap();
+        first
+            .execute_batch(
+                "INSERT INTO runs (id, number, principal, state, request, digest, idempotency_key, accepted_ms)
+                 VALUES ('00000000000000aa', 1, 'ann@local', 'accepted', '{}', 'd', 'k', 5);
+                 INSERT INTO events VALUES ('00000000000000aa', 1, 5, 'accepted', X'7b7d');",
+            )
+            .unwrap();
+        drop(first);
+        let mut store = crate::Store::open(&path).unwrap();
+        let run = store.run("ann@local", "00000000000000aa").unwrap().unwrap();
+        assert_eq!((run.kind, run.state, run.accepted_ms), (crate::Kind::Run, crate::State::Accepted, 5));
+        assert_eq!(store.events(&run.id, 1, 100).unwrap().len(), 1);
+        assert_eq!(store.recover("{}", &[], 6).unwrap().waiting, [run]);
+    }
+
+    #[test]
+    fn what_a_later_version_wrote_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("node.sqlite");
+        drop(crate::Store::open(&path).unwrap());
+        let later = Connection::open(&path).unwrap();
+        later.pragma_update(None, "user_version", 99).unwrap();
+        let refused = crate::Store::open(&path).unwrap_err();
+        assert!(matches!(refused, crate::Error::Form(_)), "{refused}");
+        let version: i64 = later.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(version, 99);
+    }
 }

@@ -20,4 +20,8 @@ pub(crate) struct Supervised {
     /// Keep an engine of this language between pieces of code, which are ordered over standard input, a socket
     #[arg(long, hide = true, value_name = "LANGUAGE", requires = "report_fd", value_parser = ["python"])]
     pub(crate) session: Option<String>,
+
+    /// Run the code as this user and group of the host, and the gate as the next one: no one's, leased to this run
+    #[arg(long, hide = true, value_name = "ID", requires = "parent", value_parser = clap::value_parser!(u32).range(1..i64::from(u32::MAX) - 1))]
+    pub(crate) host_user: Option<u32>,
 }

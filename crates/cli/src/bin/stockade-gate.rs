@@ -1,7 +1,7 @@
 //! `stockade-gate`: the egress gate as a process of its own, without privilege.
 //!
-//! Started by `stockade`, never by people: standard input is the control socket, standard output the audit trail.
-//! It ends when the socket closes, and cuts every connection of every run then.
+//! Started by `stockade`, never by people, perhaps with the user that it is to become: standard input is the control
+//! socket, standard output the audit trail. It ends when the socket closes, and cuts every connection of every run then.
 
 use std::fs::File;
 use std::io::Write;
@@ -46,7 +46,8 @@ fn main() -> ExitCode {
 fn serve() -> Result<(), String> {
     let named: Vec<String> = READABLE_VARS.iter().filter_map(|name| std::env::var(name).ok()).collect();
     let readable: Vec<&str> = READABLE.into_iter().chain(named.iter().map(String::as_str)).collect();
-    stockade_launch::service::confine(PROFILE, &readable)
+    let user = std::env::args().nth(1).map(|user| user.parse::<u32>().map_err(|_| "no number of a user".to_owned()));
+    stockade_launch::service::confine(PROFILE, &readable, user.transpose()?)
         .map_err(|failure| format!("{failure}: {}; {}", failure.why(), failure.next()))?;
     let control = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
     // Duplicated, for standard output is not this program's to close; the description is its own.

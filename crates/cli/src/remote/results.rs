@@ -21,6 +21,7 @@ use crate::report::Report;
 pub(super) struct Remote {
     run: String,
     tier: Tier,
+    host_user: u32,
     #[serde(flatten)]
     outcome: Outcome,
     environment: String,
@@ -51,6 +52,7 @@ pub(super) fn conclude(
     let report = Report {
         run: &remote.run,
         tier: remote.tier,
+        host_user: remote.host_user,
         outcome,
         environment: &remote.environment,
         remarks: &remote.remarks,

@@ -14,11 +14,26 @@
 mod alone;
 mod ends;
 mod lies;
+mod namespace;
 mod scene;
 mod walls;
 mod works;
 
 type Test = (&'static str, fn());
+
+/// Begins the name of a test that runs where the launcher is root of a user namespace only.
+const IN_A_NAMESPACE: &str = "in_a_namespace::";
+/// Those that do so besides.
+const ALSO_IN_A_NAMESPACE: [&str; 8] = [
+    "an_engine_serves_one_run_once",
+    "threads_and_processes_of_the_code_work",
+    "engines_that_live_at_the_same_time_do_not_reach_each_other",
+    "every_engine_has_a_user_of_its_own",
+    "the_memory_of_an_engine_is_bounded_by_its_cgroup",
+    "a_template_that_passes_itself_off_as_an_engine_is_not_believed",
+    "nothing_is_left_when_the_launcher_is_killed",
+    "engines_end_with_their_template",
+];
 
 macro_rules! tests {
     ($($module:ident: $($name:ident),* $(,)?);* $(;)?) => {
@@ -51,10 +66,15 @@ fn main() {
         ends::launch(words.get(place + 1).map(String::as_str));
         return;
     }
+    if let Some(place) = words.iter().position(|word| word == namespace::WITHIN) {
+        namespace::inside(words.get(place + 1).unwrap());
+        return;
+    }
     match (has("--list"), has("--ignored")) {
         (true, true) => return,
         (true, false) => {
             tests.iter().for_each(|(name, _)| println!("{name}: test"));
+            ALSO_IN_A_NAMESPACE.iter().for_each(|name| println!("{IN_A_NAMESPACE}{name}: test"));
             return;
         }
         (false, _) => {}
@@ -64,12 +84,21 @@ fn main() {
         return;
     }
     let wanted: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
+    let is_wanted = |name: &str| {
+        let mut named = wanted.iter();
+        wanted.is_empty() || named.any(|word| if has("--exact") { *word == name } else { name.contains(word.as_str()) })
+    };
     for (name, test) in tests {
-        let is_wanted =
-            wanted.iter().any(|word| if has("--exact") { *word == name } else { name.contains(word.as_str()) });
-        if wanted.is_empty() || is_wanted {
+        if is_wanted(name) {
             println!("{name}");
             test();
+        }
+    }
+    for name in ALSO_IN_A_NAMESPACE {
+        let whole = format!("{IN_A_NAMESPACE}{name}");
+        if is_wanted(&whole) {
+            println!("{whole}");
+            namespace::outside(name);
         }
     }
 }

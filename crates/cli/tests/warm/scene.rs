@@ -105,10 +105,19 @@ pub struct Scene {
     pub engine: Plan,
 }
 
+/// How many ids a test has.
+pub const IDS: u32 = 0x1_0000;
+/// By this a test in a namespace knows which ids that has.
+pub const FIRST_ID: &str = "STOCKADE_TEST_FIRST_ID";
+
+/// The first id of a test: of this process, for tests run beside each other, or of its namespace.
+pub fn first_id() -> u32 {
+    let own = || 0x7100_0000 + std::process::id() % 2000 * IDS;
+    std::env::var(FIRST_ID).map_or_else(|_| own(), |first| first.parse().unwrap())
+}
+
 pub fn ids() -> Ids {
-    // Of this process: tests run beside each other.
-    let own = std::process::id() % 2000;
-    Ids::parse(0x7100_0000 + own * 0x1_0000, 0x1_0000).unwrap()
+    Ids::parse(first_id(), IDS).unwrap()
 }
 
 impl Scene {

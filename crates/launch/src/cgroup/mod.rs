@@ -10,6 +10,7 @@
 //! files and memfds count against the run that fills them; pages touched
 //! before entering stay charged to the supervisor, as do inputs it copied.
 
+mod delegate;
 mod find;
 mod sweep;
 
@@ -27,6 +28,7 @@ use rustix::thread::sched_getaffinity;
 use find::alone;
 use sweep::Owner;
 
+pub use delegate::{Delegated, sweep_delegated};
 pub use find::{Absent, Available, Controllers, Hierarchy, Unified, Why, find};
 pub use sweep::{Swept, sweep};
 
@@ -260,15 +262,21 @@ impl Group {
         self.branches.iter().map(open).collect()
     }
 
-    /// Moves a whole process in from outside: milliseconds, so only where
+    /// Moves a whole process of `user` in from outside: milliseconds, so only where
     /// neither [`Group::fd`] nor [`Group::doors`] will do.
     ///
     /// # Errors
     /// When the kernel refuses; the process may then be in some trees only.
-    pub fn attach(&self, pid: Pid) -> Result<(), Failure> {
+    pub fn attach(&self, pid: Pid, user: u32) -> Result<(), Failure> {
         let text = pid.as_raw_nonzero().to_string();
         let put = |branch: &Branch| {
-            write_at(&branch.dir, "cgroup.procs", &text).map_err(Failure::at(Step::Enter, &branch.path))
+            let put = match write_at(&branch.dir, "cgroup.procs", &text) {
+                // Version 1 asks who opened the file: the host's root, or the user of the process
+                // (`__cgroup1_procs_write`). Root of a user namespace is the latter only by becoming it.
+                Err(Errno::ACCESS) => put_as(&branch.dir, &text, user),
+                other => other,
+            };
+            put.map_err(Failure::at(Step::Enter, &branch.path))
         };
         self.branches.iter().try_for_each(put)
     }
@@ -396,6 +404,14 @@ pub fn enter(door: BorrowedFd<'_>) -> Result<(), Errno> {
         1 => Ok(()),
         _ => Err(Errno::IO),
     }
+}
+
+fn put_as(dir: &OwnedFd, pid: &str, user: u32) -> Result<(), Errno> {
+    crate::sys::give_file(dir.as_fd(), "cgroup.procs", user)?;
+    let file = crate::sys::with_effective_user(user, || {
+        openat(dir, "cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+    })?;
+    if write(&file, pid.as_bytes())? == pid.len() { Ok(()) } else { Err(Errno::IO) }
 }
 
 impl Branch {

@@ -88,11 +88,29 @@ impl Owner {
         Ok(format!("{PREFIX}{run}-{}-{}-{}", self.namespace, self.pid, self.started))
     }
 
+    /// A name with nothing between the beginning and whose it is.
+    pub(super) fn name_after(self, prefix: &str) -> String {
+        format!("{prefix}{}-{}-{}", self.namespace, self.pid, self.started)
+    }
+
     fn parse(name: &str) -> Option<Owner> {
         let mut parts = name.strip_prefix(PREFIX)?.rsplitn(4, '-');
         let mut part = || number(parts.next()?.as_bytes());
         let (started, pid, namespace) = (part()?, part()?, part()?);
         parts.next().map(|_run| Owner { namespace, pid, started })
+    }
+
+    /// The reverse of [`Owner::name_after`].
+    pub(super) fn parse_after(name: &str, prefix: &str) -> Option<Owner> {
+        let mut parts = name.strip_prefix(prefix)?.split('-');
+        let mut part = || number(parts.next()?.as_bytes());
+        let (namespace, pid, started) = (part()?, part()?, part()?);
+        parts.next().is_none().then_some(Owner { namespace, pid, started })
+    }
+
+    /// Whether another has ended, as far as this one can know.
+    pub(super) fn sees_end_of(self, other: Owner) -> bool {
+        self.namespace == other.namespace && !other.lives()
     }
 
     fn lives(self) -> bool {

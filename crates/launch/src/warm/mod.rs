@@ -325,7 +325,7 @@ impl Template {
         let seen = verify::look(pid, lease.user, &running.entrances, running.enforced)
             .map_err(failed("believe the walls of", "an engine"))?;
         if let Some(group) = &running.group {
-            group.attach(pid).map_err(Failure::Cgroup)?;
+            group.attach(pid, lease.user).map_err(Failure::Cgroup)?;
         }
         running.entrances = Entrances::default();
         running.enforced = running.enforced.and(layers);

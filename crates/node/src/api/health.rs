@@ -30,7 +30,8 @@ pub(super) async fn ready(State(shared): State<Shared>) -> Result<&'static str, 
 /// Figures for Prometheus
 #[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "The figures", body = String)))]
 pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
-    let mut answer = shared.node.metrics.text(shared.node.load(), shared.node.sessions.count()).into_response();
+    let node = &shared.node;
+    let mut answer = node.metrics.text(node.load(), node.sessions.count(), node.engines()).into_response();
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     answer.headers_mut().insert(header::CONTENT_TYPE, kind);
     answer

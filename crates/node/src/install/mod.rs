@@ -179,7 +179,8 @@ impl<'a> Plan<'a> {
             return Ok(None);
         }
         let name = &self.asked.user;
-        if let Ok(found) = user::look_up(name) {
+        let listed = || std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        if let Ok(found) = user::look_up(name, &listed()) {
             say(&format!("the user {name} is there already\n"));
             return Ok(Some(found));
         }
@@ -192,7 +193,7 @@ impl<'a> Plan<'a> {
             }
             Err(error) => return Err(no_user(name, &crate::system_text(&error))),
         }
-        user::look_up(name).map(Some)
+        user::look_up(name, &listed()).map(Some)
     }
 
     fn make_folder(&self, owner: Option<(Uid, Gid)>) -> Result<(), Refusal> {

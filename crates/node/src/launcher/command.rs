@@ -74,10 +74,19 @@ impl Task<'_> {
     }
 }
 
+/// Whose run it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker<'a> {
+    /// For its record.
+    pub(super) principal: &'a str,
+    /// The host's user that its code has, where that is not the launcher's own.
+    pub(super) user: Option<u32>,
+}
+
 /// Starts the supervisor of a run or a session whose files lie in `inputs`.
 pub(super) fn spawn(
     settings: &Settings,
-    principal: &str,
+    asker: Asker<'_>,
     task: Task<'_>,
     inputs: &Path,
     streams: Streams<'_>,
@@ -94,7 +103,7 @@ pub(super) fn spawn(
         name.to_str().is_some_and(|name| VARS.contains(&name) || VARS_OF.iter().any(|start| name.starts_with(start)))
     });
     Command::new(&settings.program)
-        .args(words(settings, principal, task, report.as_raw_fd(), std::process::id()))
+        .args(words(settings, asker, task, report.as_raw_fd(), std::process::id()))
         .env_clear()
         .envs(vars)
         .env("HOME", folder.join("home"))
@@ -111,15 +120,16 @@ pub(super) fn spawn(
 
 /// The words. What comes from an order stands behind a `=` of its flag, or is a file's name that begins with no dash,
 /// or follows the script and is the script's.
-fn words(settings: &Settings, principal: &str, task: Task<'_>, report: i32, parent: u32) -> Vec<OsString> {
+fn words(settings: &Settings, asker: Asker<'_>, task: Task<'_>, report: i32, parent: u32) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec![
         "run".into(),
         "--quiet".into(),
         format!("--report-fd={report}").into(),
         format!("--parent={parent}").into(),
-        format!("--principal={principal}").into(),
+        format!("--principal={}", asker.principal).into(),
         "--out=../out".into(),
     ];
+    words.extend(asker.user.map(|user| format!("--host-user={user}").into()));
     for policy in &settings.policies {
         let mut word = OsString::from("--policy=");
         word.push(policy);
@@ -189,17 +199,26 @@ mod tests {
             policies: vec!["/policy".into()],
             concurrent: 1,
             sessions: 1,
+            users: None,
         };
-        let words = words(&settings, "uid-1@local", Task::Run(&order), 7, 8);
+        let asker = Asker { principal: "uid-1@local", user: Some(100_000) };
+        let words = words(&settings, asker, Task::Run(&order), 7, 8);
         let script = words.iter().position(|word| word == "x.py").unwrap();
         assert!(words[1..script].iter().all(|word| word.to_str().unwrap().starts_with("--")));
         assert_eq!(words[script + 1..], ["--out=/etc", "--", "sh"]);
-        for word in ["--in=a.csv", "--with=pandas>=2", "--policy=/policy", "--limit=time=600000ms", "--report-fd=7"] {
+        for word in [
+            "--host-user=100000",
+            "--in=a.csv",
+            "--with=pandas>=2",
+            "--policy=/policy",
+            "--limit=time=600000ms",
+            "--report-fd=7",
+        ] {
             assert!(words[..script].iter().any(|one| one == word), "{word}: {words:?}");
         }
         let opening = Opening { inputs: vec!["a.csv".to_owned()], ..crate::opening::tests::opening() };
         let (socket, _) = crate::wire::pair().unwrap();
-        let words = self::words(&settings, "uid-1@local", Task::Session(&opening, &socket), 7, 8);
+        let words = self::words(&settings, asker, Task::Session(&opening, &socket), 7, 8);
         assert!(words[1..].iter().all(|word| word.to_str().unwrap().starts_with("--")), "{words:?}");
         assert!(words.iter().any(|word| word == "--session=python"));
     }

@@ -7,11 +7,13 @@
 //! When the node's end of the socket closes, everything is killed; when this process dies, the kernel kills the
 //! supervisors, and they hold their sandboxes.
 
+mod birth;
 mod command;
 mod folders;
 mod outbox;
 mod sessions;
 mod supervisor;
+mod users;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,13 +26,16 @@ use stockade_core::limits::Limit;
 
 use crate::opening::Opening;
 use crate::order::Bounds;
+use crate::range::Range;
 use crate::refusal::{Kind, Refusal};
 use crate::wire::{self, Answer, Ask, Beside, Frame, RunId};
+pub(crate) use birth::{become_launcher, wait_for};
 use command::Task;
 use folders::Folders;
 use outbox::Outbox;
 use sessions::Sessions;
 use supervisor::Supervisor;
+use users::{Lease, Users};
 
 /// What a launcher is made with; none of it comes from the node's callers.
 #[derive(Clone, Debug)]
@@ -45,7 +50,12 @@ pub struct Settings {
     pub concurrent: usize,
     /// Most sessions at once.
     pub sessions: usize,
+    /// Users of runs; without them all have this process's own.
+    pub users: Option<Range>,
 }
+
+/// Ids that each run has: the code's, and the gate's.
+const IDS_OF_RUN: u32 = 2;
 
 /// How long environments may be built before the code of a run begins.
 const PREPARATION: Duration = Duration::from_secs(1_800);
@@ -60,10 +70,12 @@ const CLOSING: Duration = Duration::from_secs(10);
 pub fn serve(control: OwnedFd, settings: Settings) -> io::Result<()> {
     let folders = Folders::open(&settings.folder)?;
     let bounds = Bounds::default();
+    let users = settings.users.map(Users::new).transpose()?;
     let mut launcher = Launcher {
         folders,
         settings,
         bounds,
+        users,
         runs: BTreeMap::new(),
         sessions: Sessions::default(),
         outbox: Outbox::default(),
@@ -80,6 +92,7 @@ struct Launcher {
     settings: Settings,
     bounds: Bounds,
     folders: Folders,
+    users: Option<Users>,
     runs: BTreeMap<RunId, Supervisor>,
     /// Those of the runs that are sessions.
     sessions: Sessions,
@@ -144,7 +157,8 @@ impl Launcher {
     fn reap(&mut self, run: &RunId) {
         let Some(status) = self.runs.get_mut(run).and_then(Supervisor::ended) else { return };
         self.hear_session(run);
-        self.runs.remove(run);
+        let lease = self.runs.remove(run).and_then(|supervisor| supervisor.lease());
+        self.give_back(lease);
         let (status, killed) = supervisor::status(status);
         match self.sessions.remove(run) {
             Some(act) if killed => self.outbox.say(&Answer::Ended { run: act, status, killed }, None),
@@ -161,6 +175,7 @@ impl Launcher {
     fn hear(&mut self, bytes: &[u8], descriptors: Vec<OwnedFd>) -> io::Result<()> {
         let ask = wire::parse::<Ask>(bytes).ok_or_else(|| io::Error::other("the node said something unknown"))?;
         match ask {
+            Ask::Begin { .. } => return Err(io::Error::other("the node said something that it says once")),
             Ask::Start { run, principal, order } => {
                 let started = order
                     .check(&self.bounds)
@@ -222,22 +237,56 @@ impl Launcher {
         if files.len() != task.files().count() {
             return Err(Refusal::failed("the run cannot be started", "its files are not those that it names"));
         }
-        let place = self.folders.make(run).map_err(|error| not_spooled(&error))?;
-        let started = place.spool(task.files(), files).and_then(|()| {
-            let streams = command::Streams { out, error, report };
-            command::spawn(&self.settings, principal, task, place.inputs(), streams)
+        let lease = self.lease()?;
+        let asker = command::Asker { principal, user: lease.map(|lease| lease.first) };
+        let place = self.folders.make(run).map_err(|error| not_spooled(&error));
+        let started = place.and_then(|place| {
+            place
+                .spool(task.files(), files)
+                .and_then(|()| {
+                    let streams = command::Streams { out, error, report };
+                    let child = command::spawn(&self.settings, asker, task, place.inputs(), streams)?;
+                    let wall = Duration::from_millis(task.limit(Limit::Time).unwrap_or(0));
+                    Supervisor::of(child, lease, Instant::now() + wall + PREPARATION)
+                })
+                .map_err(|error| {
+                    self.folders.remove(run);
+                    not_spooled(&error)
+                })
         });
-        let child = started.map_err(|error| {
-            self.folders.remove(run);
-            not_spooled(&error)
-        })?;
-        let wall = Duration::from_millis(task.limit(Limit::Time).unwrap_or(0));
-        let supervisor = Supervisor::of(child, Instant::now() + wall + PREPARATION).map_err(|error| {
-            self.folders.remove(run);
-            not_spooled(&error)
-        })?;
-        self.runs.insert(run.clone(), supervisor);
-        Ok(())
+        match started {
+            Ok(supervisor) => {
+                self.runs.insert(run.clone(), supervisor);
+                Ok(())
+            }
+            Err(refusal) => {
+                self.give_back(lease);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The host's ids of a run, where runs have their own.
+    fn lease(&mut self) -> Result<Option<Lease>, Refusal> {
+        let Some(users) = &mut self.users else { return Ok(None) };
+        let next = "try again in a moment, or start the node with more: --uid-range START:COUNT";
+        match users.lease(IDS_OF_RUN) {
+            Ok(Some(lease)) => Ok(Some(lease)),
+            Ok(None) => {
+                let why = "all ids of the node are in use, or processes of former runs are still alive";
+                Err(Refusal::new(Kind::Unavailable, "there is no user for the run", why, next))
+            }
+            Err(error) => {
+                let why = crate::system_text(&error);
+                Err(Refusal::new(Kind::Failed, "it cannot be seen which users are free", why, next))
+            }
+        }
+    }
+
+    fn give_back(&mut self, lease: Option<Lease>) {
+        if let (Some(users), Some(lease)) = (&mut self.users, lease) {
+            users.give_back(lease);
+        }
     }
 
     fn open_session(

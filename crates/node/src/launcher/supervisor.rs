@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use super::users::Lease;
+
 /// After the first interrupt, which is the code's to handle, the second ends it.
 const FIRST: Duration = Duration::from_millis(150);
 /// After the second the supervisor has this long to collect what there is.
@@ -16,6 +18,7 @@ const SECOND: Duration = Duration::from_millis(5_000);
 #[derive(Debug)]
 pub(super) struct Supervisor {
     child: Child,
+    lease: Option<Lease>,
     pidfd: OwnedFd,
     stage: Stage,
     until: Instant,
@@ -31,10 +34,10 @@ enum Stage {
 }
 
 impl Supervisor {
-    /// Follows a child that has until `until`.
-    pub(super) fn of(mut child: Child, until: Instant) -> io::Result<Self> {
+    /// Follows a child with these users that has until `until`.
+    pub(super) fn of(mut child: Child, lease: Option<Lease>, until: Instant) -> io::Result<Self> {
         match rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Self { child, pidfd, stage: Stage::Running, until }),
+            Ok(pidfd) => Ok(Self { child, lease, pidfd, stage: Stage::Running, until }),
             Err(errno) => {
                 // Nobody could follow it.
                 child.kill()?;
@@ -42,6 +45,10 @@ impl Supervisor {
                 Err(errno.into())
             }
         }
+    }
+
+    pub(super) const fn lease(&self) -> Option<Lease> {
+        self.lease
     }
 
     pub(super) const fn pidfd(&self) -> &OwnedFd {
@@ -120,7 +127,7 @@ mod tests {
         let mut child =
             std::process::Command::new("sh").args(["-c", &code]).stdout(std::process::Stdio::piped()).spawn().unwrap();
         io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-        Supervisor::of(child, Instant::now() + Duration::from_secs(1_000)).unwrap()
+        Supervisor::of(child, None, Instant::now() + Duration::from_secs(1_000)).unwrap()
     }
 
     fn ends(mut supervisor: Supervisor) -> (i32, bool) {

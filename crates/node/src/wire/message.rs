@@ -71,6 +71,13 @@ impl fmt::Display for RunId {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Ask {
+    /// Lets the launcher begin. Beside it: locks that it holds, with everything it starts.
+    Begin {
+        /// The node's folder.
+        folder: String,
+        /// Policies that every run is held against.
+        policies: Vec<String>,
+    },
     /// Starts a run. Beside it: where standard output, standard error and the report go; the script; the inputs.
     Start {
         /// Its name.
@@ -137,6 +144,8 @@ pub enum Ask {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Answer {
+    /// It is in a user namespace of its own, whose maps are to be written.
+    Apart {},
     /// It serves.
     Ready {},
     /// A run did not start, or an act.

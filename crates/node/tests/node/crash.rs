@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use stockade_testkit::{cgroups_left, processes_with};
+use stockade_testkit::{cgroups_left, processes_with, skipped};
 
 use crate::http;
-use crate::support::{Node, alive, mounts, run_files, signal, until};
+use crate::support::{AS_SERVICE, Node, alive, mounts, run_files, signal, until};
 
 /// Kills of each kind; more with `STOCKADE_TEST_KILLS`.
 fn rounds() -> u64 {
@@ -18,6 +18,15 @@ fn rounds() -> u64 {
 
 /// Nothing is forgotten meanwhile.
 const KEEP: [&str; 2] = ["--keep-each", "60000"];
+
+/// The same of a node whose engines have users and cgroups of their own; none where only root can start it.
+fn of_service() -> Option<Vec<&'static str>> {
+    if !rustix::process::geteuid().is_root() {
+        skipped("a node with users of the host", "only root becomes another user");
+        return None;
+    }
+    Some(KEEP.into_iter().chain(AS_SERVICE).collect())
+}
 
 /// A seed that is printed, so that a failure can be had again.
 fn seed() -> u64 {
@@ -105,8 +114,19 @@ fn assert_clean(node: &Node) {
 
 #[test]
 fn a_node_killed_at_any_moment_loses_nothing_silently_and_leaves_nothing() {
+    kill_nodes(&KEEP);
+}
+
+#[test]
+fn a_node_killed_at_any_moment_loses_nothing_silently_and_leaves_nothing_with_users_of_the_host() {
+    if let Some(flags) = of_service() {
+        kill_nodes(&flags);
+    }
+}
+
+fn kill_nodes(flags: &[&str]) {
     let seed = seed();
-    let mut node = Node::start(&KEEP);
+    let mut node = Node::start(flags);
     let mut accepted = BTreeMap::new();
     for round in 0..rounds() {
         let id = node.process.id();
@@ -119,7 +139,7 @@ fn a_node_killed_at_any_moment_loses_nothing_silently_and_leaves_nothing() {
         killer.join().unwrap();
         node.process.wait().unwrap();
         // The next node comes while the former one's launcher may still be there.
-        node = node.again(&KEEP);
+        node = node.again(flags);
         // Asked again with its key, each is the run that it was.
         for (key, id) in heard.iter().take(3) {
             let body =
@@ -150,8 +170,19 @@ fn total(node: &Node) -> usize {
 
 #[test]
 fn a_launcher_killed_at_any_moment_ends_the_node_which_says_what_is_lost() {
+    kill_launchers(&KEEP);
+}
+
+#[test]
+fn a_launcher_killed_at_any_moment_ends_the_node_which_says_what_is_lost_with_users_of_the_host() {
+    if let Some(flags) = of_service() {
+        kill_launchers(&flags);
+    }
+}
+
+fn kill_launchers(flags: &[&str]) {
     let seed = seed();
-    let mut node = Node::start(&KEEP);
+    let mut node = Node::start(flags);
     let mut accepted = BTreeMap::new();
     for round in 0..rounds() {
         let launcher = node.launcher();
@@ -165,7 +196,7 @@ fn a_launcher_killed_at_any_moment_ends_the_node_which_says_what_is_lost() {
         assert_eq!(node.process.wait().unwrap().code(), Some(125), "without a launcher there is no node");
         let folder = node.folder.clone();
         until("nothing of the former node is alive", || alive(&folder).is_empty());
-        node = node.again(&KEEP);
+        node = node.again(flags);
     }
     check(&node, &accepted);
     assert_clean(&node);
@@ -173,8 +204,19 @@ fn a_launcher_killed_at_any_moment_ends_the_node_which_says_what_is_lost() {
 
 #[test]
 fn a_supervisor_killed_at_any_moment_fails_its_run_and_no_other() {
+    kill_supervisors(&KEEP);
+}
+
+#[test]
+fn a_supervisor_killed_at_any_moment_fails_its_run_and_no_other_with_users_of_the_host() {
+    if let Some(flags) = of_service() {
+        kill_supervisors(&flags);
+    }
+}
+
+fn kill_supervisors(flags: &[&str]) {
     let seed = seed();
-    let node = Node::start(&KEEP);
+    let node = Node::start(flags);
     let mut accepted = BTreeMap::new();
     for round in 0..rounds() * 2 {
         let moment = Duration::from_millis(random(seed, 2000 + round) % 300);

@@ -7,9 +7,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use stockade_testkit::{Folder, processes_with};
+use stockade_testkit::Folder;
 
-use crate::support::{command, signal, until};
+use crate::support::{alive, command, signal, until};
 
 const ORDINARY: u32 = 61_234;
 
@@ -26,12 +26,17 @@ fn fits(line: &str, shown: &str) -> bool {
     rest.ends_with(last)
 }
 
+/// Processes of the nodes that have their folders here.
+fn left(home: &Path) -> Vec<u32> {
+    std::fs::read_dir(home).unwrap().flatten().flat_map(|folder| alive(&folder.path())).collect()
+}
+
 /// Ends the page's node, should the page not come so far: without its launcher it does.
 struct Ended<'a>(&'a Path);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
-        for id in processes_with(&self.0.to_string_lossy()) {
+        for id in left(self.0) {
             signal(id, rustix::process::Signal::KILL);
         }
     }
@@ -102,13 +107,13 @@ fn run_page(page: &str, console: &str) -> usize {
             }
             assert_eq!(said.next(), None, "{command} prints more");
             assert_eq!(output.status.code(), Some(status.parse().unwrap()), "{command}: {output:?}");
-            if command.ends_with('&') {
+            if command.contains(" & echo $! >") {
                 until("the node serves", || home.join("node.sock").exists());
             }
             count += 1;
         }
     }
-    until("the page ends its node", || processes_with(&home.to_string_lossy()).is_empty());
+    until("the page ends its node", || left(&home).is_empty());
     count
 }
 
@@ -123,8 +128,13 @@ fn the_page_of_properties_shows_what_its_commands_do() {
 }
 
 #[test]
-fn the_page_of_upgrades_and_back_ups_shows_what_its_commands_do() {
-    assert!(run_page("docs/operate/upgrade-and-back-up.md", "```console") >= 8);
+fn the_page_of_installation_shows_what_its_commands_do() {
+    assert!(run_page("docs/operate/install.md", "```console") >= 8);
+}
+
+#[test]
+fn a_copy_that_was_made_while_the_node_ran_is_a_node() {
+    assert!(run_page("docs/operate/upkeep.md", "```console") >= 8);
 }
 
 #[test]

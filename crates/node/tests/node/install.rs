@@ -154,6 +154,9 @@ fn activated(before: &[&str], flags: &[&str], listener: impl Into<OwnedFd>, home
     let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"";
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", script, "sh"]).args(before).args([NODE, "start", "--folder"]).arg(home.path().join("node"));
+    if before.is_empty() {
+        shell.arg("--shared-user");
+    }
     shell.args(flags).stdin(Stdio::from(listener.into()));
     shell.env_clear().env("PATH", PLAIN_PATH).env("NOTIFY_SOCKET", home.path().join("notify"));
     if before.is_empty() && rustix::process::geteuid().is_root() {

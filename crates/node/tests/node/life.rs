@@ -71,7 +71,7 @@ fn a_node_that_can_run_nothing_does_not_serve() {
 fn a_socket_for_others_that_they_cannot_reach_is_refused() {
     let folder = Folder::new();
     let refused = call(NODE, User::Ordinary)
-        .args(["start", "--socket-mode", "666", "--folder"])
+        .args(["start", "--shared-user", "--socket-mode", "666", "--folder"])
         .arg(folder.path().join("node"))
         .run()
         .expect(125);
@@ -114,7 +114,10 @@ fn the_command_starts_its_neighbour_and_asks_how_it_is() {
     let status =
         |words: &[&str]| call(command().to_str().unwrap(), User::Caller).args(["node", "status"]).args(words).run();
     let ready = status(&["--socket", node.socket().to_str().unwrap()]).expect(0);
-    assert_eq!(ready.stdout, "ready: 0 running, 0 waiting, 1 accepted since it started\n");
+    assert_eq!(
+        ready.stdout,
+        "ready: 0 running, 0 waiting, 1 accepted since it started\nall runs have the node's own user on the host (--shared-user)\n"
+    );
     let refused = status(&["--socket", "/nothing/here"]).expect(125);
     assert!(refused.stderr.contains("no node answers at `/nothing/here`"), "{}", refused.stderr);
     let help = call(command().to_str().unwrap(), User::Caller).args(["node", "start", "--help"]).run().expect(0);

@@ -24,3 +24,4 @@ mod sessions;
 mod streams;
 mod support;
 mod tenancy;
+mod users;

@@ -153,7 +153,7 @@ fn a_file_of_properties_bounds_what_the_node_gives() {
     );
     assert!(ask(json!({"time": "4s"})).expect(422).text().contains("limit `time`"));
     let killed = node.run("import time; time.sleep(20)");
-    assert_eq!(killed["outcome"]["cause"]["limit"], "time", "{killed}");
+    assert_eq!(killed["outcome"]["report"]["cause"]["limit"], "time", "{killed}");
     let form = format!(
         "--x\r\ncontent-disposition: form-data; name=\"script\"; filename=\"a.py\"\r\n\r\n{}\r\n--x--\r\n",
         "#".repeat(2 << 20)

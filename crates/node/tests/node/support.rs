@@ -32,11 +32,19 @@ pub(crate) fn command() -> PathBuf {
     command
 }
 
-/// `stockade-node start` in a folder; everybody may connect.
+/// What a node is told whose engines have users of their own: root starts it, and it becomes this user.
+pub(crate) const AS_SERVICE: [&str; 2] = ["--run-as", "61234"];
+/// And what one is told that an ordinary user starts, who has no ids to give.
+const SHARED: &str = "--shared-user";
+
+/// `stockade-node start` in a folder; everybody may connect. By root with [`AS_SERVICE`], else by an ordinary user.
 pub(crate) fn starting(folder: &Path, flags: &[&str]) -> Call {
     command();
-    call(NODE, User::Ordinary)
+    let is_service = flags.contains(&"--run-as");
+    call(NODE, if is_service { User::Caller } else { User::Ordinary })
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .arg("start")
+        .args((!is_service).then_some(SHARED))
         .args(if flags.contains(&"--socket-mode") { [].as_slice() } else { &["--socket-mode", "666"] })
         .arg("--folder")
         .arg(folder)

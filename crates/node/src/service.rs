@@ -193,11 +193,22 @@ impl Node {
         if *self.draining.borrow() || self.link.is_over() { None } else { self.queue().take_next() }
     }
 
+    /// What a session may have: its time is its life, not that of a run.
+    pub(crate) fn session_bounds(&self) -> Bounds {
+        let mut bounds = self.bounds.clone();
+        let life = u64::try_from(self.sessions.terms.life.as_millis()).unwrap_or(u64::MAX);
+        (bounds.usual.wall_ms, bounds.most.wall_ms) = (life, life);
+        bounds
+    }
+
     /// Accepts a run; when this returns it will run, whatever happens to the node.
     ///
     /// A caller who goes away meanwhile changes nothing.
     pub(crate) async fn accept(self: &Arc<Self>, principal: &str, submission: Submission) -> Result<Run, Refusal> {
-        submission.asked.check(&self.bounds)?;
+        match &submission.asked {
+            Asked::Session(opening) => opening.check(&self.session_bounds())?,
+            other => other.check(&self.bounds)?,
+        }
         if *self.draining.borrow() {
             return Err(Refusal::new(
                 Kind::Unavailable,

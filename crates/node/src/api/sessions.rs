@@ -55,10 +55,8 @@ pub(super) async fn open(
     let asked: SessionRequest = create::json_of(&shared, &principal, request).await?;
     let (names, files) = create::inputs(asked.inputs)?;
     let terms = shared.node.sessions.terms;
-    let life_ms = u64::try_from(terms.life.as_millis()).unwrap_or(u64::MAX);
     let most_idle = u64::try_from(terms.idle.as_millis()).unwrap_or(u64::MAX);
-    let mut bounds = shared.node.bounds.clone();
-    (bounds.usual.wall_ms, bounds.most.wall_ms) = (life_ms, life_ms);
+    let bounds = shared.node.session_bounds();
     let opening = Opening {
         language: language(asked.language.as_deref())?,
         inputs: names,

@@ -180,6 +180,10 @@ pub(crate) struct Run {
     #[arg(short = 'c', value_name = "CODE", help_heading = "Code")]
     pub(crate) code: Option<String>,
 
+    /// A Spotfire data function, described by this JSON file; its results are files of --out DIR
+    #[arg(long, value_name = "FILE", help_heading = "Code", requires = "out", conflicts_with_all = ["code", "project", "dry_run", "apply", "diff"])]
+    pub(crate) data_function: Option<PathBuf>,
+
     /// Script (.py, .ipynb, .R, .sql), `-` for Python from standard input, or after `--` any program;
     /// then its arguments
     #[arg(value_name = "SCRIPT", trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]

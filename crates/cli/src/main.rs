@@ -8,6 +8,7 @@ mod env;
 mod environment;
 mod files;
 mod flags;
+mod function;
 mod gate;
 mod hints;
 mod jail;

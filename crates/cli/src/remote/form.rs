@@ -103,6 +103,11 @@ fn script(code: &Code) -> Result<(String, Vec<u8>), Problem> {
             "a node runs scripts, not programs of its machine",
             "give a script, or leave out --node to run it here",
         )),
+        Engine::Function(_) => Err(Problem::new(
+            "the node cannot run a data function yet",
+            "it takes scripts",
+            "leave out --node to run it here",
+        )),
         Engine::Session => Err(Problem::new(
             "the node cannot run a session of this command",
             "it starts those that it is asked for",

@@ -75,7 +75,7 @@ pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
         return session(&words);
     }
     if let Some(path) = &run.data_function {
-        return data_function(path, &words);
+        return data_function(path, &words, run.supervised.report_fd.is_some());
     }
     if let Some(inline) = &run.code {
         return Ok(without_file(Engine::Inline(inline.clone()), "-c", words, inline.clone().into_bytes()));
@@ -106,12 +106,12 @@ fn session(words: &[String]) -> Result<Code, Problem> {
 }
 
 /// Its script is in its description, and its arguments are its inputs.
-fn data_function(path: &Path, words: &[String]) -> Result<Code, Problem> {
+fn data_function(path: &Path, words: &[String], is_of_others: bool) -> Result<Code, Problem> {
     if !words.is_empty() {
         let why = "the description of a data function has all that is run";
         return Err(Problem::new("a data function has no script and no arguments beside it", why, "leave them out"));
     }
-    let (function, staged) = Function::read(path)?;
+    let (function, staged) = Function::read(path, is_of_others)?;
     let bytes = function.bytes();
     Ok(Code {
         engine: Engine::Function(bytes.clone()),

@@ -60,10 +60,14 @@ pub(crate) struct Wanted {
 }
 
 impl Function {
-    /// Reads a description, and looks at every file that it names.
-    pub(crate) fn read(path: &Path) -> Result<(Self, Vec<Input>), Problem> {
+    /// Reads a description, and looks at every file that it names. One of somebody else's names files that were sent
+    /// beside it, and no others: they are read with rights that its author has not.
+    pub(crate) fn read(path: &Path, is_of_others: bool) -> Result<(Self, Vec<Input>), Problem> {
         let text = read(path, "read the data function")?;
         let spec = Spec::parse(&text, path)?;
+        if is_of_others {
+            check_beside(&spec)?;
+        }
         let folder = path.parent().unwrap_or(Path::new(""));
         let script = match (spec.script, spec.script_file) {
             (Some(script), None) => script,
@@ -115,6 +119,17 @@ impl Function {
     pub(crate) fn bytes(&self) -> Vec<u8> {
         // Texts and numbers only: it cannot fail.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+fn check_beside(spec: &Spec) -> Result<(), Problem> {
+    let mut files = spec.inputs.iter().filter_map(|input| input.file.as_ref()).chain(&spec.script_file);
+    match files.find(|file| !stockade_core::session::is_file_name(file)) {
+        None => Ok(()),
+        Some(file) => Err(spec::refused(
+            format!("`{}` is not the name of a file that was sent", text::shown(file, 200)),
+            "send the file as an input, and name it without a folder",
+        )),
     }
 }
 

@@ -16,11 +16,11 @@ use stockade_store::Run;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
-use super::types::{InlineInput, ProblemTypes, RunDocument, RunRequest};
+use super::types::{FunctionRequest, InlineInput, ProblemTypes, RunDocument, RunRequest};
 use super::{Asker, Shared, events, runs};
 use crate::asked::Asked;
 use crate::listen::Principal;
-use crate::order::{Order, limits};
+use crate::order::{FUNCTION, Order, limits};
 use crate::refusal::{Kind, Refusal};
 use crate::service::{Node, Submission};
 
@@ -128,6 +128,49 @@ pub(super) async fn create(
     Extension(principal): Asker,
     request: Request,
 ) -> Result<Response, Problem> {
+    accept(&shared, &principal, request, |asked: RunRequest, script, sent| assemble(asked, script, sent, &shared.node))
+        .await
+}
+
+/// Run a data function
+///
+/// As `stockade run --data-function` does. Its description names inputs by the names of files that are sent with it.
+/// Answers as a run does; results are its outputs `NAME.FORMAT`.
+#[utoipa::path(
+    post, path = "/v1/data-functions", operation_id = "run_data_function", tag = "runs",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Of two requests with one key only one is run; the second is answered with the same run"),
+        ("Prefer" = Option<String>, Header, description = "`respond-async` does not wait for the end"),
+    ),
+    request_body(content((FunctionRequest = "application/json"), (super::types::FunctionForm = "multipart/form-data"))),
+    responses(
+        (status = 200, description = "It has ended", body = RunDocument),
+        (status = 202, description = "It is accepted", body = RunDocument),
+        ProblemTypes,
+    )
+)]
+pub(super) async fn function(
+    State(shared): State<Shared>,
+    Extension(principal): Asker,
+    request: Request,
+) -> Result<Response, Problem> {
+    accept(&shared, &principal, request, |asked: FunctionRequest, script, sent| {
+        if script.is_some() {
+            let why = "`request` has its description as `function`";
+            return Err(Refusal::invalid("a data function has no part `script`", why, "leave it out"));
+        }
+        assemble_function(asked, sent, &shared.node)
+    })
+    .await
+}
+
+/// From a request of either type to its answer.
+async fn accept<T: serde::de::DeserializeOwned + Default>(
+    shared: &Shared,
+    principal: &Principal,
+    request: Request,
+    put_together: impl FnOnce(T, Option<Sent>, Vec<Sent>) -> Result<(Order, Vec<Bytes>), Refusal>,
+) -> Result<Response, Problem> {
     let headers = request.headers().clone();
     let key = key(&headers)?;
     let submission = {
@@ -137,21 +180,22 @@ pub(super) async fn create(
         if length > bytes_max {
             return Err(too_large(bytes_max).into());
         }
-        let _room = shared.uploads.room(&principal, length).await?;
+        let _room = shared.uploads.room(principal, length).await?;
         let read = async {
             match kind {
-                Body::Json => json(request, &shared.node).await,
+                Body::Json => json(request).await.map(|asked| (asked, None, Vec::new())),
                 Body::Form => form(request, &shared.node).await.map_err(|refused| match refused.kind {
                     Kind::TooLarge => too_large(bytes_max),
                     _ => refused,
                 }),
             }
         };
-        let (order, files) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
+        let (asked, script, sent) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
+        let (order, files) = put_together(asked, script, sent)?;
         Submission { asked: Asked::Run(order), files, key }
     };
     let run = shared.node.accept(&principal.0, submission).await?;
-    answer(&shared.node, &principal, run, &headers).await
+    answer(&shared.node, principal, run, &headers).await
 }
 
 /// Answers for something that was accepted, in the way that the caller wants: with its events, at once, or at its end.
@@ -282,19 +326,21 @@ fn is_async(headers: &HeaderMap) -> bool {
         .any(|word| word.trim().eq_ignore_ascii_case("respond-async"))
 }
 
-async fn json(request: Request, node: &Node) -> Result<(Order, Vec<Bytes>), Refusal> {
+async fn json<T: serde::de::DeserializeOwned>(request: Request) -> Result<T, Refusal> {
     let body = axum::body::to_bytes(request.into_body(), JSON_BYTES_MAX).await.map_err(|_| {
         Refusal::invalid("the request cannot be read", "it broke off, or is too large", "send it whole")
     })?;
-    let asked: RunRequest = serde_json::from_slice(&body).map_err(|error| not_understood(&error))?;
-    drop(body);
-    assemble(asked, None, Vec::new(), node)
+    serde_json::from_slice(&body).map_err(|error| not_understood(&error))
 }
 
 /// A file of a form.
 type Sent = (String, Bytes);
 
-async fn form(mut request: Request, node: &Node) -> Result<(Order, Vec<Bytes>), Refusal> {
+/// The parts of a form: what is asked for, the script if one was sent, and inputs.
+async fn form<T: serde::de::DeserializeOwned + Default>(
+    mut request: Request,
+    node: &Node,
+) -> Result<(T, Option<Sent>, Vec<Sent>), Refusal> {
     // The framework's own bound, which every part of the form is counted against.
     DefaultBodyLimit::max(node.form_bytes).apply(&mut request);
     let mut form = Multipart::from_request(request, &()).await.map_err(|refused| {
@@ -320,7 +366,7 @@ async fn form(mut request: Request, node: &Node) -> Result<(Order, Vec<Bytes>), 
             }
         }
     }
-    assemble(asked.unwrap_or_default(), script, inputs, node)
+    Ok((asked.unwrap_or_default(), script, inputs))
 }
 
 async fn sent(field: Field<'_>) -> Result<Sent, Refusal> {
@@ -350,13 +396,7 @@ fn assemble(
             (asked.name.unwrap_or_else(|| usual.to_owned()), code.into())
         }
     };
-    let (mut names, inline) = inputs(asked.inputs)?;
-    let mut files = vec![code];
-    files.extend(inline);
-    for (name, bytes) in sent {
-        names.push(name);
-        files.push(bytes);
-    }
+    let (names, files) = files(code, asked.inputs, sent)?;
     let order = Order {
         script,
         arguments: asked.arguments,
@@ -364,9 +404,40 @@ fn assemble(
         with: asked.with,
         environment: asked.environment,
         limits: limits(&asked.limits, &node.bounds)?,
+        data_function: false,
     };
     order.check(&node.bounds)?;
     Ok((order, files))
+}
+
+fn assemble_function(asked: FunctionRequest, sent: Vec<Sent>, node: &Node) -> Result<(Order, Vec<Bytes>), Refusal> {
+    if !asked.function.is_object() {
+        return Err(Refusal::invalid("nothing to run", "there is no `function`", "send its description"));
+    }
+    let (names, files) = files(asked.function.to_string().into(), asked.inputs, sent)?;
+    let order = Order {
+        script: FUNCTION.to_owned(),
+        arguments: Vec::new(),
+        inputs: names,
+        with: asked.with,
+        environment: asked.environment,
+        limits: limits(&asked.limits, &node.bounds)?,
+        data_function: true,
+    };
+    order.check(&node.bounds)?;
+    Ok((order, files))
+}
+
+/// Names of all inputs, and the files of an order: its script first.
+fn files(script: Bytes, inline: Vec<InlineInput>, sent: Vec<Sent>) -> Result<(Vec<String>, Vec<Bytes>), Refusal> {
+    let (mut names, contents) = inputs(inline)?;
+    let mut files = vec![script];
+    files.extend(contents);
+    for (name, bytes) in sent {
+        names.push(name);
+        files.push(bytes);
+    }
+    Ok((names, files))
 }
 
 fn not_understood(error: &serde_json::Error) -> Refusal {

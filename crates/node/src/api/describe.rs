@@ -12,6 +12,7 @@ use super::{admin, create, events, health, outputs, problem, runs, sessions, typ
     info(title = "Stockade node", description = "Runs Python, R and SQL that nobody has audited, inside walls."),
     paths(
         create::create,
+        create::function,
         runs::list,
         runs::show,
         runs::end,

@@ -41,6 +41,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
     let shared = Shared { node, uploads: create::Uploads::default() };
     Router::new()
         .route("/v1/runs", post(create::create).get(runs::list))
+        .route("/v1/data-functions", post(create::function))
         .route("/v1/runs/{id}", get(runs::show).delete(runs::end))
         .route("/v1/runs/{id}/events", get(events::events))
         .route("/v1/runs/{id}/outputs", get(outputs::archive))

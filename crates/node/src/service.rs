@@ -207,7 +207,7 @@ impl Node {
     pub(crate) async fn accept(self: &Arc<Self>, principal: &str, submission: Submission) -> Result<Run, Refusal> {
         match &submission.asked {
             Asked::Session(opening) => opening.check(&self.session_bounds())?,
-            other => other.check(&self.bounds)?,
+            other @ (Asked::Run(_) | Asked::Execution(_)) => other.check(&self.bounds)?,
         }
         if *self.draining.borrow() {
             return Err(Refusal::new(

@@ -16,11 +16,11 @@ use stockade_store::Run;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
-use super::types::{FunctionRequest, InlineInput, ProblemTypes, RunDocument, RunRequest};
+use super::types::{InlineInput, ProblemTypes, RunDocument, RunRequest};
 use super::{Asker, Shared, events, runs};
 use crate::asked::Asked;
 use crate::listen::Principal;
-use crate::order::{FUNCTION, Order, limits};
+use crate::order::{Order, limits};
 use crate::refusal::{Kind, Refusal};
 use crate::service::{Node, Submission};
 
@@ -132,40 +132,8 @@ pub(super) async fn create(
         .await
 }
 
-/// Run a data function
-///
-/// As `stockade run --data-function` does. Its description names inputs by the names of files that are sent with it.
-/// Answers as a run does; results are its outputs `NAME.FORMAT`.
-#[utoipa::path(
-    post, path = "/v1/data-functions", operation_id = "run_data_function", tag = "runs",
-    params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Of two requests with one key only one is run; the second is answered with the same run"),
-        ("Prefer" = Option<String>, Header, description = "`respond-async` does not wait for the end"),
-    ),
-    request_body(content((FunctionRequest = "application/json"), (super::types::FunctionForm = "multipart/form-data"))),
-    responses(
-        (status = 200, description = "It has ended", body = RunDocument),
-        (status = 202, description = "It is accepted", body = RunDocument),
-        ProblemTypes,
-    )
-)]
-pub(super) async fn function(
-    State(shared): State<Shared>,
-    Extension(principal): Asker,
-    request: Request,
-) -> Result<Response, Problem> {
-    accept(&shared, &principal, request, |asked: FunctionRequest, script, sent| {
-        if script.is_some() {
-            let why = "`request` has its description as `function`";
-            return Err(Refusal::invalid("a data function has no part `script`", why, "leave it out"));
-        }
-        assemble_function(asked, sent, &shared.node)
-    })
-    .await
-}
-
 /// From a request of either type to its answer.
-async fn accept<T: serde::de::DeserializeOwned + Default>(
+pub(super) async fn accept<T: serde::de::DeserializeOwned + Default>(
     shared: &Shared,
     principal: &Principal,
     request: Request,
@@ -184,9 +152,8 @@ async fn accept<T: serde::de::DeserializeOwned + Default>(
         let read = async {
             match kind {
                 Body::Json => json(request).await.map(|asked| (asked, None, Vec::new())),
-                Body::Form => form(request, &shared.node).await.map_err(|refused| match refused.kind {
-                    Kind::TooLarge => too_large(bytes_max),
-                    _ => refused,
+                Body::Form => form(request, &shared.node).await.map_err(|refused: Refusal| {
+                    if refused.kind == Kind::TooLarge { too_large(bytes_max) } else { refused }
                 }),
             }
         };
@@ -334,7 +301,7 @@ async fn json<T: serde::de::DeserializeOwned>(request: Request) -> Result<T, Ref
 }
 
 /// A file of a form.
-type Sent = (String, Bytes);
+pub(super) type Sent = (String, Bytes);
 
 /// The parts of a form: what is asked for, the script if one was sent, and inputs.
 async fn form<T: serde::de::DeserializeOwned + Default>(
@@ -410,26 +377,12 @@ fn assemble(
     Ok((order, files))
 }
 
-fn assemble_function(asked: FunctionRequest, sent: Vec<Sent>, node: &Node) -> Result<(Order, Vec<Bytes>), Refusal> {
-    if !asked.function.is_object() {
-        return Err(Refusal::invalid("nothing to run", "there is no `function`", "send its description"));
-    }
-    let (names, files) = files(asked.function.to_string().into(), asked.inputs, sent)?;
-    let order = Order {
-        script: FUNCTION.to_owned(),
-        arguments: Vec::new(),
-        inputs: names,
-        with: asked.with,
-        environment: asked.environment,
-        limits: limits(&asked.limits, &node.bounds)?,
-        data_function: true,
-    };
-    order.check(&node.bounds)?;
-    Ok((order, files))
-}
-
 /// Names of all inputs, and the files of an order: its script first.
-fn files(script: Bytes, inline: Vec<InlineInput>, sent: Vec<Sent>) -> Result<(Vec<String>, Vec<Bytes>), Refusal> {
+pub(super) fn files(
+    script: Bytes,
+    inline: Vec<InlineInput>,
+    sent: Vec<Sent>,
+) -> Result<(Vec<String>, Vec<Bytes>), Refusal> {
     let (mut names, contents) = inputs(inline)?;
     let mut files = vec![script];
     files.extend(contents);

@@ -5,14 +5,14 @@ use axum::response::Html;
 use serde_json::Value;
 use utoipa::OpenApi;
 
-use super::{admin, create, events, health, outputs, problem, runs, sessions, types};
+use super::{admin, create, events, functions, health, outputs, problem, runs, sessions, types};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Stockade node", description = "Runs Python, R and SQL that nobody has audited, inside walls."),
     paths(
         create::create,
-        create::function,
+        functions::run,
         runs::list,
         runs::show,
         runs::end,

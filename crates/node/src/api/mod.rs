@@ -4,6 +4,7 @@ mod admin;
 mod create;
 mod describe;
 mod events;
+mod functions;
 mod health;
 mod outputs;
 mod problem;
@@ -41,7 +42,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
     let shared = Shared { node, uploads: create::Uploads::default() };
     Router::new()
         .route("/v1/runs", post(create::create).get(runs::list))
-        .route("/v1/data-functions", post(create::function))
+        .route("/v1/data-functions", post(functions::run))
         .route("/v1/runs/{id}", get(runs::show).delete(runs::end))
         .route("/v1/runs/{id}/events", get(events::events))
         .route("/v1/runs/{id}/outputs", get(outputs::archive))

@@ -2,20 +2,19 @@
 //! engine hears of it, and answered with a report.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
-use std::mem::MaybeUninit;
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use stockade_core::audit::{Record, Trail};
 use stockade_core::session::{self, Answer, Order};
 use stockade_core::text;
 use stockade_engines::Said;
+use stockade_frames::{Beside, Frame};
 use stockade_launch::session::{Act, Caller, Done, Heard, What};
 
 use crate::printer;
@@ -68,14 +67,18 @@ impl Caller for Recorded<'_> {
     }
 
     fn next(&mut self) -> Heard {
-        match receive(self.socket.as_fd()) {
-            Ok(Some((Order::Act { act, what }, given))) if given.len() == what.descriptors() => {
-                self.act(act, what, given)
+        let (bytes, given) = match stockade_frames::receive(self.socket, Beside::Descriptors) {
+            Ok(Frame::Whole(bytes, given)) => (bytes, given),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                return Heard::Nothing;
             }
-            Ok(Some((Order::Interrupt { act }, given))) if given.is_empty() => Heard::Interrupt(act),
-            Ok(Some((Order::Close, given))) if given.is_empty() => Heard::Close,
-            Err(Errno::AGAIN | Errno::INTR) => Heard::Nothing,
-            Ok(_) | Err(_) => Heard::Gone,
+            Ok(Frame::Broken | Frame::End) | Err(_) => return Heard::Gone,
+        };
+        match Order::parse(&bytes) {
+            Some(Order::Act { act, what }) if given.len() == what.descriptors() => self.act(act, what, given),
+            Some(Order::Interrupt { act }) if given.is_empty() => Heard::Interrupt(act),
+            Some(Order::Close) if given.is_empty() => Heard::Close,
+            Some(_) | None => Heard::Gone,
         }
     }
 
@@ -152,29 +155,10 @@ impl Recorded<'_> {
     fn answer(&self, act: u64, status: i32) {
         let answer = Answer { act, status: u8::try_from(status).unwrap_or(125) };
         // Who does not hear it is gone, which the next order tells.
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        if let Err(errno) = rustix::net::send(self.socket, &answer.to_bytes(), flags) {
-            printer::remark(&format!("stockade: an answer of the session is lost: {errno}"));
+        if let Err(error) = stockade_frames::send(self.socket, &answer.to_bytes(), &[]) {
+            printer::remark(&format!("stockade: an answer of the session is lost: {error}"));
         }
     }
-}
-
-/// A frame, and what lay beside it; `None` at the end, and for what is no order.
-fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Order, Vec<OwnedFd>)>, Errno> {
-    let mut bytes = [0; session::FRAME_BYTES_MAX];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-    let mut beside = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let received = rustix::net::recvmsg(socket, &mut [std::io::IoSliceMut::new(&mut bytes)], &mut beside, flags)?;
-    let given = beside
-        .drain()
-        .filter_map(|message| if let RecvAncillaryMessage::ScmRights(given) = message { Some(given) } else { None })
-        .flatten()
-        .collect();
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
-        return Ok(None);
-    }
-    Ok(bytes.get(..received.bytes).and_then(Order::parse).map(|order| (order, given)))
 }
 
 /// A sealed copy, and its digest.

@@ -6,8 +6,6 @@ use serde::{Deserialize, Serialize};
 
 /// Longest name of a file.
 pub const NAME_BYTES_MAX: usize = 200;
-/// Largest frame.
-pub const FRAME_BYTES_MAX: usize = HEAD + NAME_BYTES_MAX;
 /// The most bytes of a file that is fetched from a living session.
 pub const GET_BYTES_MAX: u64 = 100 << 20;
 /// Kind, seven zeros, the act's name, its time.

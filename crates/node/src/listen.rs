@@ -99,6 +99,12 @@ pub(crate) async fn serve(listening: Listening, node: Arc<Node>) {
             }
         };
         let Ok(peer) = stream.peer_cred() else { continue };
+        // The code of a run that climbed out of its walls asks for nothing.
+        if node.engines().has(peer.uid()) {
+            tracing::error!(user = peer.uid(), "a user of a run has connected: it is out of its walls");
+            node.metrics.refused_connection();
+            continue;
+        }
         let Some(place) = listening.place(peer.uid()) else {
             // Closed at once: an answer would have to wait for a reader.
             node.metrics.refused_connection();

@@ -50,6 +50,37 @@ struct Files {
     subordinate_groups: String,
 }
 
+impl Files {
+    /// # Errors
+    /// [`Refusal`] when one is there and cannot be read: nobody knows then whose ids are whose.
+    fn read(folder: &Path) -> Result<Self, Refusal> {
+        let read = |name: &str| match std::fs::read_to_string(folder.join(name)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            read => read.map_err(|error| {
+                let next = "let the node read it, or start the node with --shared-user";
+                let what = format!("it cannot be seen whose ids are in `{name}`");
+                Refusal::invalid(what, crate::system_text(&error), next)
+            }),
+        };
+        Ok(Self {
+            passwords: read("passwd")?,
+            groups: read("group")?,
+            subordinate_users: read("subuid")?,
+            subordinate_groups: read("subgid")?,
+        })
+    }
+}
+
+impl Engines {
+    /// Whether an id of the host is one of theirs.
+    pub(crate) const fn has(self, id: u32) -> bool {
+        match self {
+            Self::Own(range) => range.has(id),
+            Self::Shared => false,
+        }
+    }
+}
+
 /// Whom engines will be, and what is held for as long as they are.
 ///
 /// # Errors
@@ -58,13 +89,7 @@ pub(crate) fn choose(service: &Service, asked: Asked) -> Result<(Engines, Vec<Fi
     if asked.shared {
         return Ok((Engines::Shared, Vec::new()));
     }
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let files = Files {
-        passwords: read("/etc/passwd"),
-        groups: read("/etc/group"),
-        subordinate_users: read("/etc/subuid"),
-        subordinate_groups: read("/etc/subgid"),
-    };
+    let files = Files::read(Path::new("/etc"))?;
     let is_root = rustix::process::geteuid().is_root();
     let mut refused = None;
     let candidates = candidates(&files, service, asked, is_root)?;
@@ -274,6 +299,19 @@ mod tests {
         let refused = candidates(&own, &service(), asked(Some("99999:20")), false).unwrap_err();
         assert!(refused.why.contains("do not both give them to `stockade`"), "{refused}");
         assert!(candidates(&own, &service(), asked(Some("200000:20")), true).is_ok(), "root says so");
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_not_files_without_users() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Files::read(folder.path()).is_ok(), "a machine may have none");
+        for name in ["passwd", "group", "subuid", "subgid"] {
+            // Root could read a file of any mode.
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+            let refusal = Files::read(folder.path()).unwrap_err();
+            assert!(refusal.what.contains(name), "{refusal:?}");
+            std::fs::remove_dir(folder.path().join(name)).unwrap();
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde::Deserialize;
 use stockade_core::outcome::Outcome;
 use stockade_core::request::Tier;
-use stockade_launch::collect::{Area, Bounds, Caches, Leavings};
+use stockade_launch::Neutraliser;
+use stockade_launch::collect::{Area, Bounds, Caches, Collected, Leavings};
 
 use super::http::{Node, segment};
 use super::nonsense;
@@ -62,19 +63,18 @@ pub(super) fn conclude(
     if run.json {
         printer::remark(&printer::document(&report));
     } else if !(run.quiet && report.went_well()) {
-        printer::remark(&report.lines(printer::columns(std::io::stderr())));
+        printer::remark(&harmless(&report.lines(printer::columns(std::io::stderr()))));
     }
     Ok(())
 }
 
+/// Texts of a node, as of any stranger: without what a terminal would obey.
+fn harmless(text: &str) -> String {
+    String::from_utf8_lossy(&Neutraliser::default().pass(text.as_bytes())).into_owned()
+}
+
 /// Fetches the outputs into a folder of ours, then takes them from there as from the scratch of a run.
-fn bring(
-    run: &Run,
-    node: &Node,
-    id: &str,
-    outputs: &Outputs,
-    folder: &OwnedFd,
-) -> Result<stockade_launch::collect::Collected, Problem> {
+fn bring(run: &Run, node: &Node, id: &str, outputs: &Outputs, folder: &OwnedFd) -> Result<Collected, Problem> {
     let failed = |error: std::io::Error| {
         Problem::new("the outputs cannot be fetched", crate::problem::plain(&error.to_string()), "free some space")
     };
@@ -120,6 +120,14 @@ fn make(root: &OwnedFd, path: &str) -> std::io::Result<std::fs::File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_node_reports_is_nothing_that_a_terminal_obeys() {
+        let said = "  hint: \u{1b}]52;c;cm0gLXJm\u{7}--with x\u{1b}[2J\n    next: ü\u{9b}5n";
+        let shown = harmless(said);
+        assert!(shown.starts_with("  hint: --with x") && shown.contains("\n    next: ü"), "{shown:?}");
+        assert!(!shown.contains(['\u{1b}', '\u{7}', '\u{9b}']), "{shown:?}");
+    }
 
     #[test]
     fn no_path_of_a_node_leads_out_of_the_folder() {

@@ -117,7 +117,7 @@ async fn answer_all(control: OwnedFd, gate: &Gate) -> io::Result<()> {
         };
         let answer = match frame {
             Frame::End => return Ok(()),
-            Frame::TooLarge => Numbered { number: 0, body: Answer::Failed(too_large()) },
+            Frame::Broken => Numbered { number: 0, body: Answer::Failed(too_large()) },
             Frame::Whole(bytes, descriptors) => desk.read(&bytes, descriptors).await,
         };
         let bytes = frame::encode(&answer).ok_or(io::ErrorKind::InvalidData)?;

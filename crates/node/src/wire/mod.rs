@@ -3,11 +3,10 @@
 //! The node speaks with strangers and the launcher starts things, so the launcher takes every frame for one of a
 //! stranger's: parsed here into a message of known form, then checked by [`crate::launcher`].
 
-mod frame;
 mod message;
 
-pub use frame::{Beside, DESCRIPTORS_MAX, FRAME_BYTES_MAX, Frame, pair, receive, send};
 pub use message::{Answer, Ask, RunId};
+pub use stockade_frames::{Beside, DESCRIPTORS_MAX, FRAME_BYTES_MAX, Frame, pair, receive, send};
 
 /// Reads a message out of a frame; `None` when it has no form that is known.
 #[must_use]

@@ -252,6 +252,25 @@ fn the_user_of_a_run_may_do_nothing_to_another_run_or_the_node() {
 /// The namespace of the launcher belongs to root: who takes over the node, or is its user in another way, is no user
 /// of a run and reaches no run, though it may signal what has its own user.
 #[test]
+fn a_user_of_a_run_that_came_out_of_its_walls_is_nobody_to_the_node() {
+    if !can_start() {
+        return;
+    }
+    const FIRST: u32 = 1_900_500_000;
+    let node = start(&["--uid-range", &format!("{FIRST}:1000")]);
+    let socket = node.socket();
+    let ask = |user: u32| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--max-time", "60", "--unix-socket"]).arg(&socket).arg("http://node/livez");
+        String::from_utf8(curl.uid(user).gid(user).output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(ask(FIRST - 1), "alive\n", "anybody else may ask");
+    for user in [FIRST, FIRST + 999] {
+        assert_eq!(ask(user), "");
+    }
+}
+
+#[test]
 fn the_nodes_own_user_has_no_right_over_the_users_of_runs() {
     if !can_start() {
         return;

@@ -1,4 +1,5 @@
-//! One frame: bounded bytes and bounded descriptors, sent and received whole or not at all. Both processes use this.
+//! One frame: bounded bytes and bounded descriptors, sent and received whole or not at all, over a Unix socket of
+//! packets. Processes of ours speak so with each other; what the bytes mean is theirs.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -9,6 +10,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
+use zeroize::Zeroizing;
 
 /// Largest frame; the system's usual bound on a message is 208 KiB.
 pub const FRAME_BYTES_MAX: usize = 160 << 10;
@@ -20,8 +22,8 @@ const SPACE: usize = cmsg_space!(ScmRights(DESCRIPTORS_MAX));
 /// What has come.
 #[derive(Debug)]
 pub enum Frame {
-    /// A whole frame.
-    Whole(Vec<u8>, Vec<OwnedFd>),
+    /// A whole frame; it may hold secrets.
+    Whole(Zeroizing<Vec<u8>>, Vec<OwnedFd>),
     /// One that is too large or was cut; its descriptors are closed.
     Broken,
     /// The other side has closed its end.
@@ -33,7 +35,7 @@ pub enum Frame {
 pub enum Beside {
     /// Descriptors.
     Descriptors,
-    /// Nothing: the kernel closes what comes.
+    /// Nothing: the kernel closes what comes, so that closing it cannot be made to take long here.
     Nothing,
 }
 
@@ -65,7 +67,9 @@ pub fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> 
 /// # Errors
 /// As recvmsg(2); `WouldBlock` when there is none.
 pub fn receive(socket: impl AsFd, may: Beside) -> io::Result<Frame> {
-    let mut bytes = vec![0; FRAME_BYTES_MAX];
+    let peek = RecvFlags::DONTWAIT | RecvFlags::PEEK | RecvFlags::TRUNC;
+    let (_, length) = rustix::net::recv(&socket, &mut [0_u8; 0][..], peek)?;
+    let mut bytes = Zeroizing::new(vec![0; length.clamp(1, FRAME_BYTES_MAX)]);
     let mut space = [MaybeUninit::uninit(); SPACE];
     let mut beside = match may {
         Beside::Descriptors => RecvAncillaryBuffer::new(&mut space),
@@ -90,6 +94,17 @@ pub fn receive(socket: impl AsFd, may: Beside) -> io::Result<Frame> {
     }
     bytes.truncate(received.bytes);
     Ok(Frame::Whole(bytes, descriptors))
+}
+
+/// Whether an error says that nobody is there any more.
+#[must_use]
+pub fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// Makes room for the largest frame, where the system is set up with less. A refusal shows when a frame is sent.
+pub fn make_room(socket: impl AsFd) {
+    rustix::net::sockopt::set_socket_send_buffer_size(socket, FRAME_BYTES_MAX + (32 << 10)).ok();
 }
 
 #[cfg(test)]

@@ -2,17 +2,19 @@
 //! part; what people ran, put in and got out is not in it.
 
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::redact::Redactor;
 use crate::refusal::Refusal;
 use crate::settings::{self, Doctor, SupportBundle};
-use crate::{doctor, log, status};
+use crate::{doctor, log, plain, status, user};
 
 /// Most of one part; of a log its end.
 const PART_BYTES_MAX: u64 = 2 << 20;
+/// Most policies of a node that are in it.
+const POLICIES_MAX: usize = 20;
 const UNITS: &str = "/etc/systemd/system";
 
 /// Makes the archive.
@@ -31,7 +33,13 @@ pub fn bundle(asked: &SupportBundle) -> Result<(), Refusal> {
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&asked.out).map_err(failed)?;
     let mut archive = tar::Builder::new(file);
     let mut missing = String::new();
-    for (name, part) in parts(asked) {
+    let folder = settings::folder(asked.folder.as_ref());
+    let mut parts = of_machine(asked, folder.as_ref());
+    match folder.ok_or_else(|| "no folder is named".to_owned()).and_then(|folder| as_owner(&folder).map(|()| folder)) {
+        Ok(folder) => parts.extend(of_node(asked, &folder)),
+        Err(why) => parts.push(("settings.json".to_owned(), Err(why))),
+    }
+    for (name, part) in parts {
         match part {
             Ok(text) => append(&mut archive, &name, &redactor.redact(&text)).map_err(failed)?,
             Err(why) => missing += &format!("{name}: {why}\n"),
@@ -50,26 +58,31 @@ pub fn bundle(asked: &SupportBundle) -> Result<(), Refusal> {
 
 type Part = (String, Result<String, String>);
 
-fn parts(asked: &SupportBundle) -> Vec<Part> {
-    let folder = settings::folder(asked.folder.as_ref());
-    let note = folder.as_ref().map(|folder| folder.join(settings::NOTE));
-    let text = note.map_or_else(|| Err("no folder is named".to_owned()), |note| file(&note));
-    let settings: serde_json::Value =
-        text.as_ref().ok().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let named = |key: &str| settings.get(key).and_then(serde_json::Value::as_str).map(PathBuf::from);
-    let user = named("run_as").unwrap_or_else(|| "stockade".into()).to_string_lossy().into_owned();
+/// What whoever asks for the archive names, and what this program knows by itself: read with all rights there are.
+fn of_machine(asked: &SupportBundle, folder: Option<&PathBuf>) -> Vec<Part> {
     let mut parts = vec![
         ("version.txt".to_owned(), Ok(concat!("stockade-node ", env!("CARGO_PKG_VERSION"), "\n").to_owned())),
         ("machine/version".to_owned(), file(Path::new("/proc/version"))),
         ("machine/os-release".to_owned(), file(Path::new("/etc/os-release"))),
         ("machine/meminfo".to_owned(), file(Path::new("/proc/meminfo"))),
         ("doctor.json".to_owned(), said_by_doctor()),
-        ("doctor-node.json".to_owned(), Ok(examined(folder.clone(), user))),
-        ("settings.json".to_owned(), text),
+        ("doctor-node.json".to_owned(), Ok(examined(folder))),
     ];
-    let socket = asked.socket.clone().or_else(|| named("socket"));
-    for (name, path) in [("metrics.txt", "/metrics"), ("readyz.txt", "/readyz")] {
-        parts.push((name.to_owned(), answer(socket.as_ref(), folder.as_ref(), path)));
+    parts.extend(asked.socket.iter().flat_map(|socket| answers(socket)));
+    parts.extend(units(asked.units.as_deref().unwrap_or(Path::new(UNITS))));
+    parts
+}
+
+/// What the node's folder names. Whoever took the node over writes there, so that nothing is read for it that its owner
+/// may not read.
+fn of_node(asked: &SupportBundle, folder: &Path) -> Vec<Part> {
+    let text = file(&folder.join(settings::NOTE));
+    let settings: serde_json::Value =
+        text.as_ref().ok().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let named = |key: &str| settings.get(key).and_then(serde_json::Value::as_str).map(PathBuf::from);
+    let mut parts = vec![("settings.json".to_owned(), text)];
+    if asked.socket.is_none() {
+        parts.extend(answers(&named("socket").unwrap_or_else(|| folder.join("node.sock"))));
     }
     if let Some(logs) = asked.log_dir.clone().or_else(|| named("log_dir")) {
         parts.extend(log::NAMES.map(|name| (format!("log/{name}"), file(&logs.join(name)))));
@@ -78,11 +91,20 @@ fn parts(asked: &SupportBundle) -> Vec<Part> {
         parts.push(("custom.properties".to_owned(), file(&properties)));
     }
     let policies = settings.get("policies").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
-    for (number, policy) in policies.iter().filter_map(serde_json::Value::as_str).enumerate() {
+    for (number, policy) in policies.iter().filter_map(serde_json::Value::as_str).take(POLICIES_MAX).enumerate() {
         parts.push((format!("policy/{number}.conf"), file(Path::new(policy))));
     }
-    parts.extend(units(asked.units.as_deref().unwrap_or(Path::new(UNITS))));
     parts
+}
+
+/// Becomes the owner of the node's folder for good, if this is root.
+fn as_owner(folder: &Path) -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let uid = std::fs::metadata(folder).map_err(|error| unread(folder, &error))?.uid().to_string();
+    let service = user::find(Some(&uid)).and_then(|service| user::settle(&service));
+    service.map_err(|refusal| format!("{}: its owner is {uid}; {}, {}", folder.display(), refusal.what, refusal.why))
 }
 
 fn units(folder: &Path) -> Vec<Part> {
@@ -100,8 +122,8 @@ fn units(folder: &Path) -> Vec<Part> {
 
 /// The end of a file, from the beginning of a line on.
 fn file(path: &Path) -> Result<String, String> {
-    let failed = |error: std::io::Error| format!("{}: {}", path.display(), crate::system_text(&error));
-    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let failed = |error: std::io::Error| unread(path, &error);
+    let mut file = plain::open(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
     let skipped = length.saturating_sub(PART_BYTES_MAX);
     if skipped > 0 {
@@ -111,6 +133,10 @@ fn file(path: &Path) -> Result<String, String> {
     file.take(PART_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     Ok(if skipped > 0 { whole_lines(&text).to_owned() } else { text })
+}
+
+fn unread(path: &Path, error: &std::io::Error) -> String {
+    format!("{}: {}", path.display(), crate::system_text(error))
 }
 
 /// Without the rest of what began before: of a line, and of a key, which could not be told from other text any more.
@@ -131,15 +157,19 @@ fn said_by_doctor() -> Result<String, String> {
     ran.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).map_err(|error| crate::system_text(&error))
 }
 
-fn examined(folder: Option<PathBuf>, user: String) -> String {
-    let usual = || PathBuf::from("/var/lib/stockade");
-    let asked = Doctor { user, folder: folder.unwrap_or_else(usual), json: true, root: "/".into() };
+fn examined(folder: Option<&PathBuf>) -> String {
+    let folder = folder.cloned().unwrap_or_else(|| "/var/lib/stockade".into());
+    let owner = std::fs::metadata(&folder).ok().and_then(|status| user::name_of(status.uid()));
+    let user = owner.unwrap_or_else(|| "stockade".to_owned());
+    let asked = Doctor { user, folder, json: true, root: "/".into() };
     format!("{}\n", doctor::document(&doctor::examine(&asked)))
 }
 
-fn answer(socket: Option<&PathBuf>, folder: Option<&PathBuf>, path: &str) -> Result<String, String> {
-    let socket = status::socket(socket, folder).map_err(|refusal| refusal.what)?;
-    status::ask(&socket, "GET", path, None).map(|(_, body)| body).map_err(|error| crate::system_text(&error))
+fn answers(socket: &Path) -> [Part; 2] {
+    [("metrics.txt", "/metrics"), ("readyz.txt", "/readyz")].map(|(name, path)| {
+        let answer = status::ask(socket, "GET", path, None);
+        (name.to_owned(), answer.map(|(_, body)| body).map_err(|error| unread(socket, &error)))
+    })
 }
 
 fn append(archive: &mut tar::Builder<std::fs::File>, name: &str, text: &str) -> std::io::Result<()> {

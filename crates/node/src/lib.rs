@@ -22,6 +22,7 @@ pub mod opening;
 pub mod order;
 mod outcome;
 mod patient;
+mod plain;
 mod pressure;
 pub mod properties;
 mod pump;

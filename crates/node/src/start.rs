@@ -82,7 +82,7 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
     if let Some(logs) = &asked.log_dir {
         log.to_files(logs, u64::from(asked.log_mib) << 20)?;
     }
-    note(asked, &folder)?;
+    note(asked, &folder, &socket)?;
     let held: Vec<&std::fs::File> = held.iter().chain([lock.file()]).collect();
     let (launcher, control) = launcher.begin(&folder, &policies, &held)?;
     let listener = given.listener.take().map_or_else(|| bind(&socket, &asked.socket_mode), Ok)?;
@@ -146,10 +146,11 @@ fn make_folder(asked: &Start) -> Result<PathBuf, Refusal> {
 }
 
 /// For whoever is asked for help: how the node was started last.
-fn note(asked: &Start, folder: &Path) -> Result<(), Refusal> {
+fn note(asked: &Start, folder: &Path, socket: &Path) -> Result<(), Refusal> {
     let failed =
         |error: std::io::Error| Refusal::failed("the node's settings cannot be kept", crate::system_text(&error));
-    let text = serde_json::to_string_pretty(asked).map_err(|error| failed(error.into()))?;
+    let noted = Start { folder: Some(folder.to_owned()), socket: Some(socket.to_owned()), ..asked.clone() };
+    let text = serde_json::to_string_pretty(&noted).map_err(|error| failed(error.into()))?;
     std::fs::write(folder.join(settings::NOTE), text + "\n").map_err(failed)
 }
 

@@ -73,6 +73,10 @@ fn listening(taken: io::Result<Option<UnixListener>>) -> Result<UnixListener, Re
     if !rustix::net::sockopt::socket_acceptconn(&listener).map_err(|errno| failed(errno.into()))? {
         return Err(wrong_socket("it does not listen".to_owned()));
     }
+    // Modes of a folder and a file say who may connect; a name without a path is everybody's.
+    if listener.local_addr().map_err(failed)?.as_pathname().is_none() {
+        return Err(wrong_socket("it has no path".to_owned()));
+    }
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(listener)
 }

@@ -69,7 +69,7 @@ pub(crate) fn find(run_as: Option<&str>) -> Result<Service, Refusal> {
         }
         (false, None) => (rustix::process::geteuid(), rustix::process::getegid()),
     };
-    Ok(Service { uid, gid, name: name_of(uid, &passwords) })
+    Ok(Service { uid, gid, name: listed(uid, &passwords) })
 }
 
 /// Becomes that user for good, if this process is root, and makes sure that it is in no group that it must not be in.
@@ -102,7 +102,12 @@ fn become_user(service: &Service) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn name_of(uid: Uid, passwords: &str) -> Option<String> {
+/// The name of a user of this machine.
+pub(crate) fn name_of(uid: u32) -> Option<String> {
+    listed(Uid::from_raw(uid), &std::fs::read_to_string("/etc/passwd").unwrap_or_default())
+}
+
+fn listed(uid: Uid, passwords: &str) -> Option<String> {
     let uid = uid.as_raw().to_string();
     passwords.lines().find_map(|line| {
         let mut fields = line.split(':');

@@ -4,7 +4,7 @@
 //! only: whoever reads it must do so as carefully as any file of a stranger's.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
@@ -12,6 +12,9 @@ use rustix::fs::{Mode, OFlags};
 use super::{Format, Function, Kind, Wanted};
 use crate::outputs::Outputs;
 use crate::problem::Problem;
+
+/// Longest line of a CSV that is looked at.
+const RECORD_BYTES_MAX: usize = 64 << 20;
 
 /// Looks at every result in the folder of the outputs.
 ///
@@ -73,18 +76,38 @@ fn framed(file: &mut File, first: &[u8], last: &[u8]) -> Result<(), String> {
 
 /// Every line has as many fields as the first one; a column has one, a value one line of one.
 fn csv(file: &mut File, kind: Kind) -> Result<(), String> {
-    let mut reader = csv::ReaderBuilder::new().flexible(false).from_reader(BufReader::new(file));
+    let mut reader = csv::ReaderBuilder::new().flexible(false).from_reader(Bounded { file, left: RECORD_BYTES_MAX });
     let columns = reader.headers().map_err(|error| text(&error))?.len();
     let mut record = csv::StringRecord::new();
     let mut rows = 0_u64;
+    reader.get_mut().left = RECORD_BYTES_MAX;
     while reader.read_record(&mut record).map_err(|error| text(&error))? {
         rows += 1;
+        reader.get_mut().left = RECORD_BYTES_MAX;
     }
     match kind {
         Kind::Table if columns > 0 => Ok(()),
         Kind::Column if columns == 1 => Ok(()),
         Kind::Value if columns == 1 && rows == 1 => Ok(()),
         Kind::Table | Kind::Column | Kind::Value => Err(format!("it has {columns} columns and {rows} rows")),
+    }
+}
+
+/// A file of which so much is read and no more: one line without an end would be held in memory whole.
+struct Bounded<'a> {
+    file: &'a mut File,
+    left: usize,
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.left == 0 {
+            return Err(std::io::Error::other("a line is longer than any that is looked at"));
+        }
+        let most = buffer.len().min(self.left);
+        let count = self.file.read(buffer.get_mut(..most).unwrap_or_default())?;
+        self.left = self.left.saturating_sub(count);
+        Ok(count)
     }
 }
 
@@ -102,6 +125,14 @@ mod tests {
         let path = folder.path().join("x");
         std::fs::write(&path, bytes).unwrap();
         look(&mut File::open(path).unwrap(), &wanted)
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_not_held_in_memory() {
+        let text = |rows: usize, width: usize| format!("a\n{}", ("x".repeat(width) + "\n").repeat(rows));
+        looked(text(3, 30 << 20).as_bytes(), Format::Csv, Kind::Table).unwrap();
+        let refused = looked(text(1, RECORD_BYTES_MAX + 1).as_bytes(), Format::Csv, Kind::Table).unwrap_err();
+        assert!(refused.contains("a line is longer"), "{refused}");
     }
 
     #[test]

@@ -104,9 +104,9 @@ fn script(code: &Code) -> Result<(String, Vec<u8>), Problem> {
             "give a script, or leave out --node to run it here",
         )),
         Engine::Function(_) => Err(Problem::new(
-            "the node cannot run a data function yet",
-            "it takes scripts",
-            "leave out --node to run it here",
+            "a data function is not sent to a node by this command yet",
+            "it sends scripts",
+            "leave out --node to run it here, or ask the node itself: POST /v1/data-functions",
         )),
         Engine::Session => Err(Problem::new(
             "the node cannot run a session of this command",

@@ -48,8 +48,9 @@ pub(super) async fn change(
 ) -> Result<Json<Levels>, Problem> {
     check_owner(&shared.node, &principal)?;
     let asked: Levels = create::json_of(&shared, &principal, request).await?;
+    // Before: the new ones may leave it out.
+    tracing::warn!(principal = principal.0, levels = asked.levels, "the levels of the log are to be changed");
     shared.node.log.change(&asked.levels)?;
-    tracing::warn!(principal = principal.0, levels = asked.levels, "the levels of the log were changed");
     Ok(Json(asked))
 }
 

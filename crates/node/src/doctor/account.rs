@@ -82,8 +82,7 @@ fn keys(host: &Host, account: &Account) -> Finding {
         }
         for name in host.names(&folder) {
             let path = folder.join(&name);
-            let is_file = std::fs::metadata(host.path(&path)).is_ok_and(|status| status.is_file());
-            if is_file && host.read(&path).is_some_and(|text| is_open_key(&text)) {
+            if host.read(&path).is_some_and(|text| is_open_key(&text)) {
                 bad.push(format!("{} has no passphrase", path.display()));
             }
         }

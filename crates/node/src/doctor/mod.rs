@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use serde::Serialize;
 
+use crate::plain;
 use crate::refusal::Refusal;
 use crate::settings::Doctor;
 
@@ -76,7 +77,7 @@ impl Host {
     /// The beginning of a file.
     fn read(&self, path: impl AsRef<Path>) -> Option<String> {
         let mut bytes = Vec::new();
-        let file = std::fs::File::open(self.path(path.as_ref())).ok()?;
+        let file = plain::open(&self.path(path.as_ref())).ok()?;
         file.take(BYTES_MAX).read_to_end(&mut bytes).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }

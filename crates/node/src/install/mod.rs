@@ -2,10 +2,11 @@
 //!
 //! Does as little as it can, says all it did, and writes over nothing that it did not write itself.
 
+mod files;
 pub mod unit;
+mod words;
 
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -13,13 +14,15 @@ use rustix::process::{Gid, Uid};
 
 use crate::refusal::Refusal;
 use crate::settings::Install;
-use crate::user;
+use crate::{plain, user};
 use unit::{Facts, MARK};
 
 /// Where units of an administrator lie.
 const UNITS: &str = "etc/systemd/system";
 /// What lies beside each other.
 const PROGRAMS: [&str; 3] = ["stockade", "stockade-gate", "stockade-node"];
+/// Most that is read of a unit that is there.
+const UNIT_BYTES_MAX: u64 = 1 << 20;
 const USERADD: &str = "/usr/sbin/useradd";
 
 /// Installs a node, or says what it would do.
@@ -40,6 +43,7 @@ pub fn install(asked: &Install) -> Result<(), Refusal> {
         ));
     }
     plan.check_programs()?;
+    plan.check_places()?;
     plan.check_units()?;
     plan.carry_out()
 }
@@ -53,10 +57,9 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     fn make(asked: &'a Install) -> Result<Self, Refusal> {
-        check_user_name(&asked.user)?;
-        for path in [&asked.folder, &asked.socket] {
-            check_path(path)?;
-        }
+        words::check_user_name(&asked.user)?;
+        words::check_path(&asked.folder)?;
+        words::check_path(&asked.socket)?;
         let programs = match &asked.programs {
             Some(folder) => folder.clone(),
             None => std::env::current_exe()
@@ -64,8 +67,7 @@ impl<'a> Plan<'a> {
                 .and_then(|program| program.parent().map(ToOwned::to_owned))
                 .ok_or_else(|| Refusal::failed("the node cannot be installed", "its own program is not found"))?,
         };
-        check_path(&programs)?;
-        check_flags(&asked.flags)?;
+        words::check_path(&programs)?;
         let facts = Facts {
             programs: &programs,
             user: &asked.user,
@@ -74,6 +76,7 @@ impl<'a> Plan<'a> {
             socket_mode: &asked.socket_mode,
             flags: &asked.flags,
         };
+        words::check_flags(&facts)?;
         let units = [("stockade-node.socket", unit::socket(&facts)), ("stockade-node.service", unit::service(&facts))];
         Ok(Self { asked, programs, units })
     }
@@ -114,14 +117,26 @@ impl<'a> Plan<'a> {
                     "copy stockade, stockade-gate and stockade-node there, or name their folder with --programs DIR",
                 ));
             }
-            let Some(loose) = self.asked.prefix.is_none().then(|| writable_by_others(&program)).flatten() else {
+            if self.asked.prefix.is_some() {
                 continue;
-            };
-            return Err(Refusal::invalid(
-                format!("root shall not start {}", program.display()),
-                format!("others than root may write to {}", loose.display()),
-                "install -o root -g root -m 755 stockade stockade-gate stockade-node /usr/local/bin, then use that",
-            ));
+            }
+            // Where a link lies, and where it leads.
+            let target = program.canonicalize().map_err(|error| failed(&program, &error))?;
+            if let Some(loose) = files::writable_by_others(&program).or_else(|| files::writable_by_others(&target)) {
+                return Err(Refusal::invalid(
+                    format!("root shall not start {}", program.display()),
+                    format!("others than root may write to {}", loose.display()),
+                    "install -o root -g root -m 755 stockade stockade-gate stockade-node /usr/local/bin, then use that",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who may change where root writes has root write elsewhere.
+    fn check_places(&self) -> Result<(), Refusal> {
+        for place in [self.unit("stockade-node.service"), self.place(&self.asked.folder)] {
+            files::check_place(self.asked.prefix.as_deref(), &place)?;
         }
         Ok(())
     }
@@ -130,8 +145,14 @@ impl<'a> Plan<'a> {
     fn check_units(&self) -> Result<(), Refusal> {
         for (name, _) in &self.units {
             let path = self.unit(name);
-            let Ok(there) = std::fs::read_to_string(&path) else { continue };
-            if !there.starts_with(MARK) {
+            let mut there = String::new();
+            let file = match plain::open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed(&path, &error)),
+            };
+            let read = file.take(UNIT_BYTES_MAX).read_to_string(&mut there);
+            if read.is_err() || !there.starts_with(MARK) {
                 return Err(Refusal::invalid(
                     format!("{} is somebody else's", path.display()),
                     "it does not begin with the line that `stockade node install` writes",
@@ -147,10 +168,11 @@ impl<'a> Plan<'a> {
         self.make_folder(owner)?;
         for (name, unit) in &self.units {
             let path = self.unit(name);
+            // Ours, or none: `check_units` has looked.
             let state = match std::fs::read_to_string(&path) {
                 Ok(there) if there == *unit => "is there already:",
                 _ => {
-                    write_unit(&path, unit).map_err(|error| failed(&path, &error))?;
+                    files::write(&path, unit).map_err(|error| failed(&path, &error))?;
                     "wrote"
                 }
             };
@@ -181,6 +203,10 @@ impl<'a> Plan<'a> {
         let name = &self.asked.user;
         let listed = || std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         if let Ok(found) = user::look_up(name, &listed()) {
+            if found.0.is_root() || found.1.is_root() {
+                let why = "it is root by another name, or in root's group";
+                return Err(Refusal::invalid(format!("{name} cannot be the service's user"), why, "name another"));
+            }
             say(&format!("the user {name} is there already\n"));
             return Ok(Some(found));
         }
@@ -198,14 +224,8 @@ impl<'a> Plan<'a> {
 
     fn make_folder(&self, owner: Option<(Uid, Gid)>) -> Result<(), Refusal> {
         let folder = self.place(&self.asked.folder);
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder);
-        made.map_err(|error| failed(&folder, &error))?;
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))
-            .map_err(|error| failed(&folder, &error))?;
-        if let Some((uid, gid)) = owner {
-            rustix::fs::chown(&folder, Some(uid), Some(gid)).map_err(|errno| failed(&folder, &errno.into()))?;
-        }
-        say(&format!("made the folder {}\n", folder.display()));
+        files::own_folder(&folder, owner)?;
+        say(&format!("the folder {} is there, mode 700\n", folder.display()));
         Ok(())
     }
 }
@@ -234,99 +254,7 @@ fn failed(path: &Path, error: &std::io::Error) -> Refusal {
     )
 }
 
-/// As the password file takes it; it becomes a word of a unit and of a command.
-fn check_user_name(name: &str) -> Result<(), Refusal> {
-    let plain = |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || "_-".contains(one);
-    let begins = name.starts_with(|one: char| one.is_ascii_lowercase() || one == '_');
-    if !begins || name.len() > 32 || !name.chars().all(plain) || name == "root" {
-        return Err(Refusal::invalid(
-            format!("`{}` is no name for the service's user", stockade_core::text::shown(name, 60)),
-            "it has up to 32 small letters, digits, `_` and `-`, begins with a letter, and is not root",
-            "leave --user out, for `stockade`",
-        ));
-    }
-    Ok(())
-}
-
-/// What would make the node refuse to start is refused now; and one flag is one word of one line.
-fn check_flags(flags: &[String]) -> Result<(), Refusal> {
-    use clap::Parser;
-    let next = "see `stockade node start --help`";
-    if flags.iter().any(|flag| flag.chars().any(char::is_control)) {
-        return Err(Refusal::invalid("a flag cannot be written into a unit", "it has control characters", next));
-    }
-    let words = ["stockade-node", "start"].into_iter().chain(flags.iter().map(String::as_str));
-    crate::settings::Arguments::try_parse_from(words).map(drop).map_err(|refused| {
-        let said = refused.to_string();
-        let first = said.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        Refusal::invalid("the node would not start with these flags", stockade_core::text::shown(first, 300), next)
-    })
-}
-
-fn check_path(path: &Path) -> Result<(), Refusal> {
-    let text = path.to_str().unwrap_or_default();
-    let up = path.components().any(|part| part == std::path::Component::ParentDir);
-    if !text.starts_with('/') || up || text.chars().any(char::is_control) {
-        return Err(Refusal::invalid(
-            format!("`{}` cannot be written into a unit", stockade_core::text::shown(&path.to_string_lossy(), 300)),
-            "it is no plain path from / on",
-            "name it from / on, without `..` and without control characters",
-        ));
-    }
-    Ok(())
-}
-
-/// The first of a file and the folders above it that others than root may change. A folder where only owners may
-/// rename is safe for what is root's.
-fn writable_by_others(program: &Path) -> Option<&Path> {
-    program.ancestors().find(|path| {
-        std::fs::metadata(path).map_or(true, |status| {
-            let sticky = status.is_dir() && status.mode() & 0o1000 != 0;
-            status.uid() != 0 || (status.mode() & 0o022 != 0 && !sticky)
-        })
-    })
-}
-
-/// Whole or not at all.
-fn write_unit(path: &Path, text: &str) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(folder)?;
-    let new = path.with_extension("new");
-    drop(std::fs::remove_file(&new));
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&new)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)
-}
-
 fn say(text: &str) {
     // A reader that went away is no error.
     drop(std::io::stdout().write_all(text.as_bytes()));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_paths_that_would_be_more_than_one_word_are_refused() {
-        for name in ["root", "", "a b", "-x", "a\nb", "Aa", "x;id"] {
-            assert!(check_user_name(name).is_err(), "{name}");
-        }
-        check_user_name("stockade-2").unwrap();
-        for path in ["relative", "/a/../b", "/a\nExecStart=/bin/sh"] {
-            assert!(check_path(Path::new(path)).is_err(), "{path}");
-        }
-    }
-
-    #[test]
-    fn a_program_that_others_may_write_to_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("stockade");
-        std::fs::write(&program, "x").unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(writable_by_others(&program).is_some());
-        assert_eq!(writable_by_others(Path::new("/usr/bin/env")), None);
-    }
 }

@@ -42,17 +42,15 @@ RemoveOnStop=yes
 [Install]
 WantedBy=sockets.target
 ",
-        socket = path(socket),
+        socket = socket.display(),
     )
 }
 
 /// The unit of the node.
 #[must_use]
 pub fn service(facts: &Facts<'_>) -> String {
-    let Facts { programs, user, folder, flags, .. } = facts;
-    let program = path(&programs.join("stockade-node"));
-    let folder = path(folder);
-    let flags: String = flags.iter().map(|flag| format!(" {}", word(flag))).collect();
+    let program = facts.programs.join("stockade-node");
+    let words: String = words(facts).iter().map(|one| format!(" {}", word(one))).collect();
     format!(
         "{MARK} stockade-node.service
 [Unit]
@@ -65,7 +63,7 @@ After=stockade-node.socket
 Type=notify
 NotifyAccess=main
 # As root only until it has given engines users and a cgroup of their own; then it is this user, for good.
-ExecStart={program} start --run-as {user} --folder {folder} --drain 60{flags}
+ExecStart={program}{words}
 # It ends when its launcher does; what waited is run by the next one.
 Restart=on-failure
 RestartSec=2
@@ -119,16 +117,26 @@ RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 [Install]
 WantedBy=multi-user.target
 Also=stockade-node.socket
-"
+",
+        program = program.display(),
+        folder = facts.folder.display(),
     )
 }
 
-/// A path as a unit's line takes it.
-fn path(path: &Path) -> String {
-    word(&path.to_string_lossy())
+/// What the node is started with.
+pub(super) fn words(facts: &Facts<'_>) -> Vec<String> {
+    let folder = facts.folder.to_string_lossy();
+    let own = ["start", "--run-as", facts.user, "--folder", &folder, "--drain", "60"];
+    own.into_iter().map(ToOwned::to_owned).chain(facts.flags.iter().cloned()).collect()
 }
 
-/// One word of a unit's line: `%` stands for itself, and so does everything else.
+/// Whether every line of a unit takes the path as it is. Not all of them know quotes, and `%` means something in each.
+pub(super) fn is_plain(path: &Path) -> bool {
+    let plain = |one: char| one.is_ascii_alphanumeric() || "/._-+@".contains(one);
+    path.to_str().is_some_and(|text| text.starts_with('/') && text.chars().all(plain))
+}
+
+/// One word of the line that starts the node: `%` stands for itself, and so does everything else.
 fn word(text: &str) -> String {
     let text = text.replace('%', "%%");
     let plain = |one: char| one.is_ascii_alphanumeric() || "/._-=,:@%+".contains(one);

@@ -1,12 +1,12 @@
 //! Two files that take turns: when one is full, the other is emptied and goes on. Both stay open, since a confined node
 //! can open none.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 
 use crate::refusal::Refusal;
 
@@ -29,11 +29,13 @@ impl Files {
         let io_failed = |error: io::Error| failed(crate::system_text(&error));
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(folder).map_err(io_failed)?;
-        let status = std::fs::metadata(folder).map_err(io_failed)?;
+        // One folder from here on, whatever its name comes to lead to.
+        let folder = File::open(folder).map_err(io_failed)?;
+        let status = folder.metadata().map_err(io_failed)?;
         if status.uid() != rustix::process::geteuid().as_raw() || status.mode() & 0o022 != 0 {
             return Err(failed("others own it, or may write to it".to_owned()));
         }
-        let [first, second] = NAMES.map(|name| open(&folder.join(name)));
+        let [first, second] = NAMES.map(|name| open(&folder, name));
         let (first, second) = (first.map_err(io_failed)?, second.map_err(io_failed)?);
         let age = |file: &File| file.metadata().map(|status| (status.mtime(), status.mtime_nsec()));
         let is_second_younger = age(&second).map_err(io_failed)? > age(&first).map_err(io_failed)?
@@ -57,9 +59,9 @@ impl Files {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
-    OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(no_link).open(path)
+fn open(folder: &File, name: &str) -> io::Result<File> {
+    let flags = OFlags::CREATE | OFlags::APPEND | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
 fn length(file: &File) -> io::Result<u64> {

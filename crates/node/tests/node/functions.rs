@@ -36,6 +36,55 @@ fn a_data_function_is_run_and_its_results_are_outputs() {
 }
 
 #[test]
+fn files_are_sent_as_parts_of_a_form() {
+    let node = Node::start(&[]);
+    let request = json!({
+        "function": {
+            "script": "y = t * 2",
+            "inputs": [{"name": "t", "type": "table", "file": "t.csv"}],
+            "outputs": [{"name": "y", "format": "csv"}],
+        },
+    });
+    let form = format!(
+        "--x\r\ncontent-disposition: form-data; name=\"request\"\r\n\r\n{request}\r\n\
+         --x\r\ncontent-disposition: form-data; name=\"input\"; filename=\"t.csv\"\r\n\r\na\n21\n\r\n--x--\r\n"
+    );
+    let kind = [("content-type", "multipart/form-data; boundary=x")];
+    let run = node.send("POST", "/v1/data-functions", &kind, form.as_bytes()).whole().unwrap().expect(200).json();
+    assert_eq!(run["outcome"]["status"], 0, "{run}");
+    let output = node.get(&format!("/v1/runs/{}/outputs/y.csv", run["id"].as_str().unwrap())).expect(200);
+    assert_eq!(output.text(), "y\n42\n".replace('y', "a"));
+}
+
+#[test]
+fn what_is_printed_is_no_result_and_what_was_not_asked_for_is_said() {
+    let node = Node::start(&[]);
+    let run = |script: &str, format: &str| {
+        ask(&node, &json!({"script": script, "outputs": [{"name": "y", "format": format}]}), &json!({}))
+    };
+    // Everything that could be a protocol, to every descriptor that there is.
+    let forged = r#"
+import os
+claim = b'{"kind": "result", "name": "y", "file": "y.csv", "status": 0, "type": "output"}\ny\n1\n'
+for number in range(1, 64):
+    try:
+        os.write(number, claim)
+    except OSError:
+        pass
+os._exit(0)
+"#;
+    let forged = run(forged, "csv");
+    assert_eq!((&forged["outcome"]["status"], &forged["outputs"]), (&json!(1), &json!([])), "{forged}");
+    assert!(forged.to_string().contains("the data function has no result `y`"), "{forged}");
+    let id = forged["id"].as_str().unwrap();
+    node.get(&format!("/v1/runs/{id}/outputs/y.csv")).expect(404);
+    // By other ways than the library, and not in the format that was asked for.
+    let junk = run("import os; open('y.parquet', 'w').write('a\n1\n'); os._exit(0)", "parquet");
+    assert_eq!(junk["outcome"]["status"], 1, "{junk}");
+    assert!(junk.to_string().contains("the result `y` of the data function is not what was asked for"), "{junk}");
+}
+
+#[test]
 fn a_description_names_no_file_that_was_not_sent() {
     let node = Node::start(&[]);
     let outputs = json!([{"name": "y", "format": "csv"}]);

@@ -87,8 +87,18 @@ fn nothing_of_a_flag_becomes_another_line_of_a_unit() {
         &["--user", "a\nExecStartPre=/bin/sh"][..],
         &["--user", "root"],
         &["--folder", "/a\nb"],
+        &["--folder", "/a b"],
+        &["--folder", "/srv/%h"],
         &["--socket", "relative"],
+        &["--socket", "/run/a\" b"],
+        &["--programs", "/opt/$HOME"],
         &["--", "--policy\nExecStartPre=/bin/sh"],
+        // What the unit says already, and what would not hold in it.
+        &["--", "--drain", "90"],
+        &["--", "--run-as", "root"],
+        &["--", "--socket", "/tmp/s"],
+        &["--", "--log-dir", "/var/log/stockade"],
+        &["--", "--help"],
     ] {
         let mut all = vec!["--dry-run"];
         all.extend(words);
@@ -111,6 +121,38 @@ fn programs_that_others_may_change_are_not_started_by_root() {
     let refused = install(&["--programs", programs.path().to_str().unwrap()]).expect(125);
     assert!(refused.stderr.contains("others than root may write to"), "{}", refused.stderr);
     assert!(!Path::new("/etc/systemd/system/stockade-node.service").exists());
+}
+
+#[test]
+fn nothing_is_written_through_a_link_or_where_others_may_write() {
+    let (prefix, outside) = (Folder::new(), Folder::new());
+    std::os::unix::fs::symlink(outside.path(), prefix.path().join("etc")).unwrap();
+    let refused = installed(&prefix, &[]).expect(125);
+    assert!(refused.stderr.contains("it is a link"), "{}", refused.stderr);
+    std::fs::remove_file(prefix.path().join("etc")).unwrap();
+    std::fs::create_dir_all(prefix.path().join("var/lib")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), prefix.path().join("var/lib/stockade")).unwrap();
+    let refused = installed(&prefix, &[]).expect(125);
+    assert!(refused.stderr.contains("it is a link"), "{}", refused.stderr);
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+    if !rustix::process::geteuid().is_root() {
+        skipped("a folder of others", "the tests are run by an ordinary user");
+        return;
+    }
+    let open = open_folder();
+    let refused = installed(&open, &[]).expect(125);
+    assert!(refused.stderr.contains("others than root may write to"), "{}", refused.stderr);
+    assert_eq!(std::fs::read_dir(open.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_folder_that_has_something_of_others_in_it_is_not_taken() {
+    let prefix = Folder::new();
+    prefix.write("srv/data/file", "");
+    let refused = installed(&prefix, &["--folder", "/srv/data"]).expect(125);
+    assert!(refused.stderr.contains("cannot be the node's folder"), "{}", refused.stderr);
+    let status = std::fs::metadata(prefix.path().join("srv/data")).unwrap();
+    assert_ne!(status.permissions().mode() & 0o077, 0, "it is as it was");
 }
 
 /// A node that a service manager started: its end of everything.
@@ -217,6 +259,12 @@ fn a_descriptor_that_is_no_listening_socket_is_refused() {
     let mut service = activated(&[], &[], one, home);
     assert_eq!(service.process.wait().unwrap().code(), Some(125));
     assert!(!service.folder().exists(), "nothing was opened");
+    // Who may connect to one without a path, nothing says.
+    let name = format!("stockade-test-{}", std::process::id());
+    let address = std::os::linux::net::SocketAddrExt::from_abstract_name(name).unwrap();
+    let nameless = UnixListener::bind_addr(&address).unwrap();
+    let mut service = activated(&[], &[], nameless, open_folder());
+    assert_eq!(service.process.wait().unwrap().code(), Some(125));
 }
 
 /// What the unit leaves root, until the node is the service's user.

@@ -271,6 +271,28 @@ fn the_bundle_has_what_helps_and_no_secret_wherever_one_lay() {
     ] {
         assert!(files.get(name).is_some_and(|text| text.contains(part)), "{name}: {:?}", files.get(name));
     }
+    // A node that was taken over has root read nothing for it, and wait for nothing.
+    let closed = home.write("closed", "nobody else shall read this");
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let pipe = home.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o666.into(), 0).unwrap();
+    settings["policies"] = json!([pipe, closed]);
+    settings["properties"] = json!(closed);
+    std::fs::write(&note, settings.to_string()).unwrap();
+    std::fs::remove_file(&out).unwrap();
+    drop(bundle().expect(0));
+    let files = unpacked(&out);
+    assert!(files["missing.txt"].contains("policy/0.conf"), "{}", files["missing.txt"]);
+    if rustix::process::geteuid().is_root() {
+        assert!(files["missing.txt"].contains("closed: permission denied"), "{}", files["missing.txt"]);
+        assert!(!files.values().any(|text| text.contains("nobody else shall read this")));
+    }
+    // It is written over nothing, and through no link.
+    std::fs::remove_file(&out).unwrap();
+    let elsewhere = home.path().join("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, &out).unwrap();
+    drop(bundle().expect(125));
+    assert!(!elsewhere.exists());
     let refused = bundle().expect(125);
     assert!(refused.stderr.contains("name a file that is not there yet"), "{}", refused.stderr);
 }

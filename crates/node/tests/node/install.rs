@@ -1,6 +1,7 @@
 //! Installation, and the node as a service manager starts it. There is none here: the tests play its part.
 
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -28,13 +29,21 @@ fn installed(prefix: &Folder, more: &[&str]) -> Ran {
     install(&words)
 }
 
+/// A folder of whoever runs the tests: root writes into no other.
+fn own_folder() -> Folder {
+    let folder = Folder::new();
+    rustix::fs::chown(folder.path(), Some(rustix::process::geteuid()), None).unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
 fn unit(prefix: &Folder, name: &str) -> String {
     prefix.read(&format!("etc/systemd/system/{name}"))
 }
 
 #[test]
 fn systemd_understands_every_line_of_the_units() {
-    let prefix = Folder::new();
+    let prefix = own_folder();
     drop(installed(&prefix, &["--", "--policy", "/etc/stockade/a b%.conf"]).expect(0));
     let service = unit(&prefix, "stockade-node.service");
     assert!(service.contains("--policy \"/etc/stockade/a b%%.conf\""), "{service}");
@@ -58,7 +67,7 @@ fn systemd_understands_every_line_of_the_units() {
 
 #[test]
 fn a_dry_run_shows_everything_and_does_nothing() {
-    let prefix = Folder::new();
+    let prefix = own_folder();
     let ran = installed(&prefix, &["--dry-run"]).expect(0);
     for shown in ["useradd --system", "/var/lib/stockade", "Delegate=yes", "ListenStream=/run/stockade/node.sock"] {
         assert!(ran.stdout.contains(shown), "{}", ran.stdout);
@@ -68,7 +77,7 @@ fn a_dry_run_shows_everything_and_does_nothing() {
 
 #[test]
 fn installing_again_changes_nothing_and_what_is_not_ours_stays() {
-    let prefix = Folder::new();
+    let prefix = own_folder();
     drop(installed(&prefix, &[]).expect(0));
     let folder = std::fs::metadata(prefix.path().join("var/lib/stockade")).unwrap();
     assert_eq!(folder.permissions().mode() & 0o777, 0o700);
@@ -125,7 +134,7 @@ fn programs_that_others_may_change_are_not_started_by_root() {
 
 #[test]
 fn nothing_is_written_through_a_link_or_where_others_may_write() {
-    let (prefix, outside) = (Folder::new(), Folder::new());
+    let (prefix, outside) = (own_folder(), Folder::new());
     std::os::unix::fs::symlink(outside.path(), prefix.path().join("etc")).unwrap();
     let refused = installed(&prefix, &[]).expect(125);
     assert!(refused.stderr.contains("it is a link"), "{}", refused.stderr);
@@ -147,8 +156,8 @@ fn nothing_is_written_through_a_link_or_where_others_may_write() {
 
 #[test]
 fn a_folder_that_has_something_of_others_in_it_is_not_taken() {
-    let prefix = Folder::new();
-    prefix.write("srv/data/file", "");
+    let prefix = own_folder();
+    std::fs::create_dir_all(prefix.path().join("srv/data/more")).unwrap();
     let refused = installed(&prefix, &["--folder", "/srv/data"]).expect(125);
     assert!(refused.stderr.contains("cannot be the node's folder"), "{}", refused.stderr);
     let status = std::fs::metadata(prefix.path().join("srv/data")).unwrap();
@@ -261,7 +270,7 @@ fn a_descriptor_that_is_no_listening_socket_is_refused() {
     assert!(!service.folder().exists(), "nothing was opened");
     // Who may connect to one without a path, nothing says.
     let name = format!("stockade-test-{}", std::process::id());
-    let address = std::os::linux::net::SocketAddrExt::from_abstract_name(name).unwrap();
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
     let nameless = UnixListener::bind_addr(&address).unwrap();
     let mut service = activated(&[], &[], nameless, open_folder());
     assert_eq!(service.process.wait().unwrap().code(), Some(125));
@@ -274,7 +283,7 @@ fn the_rights_that_the_unit_leaves_are_enough() {
         skipped("the unit's rights", "root and setpriv (util-linux) are needed");
         return;
     }
-    let prefix = Folder::new();
+    let prefix = own_folder();
     drop(installed(&prefix, &[]).expect(0));
     let service = unit(&prefix, "stockade-node.service");
     assert!(service.contains("\nNoNewPrivileges=yes\n"));

@@ -79,7 +79,7 @@ os._exit(0)
     let id = forged["id"].as_str().unwrap();
     node.get(&format!("/v1/runs/{id}/outputs/y.csv")).expect(404);
     // By other ways than the library, and not in the format that was asked for.
-    let junk = run("import os; open('y.parquet', 'w').write('a\n1\n'); os._exit(0)", "parquet");
+    let junk = run("import os; open('y.parquet', 'w').write('junk'); os._exit(0)", "parquet");
     assert_eq!(junk["outcome"]["status"], 1, "{junk}");
     assert!(
         junk["outcome"]["refusal"]

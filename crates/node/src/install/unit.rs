@@ -87,9 +87,13 @@ UMask=0077
 CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_SYS_ADMIN CAP_SYS_PTRACE
 # No program gives more rights than it was started with. Users are mapped without newuidmap, which would need that.
 NoNewPrivileges=yes
-# The system is read-only but for the node's own folder.
+# The system is read-only but for the node's own folder, and the one where nodes of this machine tell each other which
+# users they give to engines; it stays, for others may hold locks in it.
 ProtectSystem=strict
 ReadWritePaths={folder}
+RuntimeDirectory=stockade-users
+RuntimeDirectoryMode=0700
+RuntimeDirectoryPreserve=yes
 ProtectHome=yes
 PrivateTmp=yes
 # /dev/null and its like, and no disk.

@@ -276,11 +276,21 @@ fn a_descriptor_that_is_no_listening_socket_is_refused() {
     assert_eq!(service.process.wait().unwrap().code(), Some(125));
 }
 
+/// As `ProtectSystem=strict` has it: nothing may be written to but the folders that are named.
+const READ_ONLY: &str = r#"
+mount --bind /run /run
+for folder; do shift; [ "$folder" = -- ] && break; mkdir -p "$folder"; mount --bind "$folder" "$folder"; done
+mount -o remount,bind,ro /run
+mount -o remount,bind,ro /
+if touch /run/stockade-written 2>/dev/null || touch /var/stockade-written 2>/dev/null; then exit 1; fi
+exec "$@"
+"#;
+
 /// What the unit leaves root, until the node is the service's user.
 #[test]
-fn the_rights_that_the_unit_leaves_are_enough() {
+fn the_rights_and_folders_that_the_unit_leaves_are_enough() {
     if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/setpriv").exists() {
-        skipped("the unit's rights", "root and setpriv (util-linux) are needed");
+        skipped("the unit's rights", "root, and setpriv and unshare (util-linux) are needed");
         return;
     }
     let prefix = own_folder();
@@ -293,12 +303,25 @@ fn the_rights_that_the_unit_leaves_are_enough() {
     let set = format!("--bounding-set=-all{set}");
     let home = open_folder();
     let listener = UnixListener::bind(home.path().join("given.sock")).unwrap();
-    let before = ["/usr/bin/setpriv", "--no-new-privs", set.as_str(), "--inh-caps=-all"];
+    // systemd makes it; of another name it would not be there.
+    let runtime = service.lines().find_map(|line| line.strip_prefix("RuntimeDirectory=")).unwrap();
+    let (runtime, own) = (format!("/run/{runtime}"), home.path().to_str().unwrap().to_owned());
+    let before = [
+        ["/usr/bin/unshare", "--mount", "/bin/sh", "-ec", READ_ONLY, "sh", &own, &runtime, "--"].as_slice(),
+        &["/usr/bin/setpriv", "--no-new-privs", set.as_str(), "--inh-caps=-all"],
+    ]
+    .concat();
     let service = activated(&before, &["--run-as", "61234"], listener, home);
     assert_eq!(service.hears(), "READY=1\nSTATUS=serving\n");
     let body = json!({"code": "print(6 * 7)"}).to_string();
     let kind = [("content-type", "application/json")];
     let stream = UnixStream::connect(service.socket()).unwrap();
     let run = http::send(stream, "POST", "/v1/runs", &kind, body.as_bytes()).unwrap().whole().unwrap().expect(200);
-    assert_eq!(run.json()["stdout"], "42\n");
+    let run = run.json();
+    assert_eq!(run["stdout"], "42\n");
+    // Of the host's users it has one that nobody has.
+    let user = run["outcome"]["report"]["host_user"].as_u64().unwrap();
+    assert!(user != 0 && user != 61_234, "{run}");
+    let stream = UnixStream::connect(service.socket()).unwrap();
+    let _session = http::send(stream, "POST", "/v1/sessions", &kind, b"{}").unwrap().whole().unwrap().expect(201);
 }

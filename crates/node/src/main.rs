@@ -35,10 +35,7 @@ fn main() -> ExitCode {
         Command::Start(asked) => Log::begin(asked.log_level.as_deref()).and_then(|log| start::start(&asked, log)),
         Command::Status(asked) => status::status(&asked),
         Command::Log(asked) => admin::log(&asked),
-        Command::Doctor(asked) => match doctor::doctor(&asked) {
-            Ok(status) => return status,
-            Err(refusal) => Err(refusal),
-        },
+        Command::Doctor(asked) => return doctor::doctor(&asked),
         Command::Admin(Admin::SupportBundle(asked)) => bundle::bundle(&asked),
         Command::Install(asked) => install::install(&asked),
         Command::InternalLauncher(asked) => Log::begin(None).and_then(|_log| start::launcher(&asked)),

@@ -20,7 +20,7 @@ pub(crate) struct Given {
 }
 
 impl Given {
-    /// Takes it out of the process's surroundings, so that nothing that is started inherits it.
+    /// Takes the sockets out of the process's surroundings, so that nothing that is started inherits one.
     ///
     /// # Errors
     /// [`Refusal`] when something was handed over that the node cannot use: it would serve elsewhere than meant.

@@ -87,7 +87,8 @@ mod tests {
         assert_eq!(said(&folder), ["aaaa\nbbbb\n", "cccc\n"]);
         // Another node goes on.
         drop(files);
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        let older = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+        File::options().write(true).open(folder.join(NAMES[0])).unwrap().set_modified(older).unwrap();
         let mut files = Files::open(&folder, 10).unwrap();
         files.write(b"dddd\n").unwrap();
         assert_eq!(said(&folder), ["aaaa\nbbbb\n", "cccc\ndddd\n"]);

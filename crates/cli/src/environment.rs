@@ -44,6 +44,11 @@ pub(crate) fn asked_by_code(request: &mut Request, code: &Code) -> Result<(), Pr
         Engine::Sql(_) => request.with("duckdb")?,
         Engine::Script(_) | Engine::Inline(_) | Engine::Stdin | Engine::R(_) | Engine::Program(_) | Engine::Session => {
         }
+        Engine::Function(_) => {
+            if let Some(function) = &code.function {
+                request.with(&function.packages())?;
+            }
+        }
     }
     Ok(())
 }

@@ -75,6 +75,20 @@ class WithNode(unittest.TestCase):
             with self.assertRaises(ValueError):
                 self.node.save(result.run.id, ["../x"], folder)
 
+    def test_a_data_function_takes_files_and_gives_results(self) -> None:
+        function = {
+            "script": "y = t.sum().to_frame().T * factor",
+            "inputs": [
+                {"name": "t", "type": "table", "file": "t.csv"},
+                {"name": "factor", "type": "value", "value": 2},
+            ],
+            "outputs": [{"name": "y", "format": "csv"}],
+        }
+        result = self.node.data_function(function, inputs={"t.csv": b"a\n1\n2\n"}).check()
+        self.assertEqual(result.output("y.csv"), b"a\n6\n")
+        missing = self.node.data_function(function)
+        self.assertNotEqual(missing.status, 0)
+
     def test_events_come_as_they_happen(self) -> None:
         code = "import time\nprint('begun', flush=True)\ntime.sleep(1000)"
         events = self.node.stream(code)

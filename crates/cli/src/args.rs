@@ -48,6 +48,13 @@ pub(crate) enum Command {
         #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
         words: Vec<OsString>,
     },
+    /// Look after a node: `stockade admin support-bundle`
+    #[command(disable_help_flag = true)]
+    Admin {
+        /// See `stockade admin --help`
+        #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
+        words: Vec<OsString>,
+    },
     /// Try to break each layer on this machine, and say what is missing
     #[command(
         after_help = "Examples:\n  stockade doctor\n  stockade doctor --json\n\nEnds with status 1 when a layer that every run requires is missing or broken."
@@ -97,6 +104,18 @@ pub(crate) enum Explain {
 
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
+    /// Look at what a node cannot enforce by itself instead: its account, its files, keys, the clock, the kernel
+    #[arg(long)]
+    pub(crate) node: bool,
+
+    /// The node's user, with --node
+    #[arg(long, value_name = "USER", requires = "node")]
+    pub(crate) user: Option<OsString>,
+
+    /// The node's folder, with --node
+    #[arg(long, value_name = "DIR", requires = "node")]
+    pub(crate) folder: Option<OsString>,
+
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
@@ -160,6 +179,10 @@ pub(crate) struct Run {
     /// Python code to run, as `python -c`; what follows are its arguments
     #[arg(short = 'c', value_name = "CODE", help_heading = "Code")]
     pub(crate) code: Option<String>,
+
+    /// A Spotfire data function, described by this JSON file; its results are files of --out DIR
+    #[arg(long, value_name = "FILE", help_heading = "Code", requires = "out", conflicts_with_all = ["code", "project", "dry_run", "apply", "diff"])]
+    pub(crate) data_function: Option<PathBuf>,
 
     /// Script (.py, .ipynb, .R, .sql), `-` for Python from standard input, or after `--` any program;
     /// then its arguments

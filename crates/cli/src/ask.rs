@@ -116,7 +116,7 @@ fn is_terminal() -> bool {
 }
 
 fn inputs(run: &Run, code: &Code, remarks: &mut Vec<String>) -> Result<Vec<Input>, Problem> {
-    let mut inputs: Vec<Input> = code.staged.iter().cloned().collect();
+    let mut inputs: Vec<Input> = code.staged.clone();
     if let Some(project) = &run.project {
         let project = staging::project(project, run.all)?;
         if !project.hidden.is_empty() {
@@ -135,7 +135,7 @@ fn inputs(run: &Run, code: &Code, remarks: &mut Vec<String>) -> Result<Vec<Input
     }
     remarks.extend(inputs.iter().filter_map(staging::files_of_others));
     // A script that is named as an input too is staged once.
-    if let Some(script) = &code.staged {
+    if let [script] = code.staged.as_slice() {
         let same = |input: &&Input| input.target == script.target && input.source == script.source;
         if inputs.iter().filter(same).count() > 1 {
             inputs.remove(0);
@@ -157,6 +157,7 @@ fn start(run: &Run, code: &Code, services: &mut Services) -> Result<(Start, Used
         Engine::Sql(name) => PythonCode::Sql(name.clone()),
         Engine::Session => PythonCode::Session,
         Engine::Warm => PythonCode::Warm,
+        Engine::Function(spec) => PythonCode::Function(spec.clone()),
     };
     let (interpreter, packages) = packages(run, code, services)?;
     let (tree, executable, used) = match packages {

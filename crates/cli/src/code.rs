@@ -7,6 +7,7 @@ use stockade_core::request::{Input, Language};
 use stockade_core::text;
 
 use crate::args::Run;
+use crate::function::Function;
 use crate::problem::Problem;
 use crate::staging;
 
@@ -27,7 +28,9 @@ pub(crate) struct Code {
     /// Its file outside, when it has one.
     pub(crate) file: Option<PathBuf>,
     /// The file as an input, unless the project already holds it.
-    pub(crate) staged: Option<Input>,
+    pub(crate) staged: Vec<Input>,
+    /// What it says of results, when it is a data function.
+    pub(crate) function: Option<Function>,
 }
 
 /// What runs the code; names are paths below the working folder.
@@ -43,12 +46,20 @@ pub(crate) enum Engine {
     Session,
     /// A script that comes later, for an engine that is there already.
     Warm,
+    /// A data function as the engine reads it.
+    Function(Vec<u8>),
 }
 
 impl Engine {
     pub(crate) const fn language(&self) -> Language {
         match self {
-            Self::Script(_) | Self::Inline(_) | Self::Stdin | Self::Notebook(_) | Self::Session | Self::Warm => {
+            Self::Script(_)
+            | Self::Inline(_)
+            | Self::Stdin
+            | Self::Notebook(_)
+            | Self::Session
+            | Self::Warm
+            | Self::Function(_) => {
                 Language::Python
             }
             Self::Sql(_) => Language::Sql,
@@ -73,6 +84,9 @@ pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
     }
     if run.supervised.pool.is_some() {
         return pool(&words);
+    }
+    if let Some(path) = &run.data_function {
+        return data_function(path, &words, run.supervised.report_fd.is_some());
     }
     if let Some(inline) = &run.code {
         return Ok(without_file(Engine::Inline(inline.clone()), "-c", words, inline.clone().into_bytes()));
@@ -110,8 +124,27 @@ fn pool(words: &[String]) -> Result<Code, Problem> {
     Err(Problem::new("warm engines have no script", "runs are given to them later", "leave out the script"))
 }
 
+/// Its script is in its description, and its arguments are its inputs.
+fn data_function(path: &Path, words: &[String], is_of_others: bool) -> Result<Code, Problem> {
+    if !words.is_empty() {
+        let why = "the description of a data function has all that is run";
+        return Err(Problem::new("a data function has no script and no arguments beside it", why, "leave them out"));
+    }
+    let (function, staged) = Function::read(path, is_of_others)?;
+    let bytes = function.bytes();
+    Ok(Code {
+        engine: Engine::Function(bytes.clone()),
+        label: path.to_string_lossy().into_owned(),
+        arguments: Vec::new(),
+        bytes,
+        file: Some(path.to_owned()),
+        staged,
+        function: Some(function),
+    })
+}
+
 fn without_file(engine: Engine, label: &str, arguments: Vec<String>, bytes: Vec<u8>) -> Code {
-    Code { engine, label: label.to_owned(), arguments, bytes, file: None, staged: None }
+    Code { engine, label: label.to_owned(), arguments, bytes, file: None, staged: Vec::new(), function: None }
 }
 
 fn words(run: &Run) -> Result<Vec<String>, Problem> {
@@ -148,7 +181,15 @@ fn script(path: &str, arguments: Vec<String>, project: Option<&Path>) -> Result<
             ));
         }
     };
-    Ok(Code { engine, label: path.to_owned(), arguments, bytes, file: Some(PathBuf::from(path)), staged })
+    Ok(Code {
+        engine,
+        label: path.to_owned(),
+        arguments,
+        bytes,
+        file: Some(PathBuf::from(path)),
+        staged: staged.into_iter().collect(),
+        function: None,
+    })
 }
 
 /// A script without an ending may say in its first line that it is Python.
@@ -228,6 +269,7 @@ fn program(word: String, arguments: Vec<String>, project: Option<&Path>) -> Resu
         label: word,
         arguments,
         bytes,
-        staged,
+        staged: staged.into_iter().collect(),
+        function: None,
     })
 }

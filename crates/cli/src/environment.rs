@@ -49,6 +49,11 @@ pub(crate) fn asked_by_code(request: &mut Request, code: &Code) -> Result<(), Pr
         | Engine::Program(_)
         | Engine::Session
         | Engine::Warm => {}
+        Engine::Function(_) => {
+            if let Some(function) = &code.function {
+                request.with(&function.packages())?;
+            }
+        }
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod env;
 mod environment;
 mod files;
 mod flags;
+mod function;
 mod gate;
 mod hints;
 mod jail;
@@ -54,6 +55,8 @@ fn main() -> ExitCode {
         Command::Plan(run) => run::plan(&run),
         Command::Env(command) => env::env(&command),
         Command::Node { words } => node::node(&words),
+        Command::Admin { words } => node::admin(words),
+        Command::Doctor(arguments) if arguments.node => node::doctor(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Explain(what) => policy::explain(&what),
         Command::Completions { shell } => Ok(manual::completions(shell)),

@@ -6,10 +6,32 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
+use crate::args::Doctor;
 use crate::problem::{Problem, plain};
 
 /// The program, beside this one.
 const PROGRAM: &str = "stockade-node";
+
+/// `stockade admin` is the node's program too.
+pub(crate) fn admin(words: Vec<OsString>) -> Result<ExitCode, Problem> {
+    node(&[vec!["admin".into()], words].concat())
+}
+
+/// So is the doctor of a node.
+pub(crate) fn doctor(arguments: &Doctor) -> Result<ExitCode, Problem> {
+    let mut words: Vec<OsString> = vec!["doctor".into()];
+    for (name, value) in [("--user=", &arguments.user), ("--folder=", &arguments.folder)] {
+        if let Some(value) = value {
+            let mut word = OsString::from(name);
+            word.push(value);
+            words.push(word);
+        }
+    }
+    if arguments.json {
+        words.push("--json".into());
+    }
+    node(&words)
+}
 
 /// Becomes the node's program; comes back only when that cannot be done.
 pub(crate) fn node(words: &[OsString]) -> Result<ExitCode, Problem> {

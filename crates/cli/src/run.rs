@@ -20,7 +20,7 @@ use crate::report::{Begun, Report};
 use crate::session::Conversation;
 use crate::supervised::{self, Reporter};
 use crate::trail::{FileTrail, now_ms};
-use crate::{environment, flags, hints, learn, outputs, policy, pool, printer, remote};
+use crate::{environment, flags, function, hints, learn, outputs, policy, pool, printer, remote};
 
 /// Runs code inside walls.
 pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
@@ -157,6 +157,9 @@ pub(crate) fn conclude(
     outcome.attempts = attempts(finished);
     let closed = Closed::outcome(trail, &finished.plan.run, outcome, now_ms())?;
     let (outcome, outputs) = (closed.get(), collected?);
+    if let (Some(function), Some(folder), 0) = (&kept.code.function, &kept.destination, outcome.cause.exit_status()) {
+        function::check(function, folder, &outputs)?;
+    }
     if let Some(proposal) = kept.proposal {
         proposal.write(outcome)?;
     }

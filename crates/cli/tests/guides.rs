@@ -178,6 +178,7 @@ pages! {
     limits: "docs/guides/limits.md",
     policies: "docs/guides/policies.md",
     reports: "docs/guides/reports.md",
+    data_functions: "docs/guides/data-functions.md",
     ci: "docs/guides/ci.md",
     where_namespaces_are_blocked: "docs/guides/where-namespaces-are-blocked.md",
 }

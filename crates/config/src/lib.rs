@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 mod document;
-mod near;
 mod policy;
 mod refused;
 mod value;

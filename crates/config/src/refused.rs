@@ -8,7 +8,6 @@ use stockade_core::text;
 use thiserror::Error;
 
 use crate::document::{APPENDS_MAX, BYTES_MAX, DEPTH_MAX};
-use crate::near;
 
 /// A place in a text, counted from one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,8 +169,8 @@ impl Refused {
             Wrong::Twice { .. } => "give it once; `+=` adds to a list".to_owned(),
             Wrong::Repeated(_) => "name it once".to_owned(),
             Wrong::Empty => "leave the key out if everything is meant".to_owned(),
-            Wrong::UnknownKey { key, known, .. } => near::next(key, known),
-            Wrong::Word { word, known, .. } => near::next(word, known),
+            Wrong::UnknownKey { key, known, .. } => stockade_core::near::next(key, known),
+            Wrong::Word { word, known, .. } => stockade_core::near::next(word, known),
             Wrong::NotYet(_) => "leave it out; this version does not restrict that".to_owned(),
             Wrong::Missing { key, .. } => format!("add `{key} = …`"),
             Wrong::Kind { expected, .. } => format!("write {expected}"),

@@ -15,6 +15,7 @@ pub mod ground;
 pub mod layer;
 pub mod limits;
 pub mod name;
+pub mod near;
 pub mod network;
 pub mod outcome;
 pub mod paths;

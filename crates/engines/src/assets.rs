@@ -31,6 +31,7 @@ const PYTHON: [(&str, &[u8]); 5] = assets![
 const MAIN: [(&str, &[u8]); 4] =
     assets!["main.py", "lib/stockade_start.py", "lib/stockade_notebook.py", "lib/stockade_sql.py"];
 const SESSION: [(&str, &[u8]); 1] = assets!["lib/stockade_session.py"];
+const FUNCTION: [(&str, &[u8]); 1] = assets!["function.py"];
 const WARM: [(&str, &[u8]); 1] = assets!["warm.py"];
 const R: [(&str, &[u8]); 1] = assets!["main.R"];
 
@@ -47,6 +48,12 @@ pub(crate) fn main() -> impl Iterator<Item = MadeFile> {
 /// What a session needs besides.
 pub(crate) fn session() -> impl Iterator<Item = MadeFile> {
     made(&SESSION)
+}
+
+/// What a data function needs besides, with its description.
+pub(crate) fn function(spec: Vec<u8>) -> impl Iterator<Item = MadeFile> {
+    let target = InsidePath::fixed(paths::ENGINE).join("function.json").ok();
+    made(&FUNCTION).chain(target.map(|target| MadeFile { target, contents: Cow::Owned(spec) }))
 }
 
 /// What a template of warm engines needs.

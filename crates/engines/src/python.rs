@@ -6,6 +6,8 @@ use stockade_core::request::{MadeFile, ResultDescriptor, Start};
 use crate::assets;
 use crate::interpreter::Interpreter;
 
+const FUNCTION: &str = "/opt/stockade/engine/function.py";
+const FUNCTION_SPEC: &str = "/opt/stockade/engine/function.json";
 const MAIN: &str = "/opt/stockade/engine/main.py";
 /// Binds no name in `__main__`, and imports nothing of the working folder.
 const SESSION: &str = "__import__('sys').path.pop(0); __import__('stockade_session').main()";
@@ -27,6 +29,8 @@ pub enum PythonCode {
     Session,
     /// What a warm engine is given; its process is there already.
     Warm,
+    /// A Spotfire data function: its description as JSON.
+    Function(Vec<u8>),
 }
 
 /// What Python code needs inside; `executable` is the inside path of the interpreter or of its
@@ -51,6 +55,10 @@ pub fn python(code: PythonCode, arguments: Vec<String>, interpreter: &Interprete
             result = ResultDescriptor::Conversation;
         }
         PythonCode::Warm => {}
+        PythonCode::Function(spec) => {
+            argv.extend([FUNCTION, FUNCTION_SPEC].map(ToOwned::to_owned));
+            files.extend(assets::function(spec));
+        }
         PythonCode::Script(name) => argv.push(name),
         PythonCode::Inline(text) => argv.extend(["-c".to_owned(), text]),
         PythonCode::Stdin => argv.push("-".to_owned()),

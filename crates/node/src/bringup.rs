@@ -11,6 +11,7 @@ use stockade_launch::cgroup::{self, Delegated};
 use stockade_launch::users::{self, Map};
 
 use crate::launcher::wait_for;
+use crate::log;
 use crate::range::Range;
 use crate::refusal::{Kind, Refusal};
 use crate::user::Service;
@@ -27,19 +28,20 @@ pub(crate) struct Waiting {
     control: OwnedFd,
 }
 
-/// How many runs and sessions a launcher carries out at once, and how many pools it keeps.
+/// How many runs and sessions a launcher carries out at once, how many pools it keeps, and how much it logs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Most {
+pub(crate) struct Most<'a> {
     pub(crate) runs: usize,
     pub(crate) sessions: usize,
     pub(crate) pools: usize,
+    pub(crate) levels: &'a str,
 }
 
 /// Starts the launcher of a service that this process is, or is about to become.
 ///
 /// # Errors
 /// [`Refusal`] when it cannot be started, or cannot have the users that engines are to have.
-pub(crate) fn start(service: &Service, engines: Engines, most: Most) -> Result<Waiting, Refusal> {
+pub(crate) fn start(service: &Service, engines: Engines, most: Most<'_>) -> Result<Waiting, Refusal> {
     let failed = |error: io::Error| Refusal::failed("the launcher cannot be started", crate::system_text(&error));
     let (control, far) = wire::pair().map_err(failed)?;
     let is_root = rustix::process::geteuid().is_root();
@@ -69,11 +71,13 @@ const fn map(root: u32, range: Range) -> Map {
     Map { root, first: range.first(), count: range.count() }
 }
 
-fn spawn(service: &Service, engines: Engines, most: Most, far: OwnedFd) -> io::Result<Child> {
+fn spawn(service: &Service, engines: Engines, most: Most<'_>, far: OwnedFd) -> io::Result<Child> {
     let mut command = Command::new(own_program()?);
     command.arg("internal-launcher").arg("--runs").arg(most.runs.to_string());
     command.arg("--sessions").arg(most.sessions.to_string());
     command.arg("--pools").arg(most.pools.to_string());
+    // They stay as they are at the start.
+    command.env(log::VARIABLE, most.levels);
     command.arg("--user").arg(service.uid.as_raw().to_string());
     command.arg("--group").arg(service.gid.as_raw().to_string());
     if let Engines::Own(range) = engines {

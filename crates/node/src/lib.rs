@@ -3,25 +3,33 @@
 //!
 //! Start at `start.rs`; `service.rs` is what the node does, `runner.rs` one run, `api/` how it is asked.
 
+pub mod admin;
 mod api;
 mod asked;
 mod bringup;
+pub mod bundle;
 mod confine;
+pub mod doctor;
+pub mod install;
 mod keeper;
 pub mod launcher;
 mod link;
 mod listen;
 mod lock;
+pub mod log;
 mod metrics;
 pub mod opening;
 pub mod order;
 mod outcome;
 mod patient;
+mod plain;
 mod pressure;
+pub mod properties;
 mod pump;
 pub mod queue;
 pub mod range;
 mod ready;
+pub mod redact;
 pub mod refusal;
 mod room;
 mod runner;
@@ -30,6 +38,7 @@ mod sessions;
 pub mod settings;
 pub mod start;
 pub mod status;
+mod systemd;
 mod user;
 mod users;
 pub mod wire;

@@ -32,6 +32,11 @@ const STREAMS_MAX: u32 = 8;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Principal(pub(crate) String);
 
+/// A user of this machine.
+pub(crate) fn principal(uid: u32) -> Principal {
+    Principal(format!("uid-{uid}@local"))
+}
+
 /// A socket, and who is connected to it.
 #[derive(Debug)]
 pub(crate) struct Listening {
@@ -106,7 +111,7 @@ pub(crate) async fn serve(listening: Listening, node: Arc<Node>) {
             continue;
         };
         node.metrics.connected();
-        let router = router.clone().layer(Extension(Principal(format!("uid-{}@local", peer.uid()))));
+        let router = router.clone().layer(Extension(principal(peer.uid())));
         tokio::spawn(async move {
             connection(stream, router).await;
             drop(place);

@@ -1,32 +1,44 @@
 //! `stockade-node`: the node, and with an internal argument its launcher.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use stockade_node::log::Log;
 use stockade_node::refusal::Refusal;
-use stockade_node::settings::{Arguments, Command};
-use stockade_node::{start, status};
+use stockade_node::settings::{Admin, Arguments, Command};
+use stockade_node::{admin, bundle, doctor, install, properties, start, status};
+
+/// Why a command line cannot be read.
+enum Unread {
+    Words(clap::Error),
+    Properties(Refusal),
+}
 
 /// The exit status of a node that is refused or fails.
 const REFUSED: u8 = 125;
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match parse(std::env::args_os().collect()) {
         Ok(arguments) => arguments,
-        Err(refused) => {
+        Err(Unread::Words(refused)) => {
             let shown = refused.print();
             return if refused.use_stderr() || shown.is_err() { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS };
         }
+        Err(Unread::Properties(refusal)) => {
+            say(&refusal);
+            return ExitCode::from(REFUSED);
+        }
     };
-    match &arguments.command {
-        Command::Start(_) | Command::InternalLauncher(_) => log(),
-        Command::Status(_) => {}
-    }
     let done = match arguments.command {
-        Command::Start(asked) => start::start(&asked),
+        Command::Start(asked) => Log::begin(asked.log_level.as_deref()).and_then(|log| start::start(&asked, log)),
         Command::Status(asked) => status::status(&asked),
-        Command::InternalLauncher(asked) => start::launcher(&asked),
+        Command::Log(asked) => admin::log(&asked),
+        Command::Doctor(asked) => return doctor::doctor(&asked),
+        Command::Admin(Admin::SupportBundle(asked)) => bundle::bundle(&asked),
+        Command::Install(asked) => install::install(&asked),
+        Command::InternalLauncher(asked) => Log::begin(None).and_then(|_log| start::launcher(&asked)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -37,11 +49,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Lines of JSON on standard error; `STOCKADE_LOG` says how much of what.
-fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("STOCKADE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr).init();
+/// The command line; what a file of properties says is read as a part of it.
+fn parse(words: Vec<OsString>) -> Result<Arguments, Unread> {
+    let arguments = Arguments::try_parse_from(&words).map_err(Unread::Words)?;
+    let Command::Start(start) = &arguments.command else { return Ok(arguments) };
+    let Some(file) = &start.properties else { return Ok(arguments) };
+    let flags = properties::flags(file).map_err(Unread::Properties)?;
+    Arguments::try_parse_from(properties::added(words, flags)).map_err(Unread::Words)
 }
 
 fn say(refusal: &Refusal) {

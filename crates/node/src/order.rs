@@ -14,6 +14,8 @@ use crate::refusal::Refusal;
 
 /// Most files of one run, its script included; they lie beside one frame.
 pub const FILES_MAX: usize = 200;
+/// The description of a data function, as a file.
+pub const FUNCTION: &str = "function.json";
 /// Most words that the script is given.
 const ARGUMENTS_MAX: usize = 256;
 /// Most packages.
@@ -39,6 +41,10 @@ pub struct Order {
     pub environment: Option<String>,
     /// Limits by name, every one of them.
     pub limits: BTreeMap<String, u64>,
+    /// Whether the script describes a data function, whose files are the inputs.
+    // Left out where it is not, so that a key of a former node still stands for the same request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub data_function: bool,
 }
 
 /// What a node lets one run have at most.
@@ -67,6 +73,21 @@ impl Default for Bounds {
     }
 }
 
+impl Bounds {
+    /// With less, or more, of what an administrator names. The launcher holds every order against the widest ones.
+    #[must_use]
+    pub fn with(time_ms: Option<u64>, memory_bytes: Option<u64>) -> Self {
+        let mut bounds = Self::default();
+        if let Some(time) = time_ms {
+            (bounds.usual.wall_ms, bounds.most.wall_ms) = (time, time);
+        }
+        if let Some(memory) = memory_bytes {
+            (bounds.usual.memory_bytes, bounds.most.memory_bytes) = (memory, memory);
+        }
+        bounds
+    }
+}
+
 impl Order {
     /// Holds the order against what any node takes, and this one.
     ///
@@ -82,6 +103,14 @@ impl Order {
     }
 
     fn check_ending(&self) -> Result<(), Refusal> {
+        if self.data_function {
+            return if self.script == FUNCTION && self.arguments.is_empty() {
+                Ok(())
+            } else {
+                let why = "its description has all that is run";
+                Err(Refusal::invalid("a data function has no script and no arguments", why, "leave them out"))
+            };
+        }
         let ending = self.script.rsplit_once('.').map(|(_, ending)| ending);
         if !ending.is_some_and(|ending| ["py", "pyw", "ipynb", "R", "r", "sql"].contains(&ending)) {
             return Err(Refusal::invalid(
@@ -263,7 +292,21 @@ pub(crate) mod tests {
             with: Vec::new(),
             environment: None,
             limits: limits(&BTreeMap::new(), &Bounds::default()).unwrap(),
+            data_function: false,
         }
+    }
+
+    #[test]
+    fn a_data_function_is_its_description_and_nothing_else() {
+        let bounds = Bounds::default();
+        let function = || Order { script: FUNCTION.to_owned(), data_function: true, ..order() };
+        function().check(&bounds).unwrap();
+        assert!(Order { script: "other.json".to_owned(), ..function() }.check(&bounds).is_err());
+        assert!(Order { arguments: vec!["x".to_owned()], ..function() }.check(&bounds).is_err());
+        assert!(Order { data_function: false, ..function() }.check(&bounds).is_err(), "a script has another ending");
+        // One of a former node's state is none, and is written as it was.
+        let text = serde_json::to_string(&order()).unwrap();
+        assert!(!serde_json::from_str::<Order>(&text).unwrap().data_function && !text.contains("data_function"));
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub enum Kind {
     Conflict,
     /// It is too large.
     TooLarge,
+    /// The caller has no right to it.
+    Denied,
     /// It took too long.
     TooSlow,
     /// The caller has as much as it may have.

@@ -12,6 +12,8 @@ use tokio::sync::{Notify, watch};
 use crate::asked::Asked;
 use crate::keeper::Keeper;
 use crate::link::Link;
+use crate::listen;
+use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::order::Bounds;
 use crate::outcome;
@@ -44,6 +46,10 @@ pub(crate) struct Terms {
     /// How many bytes of what they said and made.
     pub(crate) keep_bytes: i64,
     pub(crate) sessions: sessions::Terms,
+    pub(crate) bounds: Bounds,
+    /// Largest form, with all its files.
+    pub(crate) form_bytes: usize,
+    pub(crate) log: Log,
     /// Whom engines are on the host.
     pub(crate) engines: Engines,
     /// What the machine calls itself since it was started.
@@ -84,6 +90,10 @@ pub(crate) struct Node {
     pub(crate) link: Link,
     pub(crate) metrics: Metrics,
     pub(crate) bounds: Bounds,
+    pub(crate) form_bytes: usize,
+    pub(crate) log: Log,
+    /// Who looks after it: its own user, and root.
+    pub(crate) owners: [String; 2],
     pub(crate) room: Room,
     pub(crate) sessions: Sessions,
     pressure: Pressure,
@@ -116,7 +126,11 @@ impl Node {
             keeper,
             link,
             metrics: Metrics::default(),
-            bounds: Bounds::default(),
+            bounds: terms.bounds.clone(),
+            form_bytes: terms.form_bytes,
+            log: terms.log.clone(),
+            owners: [rustix::process::geteuid(), rustix::process::Uid::ROOT]
+                .map(|uid| listen::principal(uid.as_raw()).0),
             room,
             sessions: Sessions::new(terms.sessions),
             pressure,
@@ -183,11 +197,22 @@ impl Node {
         if *self.draining.borrow() || self.link.is_over() { None } else { self.queue().take_next() }
     }
 
+    /// What a session may have: its time is its life, not that of a run.
+    pub(crate) fn session_bounds(&self) -> Bounds {
+        let mut bounds = self.bounds.clone();
+        let life = u64::try_from(self.sessions.terms.life.as_millis()).unwrap_or(u64::MAX);
+        (bounds.usual.wall_ms, bounds.most.wall_ms) = (life, life);
+        bounds
+    }
+
     /// Accepts a run; when this returns it will run, whatever happens to the node.
     ///
     /// A caller who goes away meanwhile changes nothing.
     pub(crate) async fn accept(self: &Arc<Self>, principal: &str, submission: Submission) -> Result<Run, Refusal> {
-        submission.asked.check(&self.bounds)?;
+        match &submission.asked {
+            Asked::Session(opening) => opening.check(&self.session_bounds())?,
+            other @ (Asked::Run(_) | Asked::Execution(_)) => other.check(&self.bounds)?,
+        }
         if *self.draining.borrow() {
             return Err(Refusal::new(
                 Kind::Unavailable,

@@ -6,6 +6,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::range::Range;
 
+/// The file of a node's folder that has the flags it was started with.
+pub const NOTE: &str = "settings.json";
+
 /// Run code for many people behind one interface.
 #[derive(Debug, Parser)]
 #[command(
@@ -31,13 +34,27 @@ pub enum Command {
     Start(Box<Start>),
     /// Ask a node how it is
     Status(Status),
+    /// Tell or change how much a node logs, while it runs: for its own user, and root
+    #[command(after_help = "Examples:\n  stockade node log\n  stockade node log info,stockade_node::queue=debug")]
+    Log(Log),
+    /// Make a user, a folder and the units of systemd
+    #[command(
+        after_help = "Examples:\n  stockade node install --dry-run\n  stockade node install\n  stockade node install -- --policy /etc/stockade/policy.conf\n\nWhat follows `--` are more flags of `stockade node start`."
+    )]
+    Install(Install),
+    /// Look at what a node cannot enforce by itself; called by `stockade doctor --node`
+    #[command(hide = true)]
+    Doctor(Doctor),
+    /// Look after a node; called by `stockade admin`
+    #[command(hide = true, subcommand)]
+    Admin(Admin),
     /// The process that starts runs; not for people
     #[command(hide = true)]
     InternalLauncher(Launcher),
 }
 
 /// The flags of `start`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Args, serde::Serialize)]
 pub struct Start {
     /// Where the node keeps everything; made if it is not there
     #[arg(long, value_name = "DIR")]
@@ -92,6 +109,18 @@ pub struct Start {
     #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u16).range(0..=16))]
     pub warm: u16,
 
+    /// Seconds that a run or an execution may take: what it has, and the most it may ask for. 10 and 60 minutes if left out
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub run_time: Option<u32>,
+
+    /// MiB of memory of a run or a session: what it has, and the most it may ask for. 1 and 4 GiB if left out
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..=4096))]
+    pub run_memory_mib: Option<u32>,
+
+    /// MiB of a form, with all its files
+    #[arg(long, value_name = "MIB", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub form_mib: u16,
+
     /// Connections at once
     #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..))]
     pub connections: u16,
@@ -115,6 +144,23 @@ pub struct Start {
     /// MiB of memory that must be available before another run is accepted; 429 until then
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     pub reserve_memory_mib: u32,
+
+    /// Take settings from a custom.properties file of Spotfire Service for Python; flags come before it
+    #[arg(long, value_name = "FILE")]
+    pub properties: Option<PathBuf>,
+
+    /// How much of what is logged: a level, or levels by target as `info,stockade_node::queue=debug`. The variable
+    /// STOCKADE_LOG, then `info`, if left out; `stockade node log` changes it later
+    #[arg(long, value_name = "LEVELS")]
+    pub log_level: Option<String>,
+
+    /// Log into two files of this folder that take turns, instead of to standard error; the launcher's few lines stay there
+    #[arg(long, value_name = "DIR")]
+    pub log_dir: Option<PathBuf>,
+
+    /// MiB of each of them
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub log_mib: u16,
 
     /// How long runs may take to end when the node is told to
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
@@ -144,6 +190,113 @@ pub struct Status {
     /// The node's socket
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+}
+
+/// The flags of `log`.
+#[derive(Clone, Debug, Args)]
+pub struct Log {
+    /// A level, or levels by target
+    pub levels: Option<String>,
+
+    /// The node's folder
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+
+    /// The node's socket
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}
+
+/// The flags of `stockade doctor --node`.
+#[derive(Clone, Debug, Args)]
+#[command(bin_name = "stockade doctor --node")]
+pub struct Doctor {
+    /// The service's user
+    #[arg(long, value_name = "USER", default_value = "stockade")]
+    pub user: String,
+
+    /// The node's folder
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/stockade")]
+    pub folder: PathBuf,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+
+    /// A folder that looks like a machine
+    #[arg(long, hide = true, default_value = "/")]
+    pub root: PathBuf,
+}
+
+/// What is to be done for a node.
+#[derive(Clone, Debug, Subcommand)]
+#[command(bin_name = "stockade admin")]
+pub enum Admin {
+    /// Make one archive for a report of a bug, without secrets
+    #[command(
+        after_help = "Example:\n  stockade admin support-bundle --folder /var/lib/stockade --out bundle.tar\n\nRead it before you send it: names of people and runs are in it."
+    )]
+    SupportBundle(SupportBundle),
+}
+
+/// The flags of `support-bundle`.
+#[derive(Clone, Debug, Args)]
+pub struct SupportBundle {
+    /// The archive to write; there must be none of this name
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+
+    /// The node's folder
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+
+    /// The node's socket; as it was started with if left out
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// Its folder of logs; as it was started with if left out
+    #[arg(long, value_name = "DIR")]
+    pub log_dir: Option<PathBuf>,
+
+    /// Where its units lie
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub units: Option<PathBuf>,
+}
+
+/// The flags of `install`.
+#[derive(Clone, Debug, Args)]
+pub struct Install {
+    /// Write below this folder instead of `/`, and make no user: for a package, or another machine
+    #[arg(long, value_name = "DIR")]
+    pub prefix: Option<PathBuf>,
+
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// The user of the service; made if there is none
+    #[arg(long, value_name = "USER", default_value = "stockade")]
+    pub user: String,
+
+    /// The node's folder
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/stockade")]
+    pub folder: PathBuf,
+
+    /// The socket it is asked at
+    #[arg(long, value_name = "PATH", default_value = "/run/stockade/node.sock")]
+    pub socket: PathBuf,
+
+    /// Who may connect: 600 root, 660 its group too, 666 everybody on this machine
+    #[arg(long, value_name = "MODE", default_value = "666", value_parser = ["600", "660", "666"])]
+    pub socket_mode: String,
+
+    /// The folder of stockade, stockade-gate and stockade-node; that of this program if left out
+    #[arg(long, value_name = "DIR")]
+    pub programs: Option<PathBuf>,
+
+    /// More flags of `stockade node start`
+    #[arg(last = true, value_name = "FLAG")]
+    pub flags: Vec<String>,
 }
 
 /// What the node tells its launcher.

@@ -16,6 +16,8 @@ use crate::launcher;
 use crate::link::Link;
 use crate::listen::{self, Listening};
 use crate::lock::Lock;
+use crate::log::Log;
+use crate::order::Bounds;
 use crate::pressure::Pressure;
 use crate::queue::Caps;
 use crate::refusal::Refusal;
@@ -23,6 +25,7 @@ use crate::room::Room;
 use crate::service::{Node, Terms};
 use crate::sessions;
 use crate::settings::{self, Launcher, Start};
+use crate::systemd::Given;
 use crate::users::{self, Engines};
 use crate::{bringup, confine, ready, user};
 
@@ -37,7 +40,9 @@ const SOCKET_BYTES_MAX: usize = 107;
 ///
 /// # Errors
 /// The [`Refusal`] that says why it cannot serve, or no longer.
-pub fn start(asked: &Start) -> Result<(), Refusal> {
+pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
+    // Before anything is started that could inherit it.
+    let mut given = Given::take()?;
     let service = user::find(asked.run_as.as_deref())?;
     bringup::check_command()?;
     let caps = caps(asked);
@@ -49,15 +54,15 @@ pub fn start(asked: &Start) -> Result<(), Refusal> {
     tell(engines);
     // The launcher before everything else: while its users can be had, and from a process that has one thread and
     // opened nothing.
-    let launcher = bringup::start(
-        &service,
-        engines,
-        bringup::Most { runs, sessions: asked.sessions.into(), pools: asked.warm.into() },
-    )?;
+    let levels = log.levels();
+    let most =
+        bringup::Most { runs, sessions: asked.sessions.into(), pools: asked.warm.into(), levels: &levels };
+    let launcher = bringup::start(&service, engines, most)?;
     user::settle(&service)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let folder = make_folder(asked)?;
-    let socket = asked.socket.clone().unwrap_or_else(|| folder.join("node.sock"));
+    let handed = given.path();
+    let socket = handed.clone().or_else(|| asked.socket.clone()).unwrap_or_else(|| folder.join("node.sock"));
     if socket.as_os_str().len() > SOCKET_BYTES_MAX {
         let why = format!("the system takes {SOCKET_BYTES_MAX} bytes");
         return Err(Refusal::invalid(
@@ -66,7 +71,7 @@ pub fn start(asked: &Start) -> Result<(), Refusal> {
             "name a shorter one with --socket PATH",
         ));
     }
-    if asked.socket.is_none() && asked.socket_mode != "600" {
+    if handed.is_none() && asked.socket.is_none() && asked.socket_mode != "600" {
         return Err(Refusal::invalid(
             "others cannot reach the node",
             "its socket would lie in its own folder, which nobody else may enter",
@@ -75,26 +80,34 @@ pub fn start(asked: &Start) -> Result<(), Refusal> {
     }
     let policies = asked.policies.iter().map(|path| absolute(path)).collect::<Result<Vec<_>, _>>()?;
     let lock = Lock::take(&folder)?;
+    if let Some(logs) = &asked.log_dir {
+        log.to_files(logs, u64::from(asked.log_mib) << 20)?;
+    }
+    note(asked, &folder, &socket)?;
     let held: Vec<&std::fs::File> = held.iter().chain([lock.file()]).collect();
     let (launcher, control) = launcher.begin(&folder, &policies, &held)?;
-    let listener = bind(&socket, &asked.socket_mode)?;
+    let listener = given.listener.take().map_or_else(|| bind(&socket, &asked.socket_mode), Ok)?;
     give_up_privileges()?;
     allow_descriptors()?;
-    let of_socket = socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let store = folder.join(STORE);
+    // One that was handed over stays when the node goes.
+    let own_socket = handed.is_none().then_some(socket.as_path());
+    let of_socket = own_socket.map_or(store.as_path(), |socket| {
+        socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    });
     let pressure = Pressure::new(u64::from(asked.reserve_memory_mib) << 20)?;
-    confine::confine(&folder.join(STORE), of_socket)?;
+    confine::confine(&store, of_socket)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Refusal::failed("the node cannot be started", error))?;
-    let socket = Socket { path: &socket, listener };
-    let path = socket.path;
-    let served =
-        runtime.block_on(serve(asked, &folder, socket, terms(asked, caps, engines), pressure, control, launcher));
+    let socket = Socket { path: &socket, listener, given };
+    let terms = terms(asked, caps, engines, log);
+    let served = runtime.block_on(serve(asked, &folder, socket, terms, pressure, control, launcher));
     runtime.shutdown_timeout(Duration::from_secs(1));
     // Nobody has to tidy up after it.
-    drop(std::fs::remove_file(path));
+    drop(own_socket.map(std::fs::remove_file));
     served
 }
 
@@ -131,6 +144,15 @@ fn make_folder(asked: &Start) -> Result<PathBuf, Refusal> {
         return Err(Refusal::invalid("the node's folder is not its own", "others own it, or may write to it", next));
     }
     folder.canonicalize().map_err(|error| failed(&error))
+}
+
+/// For whoever is asked for help: how the node was started last.
+fn note(asked: &Start, folder: &Path, socket: &Path) -> Result<(), Refusal> {
+    let failed =
+        |error: std::io::Error| Refusal::failed("the node's settings cannot be kept", crate::system_text(&error));
+    let noted = Start { folder: Some(folder.to_owned()), socket: Some(socket.to_owned()), ..asked.clone() };
+    let text = serde_json::to_string_pretty(&noted).map_err(|error| failed(error.into()))?;
+    std::fs::write(folder.join(settings::NOTE), text + "\n").map_err(failed)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Refusal> {
@@ -171,7 +193,7 @@ fn allow_descriptors() -> Result<(), Refusal> {
         .map_err(|errno| Refusal::failed("the node cannot have more descriptors", errno))
 }
 
-fn terms(asked: &Start, caps: Caps, engines: Engines) -> Terms {
+fn terms(asked: &Start, caps: Caps, engines: Engines, log: Log) -> Terms {
     Terms {
         caps,
         keep: Duration::from_secs(u64::from(asked.keep_hours) * 3_600),
@@ -185,6 +207,12 @@ fn terms(asked: &Start, caps: Caps, engines: Engines) -> Terms {
             idle: Duration::from_secs(asked.session_idle.into()),
             life: Duration::from_secs(asked.session_maxtime.into()),
         },
+        bounds: Bounds::with(
+            asked.run_time.map(|seconds| u64::from(seconds) * 1_000),
+            asked.run_memory_mib.map(|mib| u64::from(mib) << 20),
+        ),
+        log,
+        form_bytes: usize::from(asked.form_mib) << 20,
     }
 }
 
@@ -228,19 +256,21 @@ async fn serve(
     node.recover().await?;
     tokio::spawn(Arc::clone(&node).dispatch());
     tokio::spawn(Arc::clone(&node).tidy());
-    let Socket { path: socket, listener } = socket;
+    let Socket { path: socket, listener, given } = socket;
     let listener = UnixListener::from_std(listener).map_err(failed)?;
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
     let listening = Listening::new(listener, asked.connections.into());
     let serving = tokio::spawn(listen::serve(listening, Arc::clone(&node)));
     tracing::info!(socket = %socket.display(), runs = running, "serving");
+    given.ready("serving");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         gone = &mut launcher_gone => return Err(without_launcher(&node, gone.ok(), &mut launcher).await),
     }
     tracing::info!("draining: no new runs");
+    given.stopping("finishing runs that are under way");
     let drained = tokio::time::timeout(Duration::from_secs(asked.drain.into()), node.drain());
     tokio::select! {
         drained = drained => if drained.is_err() {
@@ -275,6 +305,7 @@ async fn without_launcher(node: &Node, error: Option<std::io::Error>, launcher: 
 struct Socket<'a> {
     path: &'a Path,
     listener: std::os::unix::net::UnixListener,
+    given: Given,
 }
 
 fn bind(socket: &Path, mode: &str) -> Result<std::os::unix::net::UnixListener, Refusal> {

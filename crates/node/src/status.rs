@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::refusal::{Kind, Refusal};
@@ -16,35 +16,13 @@ const ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// # Errors
 /// [`Refusal`] when there is none, or it is not ready.
 pub fn status(asked: &Status) -> Result<(), Refusal> {
-    let socket = asked
-        .socket
-        .clone()
-        .or_else(|| settings::folder(asked.folder.as_ref()).map(|folder| folder.join("node.sock")))
-        .ok_or_else(|| {
-            Refusal::invalid("no node is named", "there is no folder to look in", "name one: --socket PATH")
-        })?;
-    let (status, body) = ask(&socket, "/readyz").map_err(|error| {
-        Refusal::new(
-            Kind::Missing,
-            format!("no node answers at `{}`", stockade_core::text::shown(&socket.to_string_lossy(), 200)),
-            crate::system_text(&error),
-            "start one with `stockade node start`, or name its socket with --socket PATH",
-        )
-    })?;
+    let socket = socket(asked.socket.as_ref(), asked.folder.as_ref())?;
+    let (status, body) = ask(&socket, "GET", "/readyz", None).map_err(|error| nobody(&socket, &error))?;
     if status != 200 {
-        let problem: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
-        let text = |key: &str, other: &str| {
-            let said = problem.get(key).and_then(serde_json::Value::as_str).unwrap_or(other);
-            stockade_core::text::shown(said, 600)
-        };
-        return Err(Refusal::new(
-            Kind::Unavailable,
-            text("title", "the node is not ready"),
-            text("detail", "it does not say why"),
-            text("next", "look at its log"),
-        ));
+        return Err(problem(&body));
     }
-    let (_, figures) = ask(&socket, "/metrics").map_err(|error| Refusal::failed("the node does not answer", error))?;
+    let (_, figures) =
+        ask(&socket, "GET", "/metrics", None).map_err(|error| Refusal::failed("the node does not answer", error))?;
     let figure =
         |name: &str| figures.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap_or(0);
     let (running, waiting) = (figure("stockade_runs_running "), figure("stockade_runs_waiting "));
@@ -59,12 +37,50 @@ pub fn status(asked: &Status) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The socket of a node that is named, or lies in its folder.
+pub(crate) fn socket(named: Option<&PathBuf>, folder: Option<&PathBuf>) -> Result<PathBuf, Refusal> {
+    named
+        .cloned()
+        .or_else(|| settings::folder(folder).map(|folder| folder.join("node.sock")))
+        .ok_or_else(|| Refusal::invalid("no node is named", "there is no folder to look in", "name one: --socket PATH"))
+}
+
+/// No node answers there.
+pub(crate) fn nobody(socket: &Path, error: &std::io::Error) -> Refusal {
+    Refusal::new(
+        Kind::Missing,
+        format!("no node answers at `{}`", stockade_core::text::shown(&socket.to_string_lossy(), 200)),
+        crate::system_text(error),
+        "start one with `stockade node start`, or name its socket with --socket PATH",
+    )
+}
+
+/// What a node says that refuses.
+pub(crate) fn problem(body: &str) -> Refusal {
+    let problem: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let text = |key: &str, other: &str| {
+        let said = problem.get(key).and_then(serde_json::Value::as_str).unwrap_or(other);
+        stockade_core::text::shown(said, 600)
+    };
+    Refusal::new(
+        Kind::Unavailable,
+        text("title", "the node is not ready"),
+        text("detail", "it does not say why"),
+        text("next", "look at its log"),
+    )
+}
+
 /// One question over a connection of its own.
-fn ask(socket: &Path, path: &str) -> std::io::Result<(u16, String)> {
+pub(crate) fn ask(socket: &Path, method: &str, path: &str, body: Option<&str>) -> std::io::Result<(u16, String)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n")?;
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n");
+    let text = body.map_or_else(
+        || format!("{head}\r\n"),
+        |body| format!("{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()),
+    );
+    stream.write_all(text.as_bytes())?;
     let mut answer = String::new();
     stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::InvalidData)?;

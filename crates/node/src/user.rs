@@ -4,7 +4,7 @@ use crate::refusal::Refusal;
 use rustix::process::{Gid, Uid};
 
 /// Groups whose members can become root, or read what is root's.
-const AS_GOOD_AS_ROOT: [&str; 10] =
+pub(crate) const AS_GOOD_AS_ROOT: [&str; 10] =
     ["root", "docker", "disk", "lxd", "incus-admin", "libvirt", "kmem", "shadow", "sudo", "wheel"];
 
 /// Whom the node is, or is about to become.
@@ -69,7 +69,7 @@ pub(crate) fn find(run_as: Option<&str>) -> Result<Service, Refusal> {
         }
         (false, None) => (rustix::process::geteuid(), rustix::process::getegid()),
     };
-    Ok(Service { uid, gid, name: name_of(uid, &passwords) })
+    Ok(Service { uid, gid, name: listed(uid, &passwords) })
 }
 
 /// Becomes that user for good, if this process is root, and makes sure that it is in no group that it must not be in.
@@ -102,7 +102,12 @@ fn become_user(service: &Service) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn name_of(uid: Uid, passwords: &str) -> Option<String> {
+/// The name of a user of this machine.
+pub(crate) fn name_of(uid: u32) -> Option<String> {
+    listed(Uid::from_raw(uid), &std::fs::read_to_string("/etc/passwd").unwrap_or_default())
+}
+
+fn listed(uid: Uid, passwords: &str) -> Option<String> {
     let uid = uid.as_raw().to_string();
     passwords.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -111,7 +116,8 @@ fn name_of(uid: Uid, passwords: &str) -> Option<String> {
     })
 }
 
-fn look_up(user: &str, passwords: &str) -> Result<(Uid, Gid), Refusal> {
+/// A user of this text of a password file, or a number.
+pub(crate) fn look_up(user: &str, passwords: &str) -> Result<(Uid, Gid), Refusal> {
     found(user, passwords).ok_or_else(|| {
         Refusal::invalid(
             format!("there is no user `{}`", stockade_core::text::shown(user, 60)),

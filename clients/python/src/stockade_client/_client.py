@@ -88,6 +88,30 @@ class Node:
         run = self._submit(request, inputs, key or str(uuid.uuid4()))
         return self.events(run.id)
 
+    def data_function(
+        self,
+        function: Mapping[str, Any],
+        *,
+        inputs: Optional[Mapping[str, Content]] = None,
+        with_: Sequence[str] = (),
+        environment: Optional[str] = None,
+        limits: Optional[Mapping[str, str]] = None,
+        key: Optional[str] = None,
+    ) -> Result:
+        """Runs a Spotfire data function to its end; its results are outputs `NAME.FORMAT`.
+
+        Each `file` of the description is a name in `inputs`. Status 0 says that every result is there.
+        """
+        if isinstance(with_, str):
+            raise TypeError("with_ is a list of words")
+        request: Dict[str, Any] = {"function": dict(function), "with": list(with_)}
+        optional = {"environment": environment, "limits": limits}
+        request.update({name: value for name, value in optional.items() if value is not None})
+        run = self._submit(request, inputs, key or str(uuid.uuid4()), "/v1/data-functions")
+        for _ in self.events(run.id):
+            pass
+        return self.result(run.id)
+
     def session(
         self,
         *,
@@ -214,13 +238,15 @@ class Node:
             raise
         return True
 
-    def _submit(self, request: Mapping[str, Any], inputs: Optional[Mapping[str, Content]], key: str) -> Run:
+    def _submit(
+        self, request: Mapping[str, Any], inputs: Optional[Mapping[str, Content]], key: str, target: str = "/v1/runs"
+    ) -> Run:
         if inputs:
             kind, body = _http.form(request, {name: _http.read(content) for name, content in inputs.items()})
         else:
             kind, body = "application/json", json.dumps(request).encode()
         headers = {"content-type": kind, "prefer": "respond-async", "idempotency-key": key}
-        return Run.of(self._again("/v1/runs", headers, body))
+        return Run.of(self._again(target, headers, body))
 
     def _again(self, target: str, headers: Mapping[str, str], body: bytes) -> Dict[str, Any]:
         """Asks for something that is done once, however often it is asked for: the headers have its key."""

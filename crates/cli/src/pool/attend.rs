@@ -200,7 +200,8 @@ fn code_of(claim: &Claim, bytes: Vec<u8>) -> Code {
         arguments: claim.arguments.clone(),
         bytes,
         file: Some(PathBuf::from(&claim.script)),
-        staged: None,
+        staged: Vec::new(),
+        function: None,
     }
 }
 

@@ -103,6 +103,11 @@ fn script(code: &Code) -> Result<(String, Vec<u8>), Problem> {
             "a node runs scripts, not programs of its machine",
             "give a script, or leave out --node to run it here",
         )),
+        Engine::Function(_) => Err(Problem::new(
+            "a data function is not sent to a node by this command yet",
+            "it sends scripts",
+            "leave out --node to run it here, or ask the node itself: POST /v1/data-functions",
+        )),
         Engine::Session | Engine::Warm => Err(Problem::new(
             "the node cannot run a session of this command",
             "it starts those that it is asked for",

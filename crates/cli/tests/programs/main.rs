@@ -5,6 +5,7 @@
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests may stop at the first surprise")]
 
 mod figures;
+mod functions;
 mod notebooks;
 mod outer_tiers;
 mod packages;

@@ -128,28 +128,43 @@ pub(super) async fn create(
     Extension(principal): Asker,
     request: Request,
 ) -> Result<Response, Problem> {
+    accept(&shared, &principal, request, |asked: RunRequest, script, sent| assemble(asked, script, sent, &shared.node))
+        .await
+}
+
+/// From a request of either type to its answer.
+pub(super) async fn accept<T: serde::de::DeserializeOwned + Default>(
+    shared: &Shared,
+    principal: &Principal,
+    request: Request,
+    put_together: impl FnOnce(T, Option<Sent>, Vec<Sent>) -> Result<(Order, Vec<Bytes>), Refusal>,
+) -> Result<Response, Problem> {
     let headers = request.headers().clone();
     let key = key(&headers)?;
     let submission = {
-        let (bytes_max, kind) = kind(&headers)?;
+        let kind = kind(&headers)?;
+        let bytes_max = kind.bytes_max(&shared.node);
         let length = length(&headers)?.unwrap_or(bytes_max);
         if length > bytes_max {
             return Err(too_large(bytes_max).into());
         }
-        let _room = shared.uploads.room(&principal, length).await?;
+        let _room = shared.uploads.room(principal, length).await?;
         let read = async {
             match kind {
-                Body::Json => json(request, &shared.node).await,
-                Body::Form => form(request, &shared.node).await,
+                Body::Json => json(request).await.map(|asked| (asked, None, Vec::new())),
+                Body::Form => form(request, &shared.node).await.map_err(|refused: Refusal| {
+                    if refused.kind == Kind::TooLarge { too_large(bytes_max) } else { refused }
+                }),
             }
         };
-        let (order, files) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
+        let (asked, script, sent) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
+        let (order, files) = put_together(asked, script, sent)?;
         // Who waits for the end knows nothing of the run before it, and asks for it again by a key only.
         let durable = key.is_some() || is_async(&headers) || events::Format::asked(&headers).is_some();
         Submission { asked: Asked::Run(order), files, key, durable }
     };
     let run = shared.node.accept(&principal.0, submission).await?;
-    answer(&shared.node, &principal, run, &headers).await
+    answer(&shared.node, principal, run, &headers).await
 }
 
 /// Answers for something that was accepted, in the way that the caller wants: with its events, at once, or at its end.
@@ -177,7 +192,7 @@ pub(super) async fn json_of<T: serde::de::DeserializeOwned>(
     principal: &Principal,
     request: Request,
 ) -> Result<T, Refusal> {
-    if !matches!(kind(request.headers()), Ok((_, Body::Json))) {
+    if !matches!(kind(request.headers()), Ok(Body::Json)) {
         let why = "this is asked for as application/json";
         return Err(Refusal::invalid("the request has no known type", why, "set the header content-type"));
     }
@@ -224,13 +239,22 @@ enum Body {
     Form,
 }
 
-fn kind(headers: &HeaderMap) -> Result<(usize, Body), Refusal> {
+impl Body {
+    fn bytes_max(self, node: &Node) -> usize {
+        match self {
+            Self::Json => JSON_BYTES_MAX,
+            Self::Form => node.form_bytes,
+        }
+    }
+}
+
+fn kind(headers: &HeaderMap) -> Result<Body, Refusal> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     let essence = kind.split(';').next().unwrap_or("").trim();
     if essence.eq_ignore_ascii_case("application/json") {
-        Ok((JSON_BYTES_MAX, Body::Json))
+        Ok(Body::Json)
     } else if essence.eq_ignore_ascii_case("multipart/form-data") {
-        Ok((FORM_BYTES_MAX, Body::Form))
+        Ok(Body::Form)
     } else {
         Err(Refusal::invalid(
             "the request has no known type",
@@ -271,21 +295,23 @@ fn is_async(headers: &HeaderMap) -> bool {
         .any(|word| word.trim().eq_ignore_ascii_case("respond-async"))
 }
 
-async fn json(request: Request, node: &Node) -> Result<(Order, Vec<Bytes>), Refusal> {
+async fn json<T: serde::de::DeserializeOwned>(request: Request) -> Result<T, Refusal> {
     let body = axum::body::to_bytes(request.into_body(), JSON_BYTES_MAX).await.map_err(|_| {
         Refusal::invalid("the request cannot be read", "it broke off, or is too large", "send it whole")
     })?;
-    let asked: RunRequest = serde_json::from_slice(&body).map_err(|error| not_understood(&error))?;
-    drop(body);
-    assemble(asked, None, Vec::new(), node)
+    serde_json::from_slice(&body).map_err(|error| not_understood(&error))
 }
 
 /// A file of a form.
-type Sent = (String, Bytes);
+pub(super) type Sent = (String, Bytes);
 
-async fn form(mut request: Request, node: &Node) -> Result<(Order, Vec<Bytes>), Refusal> {
+/// The parts of a form: what is asked for, the script if one was sent, and inputs.
+async fn form<T: serde::de::DeserializeOwned + Default>(
+    mut request: Request,
+    node: &Node,
+) -> Result<(T, Option<Sent>, Vec<Sent>), Refusal> {
     // The framework's own bound, which every part of the form is counted against.
-    DefaultBodyLimit::max(FORM_BYTES_MAX).apply(&mut request);
+    DefaultBodyLimit::max(node.form_bytes).apply(&mut request);
     let mut form = Multipart::from_request(request, &()).await.map_err(|refused| {
         Refusal::invalid("the form cannot be read", refused.body_text(), "see /docs for its parts")
     })?;
@@ -309,7 +335,7 @@ async fn form(mut request: Request, node: &Node) -> Result<(Order, Vec<Bytes>), 
             }
         }
     }
-    assemble(asked.unwrap_or_default(), script, inputs, node)
+    Ok((asked.unwrap_or_default(), script, inputs))
 }
 
 async fn sent(field: Field<'_>) -> Result<Sent, Refusal> {
@@ -339,13 +365,7 @@ fn assemble(
             (asked.name.unwrap_or_else(|| usual.to_owned()), code.into())
         }
     };
-    let (mut names, inline) = inputs(asked.inputs)?;
-    let mut files = vec![code];
-    files.extend(inline);
-    for (name, bytes) in sent {
-        names.push(name);
-        files.push(bytes);
-    }
+    let (names, files) = files(code, asked.inputs, sent)?;
     let order = Order {
         script,
         arguments: asked.arguments,
@@ -353,9 +373,26 @@ fn assemble(
         with: asked.with,
         environment: asked.environment,
         limits: limits(&asked.limits, &node.bounds)?,
+        data_function: false,
     };
     order.check(&node.bounds)?;
     Ok((order, files))
+}
+
+/// Names of all inputs, and the files of an order: its script first.
+pub(super) fn files(
+    script: Bytes,
+    inline: Vec<InlineInput>,
+    sent: Vec<Sent>,
+) -> Result<(Vec<String>, Vec<Bytes>), Refusal> {
+    let (mut names, contents) = inputs(inline)?;
+    let mut files = vec![script];
+    files.extend(contents);
+    for (name, bytes) in sent {
+        names.push(name);
+        files.push(bytes);
+    }
+    Ok((names, files))
 }
 
 fn not_understood(error: &serde_json::Error) -> Refusal {

@@ -5,13 +5,14 @@ use axum::response::Html;
 use serde_json::Value;
 use utoipa::OpenApi;
 
-use super::{create, events, health, outputs, problem, runs, sessions, types};
+use super::{admin, create, events, functions, health, outputs, problem, runs, sessions, types};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Stockade node", description = "Runs Python, R and SQL that nobody has audited, inside walls."),
     paths(
         create::create,
+        functions::run,
         runs::list,
         runs::show,
         runs::end,
@@ -28,6 +29,8 @@ use super::{create, events, health, outputs, problem, runs, sessions, types};
         sessions::restart,
         sessions::put,
         sessions::get,
+        admin::levels,
+        admin::change,
         health::alive,
         health::ready,
         health::metrics
@@ -119,7 +122,7 @@ mod tests {
     fn every_path_is_described_and_the_page_needs_nothing_from_elsewhere() {
         let document = document();
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 14, "{paths:?}");
+        assert_eq!(paths.len(), 16, "{paths:?}");
         let page = written(&document);
         for path in paths {
             assert!(page.contains(path.as_str()), "{path}");

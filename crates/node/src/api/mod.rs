@@ -1,8 +1,10 @@
 //! How the node is asked: HTTP, by principals that the kernel names. Bounds everything that comes in.
 
+mod admin;
 mod create;
 mod describe;
 mod events;
+mod functions;
 mod health;
 mod outputs;
 mod problem;
@@ -40,6 +42,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
     let shared = Shared { node, uploads: create::Uploads::default() };
     Router::new()
         .route("/v1/runs", post(create::create).get(runs::list))
+        .route("/v1/data-functions", post(functions::run))
         .route("/v1/runs/{id}", get(runs::show).delete(runs::end))
         .route("/v1/runs/{id}/events", get(events::events))
         .route("/v1/runs/{id}/outputs", get(outputs::archive))
@@ -50,6 +53,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/v1/sessions/{id}/interrupt", post(sessions::interrupt))
         .route("/v1/sessions/{id}/restart", post(sessions::restart))
         .route("/v1/sessions/{id}/files/{name}", get(sessions::get).put(sessions::put))
+        .route("/v1/admin/log", get(admin::levels).put(admin::change))
         .route("/livez", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

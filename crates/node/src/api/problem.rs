@@ -94,6 +94,7 @@ const fn status(kind: Kind) -> StatusCode {
     match kind {
         Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
         Kind::Missing => StatusCode::NOT_FOUND,
+        Kind::Denied => StatusCode::FORBIDDEN,
         Kind::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Kind::Conflict => StatusCode::CONFLICT,
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,

@@ -55,10 +55,8 @@ pub(super) async fn open(
     let asked: SessionRequest = create::json_of(&shared, &principal, request).await?;
     let (names, files) = create::inputs(asked.inputs)?;
     let terms = shared.node.sessions.terms;
-    let life_ms = u64::try_from(terms.life.as_millis()).unwrap_or(u64::MAX);
     let most_idle = u64::try_from(terms.idle.as_millis()).unwrap_or(u64::MAX);
-    let mut bounds = shared.node.bounds.clone();
-    (bounds.usual.wall_ms, bounds.most.wall_ms) = (life_ms, life_ms);
+    let bounds = shared.node.session_bounds();
     let opening = Opening {
         language: language(asked.language.as_deref())?,
         inputs: names,
@@ -155,7 +153,9 @@ pub(super) async fn execute(
     let key = create::key(&headers)?;
     let asked: ExecutionRequest = create::json_of(&shared, &principal, request).await?;
     let session = RunId::parse(&session.id).ok_or_else(sessions::missing)?;
-    let time_ms = asked.time.map_or(Ok(EXECUTION_MS), |time| span("time", &time, crate::opening::EXECUTION_MS_MAX))?;
+    let most = shared.node.bounds.most.wall_ms.min(crate::opening::EXECUTION_MS_MAX);
+    let usual = EXECUTION_MS.min(most);
+    let time_ms = asked.time.map_or(Ok(usual), |time| span("time", &time, most))?;
     let asked_for = Asked::Execution(Execution { session, time_ms });
     let submission = Submission { asked: asked_for, files: vec![asked.code.into()], key, durable: true };
     let run = shared.node.accept(&principal.0, submission).await?;

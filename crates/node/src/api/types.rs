@@ -30,6 +30,34 @@ pub(super) struct RunRequest {
     pub(super) limits: BTreeMap<String, String>,
 }
 
+/// A data function to run.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FunctionRequest {
+    /// Its description, as the guide of data functions has it; each `file` is the name of an input that is sent
+    #[schema(value_type = Object)]
+    pub(super) function: Value,
+    /// Small files; larger ones are parts `input` of a form
+    pub(super) inputs: Vec<InlineInput>,
+    /// Packages besides those of data functions, as `stockade run --with` takes them
+    pub(super) with: Vec<String>,
+    /// An environment of the node, by name or digest, instead of packages
+    pub(super) environment: Option<String>,
+    /// Limits by name, as `stockade run --limit` takes them
+    pub(super) limits: BTreeMap<String, String>,
+}
+
+/// The parts of a form.
+#[derive(Clone, Debug, ToSchema)]
+#[expect(dead_code, reason = "describes what a form holds")]
+pub(super) struct FunctionForm {
+    /// The request, as JSON
+    request: FunctionRequest,
+    /// Inputs, each with a file name
+    #[schema(value_type = Vec<String>)]
+    input: Vec<Vec<u8>>,
+}
+
 /// The parts of a form.
 #[derive(Clone, Debug, ToSchema)]
 #[expect(dead_code, reason = "describes what a form holds")]
@@ -51,6 +79,9 @@ pub(super) enum ProblemTypes {
     /// It makes no sense, or is more than the node gives
     #[response(status = 422, content_type = "application/problem+json")]
     Invalid(ProblemDocument),
+    /// It is for others
+    #[response(status = 403, content_type = "application/problem+json")]
+    Denied(ProblemDocument),
     /// There is none, or it is somebody else's
     #[response(status = 404, content_type = "application/problem+json")]
     Missing(ProblemDocument),

@@ -192,10 +192,14 @@ fn words(settings: &Settings, asker: Asker<'_>, task: Task<'_>, report: i32, par
             words.push(format!("--limit={}={}", limit.name(), exact(limit, value)).into());
         }
     }
-    words.extend(task.inputs().iter().map(|name| format!("--in={name}").into()));
+    // Those of a data function are named by its description.
+    if !matches!(task, Task::Run(Order { data_function: true, .. })) {
+        words.extend(task.inputs().iter().map(|name| format!("--in={name}").into()));
+    }
     words.extend(task.with().iter().map(|package| format!("--with={package}").into()));
     words.extend(task.environment().iter().map(|reference| format!("--environment={reference}").into()));
     match task {
+        Task::Run(order) if order.data_function => words.push(format!("--data-function={}", order.script).into()),
         Task::Run(order) => {
             words.push(order.script.clone().into());
             words.extend(order.arguments.iter().map(Into::into));

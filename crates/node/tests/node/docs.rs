@@ -86,6 +86,7 @@ fn run_page(page: &str, console: &str) -> usize {
         }
         while let Some(command) = lines.next_if(|line| *line != "```") {
             let command = command.strip_prefix("$ ").unwrap_or_else(|| panic!("no command: {command}"));
+            let (command, status) = command.split_once(" # exits ").unwrap_or((command, "0"));
             let output = run(command);
             let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
             let mut said = said.lines();
@@ -105,7 +106,7 @@ fn run_page(page: &str, console: &str) -> usize {
                 assert!(fits(line, shown), "{command}\n{line}\nis not\n{shown}\n{output:?}");
             }
             assert_eq!(said.next(), None, "{command} prints more");
-            assert!(output.status.success(), "{command}: {output:?}");
+            assert_eq!(output.status.code(), Some(status.parse().unwrap()), "{command}: {output:?}");
             if command.contains(" & echo $! >") {
                 until("the node serves", || home.join("node.sock").exists());
             }
@@ -119,6 +120,16 @@ fn run_page(page: &str, console: &str) -> usize {
 #[test]
 fn the_page_of_the_operator_shows_what_its_commands_do() {
     assert!(run_page("docs/operate/node.md", "```console") >= 5);
+}
+
+#[test]
+fn the_page_of_properties_shows_what_its_commands_do() {
+    assert!(run_page("docs/operate/custom-properties.md", "```console") >= 4);
+}
+
+#[test]
+fn the_page_of_installation_shows_what_its_commands_do() {
+    assert!(run_page("docs/operate/install.md", "```console") >= 8);
 }
 
 #[test]

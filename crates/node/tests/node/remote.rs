@@ -70,6 +70,10 @@ fn what_a_node_does_not_give_is_refused_before_anything_is_sent() {
     }
     let ran = run(&folder).arg(address(&nowhere)).args(["--", "true"]).run().expect(125);
     assert!(ran.stderr.contains("not programs of its machine"), "{}", ran.stderr);
+    folder.write("f.json", r#"{"script": "y = 1", "outputs": [{"name": "y"}]}"#);
+    let words = ["--data-function=f.json", "--out=results"];
+    let ran = run(&folder).arg(address(&nowhere)).args(words).run().expect(125);
+    assert!(ran.stderr.contains("POST /v1/data-functions"), "{}", ran.stderr);
     let ran = run(&folder).arg(address(&nowhere)).arg("main.py").run().expect(125);
     assert!(ran.stderr.contains("no node answers"), "{}", ran.stderr);
     let ran = run(&folder).args(["--node=http://host", "main.py"]).run().expect(125);

@@ -1,7 +1,8 @@
 //! The known word that somebody most likely meant.
 
 /// What to do about an unknown word.
-pub(crate) fn next(word: &str, known: &[&str]) -> String {
+#[must_use]
+pub fn next(word: &str, known: &[&str]) -> String {
     let list = known.join(", ");
     match nearest(word, known) {
         Some(meant) => format!("did you mean `{meant}`? There are {list}"),

@@ -59,9 +59,7 @@ impl Engine {
             | Self::Notebook(_)
             | Self::Session
             | Self::Warm
-            | Self::Function(_) => {
-                Language::Python
-            }
+            | Self::Function(_) => Language::Python,
             Self::Sql(_) => Language::Sql,
             Self::R(_) => Language::R,
             Self::Program(_) => Language::Program,

@@ -27,9 +27,22 @@ const BYTES_MAX: u64 = 4 << 20;
 /// Who the kernel says a file belongs to whose owner is not mapped.
 const NOBODY: u32 = 65_534;
 
-/// The files that were root's alone, by device and inode.
+/// The files that were root's alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Witness(BTreeSet<(u64, u64)>);
+pub struct Witness(BTreeSet<Seen>);
+
+/// One of them: device and inode, and a time in nanoseconds by which another with the same numbers is known, which
+/// inodes get that were free: when a folder was made (a file system that does not keep this: when it was changed last),
+/// and when anything of a file was changed last, its owner too.
+type Seen = (u64, u64, i64);
+
+fn seen(status: &Metadata) -> Seen {
+    let changed = status.ctime().saturating_mul(1_000_000_000).saturating_add(status.ctime_nsec());
+    let made = status.created().ok().filter(|_| status.is_dir());
+    let made = made.and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
+    let time = made.and_then(|made| i64::try_from(made.as_nanos()).ok()).unwrap_or(changed);
+    (status.dev(), status.ino(), time)
+}
 
 impl Witness {
     /// Looks; what cannot be looked at is not root's alone.
@@ -56,17 +69,17 @@ impl Witness {
     fn take(&mut self, path: &Path) {
         let Ok(status) = std::fs::symlink_metadata(path) else { return };
         if status.uid() == 0 && status.mode() & 0o022 == 0 && self.0.len() < SEEN_MAX {
-            self.0.insert((status.dev(), status.ino()));
+            self.0.insert(seen(&status));
         }
     }
 
     /// Whether this is one of them, and still such that root alone may write to it.
     #[must_use]
     pub fn saw(&self, status: &Metadata) -> bool {
-        self.saw_at(status.uid(), status.mode(), (status.dev(), status.ino()))
+        self.saw_at(status.uid(), status.mode(), seen(status))
     }
 
-    fn saw_at(&self, uid: u32, mode: u32, place: (u64, u64)) -> bool {
+    fn saw_at(&self, uid: u32, mode: u32, place: Seen) -> bool {
         uid == NOBODY && mode & 0o022 == 0 && self.0.contains(&place)
     }
 
@@ -77,7 +90,7 @@ impl Witness {
     pub fn to_file(&self) -> std::io::Result<OwnedFd> {
         let mut file: File =
             rustix::fs::memfd_create("witness", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?.into();
-        let text: String = self.0.iter().map(|(device, inode)| format!("{device} {inode}\n")).collect();
+        let text: String = self.0.iter().map(|(device, inode, time)| format!("{device} {inode} {time}\n")).collect();
         file.write_all(text.as_bytes())?;
         file.rewind()?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
@@ -91,28 +104,37 @@ impl Witness {
     pub fn read(file: File) -> std::io::Result<Self> {
         let mut text = String::new();
         file.take(BYTES_MAX).read_to_string(&mut text)?;
-        let pair = |line: &str| {
-            let (device, inode) = line.split_once(' ')?;
-            Some((device.parse().ok()?, inode.parse().ok()?))
+        let one = |line: &str| {
+            let (device, rest) = line.split_once(' ')?;
+            let (inode, time) = rest.split_once(' ')?;
+            Some((device.parse().ok()?, inode.parse().ok()?, time.parse().ok()?))
         };
-        text.lines().map(pair).collect::<Option<_>>().map(Self).ok_or_else(|| std::io::ErrorKind::InvalidData.into())
+        text.lines().map(one).collect::<Option<_>>().map(Self).ok_or_else(|| std::io::ErrorKind::InvalidData.into())
     }
 }
 
-fn library_folders() -> impl Iterator<Item = PathBuf> {
-    let pythons = PYTHONS.into_iter().map(PathBuf::from).chain(lib_of_python()).flat_map(|folder| {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"python")).map(|entry| entry.path())
-    });
-    let pythons = pythons.flat_map(|folder| [folder.join("site-packages"), folder.join("dist-packages")]);
-    pythons.chain(R.map(PathBuf::from))
+/// Folders of libraries that every run sees, of Python and of R, whether or not they are there.
+pub fn machine_libraries() -> impl Iterator<Item = PathBuf> {
+    PYTHONS.into_iter().flat_map(|folder| libraries_in(Path::new(folder))).chain(R.map(PathBuf::from))
 }
 
-/// Beside the interpreter of whoever names none.
-fn lib_of_python() -> Option<PathBuf> {
+/// These, and those beside the interpreter of whoever names none.
+pub fn library_folders() -> impl Iterator<Item = PathBuf> {
+    let own = interpreter().and_then(|program| Some(program.parent()?.parent()?.join("lib")));
+    machine_libraries().chain(own.into_iter().flat_map(|lib| libraries_in(&lib)))
+}
+
+fn libraries_in(lib: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(lib).into_iter().flatten().flatten();
+    let pythons = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"python"));
+    pythons.flat_map(|entry| ["site-packages", "dist-packages"].map(|name| entry.path().join(name))).collect()
+}
+
+/// The interpreter of whoever names none.
+#[must_use]
+pub fn interpreter() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    let program = std::env::split_paths(&path).find_map(|folder| folder.join("python3").canonicalize().ok())?;
-    Some(program.parent()?.parent()?.join("lib"))
+    std::env::split_paths(&path).find_map(|folder| folder.join("python3").canonicalize().ok())
 }
 
 #[cfg(test)]
@@ -121,17 +143,33 @@ mod tests {
 
     #[test]
     fn what_is_not_known_or_is_somebodys_is_not_roots() {
-        let witness = Witness(BTreeSet::from([(1, 2)]));
-        assert!(witness.saw_at(NOBODY, 0o100_644, (1, 2)));
-        assert!(!witness.saw_at(NOBODY, 0o100_644, (1, 3)), "put there later");
-        assert!(!witness.saw_at(0, 0o100_644, (1, 2)), "the node's own user");
-        assert!(!witness.saw_at(1000, 0o100_644, (1, 2)));
-        assert!(!witness.saw_at(NOBODY, 0o100_666, (1, 2)));
+        let witness = Witness(BTreeSet::from([(1, 2, 5)]));
+        assert!(witness.saw_at(NOBODY, 0o100_644, (1, 2, 5)));
+        assert!(!witness.saw_at(NOBODY, 0o100_644, (1, 3, 5)), "put there later");
+        assert!(!witness.saw_at(NOBODY, 0o100_644, (1, 2, 6)), "another with the same numbers");
+        assert!(!witness.saw_at(0, 0o100_644, (1, 2, 5)), "the node's own user");
+        assert!(!witness.saw_at(1000, 0o100_644, (1, 2, 5)));
+        assert!(!witness.saw_at(NOBODY, 0o100_666, (1, 2, 5)));
+    }
+
+    #[test]
+    fn a_file_that_was_changed_or_given_away_is_another_and_a_folder_with_more_in_it_is_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "1").unwrap();
+        let of = |path: &Path| seen(&std::fs::symlink_metadata(path).unwrap());
+        let (file_before, folder_before) = (of(&file), of(folder.path()));
+        // A clock's tick later.
+        while of(&file) == file_before {
+            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+        }
+        std::fs::write(folder.path().join("other"), "").unwrap();
+        assert_eq!(of(folder.path()), folder_before);
     }
 
     #[test]
     fn a_witness_is_read_as_it_was_written() {
-        let witness = Witness(BTreeSet::from([(1, 2), (u64::MAX, 7)]));
+        let witness = Witness(BTreeSet::from([(1, 2, 3), (u64::MAX, 7, i64::MIN)]));
         assert_eq!(Witness::read(witness.to_file().unwrap().into()).unwrap(), witness);
         let mut other = tempfile::tempfile().unwrap();
         other.write_all(b"1 x\n").unwrap();
@@ -146,7 +184,7 @@ mod tests {
         witness.take(Path::new("/tmp"));
         let is_there = |path: &str| {
             let status = std::fs::symlink_metadata(path).unwrap();
-            witness.0.contains(&(status.dev(), status.ino()))
+            witness.0.contains(&seen(&status))
         };
         assert!(is_there("/") && is_there("/usr") && is_there("/usr/lib"));
         assert!(!is_there("/tmp"));

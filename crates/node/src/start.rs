@@ -55,8 +55,7 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
     // The launcher before everything else: while its users can be had, and from a process that has one thread and
     // opened nothing.
     let levels = log.levels();
-    let most =
-        bringup::Most { runs, sessions: asked.sessions.into(), pools: asked.warm.into(), levels: &levels };
+    let most = bringup::Most { runs, sessions: asked.sessions.into(), pools: asked.warm.into(), levels: &levels };
     let launcher = bringup::start(&service, engines, most)?;
     user::settle(&service)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));

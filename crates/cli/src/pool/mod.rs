@@ -40,8 +40,7 @@ const DYING: Duration = Duration::from_secs(5);
 pub(crate) fn keep(arguments: &Run) -> Result<ExitCode, Problem> {
     let control = Control::take()?;
     allow_descriptors();
-    let made = make::kind(arguments).and_then(|made| Ok((made, Watch::over(arguments)?)));
-    let ((kind, template), watch) = made.inspect_err(|problem| tell_why(&control, problem))?;
+    let (kind, template) = make::kind(arguments).inspect_err(|problem| tell_why(&control, problem))?;
     let mut pool = Pool {
         control,
         kind: Some(kind),
@@ -49,7 +48,7 @@ pub(crate) fn keep(arguments: &Run) -> Result<ExitCode, Problem> {
         followed: Vec::new(),
         dying: Vec::new(),
         claims: VecDeque::new(),
-        watch,
+        watch: Watch::begin(),
         most: usize::try_from(arguments.supervised.ahead).unwrap_or(1),
         failures: 0,
         not_before: Instant::now(),

@@ -135,11 +135,11 @@ mod tests {
     fn a_policy_that_was_written_anew_is_seen() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy.conf");
-        let none = Stamps::of(&[path.clone()]);
+        let none = Stamps::of(std::slice::from_ref(&path));
         assert!(none.are_as_they_were());
         std::fs::write(&path, "a").unwrap();
         assert!(!none.are_as_they_were());
-        let some = Stamps::of(&[path.clone()]);
+        let some = Stamps::of(std::slice::from_ref(&path));
         assert!(some.are_as_they_were());
         // Another file of the same length in its place.
         std::fs::write(folder.path().join("other"), "b").unwrap();

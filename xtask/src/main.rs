@@ -20,6 +20,8 @@ Usage: cargo xtask TASK
              the same of environments, beside plain uv and the package index of this machine
   bench engines
               the same of warm engines, beside bare forks of their template
+  bench node
+              the same of runs of the node that warm engines have: within it, and over HTTP
   openapi    make requests of the node's own OpenAPI document, and hold its answers against it
   kills [ROUNDS]
              kill each part of a node so many times under load (38 make 304 in all), and look at what is left
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         "kills" => check::kills(std::env::args().nth(2).as_deref().unwrap_or("38")),
         "tidy" => tidy::tidy(),
         "bench" if std::env::args().nth(2).as_deref() == Some("engines") => warm::bench(),
+        "bench" if std::env::args().nth(2).as_deref() == Some("node") => warm::bench_of_node(),
         "warm-library" => warm::library(),
         "bench" => {
             let words: Vec<String> = std::env::args().skip(2).take(2).collect();

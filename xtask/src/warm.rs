@@ -25,6 +25,29 @@ pub(crate) fn library() -> Done {
     if status.success() { Ok(()) } else { Err("the library of warm engines could not be built".to_owned()) }
 }
 
+/// Runs of the node by warm engines, beside bare forks: of plain Python, and of what is installed of these.
+pub(crate) fn bench_of_node() -> Done {
+    library()?;
+    let build = ["cargo", "build", "--release", "--quiet", "--package", "stockade", "--package", "stockade-node"];
+    tools::run(&[&build, ["--example", "warm", "--bins"].as_slice()].concat())?;
+    let find = |name: &str, below: PathBuf| {
+        let found = [below.join("x86_64-unknown-linux-gnu"), below.join("aarch64-unknown-linux-gnu"), below];
+        found.into_iter().map(|folder| folder.join("release").join(name)).find(|path| path.is_file())
+    };
+    let missing = |name: &str| format!("{name} was built elsewhere");
+    let library = find("libstockade_warm.so", folder()).ok_or_else(|| missing("the library"))?;
+    let example = find("examples/warm", tools::target()).ok_or_else(|| missing("the example"))?;
+    for module in ["", "numpy", "pandas"] {
+        let mut command = Command::new(&example);
+        command.args((!module.is_empty()).then_some(module)).env("STOCKADE_WARM_LIBRARY", &library);
+        say(&format!("$ warm {module}"));
+        if !command.status().is_ok_and(|status| status.success()) {
+            say(&format!("not measured: {module} is not among the machine's own libraries, or this is not root"));
+        }
+    }
+    Ok(())
+}
+
 /// Warm engines beside bare forks of the same imports: of pandas, of numpy, of nothing.
 pub(crate) fn bench() -> Done {
     library()?;

@@ -174,7 +174,7 @@ pub(crate) enum Tier {
     Oci,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Run {
     /// Python code to run, as `python -c`; what follows are its arguments
     #[arg(short = 'c', value_name = "CODE", help_heading = "Code")]

@@ -46,7 +46,7 @@ pub(crate) struct Used {
 }
 
 impl Used {
-    fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { digest: "none".to_owned(), held: None, unlocked: Unlocked::Machine, remarks: Vec::new() }
     }
 }
@@ -156,6 +156,7 @@ fn start(run: &Run, code: &Code, services: &mut Services) -> Result<(Start, Used
         Engine::Notebook(name) => PythonCode::Notebook(name.clone()),
         Engine::Sql(name) => PythonCode::Sql(name.clone()),
         Engine::Session => PythonCode::Session,
+        Engine::Warm => PythonCode::Warm,
         Engine::Function(spec) => PythonCode::Function(spec.clone()),
     };
     let (interpreter, packages) = packages(run, code, services)?;

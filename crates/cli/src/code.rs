@@ -44,6 +44,8 @@ pub(crate) enum Engine {
     R(String),
     Program(String),
     Session,
+    /// A script that comes later, for an engine that is there already.
+    Warm,
     /// A data function as the engine reads it.
     Function(Vec<u8>),
 }
@@ -51,9 +53,13 @@ pub(crate) enum Engine {
 impl Engine {
     pub(crate) const fn language(&self) -> Language {
         match self {
-            Self::Script(_) | Self::Inline(_) | Self::Stdin | Self::Notebook(_) | Self::Session | Self::Function(_) => {
-                Language::Python
-            }
+            Self::Script(_)
+            | Self::Inline(_)
+            | Self::Stdin
+            | Self::Notebook(_)
+            | Self::Session
+            | Self::Warm
+            | Self::Function(_) => Language::Python,
             Self::Sql(_) => Language::Sql,
             Self::R(_) => Language::R,
             Self::Program(_) => Language::Program,
@@ -73,6 +79,9 @@ pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
     let mut words = words(run)?;
     if run.supervised.session.is_some() {
         return session(&words);
+    }
+    if run.supervised.pool.is_some() {
+        return pool(&words);
     }
     if let Some(path) = &run.data_function {
         return data_function(path, &words, run.supervised.report_fd.is_some());
@@ -103,6 +112,14 @@ fn session(words: &[String]) -> Result<Code, Problem> {
         return Ok(without_file(Engine::Session, "session", Vec::new(), b"session".to_vec()));
     }
     Err(Problem::new("a session has no script", "its code is ordered later", "leave out the script"))
+}
+
+/// Runs are given to its engines later; their plan is what counts now.
+fn pool(words: &[String]) -> Result<Code, Problem> {
+    if words.is_empty() {
+        return Ok(without_file(Engine::Warm, "engine", Vec::new(), b"engine".to_vec()));
+    }
+    Err(Problem::new("warm engines have no script", "runs are given to them later", "leave out the script"))
 }
 
 /// Its script is in its description, and its arguments are its inputs.

@@ -42,8 +42,13 @@ pub(crate) fn asked_by_code(request: &mut Request, code: &Code) -> Result<(), Pr
     match code.engine {
         Engine::Notebook(_) => request.with("nbclient,ipykernel")?,
         Engine::Sql(_) => request.with("duckdb")?,
-        Engine::Script(_) | Engine::Inline(_) | Engine::Stdin | Engine::R(_) | Engine::Program(_) | Engine::Session => {
-        }
+        Engine::Script(_)
+        | Engine::Inline(_)
+        | Engine::Stdin
+        | Engine::R(_)
+        | Engine::Program(_)
+        | Engine::Session
+        | Engine::Warm => {}
         Engine::Function(_) => {
             if let Some(function) = &code.function {
                 request.with(&function.packages())?;

@@ -1,23 +1,35 @@
 //! What the machine's administrator keeps in `/etc/stockade`: relied on only where root alone can have put it.
+//!
+//! A supervisor of a node that is root of a user namespace only does not see whose a file is; what counts there is what
+//! the launcher saw before it was in one.
 
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::OnceLock;
+
+use stockade_launch::witness::Witness;
 
 use crate::problem::Problem;
+
+/// What the launcher saw, where there is one that had to look before; said once, before anything is looked at.
+static WITNESS: OnceLock<Witness> = OnceLock::new();
+
+/// Believes a launcher, which saw what this process cannot see.
+pub(crate) fn believe(witness: Witness) {
+    // Said once; what is said first stays.
+    drop(WITNESS.set(witness));
+}
 
 /// Whether root alone may write to this path and to every folder above it; `path` itself is looked at through `status`.
 ///
 /// # Errors
 /// Naming what is another's.
-pub(crate) fn check_roots_alone(
-    subject: &str,
-    path: &Path,
-    status: std::io::Result<std::fs::Metadata>,
-) -> Result<(), Problem> {
+pub(crate) fn check_roots_alone(subject: &str, path: &Path, status: std::io::Result<Metadata>) -> Result<(), Problem> {
     let folders = path.ancestors().skip(1).map(|folder| (folder, std::fs::symlink_metadata(folder)));
     for (place, status) in [(path, status)].into_iter().chain(folders) {
         let status = status.map_err(|error| unreliable(subject, place, &error.to_string()))?;
-        if let Some(why) = not_roots_alone(status.uid(), status.mode()) {
+        if let Some(why) = why_not_roots(&status) {
             return Err(unreliable(subject, place, &why));
         }
     }
@@ -26,7 +38,17 @@ pub(crate) fn check_roots_alone(
 
 /// Whether root alone may write to this file or folder.
 pub(crate) fn is_roots_alone(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|status| not_roots_alone(status.uid(), status.mode()).is_none())
+    std::fs::symlink_metadata(path).is_ok_and(|status| why_not_roots(&status).is_none())
+}
+
+fn why_not_roots(status: &Metadata) -> Option<String> {
+    match WITNESS.get() {
+        None => not_roots_alone(status.uid(), status.mode()),
+        Some(witness) if witness.saw(status) => None,
+        Some(_) => Some(
+            "it was not root's alone when the node was started, or was put there since (then start it anew)".into(),
+        ),
+    }
 }
 
 /// Why a file or folder may be another's than root's; a link is one that anybody may write to.

@@ -20,6 +20,7 @@ mod node;
 mod outputs;
 mod pipeline;
 mod policy;
+mod pool;
 mod printer;
 mod probe;
 mod problem;

@@ -1,6 +1,7 @@
 //! The line every run follows, whoever asks: request → decision → plan → record → run → outcome.
 
 use stockade_core::audit::{Asker, Record, Recorded, Trail};
+use stockade_core::facts::HostFacts;
 use stockade_core::plan::{self, Plan};
 use stockade_core::policy::{self, Decision, Policy};
 use stockade_core::request::Request;
@@ -52,14 +53,18 @@ pub(crate) fn planned(policy: &Policy, request: Request) -> Result<Plan, Problem
 
 /// Decides about a request by several policies, and plans it, for a user of the host if one was leased.
 pub(crate) fn planned_by(policies: &[Policy], request: Request, host_user: Option<u32>) -> Result<Plan, Problem> {
-    let tier = request.tier;
+    let mut facts = stockade_launch::facts::gather(request.tier);
+    facts.throw_away = host_user.unwrap_or(facts.throw_away);
+    planned_on(policies, request, &facts)
+}
+
+/// The same, on a host of which these are the facts.
+pub(crate) fn planned_on(policies: &[Policy], request: Request, facts: &HostFacts) -> Result<Plan, Problem> {
     let grant = match policy::decide(policies, request) {
         Decision::Permit(grant) => *grant,
         Decision::Forbid(reason) => return Err(reason.into()),
     };
-    let mut facts = stockade_launch::facts::gather(tier);
-    facts.throw_away = host_user.unwrap_or(facts.throw_away);
-    Ok(plan::build(grant, &facts, &random_hexadecimal()?)?)
+    Ok(plan::build(grant, facts, &random_hexadecimal()?)?)
 }
 
 /// Carries a plan out, on record at both ends.
@@ -91,12 +96,15 @@ pub(crate) fn carry_out(
         }
         Ok(finished)
     })();
-    followed.map_err(|problem: Problem| {
-        match trail.append(&Record::Failed { time_ms: now_ms(), run: &run, error: problem.what() }) {
-            Ok(()) => problem,
-            Err(refused) => refused.into(),
-        }
-    })
+    followed.map_err(|problem: Problem| failed(trail, &run, problem))
+}
+
+/// Puts on record that a run which is on record has come to nothing.
+pub(crate) fn failed(trail: &mut FileTrail, run: &str, problem: Problem) -> Problem {
+    match trail.append(&Record::Failed { time_ms: now_ms(), run, error: problem.what() }) {
+        Ok(()) => problem,
+        Err(refused) => refused.into(),
+    }
 }
 
 /// What a run is identified by in its record.

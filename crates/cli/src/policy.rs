@@ -43,6 +43,11 @@ pub(crate) fn given(files: &[PathBuf]) -> Result<Vec<Policy>, Problem> {
     Ok(policies)
 }
 
+/// Where these policies lie, whether or not there is one.
+pub(crate) fn places(files: &[PathBuf]) -> impl Iterator<Item = &Path> {
+    std::iter::once(Path::new(MACHINE)).chain(files.iter().map(PathBuf::as_path))
+}
+
 /// Those that were given, else what ships: nothing of the network unless the caller names it.
 pub(crate) fn or_shipped(given: Vec<Policy>, request: &Request) -> Vec<Policy> {
     match request.network {

@@ -53,9 +53,19 @@ impl Problem {
         format!("error: {}\n  why:  {}\n", self.what, self.why)
     }
 
+    /// The second line, without a name.
+    pub(crate) fn why(&self) -> &str {
+        &self.why
+    }
+
     /// The first line, for the audit trail.
     pub(crate) fn what(&self) -> &str {
         &self.what
+    }
+
+    /// The same for programs, of a run whose code has begun: whoever reads it must not take it for one that never ran.
+    pub(crate) fn document_of_begun(&self) -> Document<'_> {
+        Document { cause: Cause::Failed { status: self.status }, ..self.document() }
     }
 
     /// The same for programs. Like a report it has a `cause`, which decides.
@@ -79,6 +89,7 @@ pub(crate) struct Document<'a> {
 #[serde(rename_all = "kebab-case", tag = "kind")]
 enum Cause {
     Refused { status: u8 },
+    Failed { status: u8 },
 }
 
 /// A reason as it stands in a sentence: what the system says begins with a capital and ends with a number.

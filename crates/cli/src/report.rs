@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::outcome::{Accounting, Cause, Denial, Outcome, ScratchPlace};
 use stockade_core::request::Tier;
@@ -15,6 +15,16 @@ const UNCHECKED: &str = "tcp";
 /// Lines of one kind that are shown to people.
 const SHOWN: usize = 20;
 
+/// How the process of a run began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Begun {
+    /// By being executed.
+    Cold,
+    /// By a fork of one that had imported ahead.
+    Warm,
+}
+
 /// Everything there is to say about a run that has ended.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report<'a> {
@@ -22,6 +32,8 @@ pub(crate) struct Report<'a> {
     pub(crate) run: &'a str,
     /// What the walls were made of.
     pub(crate) tier: Tier,
+    /// How its process began.
+    pub(crate) begun: Begun,
     /// The user of the host that the code was.
     pub(crate) host_user: u32,
     /// What was measured.

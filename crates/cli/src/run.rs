@@ -16,11 +16,11 @@ use crate::ask::{self, Asked, Used};
 use crate::code::{self, Code};
 use crate::pipeline::{self, Digests, Services};
 use crate::problem::Problem;
-use crate::report::Report;
+use crate::report::{Begun, Report};
 use crate::session::Conversation;
 use crate::supervised::{self, Reporter};
 use crate::trail::{FileTrail, now_ms};
-use crate::{environment, flags, function, hints, learn, outputs, policy, printer, remote};
+use crate::{environment, flags, function, hints, learn, outputs, policy, pool, printer, remote};
 
 /// Runs code inside walls.
 pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
@@ -31,6 +31,9 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
         return plan(arguments);
     }
     let mut reporter = supervised::begin(&arguments.supervised)?;
+    if arguments.supervised.pool.is_some() {
+        return pool::keep(arguments);
+    }
     match reported(arguments, &mut reporter) {
         // Standard error is the code's alone.
         Err(problem) if reporter.is_there() => {
@@ -58,6 +61,7 @@ fn reported(arguments: &Run, reporter: &mut Reporter) -> Result<ExitCode, Proble
         remarks: asked.remarks,
         destination: outputs::open_destination(arguments)?,
         proposal: arguments.learn.as_deref().map(learn::Proposal::open).transpose()?,
+        begun: Begun::Cold,
     };
     if !arguments.quiet && !arguments.json {
         remark(&kept.remarks);
@@ -127,16 +131,17 @@ fn attempts(finished: &Finished) -> Vec<Attempt> {
 }
 
 /// What is needed again when the run has ended.
-struct Kept<'a> {
-    code: Code,
-    environment: Used,
-    remarks: Vec<String>,
-    destination: Option<OwnedFd>,
-    proposal: Option<learn::Proposal<'a>>,
+pub(crate) struct Kept<'a> {
+    pub(crate) code: Code,
+    pub(crate) environment: Used,
+    pub(crate) remarks: Vec<String>,
+    pub(crate) destination: Option<OwnedFd>,
+    pub(crate) proposal: Option<learn::Proposal<'a>>,
+    pub(crate) begun: Begun,
 }
 
 /// From a run that has ended to its exit status, and its report if one is to be shown.
-fn conclude(
+pub(crate) fn conclude(
     arguments: &Run,
     kept: Kept<'_>,
     finished: &Finished,
@@ -161,6 +166,7 @@ fn conclude(
     let report = Report {
         run: &finished.plan.run,
         tier: finished.plan.ground.tier(),
+        begun: kept.begun,
         host_user: finished.plan.identity.outside_uid,
         outcome,
         environment: &kept.environment.digest,

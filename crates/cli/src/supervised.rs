@@ -4,8 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 
 use rustix::process::{Pid, Signal};
+use stockade_launch::witness::Witness;
 
 use crate::args::Supervised;
+use crate::machine;
 use crate::printer;
 use crate::problem::Problem;
 
@@ -18,6 +20,12 @@ pub(crate) fn begin(asked: &Supervised) -> Result<Reporter, Problem> {
     if let Some(parent) = asked.parent {
         end_with(parent)?;
     }
+    if let Some(number) = asked.witness_fd {
+        let read = File::open(format!("/proc/self/fd/{number}")).and_then(Witness::read);
+        machine::believe(read.map_err(|error| {
+            Problem::new("cannot see what is the machine's", error.to_string(), "start the node anew")
+        })?);
+    }
     if asked.host_user.is_some() && !rustix::process::geteuid().is_root() {
         return Err(Problem::new(
             "the code cannot have the user that was leased to it",
@@ -29,6 +37,11 @@ pub(crate) fn begin(asked: &Supervised) -> Result<Reporter, Problem> {
 }
 
 impl Reporter {
+    /// One whose report goes here.
+    pub(crate) fn to(descriptor: std::os::fd::OwnedFd) -> Self {
+        Self(Some(descriptor.into()))
+    }
+
     /// Whether a program waits for the report.
     pub(crate) const fn is_there(&self) -> bool {
         self.0.is_some()
@@ -53,7 +66,7 @@ fn open(number: u32) -> Result<File, Problem> {
 }
 
 /// The kernel kills this process when its parent ends, and with it the sandbox.
-fn end_with(parent: u32) -> Result<(), Problem> {
+pub(crate) fn end_with(parent: u32) -> Result<(), Problem> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(|errno| {
         Problem::new("cannot tie this run to its caller", stockade_launch::errno_text(errno), "run it without --parent")
     })?;

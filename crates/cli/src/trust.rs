@@ -52,6 +52,11 @@ pub(crate) fn lists(now: SystemTime) -> Result<Vec<TrustList>, Problem> {
     places()?.iter().map(|place| Ok(place.read(now)?)).collect()
 }
 
+/// Folders that change when the machine's list does.
+pub(crate) fn stamped() -> [PathBuf; 2] {
+    [MACHINE.into(), of_machine().keys()]
+}
+
 /// Whether there is a list of the machine's; all of it must be root's alone.
 fn check_machine() -> Result<bool, Problem> {
     const SUBJECT: &str = "the machine's trust list /etc/stockade/trust";
@@ -81,6 +86,11 @@ pub(crate) fn libraries(request: &Request, used: &Used) -> Result<Libraries, Pro
     if !Sensitive::ALL.iter().any(|sensitive| sensitive.is_asked(request)) {
         return Ok(Libraries::Unjudged);
     }
+    judged(used)
+}
+
+/// The same, whatever is asked for.
+pub(crate) fn judged(used: &Used) -> Result<Libraries, Problem> {
     let Some(environment) = &used.held else {
         let doubts = used.unlocked.doubts();
         return Ok(if doubts.is_empty() { Libraries::None } else { Libraries::Doubted { environment: None, doubts } });
@@ -136,12 +146,7 @@ impl Unlocked {
 
 /// The libraries in the machine's own folders that others than root put there: of Python and of R.
 fn of_the_machine() -> Vec<Doubt> {
-    const R: [&str; 3] = ["/usr/local/lib/R/site-library", "/usr/lib/R/site-library", "/usr/lib/R/library"];
-    let pythons = folders(Path::new("/usr/local/lib")).into_iter().chain(folders(Path::new("/usr/lib")));
-    let pythons =
-        pythons.filter(|folder| folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"python")));
-    let pythons = pythons.flat_map(|folder| [folder.join("site-packages"), folder.join("dist-packages")]);
-    let libraries = pythons.chain(R.map(PathBuf::from));
+    let libraries = stockade_launch::witness::machine_libraries();
     libraries.flat_map(|library| folders(&library)).filter_map(|entry| strange(&entry)).collect()
 }
 

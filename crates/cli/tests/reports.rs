@@ -48,7 +48,7 @@ fn the_document_has_these_parts_and_no_others() {
         };
         assert_eq!(
             sorted(keys(&report)),
-            "accounting cause denials enforced environment hints host_user notes outputs processes_left remarks run scratch tier usage"
+            "accounting begun cause denials enforced environment hints host_user notes outputs processes_left remarks run scratch tier usage"
         );
         assert_eq!(sorted(keys(&report["usage"])), "bytes_in bytes_out cpu_ms memory_peak_bytes stream_bytes wall_ms");
         assert_eq!(

@@ -21,6 +21,7 @@ pub mod outcome;
 pub mod paths;
 pub mod plan;
 pub mod policy;
+pub mod pool;
 pub mod request;
 pub mod session;
 pub mod syscalls;

@@ -70,6 +70,15 @@ impl Ids {
     }
 }
 
+impl std::str::FromStr for Ids {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers = text.split_once(':').and_then(|(first, count)| Some((first.parse().ok()?, count.parse().ok()?)));
+        numbers.and_then(|(first, count)| Self::parse(first, count)).ok_or("ids of no one are FIRST:COUNT")
+    }
+}
+
 impl fmt::Display for Ids {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let engines = self.engines();

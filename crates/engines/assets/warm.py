@@ -1,8 +1,8 @@
-"""What a template of warm engines runs: imports, then forks; and what each of its engines runs.
-
-In the template: behind walls, with nothing of anyone. In an engine: behind walls of its own, which stand before
-the first line below `engine`. Arguments: the library that forks, the file an engine seals itself with, modules.
-"""
+# What a template of warm engines runs: imports, then forks; and what each of its engines runs.
+#
+# In the template: behind walls, with nothing of anyone. In an engine: behind walls of its own, which stand before
+# the first line below `engine`. Arguments: the library that forks, the file an engine seals itself with, modules.
+_given = globals().copy()  # what python put into `__main__`
 import sys
 
 
@@ -10,7 +10,12 @@ def _import_all(names):
     import importlib
 
     for name in names:
-        importlib.import_module(name)
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            # Code that imports what is not there is told so when it does.
+            if error.name != name:
+                raise
 
 
 def _random_sources():
@@ -94,6 +99,12 @@ def main(words):
     import threading
 
     library, sealing, names = words[0], words[1], words[2:]
+    # Nothing of ours is found beside the code.
+    del sys.path[0]
+    state = sys.modules.get("stockade_state")
+    if state is not None:
+        # Orders come there: what is told of imports is not for whoever gives them.
+        state.result = None
     serve = ctypes.PyDLL(library).stockade_serve
     serve.argtypes, serve.restype = (ctypes.c_int, ctypes.c_char_p), ctypes.c_int
     after_fork = ctypes.pythonapi.PyOS_AfterFork_Child
@@ -114,11 +125,25 @@ def main(words):
         os._exit(0 if descriptor == -1 else 1)
     after_fork()
     _reseed(sources)
+    _take_result_descriptor()
     engine(socket.socket(fileno=descriptor))
 
 
-# Claim: 16 bytes (1, then the length of the code), the code. Longer code comes as a descriptor.
+def _take_result_descriptor():
+    # The number is that of the template, what it stands for is not.
+    import os
+
+    state = sys.modules.get("stockade_state")
+    if state is not None:
+        os.set_inheritable(3, False)
+        state.result = 3, os.fstat(3).st_ino
+
+
+# Claim: 16 bytes (kind, then the length of the text in bytes 8 to 16), the text. Longer text comes as a descriptor.
+# Kind 1: the text is code. Kind 6: the text is the words of a script in the working folder, each ended by a zero.
 CLAIM_BYTES_MAX = 8192
+CODE, SCRIPT = 1, 6
+_ended_by_interrupt = []
 
 
 def engine(channel):
@@ -127,12 +152,12 @@ def engine(channel):
     import select
     import socket
 
+    known, own = frozenset(sys.modules), os.getpid()
     # Memory that the first lines of any code write to is its own before it is waited for, unless it waits already.
     if not select.select((channel,), (), (), 0)[0]:
-        execute(b"0", fresh_main())
-    main = fresh_main()
+        execute(b"0", "<string>", fresh_main())
     packet, descriptors, _, _ = socket.recv_fds(channel, 16 + CLAIM_BYTES_MAX, 4)
-    if len(packet) < 16 or packet[0] != 1:
+    if len(packet) < 16 or packet[0] not in (CODE, SCRIPT):
         os._exit(0)
     length = int.from_bytes(packet[8:16], "little")
     if descriptors:
@@ -140,41 +165,85 @@ def engine(channel):
             text = file.read(length)
     else:
         text = packet[16:16 + length]
-    status = finish(execute(text, main))
-    # The answer comes before the end, which takes the kernel longer.
-    channel.send(bytes((2, 0, 0, 0, status & 0xFF)) + bytes(11))
+    if packet[0] == CODE:
+        status = execute(text, "<string>", fresh_main())
+    else:
+        status = script(os.fsdecode(text).split("\0")[:-1])
+    status = finish(status, known)
+    # A child of the code may come here too; its end is not the run's.
+    if os.getpid() == own:
+        try:
+            # The answer comes before the end, which takes the kernel longer.
+            channel.send(bytes((2, 0, 0, 0, status & 0xFF)) + bytes(11))
+        except OSError:
+            pass  # the code has closed it; the end itself tells
     os._exit(status & 0xFF)
+
+
+def script(argv):
+    """As `python SCRIPT WORDS` in the working folder."""
+    import os
+
+    folder = os.getcwd()
+    path = folder + "/" + argv[0] if sys.version_info >= (3, 9) else argv[0]
+    main = fresh_main()
+    main.__file__ = path
+    main.__loader__ = type(_given["__loader__"])("__main__", path)
+    sys.argv = argv
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv[1:] = argv
+    sys.path.insert(0, folder)
+    with open(path, "rb") as file:
+        text = file.read()
+    return execute(text, path, main)
 
 
 def fresh_main():
     main = type(sys)("__main__")
-    main.__builtins__ = __builtins__
+    main.__dict__.update(_given)
+    main.__doc__ = None
+    del main.__file__
     sys.modules["__main__"] = main
     sys.argv = ["-c"]
     return main
 
 
-def execute(text, main):
+def execute(text, name, main):
     """As a script: its own module, its exceptions shown. Says with which status it ends."""
     status = 0
     try:
-        exec(compile(text, "<string>", "exec", dont_inherit=True), main.__dict__)
+        exec(compile(text, name, "exec", dont_inherit=True), main.__dict__)
     except SystemExit as end:
         status = _status_of(end.code)
-    except BaseException:
-        import traceback
-
-        kind, error, trace = sys.exc_info()
-        while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+    except BaseException as error:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_globals is globals():
             trace = trace.tb_next
-        traceback.print_exception(kind, error, trace)
+        error.__traceback__ = sys.last_traceback = trace
+        sys.last_type, sys.last_value = type(error), error
+        _show(error, trace)
         status = 1
+        if isinstance(error, KeyboardInterrupt):
+            _ended_by_interrupt.append(True)
     return status
 
 
-def finish(status):
-    """What the interpreter does at its end: threads are waited for, streams written out."""
+def _show(error, trace):
+    try:
+        sys.excepthook(type(error), error, trace)
+    except SystemExit:
+        pass
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        traceback.print_exception(type(error), error, trace)
+
+
+def finish(status, known):
+    """What the interpreter does at its end: threads are waited for, what is open is written out and closed."""
     import atexit
+    import gc
     import threading
 
     try:
@@ -183,12 +252,60 @@ def finish(status):
         atexit._run_exitfuncs()
     except BaseException:
         status = status or 1
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            status = status or 120
+    is_whole = _flush()
+    try:
+        main = sys.modules.pop("__main__", None)
+        own = [sys.modules.pop(name, None) for name in list(sys.modules) if name not in known]
+        sys.last_traceback = sys.last_value = None
+        # In the order in which python does it: what is open in a cycle is written out or not by it.
+        gc.collect()
+        _clear(main)
+        del main
+        # Whoever still uses one keeps it; python empties those too.
+        for module in own:
+            _clear(module)
+        del own
+        gc.collect()
+    except BaseException:
+        pass
+    if not _flush() or not is_whole:
+        status = 120  # as python has it, whatever else the status was
+    if _ended_by_interrupt:
+        # As python does: whoever started it sees what it ended of.
+        _interrupted()
     return status
+
+
+def _clear(module):
+    names = getattr(module, "__dict__", None)
+    if type(names) is not dict:
+        return
+    for first in (True, False):
+        for name in list(names):
+            is_private = type(name) is str and name[:1] == "_" and name[1:2] != "_"
+            if is_private if first else name != "__builtins__":
+                names[name] = None
+
+
+def _flush():
+    """Writes out what is open, and says whether all could be."""
+    is_whole = True
+    for name in ("stdout", "stderr"):
+        try:
+            stream = getattr(sys, name, None)
+            if stream is not None and not getattr(stream, "closed", False):
+                stream.flush()
+        except BaseException:
+            is_whole = False
+    return is_whole
+
+
+def _interrupted():
+    import os
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _status_of(code):

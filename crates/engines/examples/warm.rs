@@ -14,12 +14,14 @@
 #[expect(dead_code, unreachable_pub, reason = "tests use the rest")]
 mod scene;
 
+#[path = "support/bare.rs"]
+mod bare;
+
 use std::collections::VecDeque;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use bare::Bare;
 use scene::{BOUNDS, Scene};
 use stockade_core::request::CgroupMode;
 use stockade_engines::warm;
@@ -158,72 +160,4 @@ fn show(what: &str, times: &mut [Duration], base: Option<f64>) -> f64 {
     let ratio = base.map_or_else(String::new, |base| format!(", × {:.2}", at(50) / base));
     println!("{what}: p50 {:.0} µs, p99 {:.0} µs{ratio}", at(50), at(99));
     at(50)
-}
-
-/// The same imports without walls, which forks on orders.
-struct Bare {
-    child: Child,
-    orders: ChildStdin,
-    output: ChildStdout,
-}
-
-const BARE: &str = r#"
-import gc, importlib, os, sys
-for name in sys.argv[1:]: importlib.import_module(name)
-gc.collect(); gc.freeze()
-sys.stdout.write("ready\n"); sys.stdout.flush()
-os.set_blocking(0, True)
-live = 0
-while True:
-    order = os.read(0, 1)
-    if not order: break
-    pid = os.fork()
-    if pid == 0:
-        exec(compile("print(1)", "<string>", "exec"), {})
-        sys.stdout.flush()
-        os._exit(0)
-    live += 1
-    while live >= 4 or (live and os.waitpid(-1, os.WNOHANG)[0]):
-        if live >= 4: os.waitpid(-1, 0)
-        live -= 1
-"#;
-
-impl Bare {
-    fn start(environment: Option<&Path>, modules: &[&str]) -> Self {
-        let program = environment.map_or_else(|| PathBuf::from("python3"), |path| path.join("bin/python"));
-        let mut child = Command::new(program)
-            .args(["-I", "-c", BARE])
-            .args(modules)
-            .env("OPENBLAS_NUM_THREADS", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (orders, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        output.read_exact(&mut [0; 6]).unwrap();
-        Self { child, orders, output }
-    }
-
-    fn run(&mut self) {
-        self.orders.write_all(b"x").unwrap();
-        self.output.read_exact(&mut [0; 2]).unwrap();
-    }
-
-    fn run_many(&mut self, count: usize) {
-        // As many are in flight as of ours.
-        self.orders.write_all(b"xxx").unwrap();
-        for done in 0..count {
-            if done + 3 < count {
-                self.orders.write_all(b"x").unwrap();
-            }
-            self.output.read_exact(&mut [0; 2]).unwrap();
-        }
-    }
-}
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
 }

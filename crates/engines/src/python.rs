@@ -27,6 +27,8 @@ pub enum PythonCode {
     Sql(String),
     /// One piece after the other, as they are ordered over the result descriptor.
     Session,
+    /// What a warm engine is given; its process is there already.
+    Warm,
     /// A Spotfire data function: its description as JSON.
     Function(Vec<u8>),
 }
@@ -52,6 +54,7 @@ pub fn python(code: PythonCode, arguments: Vec<String>, interpreter: &Interprete
             files.extend(assets::session());
             result = ResultDescriptor::Conversation;
         }
+        PythonCode::Warm => {}
         PythonCode::Function(spec) => {
             argv.extend([FUNCTION, FUNCTION_SPEC].map(ToOwned::to_owned));
             files.extend(assets::function(spec));
@@ -76,7 +79,7 @@ pub fn python(code: PythonCode, arguments: Vec<String>, interpreter: &Interprete
     }
 }
 
-pub(crate) fn vars(path: &str) -> [(String, String); 4] {
+fn vars(path: &str) -> [(String, String); 4] {
     [
         ("STOCKADE_RESULT_FD", "3"),
         // Figures that are shown become files.

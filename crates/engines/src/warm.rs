@@ -17,55 +17,43 @@ use stockade_launch::warm::{Claimed, Sealing};
 
 use crate::assets;
 use crate::interpreter::Interpreter;
-use crate::python;
+use crate::python::{self, PythonCode};
 
 const MAIN: &str = "/opt/stockade/engine/warm.py";
 const LIBRARY: &str = "/opt/stockade/engine/libstockade_warm.so";
 const SEALING: &str = "/opt/stockade/engine/sealing";
-const SITE: &str = "/opt/stockade/engine/site";
 /// How many threads numerical libraries start: one while a template imports them.
 const THREADS: [&str; 4] = ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"];
 
 /// The most code that a claim carries; more comes as a sealed file of memory.
 const CODE_INLINE_MAX: usize = 8192;
+/// Kinds of claims, as `warm.py` knows them.
+const CODE: u8 = 1;
+const SCRIPT: u8 = 6;
 /// As a run's.
 const SAID_MAX: usize = 1 << 20;
 const FRAME_BYTES: usize = 16;
 
-/// What a Python template needs inside: it imports `modules`, and then forks engines that seal themselves with
-/// `sealing`. `executable` and `trees` are the interpreter's or environment's; `library` is the file of ours that
-/// forks.
+/// What a Python template needs inside: what its engines do, and it imports `modules`, and then forks engines that
+/// seal themselves with `sealing`; `library` is the file of ours that forks.
 #[must_use]
-pub fn template(
-    interpreter: &Interpreter,
-    executable: &str,
-    trees: Vec<Tree>,
-    modules: &[&str],
-    library: Vec<u8>,
-    sealing: &Sealing,
-) -> Start {
-    let mut argv =
-        vec![executable.to_owned(), "-I".to_owned(), MAIN.to_owned(), LIBRARY.to_owned(), SEALING.to_owned()];
-    argv.extend(modules.iter().map(|name| (*name).to_owned()));
+pub fn template(engine: &Start, modules: &[String], library: Vec<u8>, sealing: &Sealing) -> Start {
+    let Start { mut argv, mut vars, trees, mut files, .. } = engine.clone();
+    argv.extend([MAIN, LIBRARY, SEALING].map(ToOwned::to_owned));
+    argv.extend(modules.iter().cloned());
     let made =
         |path: &'static str, contents: Vec<u8>| MadeFile { target: InsidePath::fixed(path), contents: contents.into() };
-    let files = assets::warm().chain([made(LIBRARY, library), made(SEALING, sealing.to_bytes())]).collect();
+    files.extend(assets::warm().chain([made(LIBRARY, library), made(SEALING, sealing.to_bytes())]));
     // One thread only: a fork copies no other.
-    let one_thread = THREADS.map(|name| (name.to_owned(), "1".to_owned()));
-    let vars = python::vars(SITE).into_iter().chain(one_thread).chain(interpreter.vars()).collect();
+    vars.extend(THREADS.map(|name| (name.to_owned(), "1".to_owned())));
     Start { argv, vars, trees, files, result: ResultDescriptor::Open }
 }
 
-/// What an engine needs inside: the trees of its template, and nothing else.
+/// What an engine needs inside: what a script does. `executable` and `trees` are the interpreter's or environment's.
 #[must_use]
-pub fn engine(executable: &str, trees: Vec<Tree>) -> Start {
-    Start {
-        argv: vec![executable.to_owned()],
-        vars: python::vars(SITE).into_iter().collect(),
-        trees,
-        files: Vec::new(),
-        result: ResultDescriptor::Open,
-    }
+pub fn engine(interpreter: &Interpreter, executable: &str, trees: Vec<Tree>) -> Start {
+    let script = python::python(PythonCode::Warm, Vec::new(), interpreter, executable);
+    Start { trees, ..script }
 }
 
 /// What became of a claim.
@@ -111,7 +99,7 @@ pub struct Bounds {
 /// When the system refuses; what the engine does is no error.
 pub fn run(claimed: &Claimed, code: &[u8], bounds: Bounds) -> Result<Answer, Errno> {
     let deadline = Instant::now() + bounds.longest;
-    match send(claimed.socket(), code) {
+    match send(claimed.socket(), CODE, code) {
         // It may be gone before it was claimed: its socket tells.
         Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => {}
         Err(errno) => return Err(errno),
@@ -129,10 +117,23 @@ pub fn run(claimed: &Claimed, code: &[u8], bounds: Bounds) -> Result<Answer, Err
     Ok(Answer { output, error, said, ended })
 }
 
-fn send(socket: BorrowedFd<'_>, code: &[u8]) -> Result<(), Errno> {
+/// Gives an engine the words of a script that lies in its working folder. It may be gone already, which is heard of
+/// when it is followed.
+///
+/// # Errors
+/// When the system refuses.
+pub fn begin<'w>(claimed: &Claimed, words: impl Iterator<Item = &'w String>) -> Result<(), Errno> {
+    let text: Vec<u8> = words.flat_map(|word| word.bytes().chain([0])).collect();
+    match send(claimed.socket(), SCRIPT, &text) {
+        Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn send(socket: BorrowedFd<'_>, kind: u8, code: &[u8]) -> Result<(), Errno> {
     let mut header = [0; FRAME_BYTES];
     let length = u64::try_from(code.len()).map_err(|_| Errno::TOOBIG)?.to_le_bytes();
-    for (to, from) in header.iter_mut().zip([1, 0, 0, 0, 0, 0, 0, 0].into_iter().chain(length)) {
+    for (to, from) in header.iter_mut().zip([kind, 0, 0, 0, 0, 0, 0, 0].into_iter().chain(length)) {
         *to = from;
     }
     if code.len() <= CODE_INLINE_MAX {
@@ -151,7 +152,10 @@ fn send(socket: BorrowedFd<'_>, code: &[u8]) -> Result<(), Errno> {
 }
 
 /// A file of memory that nobody changes any more.
-fn file_of(code: &[u8]) -> Result<OwnedFd, Errno> {
+///
+/// # Errors
+/// When the system refuses.
+pub fn file_of(code: &[u8]) -> Result<OwnedFd, Errno> {
     use rustix::fs::SealFlags;
     let file = rustix::fs::memfd_create("code", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut rest = code;

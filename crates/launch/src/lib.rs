@@ -36,6 +36,7 @@ pub mod users;
 pub mod warm;
 pub mod watch;
 mod wire;
+pub mod witness;
 
 pub use disk::Disk;
 pub use failure::{Failure, Step, errno_text};

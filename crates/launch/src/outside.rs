@@ -83,10 +83,14 @@ pub(crate) struct Init {
     pub(crate) orphans: Option<Orphans>,
     /// The init of a template, among whose processes may be a parent of what is inside.
     pub(crate) keeper: Option<Rc<OwnedFd>>,
+    is_disowned: bool,
 }
 
 impl Drop for Init {
     fn drop(&mut self) {
+        if self.is_disowned {
+            return;
+        }
         // Without a pid namespace its end would spare the others. It kills them itself when the control
         // socket is closed, as it is by now.
         if self.orphans.is_some() {
@@ -94,12 +98,10 @@ impl Drop for Init {
         }
         // It may be gone already; the wait below is what counts.
         rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL).ok();
-        if let Some(keeper) = &self.keeper
-            && !self.wait_for_end()
-        {
-            // The kernel waits until somebody took notice of each dead process inside. A template that keeps one
-            // from that ends itself.
-            rustix::process::pidfd_send_signal(keeper, rustix::process::Signal::KILL).ok();
+        // The kernel waits until somebody took notice of each dead process inside. A template that keeps one
+        // from that ends itself.
+        if self.keeper.is_some() && !self.wait_for_end() {
+            self.kill_keeper();
         }
         // Nobody else waits for it, so it is there to be waited for.
         sys::reap(Some(self.pid), true).ok();
@@ -108,6 +110,32 @@ impl Drop for Init {
 }
 
 impl Init {
+    pub(crate) const fn new(pid: Pid, pidfd: OwnedFd) -> Self {
+        Self { pid, pidfd, orphans: None, keeper: None, is_disowned: false }
+    }
+
+    /// In a fork of the process whose child it is: it is not this one's to end.
+    pub(crate) const fn disown(&mut self) {
+        self.is_disowned = true;
+    }
+
+    /// Kills its template, which keeps the kernel from taking its walls down.
+    pub(crate) fn kill_keeper(&self) {
+        if let Some(keeper) = &self.keeper {
+            // It may be gone already.
+            rustix::process::pidfd_send_signal(keeper, rustix::process::Signal::KILL).ok();
+        }
+    }
+
+    /// Waits for the end of one that is another process's child, which comes soon after it was told to end.
+    pub(crate) fn wait_beside(&self) -> Result<(), Errno> {
+        if self.wait_for_end() {
+            return Ok(());
+        }
+        self.kill_keeper();
+        if self.wait_for_end() { Ok(()) } else { Err(Errno::TIMEDOUT) }
+    }
+
     /// Kills it, and everything inside.
     pub(crate) fn kill(&self) -> Result<(), Errno> {
         rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL)?;
@@ -130,6 +158,14 @@ impl Init {
         use rustix::event::{PollFd, PollFlags, Timespec};
         let patience = Timespec { tv_sec: 5, tv_nsec: 0 };
         matches!(rustix::event::poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&patience)), Ok(1..))
+    }
+}
+
+impl Running {
+    /// In a fork of the process whose child it is: it is not this one's to end, or to take down.
+    pub(crate) fn disown(&mut self) {
+        self.init.disown();
+        self.group.iter_mut().for_each(Group::disown);
     }
 }
 
@@ -217,7 +253,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
             drop((ends, control));
             inside::run(&plan, kit)
         }
-        Forked::Parent { pid, pidfd } => Init { pid, pidfd, orphans: None, keeper: None },
+        Forked::Parent { pid, pidfd } => Init::new(pid, pidfd),
     };
     drop(kit);
     let mut running = Running::new(plan, (control, ends), init, group);
@@ -286,7 +322,7 @@ pub(crate) fn uptime_seconds() -> u64 {
 }
 
 /// The time of day, as files are stamped with it.
-fn wall_clock() -> (i64, u64) {
+pub(crate) fn wall_clock() -> (i64, u64) {
     // Files carry the coarse clock (ktime_get_coarse_real_ts64), which lags behind the fine one.
     let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
     (now.tv_sec, u64::try_from(now.tv_nsec).unwrap_or(0))

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use stockade_core::facts::{Source, SourceKind};
 use stockade_core::limits::Limits;
-use stockade_core::paths::InsidePath;
+use stockade_core::paths::{self, InsidePath};
 use stockade_core::plan::{Identity as User, Mount, Plan};
 
 use crate::collect::Identity;
@@ -52,6 +52,30 @@ pub(crate) fn copy_files(plan: &Plan, scratch: BorrowedFd<'_>) -> Result<Vec<Sta
         let identity = copy_file(&file, folder.as_fd(), &path, executable, plan.identity, plan.limits.file_bytes)
             .map_err(failed("stage", shown))?;
         staged.push(Staged { mount: number, path, original: source.path.clone(), identity });
+    }
+    Ok(staged)
+}
+
+/// Copies files that were given as descriptors into the working folder; all belong to the code's user.
+pub(crate) fn copy_given(
+    plan: &Plan,
+    scratch: BorrowedFd<'_>,
+    files: &[(&str, &OwnedFd)],
+) -> Result<Vec<Staged>, Failure> {
+    let job = (0..).zip(&plan.mounts).find(|(_, mount)| mount.written_to().is_some_and(|at| at.as_str() == paths::JOB));
+    let (number, _) = job.ok_or_else(|| failed("stage", paths::JOB)(Errno::NOTDIR))?;
+    let folder = scratch_part(plan, scratch, number).map_err(failed("stage", paths::JOB))?;
+    let mut staged = Vec::with_capacity(files.len());
+    for (name, file) in files {
+        let status = rustix::fs::fstat(file).map_err(failed("stage", *name))?;
+        // A pipe would let this wait.
+        if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile || name.contains('/') {
+            return Err(failed("stage", *name)(Errno::INVAL));
+        }
+        rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0)).map_err(failed("stage", *name))?;
+        let identity = copy_file(file, folder.as_fd(), name, false, plan.identity, plan.limits.file_bytes)
+            .map_err(failed("stage", *name))?;
+        staged.push(Staged { mount: number, path: (*name).to_owned(), original: std::path::PathBuf::new(), identity });
     }
     Ok(staged)
 }

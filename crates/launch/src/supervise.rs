@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use stockade_core::limits::Limit;
@@ -25,6 +26,7 @@ use crate::routes::RouteCounters;
 use crate::session::{Caller, Needed, Relay};
 use crate::streams::{self, Input, Inward, Outward, RawTerminal, Streams};
 use crate::sys;
+use crate::warm::ending::{Engine, Of};
 use crate::watch::{Verdict, Watch};
 use crate::wire::{self, Drained, Event, Order, Received};
 
@@ -36,6 +38,8 @@ const SLOW_TICK: Duration = Duration::from_millis(250);
 const DISK_BLOCKS_LEFT: u64 = 16;
 /// How long an ended run may take to die before its init is killed.
 const DYING: Duration = Duration::from_secs(5);
+/// How long helpers of code that has ended may take to end.
+const HELPERS: Duration = Duration::from_millis(20);
 /// How long code may take over a termination request before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
 /// How many refused calls are told; then the listener is closed and the kernel answers by itself.
@@ -43,17 +47,41 @@ const REFUSALS_MAX: u64 = 1_000;
 /// How much an engine may say on its result descriptor.
 const RESULT_BYTES_MAX: usize = 1 << 20;
 
+/// What a supervisor hears of by signals.
+pub(crate) const SIGNALS: [libc::c_int; 5] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH];
+
 /// Follows a run to its end; a session, for as long as its caller has something for it.
 pub(crate) fn wait(
-    mut running: Running,
+    running: Running,
     streams: Streams<'_>,
     caller: Option<&mut dyn Caller>,
 ) -> Result<Finished, Failure> {
-    let signals = sys::signal_descriptor(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH])
-        .map_err(failed("watch for", "signals"))?;
+    follow(running, streams, caller, None)
+}
+
+/// Follows the run of a warm engine to its end.
+pub(crate) fn follow_engine(
+    mut running: Running,
+    streams: Streams<'_>,
+    engine: Engine<'_>,
+) -> Result<Finished, Failure> {
+    // Nothing is read from it: the code's input is at its end.
+    let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    running.ends.input = Some(nothing.map_err(failed("open", "/dev/null"))?);
+    follow(running, streams, None, Some(engine))
+}
+
+fn follow(
+    mut running: Running,
+    streams: Streams<'_>,
+    caller: Option<&mut dyn Caller>,
+    engine: Option<Engine<'_>>,
+) -> Result<Finished, Failure> {
+    let signals = sys::signal_descriptor(&SIGNALS).map_err(failed("watch for", "signals"))?;
     // Opened while the init lives; an open file keeps the namespace it tells of.
     let routes = RouteCounters::open(&running);
     let mut supervisor = Supervisor::new(&mut running, streams, signals)?;
+    supervisor.engine = engine;
     if let Some(caller) = caller {
         let channel = supervisor.result.take().ok_or(Failure::Lost)?;
         supervisor.session = Some(Relay::new(caller, channel));
@@ -82,7 +110,7 @@ struct Ended {
     error_ends_open: bool,
 }
 
-struct Supervisor<'r, 'a, 'c> {
+struct Supervisor<'r, 'a, 'c, 'e> {
     plan: &'r Plan,
     control: &'r OwnedFd,
     inits: &'r Init,
@@ -100,6 +128,10 @@ struct Supervisor<'r, 'a, 'c> {
     error: Outward<'a>,
     result: Option<OwnedFd>,
     session: Option<Relay<'c>>,
+    engine: Option<Engine<'e>>,
+    note: Option<&'static str>,
+    /// Processes of a warm engine that were there when its own had ended.
+    left: u32,
     said: Vec<u8>,
     resolver: Option<Resolver>,
     refusals: Option<OwnedFd>,
@@ -125,7 +157,7 @@ struct Supervisor<'r, 'a, 'c> {
     scratch_was_full: Option<Limit>,
 }
 
-impl<'r, 'a> Supervisor<'r, 'a, '_> {
+impl<'r, 'a> Supervisor<'r, 'a, '_, '_> {
     fn new(running: &'r mut Running, streams: Streams<'a>, signals: OwnedFd) -> Result<Self, Failure> {
         let copy = |descriptor: &OwnedFd| {
             rustix::io::fcntl_dupfd_cloexec(descriptor, 3).map_err(failed("copy", "a descriptor"))
@@ -174,6 +206,9 @@ impl<'r, 'a> Supervisor<'r, 'a, '_> {
             error: Outward::new(error_end, error),
             result: running.ends.result.take(),
             session: None,
+            engine: None,
+            note: None,
+            left: 0,
             said: Vec::new(),
             resolver: running.sockets.resolver.take().map(Resolver::new),
             refusals: running.refusals.take(),
@@ -217,7 +252,8 @@ impl<'r, 'a> Supervisor<'r, 'a, '_> {
 
     fn wait_for_something(&self) -> Result<Ready, Failure> {
         let [caller, engine, act_output, act_error] = self.session.as_ref().map_or([const { None }; 4], Relay::wait);
-        let slots: [Option<PollFd<'_>>; 12] = [
+        let [answer, link] = self.engine.as_ref().map_or([const { None }; 2], Engine::wait);
+        let slots: [Option<PollFd<'_>>; 14] = [
             Some(PollFd::new(self.control, PollFlags::IN)),
             Some(PollFd::new(&self.signals, PollFlags::IN)),
             self.input.wait(),
@@ -226,6 +262,8 @@ impl<'r, 'a> Supervisor<'r, 'a, '_> {
             self.result.as_ref().map(|result| PollFd::new(result, PollFlags::IN)),
             self.resolver.as_ref().map(|resolver| PollFd::from_borrowed_fd(resolver.socket(), PollFlags::IN)),
             self.refusals.as_ref().map(|refusals| PollFd::new(refusals, PollFlags::IN)),
+            answer,
+            link,
             caller,
             engine,
             act_output,
@@ -258,7 +296,8 @@ impl<'r, 'a> Supervisor<'r, 'a, '_> {
     }
 
     fn serve(&mut self, ready: Ready, buffer: &mut [u8]) -> Result<(), Failure> {
-        let Ready([control, signals, input, output, error, result, resolver, refusals, session @ ..]) = ready;
+        let Ready([control, signals, input, output, error, result, resolver, refusals, answer, link, session @ ..]) =
+            ready;
         if session.contains(&true) {
             self.serve_session(session, buffer)?;
         }
@@ -286,7 +325,53 @@ impl<'r, 'a> Supervisor<'r, 'a, '_> {
         if signals {
             self.take_signals()?;
         }
+        if answer || link {
+            self.hear_engine()?;
+        }
         if control { self.hear_init() } else { Ok(()) }
+    }
+
+    /// The process of a warm engine has ended, as it says or as its parent does: so has the run, and whoever else is
+    /// inside ends with its init.
+    fn hear_engine(&mut self) -> Result<(), Failure> {
+        let Some(engine) = &mut self.engine else { return Ok(()) };
+        match engine.hear() {
+            Of::Nothing => Ok(()),
+            Of::Nonsense => {
+                self.note = Some("the engine said what is no answer");
+                self.stop(Cause::Cancelled)
+            }
+            // How it ended is still to be heard of; code that closes what it has open goes on.
+            Of::Silence => {
+                if engine.has_ended() {
+                    self.kill_by.get_or_insert(Instant::now() + DYING);
+                }
+                Ok(())
+            }
+            Of::End(status) if self.status.is_none() && self.stop.is_none() => {
+                let process = engine.pid;
+                self.status = Some(status);
+                self.kill_by = Some(Instant::now() + DYING);
+                self.left = self.wait_for_helpers(process);
+                self.order(Order::Kill)
+            }
+            Of::End(_) => Ok(()),
+        }
+    }
+
+    /// As the init of a run does: helpers of the code end by themselves, a moment later. How many have not.
+    fn wait_for_helpers(&self, process: Pid) -> u32 {
+        let Some(group) = self.group else { return 0 };
+        let until = Instant::now() + HELPERS;
+        loop {
+            let left = group.others_than(process);
+            if left == 0 || Instant::now() >= until {
+                return left;
+            }
+            // Until the walls fall, or for a moment.
+            let moment = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+            rustix::event::poll(&mut [PollFd::new(self.control, PollFlags::IN)], Some(&moment)).ok();
+        }
     }
 
     fn serve_session(&mut self, ready: [bool; 4], buffer: &mut [u8]) -> Result<(), Failure> {
@@ -339,10 +424,15 @@ impl<'r, 'a> Supervisor<'r, 'a, '_> {
                     _ => {}
                 }
                 // Its descriptors close before the rest of the sandbox is dead; its end comes after.
-                let used = sys::wait_for_end(self.inits.pidfd.as_fd()).map_err(failed("wait for", "the sandbox"))?;
+                let used = match self.engine {
+                    None => sys::wait_for_end(self.inits.pidfd.as_fd()),
+                    // Another process waits for it.
+                    Some(_) => self.inits.wait_beside().map(|()| sys::Used::default()),
+                }
+                .map_err(failed("wait for", "the sandbox"))?;
                 self.inits.end_orphans();
-                self.drained = Some(Drained { killed: 0, used });
-                self.init_was_killed = true;
+                self.drained = Some(Drained { killed: self.left, used });
+                self.init_was_killed = self.engine.is_none() || (self.status.is_none() && self.stop.is_none());
             }
             Err(errno) => return Err(failed("hear from", "the sandbox")(errno)),
         }
@@ -414,7 +504,10 @@ impl<'r, 'a> Supervisor<'r, 'a, '_> {
 
     fn pass_on(&mut self, signal: i32) -> Result<(), Failure> {
         self.passed_on.get_or_insert(signal);
-        self.order(Order::Signal(signal))
+        match &self.engine {
+            None => self.order(Order::Signal(signal)),
+            Some(engine) => engine.signal(signal),
+        }
     }
 
     /// At the run's own terminal the keys are the code's; three interrupts in a row are ours.
@@ -563,7 +656,7 @@ impl<'r, 'a> Supervisor<'r, 'a, '_> {
         }
         Ended {
             cause,
-            note: self.session.as_ref().and_then(|session| session.note),
+            note: self.note.or_else(|| self.session.as_ref().and_then(|session| session.note)),
             wall_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             memory_peak_bytes: self.memory_peak_bytes,
             cpu_usec: self.cpu_usec,
@@ -583,7 +676,7 @@ impl<'r, 'a> Supervisor<'r, 'a, '_> {
 
 /// Which of the descriptors have something.
 #[derive(Clone, Copy, Debug, Default)]
-struct Ready([bool; 12]);
+struct Ready([bool; 14]);
 
 fn waits(descriptor: &OwnedFd) -> bool {
     let mut one = [PollFd::new(descriptor, PollFlags::IN)];

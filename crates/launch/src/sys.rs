@@ -771,6 +771,23 @@ pub(crate) fn signal_group(pid: i32, signal: i32) -> Sys<()> {
     check(libc::c_long::from(unsafe { libc::kill(-pid, signal) })).map(drop)
 }
 
+/// Sends a signal to the process group of a process by its pidfd, to the process alone where the kernel cannot
+/// (pidfd_send_signal(2): PIDFD_SIGNAL_PROCESS_GROUP is of Linux 6.9); no error when it has ended.
+pub(crate) fn signal_session(leader: BorrowedFd<'_>, signal: rustix::process::Signal) -> Sys<()> {
+    const PROCESS_GROUP: libc::c_uint = 1 << 2;
+    let number = signal.as_raw();
+    let send = |flags: libc::c_uint| {
+        let none = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: a null pointer says that the kernel is to fill in who sends it.
+        check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, leader.as_raw_fd(), number, none, flags) }).map(drop)
+    };
+    match send(PROCESS_GROUP) {
+        Err(Errno::INVAL) => send(0),
+        sent => sent,
+    }
+    .or_else(|errno| if errno == Errno::SRCH { Ok(()) } else { Err(errno) })
+}
+
 /// Ends this process without running anything else.
 pub(crate) fn exit_now(status: i32) -> ! {
     // SAFETY: _exit(2) runs no destructor and touches no memory.
@@ -816,5 +833,32 @@ pub(crate) fn close_streams() {
     for stream in 0..3 {
         // SAFETY: close(2) touches no memory; nothing uses the streams after.
         unsafe { libc::close(stream) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::fd::AsFd;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{Pid, PidfdFlags, Signal};
+
+    use super::*;
+
+    #[test]
+    fn a_signal_reaches_the_group_of_a_process() {
+        let code = "sleep 1000 & echo $!; wait";
+        let mut leader = Command::new("sh").args(["-c", code]).process_group(0).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(leader.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let helper = Pid::from_raw(line.trim().parse().unwrap()).unwrap();
+        let helper = rustix::process::pidfd_open(helper, PidfdFlags::empty()).unwrap();
+        let pidfd = rustix::process::pidfd_open(Pid::from_child(&leader), PidfdFlags::empty()).unwrap();
+        signal_session(pidfd.as_fd(), Signal::TERM).unwrap();
+        rustix::event::poll(&mut [rustix::event::PollFd::new(&helper, rustix::event::PollFlags::IN)], None).unwrap();
+        leader.wait().unwrap();
+        assert_eq!(signal_session(pidfd.as_fd(), Signal::TERM), Ok(()), "it has ended");
     }
 }

@@ -28,11 +28,12 @@ pub(crate) struct Waiting {
     control: OwnedFd,
 }
 
-/// How many runs and sessions a launcher carries out at once, and how much it logs.
+/// How many runs and sessions a launcher carries out at once, how many pools it keeps, and how much it logs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Most<'a> {
     pub(crate) runs: usize,
     pub(crate) sessions: usize,
+    pub(crate) pools: usize,
     pub(crate) levels: &'a str,
 }
 
@@ -74,6 +75,7 @@ fn spawn(service: &Service, engines: Engines, most: Most<'_>, far: OwnedFd) -> i
     let mut command = Command::new(own_program()?);
     command.arg("internal-launcher").arg("--runs").arg(most.runs.to_string());
     command.arg("--sessions").arg(most.sessions.to_string());
+    command.arg("--pools").arg(most.pools.to_string());
     // They stay as they are at the start.
     command.env(log::VARIABLE, most.levels);
     command.arg("--user").arg(service.uid.as_raw().to_string());

@@ -106,7 +106,7 @@ fn reported(status: i32, mut report: Value, known: Known) -> Outcome {
     events.extend(listed(&report, "/outputs/files", "output"));
     let (refusal, report) = if report.get("goes_on") == Some(&Value::Bool(false)) {
         (ended_with(&cause, &report), report)
-    } else if cause == "refused" {
+    } else if cause == "refused" || cause == "failed" {
         let said = |key: &str| report.get(key).cloned().unwrap_or_default();
         (json!({ "what": said("what"), "why": said("why"), "next": said("next") }), Value::Null)
     } else {

@@ -35,9 +35,9 @@ pub(crate) struct Ends {
 /// Runs it to its end, which is on record when this returns.
 pub(crate) async fn run(node: &Node, principal: &str, run: &RunId) {
     let began = Instant::now();
-    let (kind, followed) = match node.run(principal, run.as_str()).await {
-        Ok(kept) => (kept.kind, follow(node, &kept, run).await),
-        Err(refusal) => (Kind::Run, Err(refusal)),
+    let (kind, durable, followed) = match node.run(principal, run.as_str()).await {
+        Ok(kept) => (kept.kind, kept.durable, follow(node, &kept, run).await),
+        Err(refusal) => (Kind::Run, true, Err(refusal)),
     };
     let outcome = match followed {
         Ok(Some(outcome)) => outcome,
@@ -53,20 +53,20 @@ pub(crate) async fn run(node: &Node, principal: &str, run: &RunId) {
     {
         tracing::warn!(run = %run, why = %refusal.why, "files of the run stay until it is forgotten");
     }
-    keep(node, run, outcome).await;
+    keep(node, run, outcome, durable).await;
 }
 
 /// Ends a run that waits.
 pub(crate) async fn end_unstarted(node: &Node, run: &RunId) {
     tracing::info!(run = %run, "cancelled while it waited");
     node.metrics.ended(Kind::Run, "cancelled", None);
-    keep(node, run, outcome::unstarted()).await;
+    keep(node, run, outcome::unstarted(), true).await;
 }
 
 /// Ends what waits and will never have its turn.
 pub(crate) async fn end_refused(node: &Node, run: &RunId, refusal: &Refusal) {
     node.metrics.ended(Kind::Execution, "refused", None);
-    keep(node, run, outcome::refused(refusal, Known::default())).await;
+    keep(node, run, outcome::refused(refusal, Known::default()), true).await;
 }
 
 /// What the node knows of the end of something.
@@ -86,10 +86,10 @@ async fn follow(node: &Node, kept: &Run, run: &RunId) -> Result<Option<Outcome>,
     if node.link.is_over() {
         return Ok(None);
     }
-    let id = run.clone();
+    let (id, durable) = (run.clone(), kept.durable);
     // From here on it is never handed over again, even if the node ends before the launcher has heard of it.
     let started = [NewEvent::new("started", "{}")];
-    if !node.keeper.with(move |store| store.start(id.as_str(), &started, now_ms())).await? {
+    if !node.keeper.with(move |store| store.start((id.as_str(), durable), &started, now_ms())).await? {
         return Ok(None);
     }
     node.metrics.started(kept.kind, now_ms() - kept.accepted_ms);
@@ -175,11 +175,15 @@ async fn spool(node: &Node, run: &RunId, file: i64) -> Result<OwnedFd, Refusal> 
 }
 
 /// Writes an outcome down, however long it takes: until then the run is not over.
-async fn keep(node: &Node, run: &RunId, outcome: Outcome) {
+async fn keep(node: &Node, run: &RunId, outcome: Outcome, durable: bool) {
     loop {
         let (id, document, events) = (run.clone(), outcome.document.clone(), outcome.events.clone());
         let outputs = outcome.outputs;
-        match node.keeper.with(move |store| store.end(id.as_str(), &document, outputs, &events, now_ms())).await {
+        match node
+            .keeper
+            .with(move |store| store.end((id.as_str(), durable), &document, outputs, &events, now_ms()))
+            .await
+        {
             Ok(_) => return,
             Err(refusal) => {
                 tracing::error!(run = %run, what = %refusal.what, next = %refusal.next, "an outcome is not kept yet");

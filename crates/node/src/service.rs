@@ -52,6 +52,8 @@ pub(crate) struct Terms {
     pub(crate) log: Log,
     /// Whom engines are on the host.
     pub(crate) engines: Engines,
+    /// What the machine calls itself since it was started.
+    pub(crate) boot: String,
 }
 
 /// Why something is ended.
@@ -77,6 +79,8 @@ pub(crate) struct Submission {
     /// The script, if it has one, then the inputs.
     pub(crate) files: Vec<Bytes>,
     pub(crate) key: Option<String>,
+    /// Whether its caller, or anybody else, may ask for it again: it then is on the disk before it is answered for.
+    pub(crate) durable: bool,
 }
 
 /// The node.
@@ -141,8 +145,8 @@ impl Node {
 
     /// Takes up what a former process left: what ran is lost, what waited goes on waiting.
     pub(crate) async fn recover(&self) -> Result<(), Refusal> {
-        let (document, event) = outcome::lost();
-        let found = self.keeper.with(move |store| store.recover(&document, &[event], now_ms())).await?;
+        let (boot, (document, event)) = (self.terms.boot.clone(), outcome::lost());
+        let found = self.keeper.with(move |store| store.recover(&boot, &document, &[event], now_ms())).await?;
         for run in found.lost {
             tracing::warn!(run = %run.id, principal = %run.principal, "the run was under way when the node ended: lost");
             self.metrics.ended(run.kind, "lost", None);
@@ -163,8 +167,8 @@ impl Node {
 
     /// Marks what runs as lost, since nobody follows it any more.
     pub(crate) async fn lose(&self) -> Result<(), Refusal> {
-        let (document, event) = outcome::lost();
-        let found = self.keeper.with(move |store| store.recover(&document, &[event], now_ms())).await?;
+        let (boot, (document, event)) = (self.terms.boot.clone(), outcome::lost());
+        let found = self.keeper.with(move |store| store.recover(&boot, &document, &[event], now_ms())).await?;
         for run in found.lost {
             tracing::error!(run = %run.id, principal = %run.principal, "the launcher is gone: lost");
         }
@@ -306,6 +310,7 @@ impl Node {
                     idempotency_key: submission.key.as_deref(),
                     files: &files,
                     events: &[NewEvent::new("accepted", "{}")],
+                    durable: submission.durable,
                 };
                 // Who asks again for what is known needs no place.
                 if has_place { store.accept(&new, now_ms()).map(Some) } else { store.known(&new) }

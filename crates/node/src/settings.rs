@@ -104,6 +104,11 @@ pub struct Start {
     #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub session_maxtime: u32,
 
+    /// Kinds of runs at once that warm engines are kept for: each kind has an environment and what it imports; 0 for
+    /// none. They need --run-as, or users of /etc/subuid, and a cgroup
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u16).range(0..=16))]
+    pub warm: u16,
+
     /// Seconds that a run or an execution may take: what it has, and the most it may ask for. 10 and 60 minutes if left out
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub run_time: Option<u32>,
@@ -303,6 +308,9 @@ pub struct Launcher {
     /// Sessions at once
     #[arg(long)]
     pub sessions: usize,
+    /// Pools of warm engines at once
+    #[arg(long)]
+    pub pools: usize,
     /// Whom it is outside
     #[arg(long)]
     pub user: u32,

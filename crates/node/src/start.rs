@@ -55,7 +55,7 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
     // The launcher before everything else: while its users can be had, and from a process that has one thread and
     // opened nothing.
     let levels = log.levels();
-    let most = bringup::Most { runs, sessions: asked.sessions.into(), levels: &levels };
+    let most = bringup::Most { runs, sessions: asked.sessions.into(), pools: asked.warm.into(), levels: &levels };
     let launcher = bringup::start(&service, engines, most)?;
     user::settle(&service)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -199,6 +199,7 @@ fn terms(asked: &Start, caps: Caps, engines: Engines, log: Log) -> Terms {
         keep_each: asked.keep_each.into(),
         keep_bytes: i64::from(asked.keep_mib) << 20,
         engines,
+        boot: boot(),
         sessions: sessions::Terms {
             all: asked.sessions.into(),
             each: asked.sessions_each.into(),
@@ -212,6 +213,14 @@ fn terms(asked: &Start, caps: Caps, engines: Engines, log: Log) -> Terms {
         log,
         form_bytes: usize::from(asked.form_mib) << 20,
     }
+}
+
+/// What the machine calls itself since it was started; where it does not say, it was started anew.
+fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(
+        |_| crate::wire::RunId::random().map_or_else(|_| String::new(), |id| id.as_str().to_owned()),
+        |text| text.trim().to_owned(),
+    )
 }
 
 /// Says in the log whom engines will be.

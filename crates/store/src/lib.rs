@@ -1,8 +1,8 @@
 //! What the node must not forget, in one SQLite file: runs that were accepted, what they said, how they ended.
 //!
-//! Every change of a run's state is one transaction that is on the disk before anybody hears of it; events are
-//! written without waiting for the disk, so a power cut may take the last of them, a killed process none. Knows
-//! nothing of HTTP, processes or policy, and never starts anything.
+//! Every change of a run's state is one transaction. It is on the disk before anybody hears of it, but for runs that
+//! nobody can ask for again: those, and events, are written without waiting for the disk, so a power cut may take the
+//! last of them, a killed process none. Knows nothing of HTTP, processes or policy, and never starts anything.
 
 mod error;
 mod events;
@@ -30,7 +30,7 @@ const BUSY: Duration = Duration::from_secs(5);
 pub struct Store {
     /// Waits for the disk at every commit.
     durable: Connection,
-    /// Leaves that to the next checkpoint: for events.
+    /// Leaves that to the next checkpoint: for events, and for runs that nobody can ask for again.
     quick: Connection,
 }
 

@@ -98,13 +98,15 @@ pub struct Run {
     pub kind: Kind,
     /// Of an execution: its session.
     pub session: Option<String>,
+    /// Whether every step of it waits for the disk.
+    pub durable: bool,
 }
 
 /// The columns that [`read`] takes, in its order.
 pub(crate) const COLUMNS: &str =
-    "id, number, principal, state, request, outcome, accepted_ms, started_ms, ended_ms, kind, session";
+    "id, number, principal, state, request, outcome, accepted_ms, started_ms, ended_ms, kind, session, durable";
 /// How many they are.
-pub(crate) const COLUMNS_COUNT: usize = 11;
+pub(crate) const COLUMNS_COUNT: usize = 12;
 
 pub(crate) fn read(row: &Row<'_>) -> Result<Run> {
     Ok(Run {
@@ -119,5 +121,6 @@ pub(crate) fn read(row: &Row<'_>) -> Result<Run> {
         ended_ms: row.get(8)?,
         kind: Kind::parse(&row.get::<_, String>(9)?)?,
         session: row.get(10)?,
+        durable: row.get(11)?,
     })
 }

@@ -29,6 +29,8 @@ pub struct NewRun<'a> {
     pub files: &'a [File<'a>],
     /// What is said first of it.
     pub events: &'a [NewEvent],
+    /// Whether it is to outlive the machine: all do that somebody may ask for again. Every run outlives the process.
+    pub durable: bool,
 }
 
 /// Which are listed.
@@ -63,21 +65,21 @@ pub struct Recovered {
 }
 
 impl Store {
-    /// Accepts a run: it is on the disk when this returns.
+    /// Accepts a run: it is on the disk when this returns, or on its way there.
     ///
     /// # Errors
     /// [`crate::Error`]; it is not accepted then.
     pub fn accept(&mut self, run: &NewRun<'_>, now_ms: i64) -> Result<Acceptance> {
         // Writing from the start: a key that is looked up must still be free when it is taken.
-        let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.of(run.durable).transaction_with_behavior(TransactionBehavior::Immediate)?;
         if let Some(known) = known(&transaction, run)? {
             return Ok(known);
         }
         transaction
             .prepare_cached(
                 "INSERT INTO runs
-                    (id, number, principal, state, request, digest, idempotency_key, accepted_ms, kind, session)
-                 VALUES (?1, (SELECT coalesce(max(number), 0) + 1 FROM runs), ?2, 'accepted', ?3, ?4, ?5, ?6, ?7, ?8)",
+                    (id, number, principal, state, request, digest, idempotency_key, accepted_ms, kind, session, durable)
+                 VALUES (?1, (SELECT coalesce(max(number), 0) + 1 FROM runs), ?2, 'accepted', ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute(params![
                 run.id,
@@ -87,7 +89,8 @@ impl Store {
                 run.idempotency_key,
                 now_ms,
                 run.kind.name(),
-                run.session
+                run.session,
+                run.durable
             ])?;
         files::keep(&transaction, run.id, run.files)?;
         events::add(&transaction, run.id, run.events, now_ms)?;
@@ -108,8 +111,8 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::Error`]; it must not be started then.
-    pub fn start(&mut self, run: &str, events: &[NewEvent], now_ms: i64) -> Result<bool> {
-        let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    pub fn start(&mut self, (run, durable): (&str, bool), events: &[NewEvent], now_ms: i64) -> Result<bool> {
+        let transaction = self.of(durable).transaction_with_behavior(TransactionBehavior::Immediate)?;
         let changed = transaction
             .prepare_cached("UPDATE runs SET state = 'running', started_ms = ?2 WHERE id = ?1 AND state = 'accepted'")?
             .execute(params![run, now_ms])?;
@@ -131,8 +134,15 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::Error`].
-    pub fn end(&mut self, run: &str, outcome: &str, outputs: i64, events: &[NewEvent], now_ms: i64) -> Result<bool> {
-        let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    pub fn end(
+        &mut self,
+        (run, durable): (&str, bool),
+        outcome: &str,
+        outputs: i64,
+        events: &[NewEvent],
+        now_ms: i64,
+    ) -> Result<bool> {
+        let transaction = self.of(durable).transaction_with_behavior(TransactionBehavior::Immediate)?;
         let changed = over(&transaction, run, "ended", outcome, events, now_ms)?;
         if changed {
             transaction
@@ -146,19 +156,29 @@ impl Store {
         Ok(changed)
     }
 
+    /// Those that wait for the disk at every step, or not.
+    const fn of(&mut self, durable: bool) -> &mut Connection {
+        if durable { &mut self.durable } else { &mut self.quick }
+    }
+
     /// What the former process left: what was running is lost from now on, and with every session what waited for it.
+    /// So is what did not wait for the disk, when the machine was started anew since: it may have been running.
     ///
     /// # Errors
     /// [`crate::Error`].
-    pub fn recover(&mut self, outcome: &str, events: &[NewEvent], now_ms: i64) -> Result<Recovered> {
+    pub fn recover(&mut self, boot: &str, outcome: &str, events: &[NewEvent], now_ms: i64) -> Result<Recovered> {
         let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let former: Option<String> = transaction.query_row("SELECT id FROM boot", [], |row| row.get(0)).optional()?;
+        let is_other_boot = former.is_some_and(|former| former != boot);
+        transaction.execute("INSERT OR REPLACE INTO boot (one, id) VALUES (1, ?1)", [boot])?;
         let lost = collect(
             &transaction,
             &format!(
-                "SELECT {COLUMNS} FROM runs WHERE state = 'running' OR (state = 'accepted' AND kind <> 'run')
+                "SELECT {COLUMNS} FROM runs WHERE state = 'running'
+                    OR (state = 'accepted' AND (kind <> 'run' OR (durable = 0 AND ?1)))
                  ORDER BY number"
             ),
-            &[],
+            params![is_other_boot],
         )?;
         for run in &lost {
             over(&transaction, &run.id, "lost", outcome, events, now_ms)?;

@@ -45,6 +45,11 @@ const STEPS: &[M<'static>] = &[
         ALTER TABLE runs ADD COLUMN session TEXT;
         CREATE INDEX runs_of_session ON runs (session, number);",
     ),
+    // Runs whose callers wait for them need not outlive the machine; by its boot it is known whether they have to.
+    M::up(
+        "ALTER TABLE runs ADD COLUMN durable INTEGER NOT NULL DEFAULT 1 CHECK (durable IN (0, 1));
+        CREATE TABLE boot (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL) STRICT;",
+    ),
 ];
 
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), rusqlite_migration::Error> {
@@ -78,7 +83,7 @@ mod tests {
         let run = store.run("ann@local", "00000000000000aa").unwrap().unwrap();
         assert_eq!((run.kind, run.state, run.accepted_ms), (crate::Kind::Run, crate::State::Accepted, 5));
         assert_eq!(store.events(&run.id, 1, 100).unwrap().len(), 1);
-        assert_eq!(store.recover("{}", &[], 6).unwrap().waiting, [run]);
+        assert_eq!(store.recover("boot", "{}", &[], 6).unwrap().waiting, [run]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ fn run<'a>(id: &'a str, principal: &'a str, key: Option<&'a str>, digest: &'a st
         idempotency_key: key,
         files: &[],
         events: &[],
+        durable: true,
     }
 }
 
@@ -40,11 +41,11 @@ fn a_key_stands_for_one_run_of_one_principal() {
 fn a_run_goes_forward_only() {
     let (_folder, mut store) = store();
     store.accept(&run("a", "ann", None, "1"), 1).unwrap();
-    assert!(store.start("a", &[], 2).unwrap());
-    assert!(!store.start("a", &[], 3).unwrap(), "it was handed over before");
-    assert!(store.end("a", "done", 0, &[NewEvent::new("result", "done")], 4).unwrap());
-    assert!(!store.end("a", "other", 0, &[NewEvent::new("result", "other")], 5).unwrap());
-    assert!(!store.start("a", &[], 6).unwrap());
+    assert!(store.start(("a", true), &[], 2).unwrap());
+    assert!(!store.start(("a", true), &[], 3).unwrap(), "it was handed over before");
+    assert!(store.end(("a", true), "done", 0, &[NewEvent::new("result", "done")], 4).unwrap());
+    assert!(!store.end(("a", true), "other", 0, &[NewEvent::new("result", "other")], 5).unwrap());
+    assert!(!store.start(("a", true), &[], 6).unwrap());
     let kept = store.run("ann", "a").unwrap().unwrap();
     assert_eq!((kept.state, kept.outcome.as_deref(), kept.ended_ms), (State::Ended, Some("done"), Some(4)));
     assert_eq!(store.events("a", 1, 1000).unwrap().len(), 1);
@@ -57,15 +58,15 @@ fn a_store_opened_again_loses_what_ran_and_keeps_what_waits() {
     for id in ["waits", "runs", "over"] {
         store.accept(&NewRun { files: &[File(&file), File(b"")], ..run(id, "ann", None, "1") }, 1).unwrap();
     }
-    store.start("runs", &[], 2).unwrap();
-    store.start("over", &[], 2).unwrap();
-    store.end("over", "done", 0, &[], 3).unwrap();
+    store.start(("runs", true), &[], 2).unwrap();
+    store.start(("over", true), &[], 2).unwrap();
+    store.end(("over", true), "done", 0, &[], 3).unwrap();
     store.append("runs", &[NewEvent::new("stdout", "so far")], 3).unwrap();
     // Not closed: what a killed process leaves.
     std::mem::forget(store);
 
     let mut store = Store::open(&folder.path().join("state.sqlite")).unwrap();
-    let found = store.recover("lost", &[NewEvent::new("result", "lost")], 9).unwrap();
+    let found = store.recover("boot", "lost", &[NewEvent::new("result", "lost")], 9).unwrap();
     assert_eq!(found.lost.iter().map(|run| run.id.as_str()).collect::<Vec<_>>(), ["runs"]);
     assert_eq!(found.waiting.iter().map(|run| run.id.as_str()).collect::<Vec<_>>(), ["waits"]);
     let said: Vec<String> = store.events("runs", 1, 1000).unwrap().into_iter().map(|event| event.kind).collect();
@@ -79,7 +80,7 @@ fn a_store_opened_again_loses_what_ran_and_keeps_what_waits() {
     assert_eq!(back, file);
     assert!(store.part_of_file("waits", 1, 0).unwrap().is_none());
     assert!(store.part_of_file("runs", 0, 0).unwrap().is_none(), "its files are let go");
-    assert_eq!(store.recover("lost", &[], 10).unwrap().lost.len(), 0);
+    assert_eq!(store.recover("boot", "lost", &[], 10).unwrap().lost.len(), 0);
 }
 
 #[test]
@@ -109,9 +110,9 @@ fn what_is_outdated_is_told_by_age_and_number_and_forgotten_whole() {
     let (_folder, mut store) = store();
     for (id, end) in [("a", 10), ("b", 20), ("c", 30)] {
         store.accept(&run(id, "ann", Some(id), "1"), 1).unwrap();
-        store.start(id, &[], 2).unwrap();
+        store.start((id, true), &[], 2).unwrap();
         store.append(id, &[NewEvent::new("stdout", "x")], 3).unwrap();
-        store.end(id, "done", 99, &[], end).unwrap();
+        store.end((id, true), "done", 99, &[], end).unwrap();
     }
     store.accept(&run("waits", "ann", None, "1"), 1).unwrap();
     let ids = |store: &mut Store, before, most, bytes| {
@@ -138,4 +139,24 @@ fn a_file_of_a_later_version_is_refused() {
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let refused = Store::open(&path).unwrap_err();
     assert!(refused.next().contains("restore a copy"), "{refused}");
+}
+
+#[test]
+fn what_did_not_wait_for_the_disk_is_lost_with_the_machine_and_not_with_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Store::open(&folder.path().join("state.sqlite")).unwrap();
+    let mut store = open();
+    assert_eq!(store.recover("one", "lost", &[], 1).unwrap().lost.len(), 0);
+    store.accept(&NewRun { durable: false, ..run("quick", "ann", None, "1") }, 2).unwrap();
+    store.accept(&run("durable", "ann", None, "2"), 2).unwrap();
+    drop(store);
+    let mut store = open();
+    let found = store.recover("one", "lost", &[], 3).unwrap();
+    assert_eq!((found.lost.len(), found.waiting.len()), (0, 2), "the process was killed");
+    drop(store);
+    let mut store = open();
+    let found = store.recover("two", "lost", &[], 4).unwrap();
+    let names = |runs: &[stockade_store::Run]| runs.iter().map(|run| run.id.clone()).collect::<Vec<_>>();
+    assert_eq!((names(&found.lost), names(&found.waiting)), (vec!["quick".to_owned()], vec!["durable".to_owned()]));
+    assert_eq!(store.run("ann", "quick").unwrap().unwrap().state, State::Lost);
 }

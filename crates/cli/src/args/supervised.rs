@@ -3,15 +3,19 @@
 use clap::Args;
 
 /// Not for people: a caller who is a program, and who asks on behalf of others.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Supervised {
     /// Write the report, or the refusal, as one JSON document to this descriptor
     #[arg(long, hide = true, value_name = "NUMBER")]
     pub(crate) report_fd: Option<u32>,
 
     /// End, with the run, as soon as this process, the parent, has ended
-    #[arg(long, hide = true, value_name = "PID", requires = "report_fd")]
+    #[arg(long, hide = true, value_name = "PID")]
     pub(crate) parent: Option<u32>,
+
+    /// Believe this list of files that are root's alone, for here it cannot be seen
+    #[arg(long, hide = true, value_name = "NUMBER", requires = "parent")]
+    pub(crate) witness_fd: Option<u32>,
 
     /// Who asks for the run, for its record
     #[arg(long, hide = true, value_name = "NAME@REALM", requires = "report_fd")]
@@ -24,4 +28,16 @@ pub(crate) struct Supervised {
     /// Run the code as this user and group of the host, and the gate as the next one: no one's, leased to this run
     #[arg(long, hide = true, value_name = "ID", requires = "parent", value_parser = clap::value_parser!(u32).range(1..i64::from(u32::MAX) - 1))]
     pub(crate) host_user: Option<u32>,
+
+    /// Keep warm engines for runs, whose users are of these ids; orders and engines go over standard input, a socket
+    #[arg(long, hide = true, value_name = "FIRST:COUNT", requires = "parent", conflicts_with_all = ["report_fd", "session", "host_user"])]
+    pub(crate) pool: Option<stockade_core::warm::Ids>,
+
+    /// Import this module in the template of warm engines
+    #[arg(long, hide = true, value_name = "MODULE", requires = "pool")]
+    pub(crate) preload: Vec<String>,
+
+    /// How many warm engines may wait
+    #[arg(long, hide = true, value_name = "COUNT", requires = "pool", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) ahead: u32,
 }

@@ -15,13 +15,14 @@ use crate::args::Run;
 use crate::outputs::{self, Outputs};
 use crate::printer;
 use crate::problem::Problem;
-use crate::report::Report;
+use crate::report::{Begun, Report};
 
 /// A report as a node sends it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Remote {
     run: String,
     tier: Tier,
+    begun: Begun,
     host_user: u32,
     #[serde(flatten)]
     outcome: Outcome,
@@ -53,6 +54,7 @@ pub(super) fn conclude(
     let report = Report {
         run: &remote.run,
         tier: remote.tier,
+        begun: remote.begun,
         host_user: remote.host_user,
         outcome,
         environment: &remote.environment,

@@ -132,10 +132,12 @@ impl Scene {
     /// Without waiting for it.
     pub fn begin(environment: Option<&Path>, modules: &[&str], cgroup: CgroupMode) -> Self {
         let python = python(environment);
-        let engine = plan_of("engine", warm::engine(&python.executable, python.trees.clone()), cgroup);
+        let start = warm::engine(&python.interpreter, &python.executable, python.trees);
+        let engine = plan_of("engine", start.clone(), cgroup);
         let engine = engine.into_engine(ids().engines().start).unwrap();
         let sealing = Sealing::of(&engine, has_cgroup(&engine)).unwrap();
-        let start = warm::template(&python.interpreter, &python.executable, python.trees, modules, library(), &sealing);
+        let modules: Vec<String> = modules.iter().map(|name| (*name).to_owned()).collect();
+        let start = warm::template(&start, &modules, library(), &sealing);
         let template = plan_of("template", start, CgroupMode::Off).into_template(ids()).unwrap();
         let template = Template::start(recorded(template), engine.clone()).unwrap();
         Self { template, engine }

@@ -598,6 +598,21 @@ fn open_dir(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
+impl Group {
+    /// In a fork of the process that made it: it is not this one's to remove.
+    pub(crate) fn disown(&mut self) {
+        self.branches.clear();
+    }
+
+    /// How many processes are in it besides this one; none where that cannot be seen.
+    #[must_use]
+    pub fn others_than(&self, process: Pid) -> u32 {
+        let Some(branch) = self.branches.first() else { return 0 };
+        let others = members(&branch.dir).unwrap_or_default().into_iter().filter(|one| *one != Some(process)).count();
+        u32::try_from(others).unwrap_or(u32::MAX)
+    }
+}
+
 /// Processes in the group; `None` for one that our pid namespace cannot see.
 fn members(dir: &OwnedFd) -> Result<Vec<Option<Pid>>, Errno> {
     let mut text = vec![0; 4096];

@@ -36,6 +36,7 @@ impl Maker {
     /// Starts the maker of a template's walls, all by this plan.
     pub(crate) fn start(template: BorrowedFd<'_>, ids: Ids, plan: &Plan) -> Result<Self, Failure> {
         let (socket, inside) = outside::control_pair()?;
+        super::hear_for(&socket, super::BIRTH)?;
         let proc = host_proc()?;
         let step = failed("start the maker of", "an engine's walls");
         match sys::clone_into(0, None).map_err(step)? {
@@ -55,6 +56,11 @@ impl Maker {
 
     pub(crate) const fn pid(&self) -> rustix::process::Pid {
         self.process.pid
+    }
+
+    /// In a fork of the process whose child it is.
+    pub(crate) const fn disown(&mut self) {
+        self.process.disown();
     }
 
     /// Orders walls, whose init speaks on the far end of `control`.
@@ -82,7 +88,7 @@ fn next_process(socket: &OwnedFd, proc: BorrowedFd<'_>) -> Result<Init, Failure>
     match wire::next_event(socket.as_fd()) {
         Ok(Received::Frame((Event::Guarded, Some(pidfd)))) => {
             let pid = process_of(pidfd.as_fd(), proc).map_err(failed("find", "the process of an engine's walls"))?;
-            Ok(Init { pid, pidfd, orphans: None, keeper: None })
+            Ok(Init::new(pid, pidfd))
         }
         Ok(Received::Frame((Event::Failed(_, _, errno), _))) => {
             Err(failed("make", "an engine's walls")(told_errno(errno)))

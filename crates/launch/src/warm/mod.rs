@@ -7,11 +7,14 @@
 //! runs. The launcher looks at it (`verify`) before it trusts it with anything.
 
 pub(crate) mod cell;
+pub(crate) mod ending;
 pub mod enter;
 mod entrance;
 mod maker;
 mod sealing;
+mod strays;
 mod sys;
+pub mod twin;
 mod verify;
 mod wire;
 
@@ -56,6 +59,8 @@ pub struct Template {
     next_user: u32,
     users: Rc<RefCell<BTreeSet<u32>>>,
     ended: BTreeMap<u32, i32>,
+    /// How many walls were begun.
+    made: u64,
     /// How many engines were ordered, and which orders failed.
     ordered: u32,
     failed: BTreeMap<u32, i32>,
@@ -64,16 +69,25 @@ pub struct Template {
     rising: VecDeque<Rising>,
     stand: VecDeque<Cell>,
     said: Vec<u8>,
+    is_disowned: bool,
 }
 
 impl Drop for Template {
     fn drop(&mut self) {
+        if self.is_disowned {
+            return;
+        }
         // Their inits are this process's to wait for.
         while !self.rising.is_empty() {
             if self.finish_cell().is_err() {
                 break;
             }
         }
+        self.rising.clear();
+        self.stand.clear();
+        // Before anything waits for its init: the kernel ends that when all in its walls are taken notice of.
+        self.running.init.kill().ok();
+        strays::reap(&self.running.init, self.ids);
     }
 }
 
@@ -130,7 +144,7 @@ pub struct Engine {
     socket: OwnedFd,
     seen: verify::Seen,
     // After the walls.
-    _lease: Lease,
+    lease: Lease,
 }
 
 impl Template {
@@ -158,12 +172,14 @@ impl Template {
             next_user: ids.engines().start,
             users: Rc::default(),
             ended: BTreeMap::new(),
+            made: 0,
             ordered: 0,
             failed: BTreeMap::new(),
             keeper,
             rising: VecDeque::new(),
             stand: VecDeque::new(),
             said: Vec::new(),
+            is_disowned: false,
         })
     }
 
@@ -243,11 +259,14 @@ impl Template {
     pub fn begin_cell(&mut self) -> Result<(), Failure> {
         let lease = self.lease()?;
         let identity = Identity { outside_uid: lease.user, outside_gid: lease.user, ..self.engine.identity };
-        let plan = Plan { run: format!("{}-{}", self.engine.run, lease.user), identity, ..self.engine.clone() };
+        self.made = self.made.wrapping_add(1);
+        // No name comes twice: what could not be taken down stands in the way of nothing.
+        let plan = Plan { run: format!("{}-{}", self.engine.run, self.made), identity, ..self.engine.clone() };
         let mut notes = Vec::new();
         let group = outside::make_group(&plan, &mut notes)?;
         let pipes = outside::pipes(&plan)?;
         let (control, inside) = outside::control_pair()?;
+        hear_for(&control, BIRTH)?;
         let trees = outside::open_sources_as_root(&plan)?;
         self.maker.order(lease.user, inside, &trees)?;
         self.rising.push_back(Rising { plan, control, pipes, group, notes, lease });
@@ -324,13 +343,17 @@ impl Template {
         let (pid, layers) = self.await_birth(&socket, number)?;
         let seen = verify::look(pid, lease.user, &running.entrances, running.enforced)
             .map_err(failed("believe the walls of", "an engine"))?;
+        // Its number may have been another's, of whose end nobody asked.
+        self.hear_of_ends()?;
+        self.ended.remove(&seen.pid_in_template);
         if let Some(group) = &running.group {
             group.attach(pid, lease.user).map_err(Failure::Cgroup)?;
         }
         running.entrances = Entrances::default();
-        running.enforced = running.enforced.and(layers);
+        // Of itself it can say no more than what it seals.
+        running.enforced = running.enforced.and(layers.shared_with(sealing::OWN));
         running.check_required()?;
-        Ok(Engine { running, socket, seen, _lease: lease })
+        Ok(Engine { running, socket, seen, lease })
     }
 
     /// What an engine says of itself, and who it is by the kernel's word.
@@ -390,8 +413,12 @@ impl Template {
     /// # Errors
     /// [`Failure::Lost`] when the template is gone, and all its engines with it.
     pub fn end_of(&mut self, engine: &Engine) -> Result<Option<i32>, Failure> {
+        self.end_by_number(engine.seen.pid_in_template)
+    }
+
+    fn end_by_number(&mut self, pid_in_template: u32) -> Result<Option<i32>, Failure> {
         self.hear_of_ends()?;
-        Ok(self.ended.remove(&engine.seen.pid_in_template))
+        Ok(self.ended.remove(&pid_in_template))
     }
 
     /// The process that makes walls: its id.
@@ -463,27 +490,49 @@ impl Claimed {
     /// # Errors
     /// When the kernel refuses.
     pub fn signal(&self, signal: rustix::process::Signal) -> Result<(), Failure> {
-        match rustix::process::pidfd_send_signal(&self.0.seen.pidfd, signal) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(errno) => Err(failed("signal", "an engine")(errno)),
-        }
+        crate::sys::signal_session(self.0.seen.pidfd.as_fd(), signal).map_err(failed("signal", "an engine"))
     }
 }
 
 impl Engine {
-    /// Makes it that of a run, which is on record and whose plan is the engine's but for its name.
+    /// Makes it that of a run, which is on record and whose plan is the engine's but for its name and for what is
+    /// bounded from outside while it runs.
     ///
     /// # Errors
     /// [`Failure::Missing`] when the walls that stand are not those of the plan; the engine is gone then.
     pub fn claim(mut self, recorded: Recorded) -> Result<Claimed, Failure> {
         let plan = recorded.into_plan();
-        self.running.plan.run.clone_from(&plan.run);
-        self.running.plan.label.clone_from(&plan.label);
-        if self.running.plan != plan {
+        if !self.serves(&plan) {
             return Err(Failure::Missing { missing: plan.required });
         }
+        self.running.plan = plan;
         self.running.started = Instant::now();
+        self.running.began = outside::wall_clock();
         Ok(Claimed(self))
+    }
+
+    /// Whether neither its process nor its walls have ended.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        let waited = [self.seen.pidfd.as_fd(), self.running.init.pidfd.as_fd()];
+        matches!(ready(waited, Instant::now()), Ok([false, false]))
+    }
+
+    /// Whether the walls that stand are those of this plan.
+    #[must_use]
+    pub fn serves(&self, plan: &Plan) -> bool {
+        let own = &self.running.plan;
+        let limits = stockade_core::limits::Limits {
+            wall_ms: plan.limits.wall_ms,
+            // The kernel holds each process to what the engine was born with; the tree is watched.
+            cpu_ms: plan.limits.cpu_ms.min(own.limits.cpu_ms),
+            output_bytes: plan.limits.output_bytes,
+            output_files: plan.limits.output_files,
+            output_depth: plan.limits.output_depth,
+            stream_bytes: plan.limits.stream_bytes,
+            ..own.limits
+        };
+        *plan == Plan { run: plan.run.clone(), label: plan.label.clone(), limits, ..own.clone() }
     }
 
     /// Its host user, by which the plan of its run is made.
@@ -523,6 +572,12 @@ pub fn has_cgroup(plan: &Plan) -> bool {
     plan.cgroup != CgroupMode::Off
         && !crate::hooks::removed(Layer::Cgroup)
         && !matches!(crate::cgroup::find(), crate::cgroup::Available::None(_))
+}
+
+/// Whoever does not speak for so long on this socket is not heard any more.
+fn hear_for(socket: &OwnedFd, longest: Duration) -> Result<(), Failure> {
+    rustix::net::sockopt::set_socket_timeout(socket, rustix::net::sockopt::Timeout::Recv, Some(longest))
+        .map_err(failed("set up the socket of", "an engine"))
 }
 
 /// Which of these have something, waiting until one has or it is too late.

@@ -15,6 +15,17 @@ pub struct Sealing {
     pub(crate) rules_give: Layers,
 }
 
+/// What an engine's own process can put in force; the rest was made before it.
+pub(crate) const OWN: Layers = Layers::of(&[
+    Layer::LockedMounts,
+    Layer::Rlimits,
+    Layer::NoCapabilities,
+    Layer::NoNewPrivileges,
+    Layer::Landlock,
+    Layer::Scopes,
+    Layer::Seccomp,
+]);
+
 const RESOURCES: [Resource; 9] = [
     Resource::Core,
     Resource::Nofile,

@@ -125,14 +125,25 @@ pub(crate) fn next_said(socket: BorrowedFd<'_>) -> Result<Option<Said>, Errno> {
 /// From a process that says it is an engine: an event, and who sent it by the kernel's word. There is no room for
 /// descriptors, so the kernel drops what it attaches.
 pub(crate) fn next_from_engine(socket: BorrowedFd<'_>) -> Result<(Event, Pid), Errno> {
+    let (frame, sender) = receive_from(socket, RecvFlags::empty())?;
+    let event = frame.and_then(Event::parse);
+    Ok((event.ok_or(Errno::BADMSG)?, sender.ok_or(Errno::SRCH)?))
+}
+
+/// A frame, if it has the size of one, and who sent it by the kernel's word. At the end there is no sender.
+pub(crate) fn receive_from(socket: BorrowedFd<'_>, flags: RecvFlags) -> Result<(Option<Frame>, Option<Pid>), Errno> {
     let mut frame = [0; FRAME_BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received =
-        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut frame)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received = rustix::net::recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut frame)],
+        &mut control,
+        flags | RecvFlags::CMSG_CLOEXEC,
+    )?;
     let sender = control.drain().find_map(|message| {
         if let RecvAncillaryMessage::ScmCredentials(sender) = message { Some(sender.pid) } else { None }
     });
-    let event = if received.bytes == FRAME_BYTES { Event::parse(frame) } else { None };
-    Ok((event.ok_or(Errno::BADMSG)?, sender.ok_or(Errno::SRCH)?))
+    let is_end = received.bytes == 0 && !received.flags.contains(rustix::net::ReturnFlags::TRUNC);
+    Ok(((received.bytes == FRAME_BYTES).then_some(frame), if is_end { None } else { sender }))
 }

@@ -159,7 +159,9 @@ pub(super) async fn accept<T: serde::de::DeserializeOwned + Default>(
         };
         let (asked, script, sent) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
         let (order, files) = put_together(asked, script, sent)?;
-        Submission { asked: Asked::Run(order), files, key }
+        // Who waits for the end knows nothing of the run before it, and asks for it again by a key only.
+        let durable = key.is_some() || is_async(&headers) || events::Format::asked(&headers).is_some();
+        Submission { asked: Asked::Run(order), files, key, durable }
     };
     let run = shared.node.accept(&principal.0, submission).await?;
     answer(&shared.node, principal, run, &headers).await

@@ -12,6 +12,7 @@ use rustix::io::FdFlags;
 use rustix::process::{Gid, Uid};
 
 use super::Settings;
+use crate::range::Range;
 use crate::refusal::Refusal;
 use crate::settings::Launcher;
 use crate::user::{self, Service};
@@ -27,7 +28,12 @@ const COMMAND: &str = "stockade";
 pub(crate) fn become_launcher(control: &OwnedFd, asked: &Launcher) -> Result<Option<Settings>, Refusal> {
     let failed = |error: io::Error| Refusal::failed("the launcher cannot serve", crate::system_text(&error));
     let program = std::env::current_exe().map_err(failed)?.with_file_name(COMMAND);
+    let mut witness = None;
     if asked.users.is_some() {
+        // From within it cannot be seen whose files are.
+        let seen = stockade_launch::witness::Witness::look().to_file().map_err(failed)?;
+        rustix::io::fcntl_setfd(&seen, FdFlags::empty()).map_err(|errno| failed(errno.into()))?;
+        witness = Some(seen.into_raw_fd());
         stockade_launch::users::separate().map_err(|failure| not_apart(&failure))?;
         let bytes = wire::encode(&Answer::Apart {}).unwrap_or_default();
         wire::send(control, &bytes, &[]).map_err(failed)?;
@@ -54,8 +60,15 @@ pub(crate) fn become_launcher(control: &OwnedFd, asked: &Launcher) -> Result<Opt
         policies: policies.into_iter().map(Into::into).collect(),
         concurrent: asked.runs,
         sessions: asked.sessions,
+        pools: asked.users.map_or(0, |range| asked.pools.min(pools_most(range))),
         users: asked.users,
+        witness,
     }))
+}
+
+/// Half of the ids are for runs.
+fn pools_most(range: Range) -> usize {
+    usize::try_from(range.count() / 2 / super::pools::IDS).unwrap_or(0)
 }
 
 fn not_apart(failure: &stockade_launch::Failure) -> Refusal {

@@ -11,13 +11,24 @@ use rustix::io::FdFlags;
 use stockade_core::limits::Limit;
 
 use super::Settings;
+use super::kind::Kind;
+use super::users::Lease;
 use crate::opening::Opening;
-use crate::order::Order;
+use crate::order::{Bounds, Order};
 
 /// What a supervisor is told of its surroundings; where its interpreter, its index and its authorities are is the
 /// operator's word.
-const VARS: [&str; 8] =
-    ["PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC", "STOCKADE_CONFIG_DIR"];
+const VARS: [&str; 9] = [
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NETRC",
+    "STOCKADE_CONFIG_DIR",
+    "STOCKADE_WARM_LIBRARY",
+];
 const VARS_OF: [&str; 2] = ["UV_", "PIP_"];
 
 /// Where the run's streams and its report go.
@@ -98,24 +109,68 @@ pub(super) fn spawn(
         Task::Run(_) => Stdio::null(),
         Task::Session(_, socket) => socket.try_clone()?.into(),
     };
+    command(settings)
+        .args(words(settings, asker, task, report.as_raw_fd(), std::process::id()))
+        .current_dir(inputs)
+        .stdin(input)
+        .stdout(streams.out.try_clone()?)
+        .stderr(streams.error.try_clone()?)
+        .spawn()
+}
+
+/// Starts a pool of warm engines of a kind, with these users, which is spoken to over `socket`.
+pub(super) fn spawn_pool(settings: &Settings, kind: &Kind, lease: Lease, socket: OwnedFd) -> io::Result<Child> {
+    command(settings)
+        .args(words_of_pool(settings, kind, lease, std::process::id()))
+        .current_dir(&settings.folder)
+        .stdin(socket)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+/// The command, with what it is told of its surroundings.
+fn command(settings: &Settings) -> Command {
     let folder = &settings.folder;
     let vars = std::env::vars_os().filter(|(name, _)| {
         name.to_str().is_some_and(|name| VARS.contains(&name) || VARS_OF.iter().any(|start| name.starts_with(start)))
     });
-    Command::new(&settings.program)
-        .args(words(settings, asker, task, report.as_raw_fd(), std::process::id()))
+    let mut command = Command::new(&settings.program);
+    command
         .env_clear()
         .envs(vars)
         .env("HOME", folder.join("home"))
         .env("STOCKADE_STATE_DIR", folder.join("state"))
         .env("STOCKADE_CACHE_DIR", folder.join("cache"))
-        .current_dir(inputs)
         // Keys of a terminal are for the node, which lets runs finish.
-        .process_group(0)
-        .stdin(input)
-        .stdout(streams.out.try_clone()?)
-        .stderr(streams.error.try_clone()?)
-        .spawn()
+        .process_group(0);
+    command
+}
+
+/// As of a run: what comes from an order stands behind a `=`.
+fn words_of_pool(settings: &Settings, kind: &Kind, lease: Lease, parent: u32) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec![
+        "run".into(),
+        "--quiet".into(),
+        format!("--pool={}:{}", lease.first, lease.count).into(),
+        format!("--parent={parent}").into(),
+    ];
+    words.extend(settings.witness.map(|number| format!("--witness-fd={number}").into()));
+    words.extend(kind.tier.modules().iter().map(|module| format!("--preload={module}").into()));
+    words.extend(words_of_policies(settings));
+    let usual = Bounds::default().usual;
+    let limits = Limit::ALL.into_iter().map(|limit| (limit, usual.of(limit)));
+    words.extend(limits.map(|(limit, value)| format!("--limit={}={}", limit.name(), exact(limit, value)).into()));
+    words.extend(kind.environment.iter().map(|reference| format!("--environment={reference}").into()));
+    words
+}
+
+fn words_of_policies(settings: &Settings) -> impl Iterator<Item = OsString> {
+    settings.policies.iter().map(|policy| {
+        let mut word = OsString::from("--policy=");
+        word.push(policy);
+        word
+    })
 }
 
 /// The words. What comes from an order stands behind a `=` of its flag, or is a file's name that begins with no dash,
@@ -129,12 +184,9 @@ fn words(settings: &Settings, asker: Asker<'_>, task: Task<'_>, report: i32, par
         format!("--principal={}", asker.principal).into(),
         "--out=../out".into(),
     ];
+    words.extend(settings.witness.map(|number| format!("--witness-fd={number}").into()));
     words.extend(asker.user.map(|user| format!("--host-user={user}").into()));
-    for policy in &settings.policies {
-        let mut word = OsString::from("--policy=");
-        word.push(policy);
-        words.push(word);
-    }
+    words.extend(words_of_policies(settings));
     for limit in Limit::ALL {
         if let Some(value) = task.limit(limit) {
             words.push(format!("--limit={}={}", limit.name(), exact(limit, value)).into());
@@ -178,7 +230,7 @@ fn exact(limit: Limit, value: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::order::{Bounds, tests::order};
+    use crate::order::tests::order;
 
     #[test]
     fn every_limit_is_written_as_it_is_read() {
@@ -203,7 +255,9 @@ mod tests {
             policies: vec!["/policy".into()],
             concurrent: 1,
             sessions: 1,
+            pools: 0,
             users: None,
+            witness: None,
         };
         let asker = Asker { principal: "uid-1@local", user: Some(100_000) };
         let words = words(&settings, asker, Task::Run(&order), 7, 8);

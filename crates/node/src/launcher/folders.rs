@@ -39,14 +39,32 @@ impl Folders {
     }
 
     pub(super) fn make(&self, run: &RunId) -> io::Result<Place> {
+        self.make_outputs(run)?;
+        self.make_inputs(run)
+    }
+
+    /// For a run whose files need no place: where its outputs will be.
+    pub(super) fn make_outputs(&self, run: &RunId) -> io::Result<PathBuf> {
         let folder = self.runs.join(run.as_str());
-        let inputs = folder.join(IN);
         let mut builder = std::fs::DirBuilder::new();
         builder.mode(0o700);
         // What is there already is another run's.
         builder.create(&folder)?;
-        let made = builder.create(&inputs).and_then(|()| builder.create(folder.join(OUT)));
-        match made {
+        let outputs = folder.join(OUT);
+        match builder.create(&outputs) {
+            Ok(()) => Ok(outputs),
+            Err(error) => {
+                remove(&folder);
+                Err(error)
+            }
+        }
+    }
+
+    /// For one that needs it after all.
+    pub(super) fn make_inputs(&self, run: &RunId) -> io::Result<Place> {
+        let folder = self.runs.join(run.as_str());
+        let inputs = folder.join(IN);
+        match std::fs::DirBuilder::new().mode(0o700).create(&inputs) {
             Ok(()) => Ok(Place { inputs }),
             Err(error) => {
                 remove(&folder);

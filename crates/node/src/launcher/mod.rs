@@ -1,19 +1,24 @@
 //! The launcher: the only process of the node that starts anything. One thread, one poll loop, no network.
 //!
 //! It takes nothing from the node on trust: a frame is parsed into a message of known form, an order is checked again,
-//! names of runs are sixteen digits, and every word of a command line is put together here. For now a run's
-//! supervisor is the neighbour `stockade run`, so a run here is a run of the command, walls and report alike.
+//! names of runs are sixteen digits, and every word of a command line is put together here. A run's supervisor is the
+//! neighbour `stockade run`, so a run here is a run of the command, walls and report alike; where a warm engine waits,
+//! a process of the same program that follows it already (`warm.rs`).
 //!
 //! When the node's end of the socket closes, everything is killed; when this process dies, the kernel kills the
 //! supervisors, and they hold their sandboxes.
 
 mod birth;
+mod claims;
 mod command;
 mod folders;
+mod kind;
 mod outbox;
+mod pools;
 mod sessions;
 mod supervisor;
 mod users;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -30,9 +35,11 @@ use crate::range::Range;
 use crate::refusal::{Kind, Refusal};
 use crate::wire::{self, Answer, Ask, Beside, Frame, RunId};
 pub(crate) use birth::{become_launcher, wait_for};
+use claims::Claims;
 use command::Task;
-use folders::Folders;
+use folders::{Folders, Place};
 use outbox::Outbox;
+use pools::Pools;
 use sessions::Sessions;
 use supervisor::Supervisor;
 use users::{Lease, Users};
@@ -50,9 +57,16 @@ pub struct Settings {
     pub concurrent: usize,
     /// Most sessions at once.
     pub sessions: usize,
+    /// Most pools of warm engines at once.
+    pub pools: usize,
     /// Users of runs; without them all have this process's own.
     pub users: Option<Range>,
+    /// The number of what was seen of the machine's files before, which all that is started inherits.
+    pub witness: Option<i32>,
 }
+
+/// Descriptors of every task that are no files: where streams and report go.
+const STREAMS: usize = 3;
 
 /// Ids that each run has: the code's, and the gate's.
 const IDS_OF_RUN: u32 = 2;
@@ -72,6 +86,9 @@ pub fn serve(control: OwnedFd, settings: Settings) -> io::Result<()> {
     let bounds = Bounds::default();
     let users = settings.users.map(Users::new).transpose()?;
     let mut launcher = Launcher {
+        pools: Pools::new(settings.pools),
+        claims: Claims::default(),
+        wanted: BTreeMap::new(),
         folders,
         settings,
         bounds,
@@ -96,6 +113,11 @@ struct Launcher {
     runs: BTreeMap<RunId, Supervisor>,
     /// Those of the runs that are sessions.
     sessions: Sessions,
+    /// Those of the runs that warm engines have.
+    claims: Claims,
+    pools: Pools,
+    /// Of runs for which no engine waited: what pool would have one.
+    wanted: BTreeMap<RunId, kind::Kind>,
     outbox: Outbox,
 }
 
@@ -121,7 +143,7 @@ impl Launcher {
     /// Waits for whatever comes first; says whether the node has something.
     fn wait(&mut self) -> io::Result<bool> {
         let now = Instant::now();
-        let next = self.runs.values_mut().filter_map(|run| run.press(now)).min();
+        let next = self.runs.values_mut().filter_map(|run| run.press(now)).chain(self.pools.press(now)).min();
         let timeout = next
             .map(|next| Timespec::try_from(next.saturating_duration_since(now)))
             .transpose()
@@ -133,6 +155,8 @@ impl Launcher {
         let mut polled = vec![PollFd::new(&self.control, flags)];
         polled.extend(self.runs.values().map(|run| PollFd::new(run.pidfd(), PollFlags::IN)));
         polled.extend(self.sessions.sockets().map(|(_, socket)| PollFd::new(socket, PollFlags::IN)));
+        polled.extend(self.claims.sockets().map(|(_, socket)| PollFd::new(socket, PollFlags::IN)));
+        polled.extend(self.pools.polled());
         match rustix::event::poll(&mut polled, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -141,25 +165,50 @@ impl Launcher {
         let asked = ready.next().unwrap_or(false);
         let ended: Vec<RunId> =
             self.runs.keys().zip(&mut ready).filter(|(_, ready)| *ready).map(|(run, _)| run.clone()).collect();
-        let answered: Vec<RunId> =
-            self.sessions.sockets().zip(ready).filter(|(_, ready)| *ready).map(|((run, _), _)| run.clone()).collect();
+        let answered: Vec<RunId> = self
+            .sessions
+            .sockets()
+            .zip(&mut ready)
+            .filter(|(_, ready)| *ready)
+            .map(|((run, _), _)| run.clone())
+            .collect();
+        let told: Vec<RunId> = self
+            .claims
+            .sockets()
+            .zip(&mut ready)
+            .filter(|(_, ready)| *ready)
+            .map(|((run, _), _)| run.clone())
+            .collect();
+        let has_pools_something = ready.any(|ready| ready);
         drop(polled);
         // Before the ends: what was said last counts.
         for session in answered {
             self.hear_session(&session);
         }
+        for run in told {
+            self.hear_claim(&run);
+        }
         for run in ended {
             self.reap(&run);
+        }
+        if has_pools_something {
+            self.hear_pools();
         }
         Ok(asked)
     }
 
     fn reap(&mut self, run: &RunId) {
+        // One that has reported, and ends, is heard first.
+        self.hear_claim(run);
         let Some(status) = self.runs.get_mut(run).and_then(Supervisor::ended) else { return };
+        if let Some(anew) = self.claims.remove(run) {
+            return self.start_anew(run, anew);
+        }
         self.hear_session(run);
         let lease = self.runs.remove(run).and_then(|supervisor| supervisor.lease());
         self.give_back(lease);
         let (status, killed) = supervisor::status(status);
+        self.learn_from(run, if killed { None } else { Some(status) });
         match self.sessions.remove(run) {
             Some(act) if killed => self.outbox.say(&Answer::Ended { run: act, status, killed }, None),
             // A supervisor that ends by itself answers what it has begun.
@@ -179,11 +228,11 @@ impl Launcher {
             Ask::Start { run, principal, order } => {
                 let started = order
                     .check(&self.bounds)
-                    .and_then(|()| self.start(&run, &principal, Task::Run(&order), &descriptors));
+                    .and_then(|()| self.start(&run, &principal, Task::Run(&order), descriptors));
                 self.refuse(&run, started);
             }
             Ask::OpenSession { run, principal, opening } => {
-                let opened = self.open_session(&run, &principal, &opening, &descriptors);
+                let opened = self.open_session(&run, &principal, &opening, descriptors);
                 self.refuse(&run, opened);
             }
             Ask::Act { session, act, what } => {
@@ -217,7 +266,13 @@ impl Launcher {
     }
 
     /// Starts the supervisor of a task that was checked.
-    fn start(&mut self, run: &RunId, principal: &str, task: Task<'_>, descriptors: &[OwnedFd]) -> Result<(), Refusal> {
+    fn start(
+        &mut self,
+        run: &RunId,
+        principal: &str,
+        task: Task<'_>,
+        mut descriptors: Vec<OwnedFd>,
+    ) -> Result<(), Refusal> {
         if !is_principal(principal) {
             return Err(Refusal::failed("the run has no asker", "its principal has another form"));
         }
@@ -231,29 +286,44 @@ impl Launcher {
         if self.runs.contains_key(run) {
             return Err(Refusal::failed("the run was started before", "its name is taken"));
         }
+        if descriptors.len() != task.files().count() + STREAMS {
+            return Err(Refusal::failed("the run cannot be started", "its files are not those that it names"));
+        }
+        if let Task::Run(order) = task
+            && self.claim(run, principal, order, &mut descriptors)?
+        {
+            return Ok(());
+        }
+        let place = self.folders.make(run).map_err(|error| not_spooled(&error))?;
+        self.start_in(run, principal, task, &descriptors, &place)
+    }
+
+    /// Starts a supervisor, for a run that has its place.
+    fn start_in(
+        &mut self,
+        run: &RunId,
+        principal: &str,
+        task: Task<'_>,
+        descriptors: &[OwnedFd],
+        place: &Place,
+    ) -> Result<(), Refusal> {
         let [out, error, report, files @ ..] = descriptors else {
             return Err(Refusal::failed("the run cannot be started", "descriptors are missing"));
         };
-        if files.len() != task.files().count() {
-            return Err(Refusal::failed("the run cannot be started", "its files are not those that it names"));
-        }
-        let lease = self.lease()?;
+        let lease = self.lease().inspect_err(|_| self.folders.remove(run))?;
         let asker = command::Asker { principal, user: lease.map(|lease| lease.first) };
-        let place = self.folders.make(run).map_err(|error| not_spooled(&error));
-        let started = place.and_then(|place| {
-            place
-                .spool(task.files(), files)
-                .and_then(|()| {
-                    let streams = command::Streams { out, error, report };
-                    let child = command::spawn(&self.settings, asker, task, place.inputs(), streams)?;
-                    let wall = Duration::from_millis(task.limit(Limit::Time).unwrap_or(0));
-                    Supervisor::of(child, lease, Instant::now() + wall + PREPARATION)
-                })
-                .map_err(|error| {
-                    self.folders.remove(run);
-                    not_spooled(&error)
-                })
-        });
+        let started = place
+            .spool(task.files(), files)
+            .and_then(|()| {
+                let streams = command::Streams { out, error, report };
+                let child = command::spawn(&self.settings, asker, task, place.inputs(), streams)?;
+                let wall = Duration::from_millis(task.limit(Limit::Time).unwrap_or(0));
+                Supervisor::of(child, lease, Instant::now() + wall + PREPARATION)
+            })
+            .map_err(|error| {
+                self.folders.remove(run);
+                not_spooled(&error)
+            });
         match started {
             Ok(supervisor) => {
                 self.runs.insert(run.clone(), supervisor);
@@ -294,7 +364,7 @@ impl Launcher {
         run: &RunId,
         principal: &str,
         opening: &Opening,
-        descriptors: &[OwnedFd],
+        descriptors: Vec<OwnedFd>,
     ) -> Result<(), Refusal> {
         opening.check(&self.bounds)?;
         let (near, far) = wire::pair().map_err(|error| not_spooled(&error))?;
@@ -346,6 +416,7 @@ impl Launcher {
         for supervisor in self.runs.values_mut() {
             supervisor.kill();
         }
+        self.pools.end_all();
         for (run, supervisor) in std::mem::take(&mut self.runs) {
             supervisor.wait();
             self.folders.remove_inputs(&run);

@@ -1,12 +1,12 @@
 //! One supervisor: a child process that is waited for, asked to end, and at last killed.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use super::users::Lease;
 
@@ -15,13 +15,25 @@ const FIRST: Duration = Duration::from_millis(150);
 /// After the second the supervisor has this long to collect what there is.
 const SECOND: Duration = Duration::from_millis(5_000);
 
+/// The status of what an interrupt has ended, as shells have it.
+pub(super) const INTERRUPTED: i32 = 130;
+
 #[derive(Debug)]
 pub(super) struct Supervisor {
-    child: Child,
+    process: Process,
     lease: Option<Lease>,
     pidfd: OwnedFd,
     stage: Stage,
     until: Instant,
+}
+
+/// How it came to be this process's child.
+#[derive(Debug)]
+enum Process {
+    /// It was started here.
+    Child(Child),
+    /// It was forked by a child, beside that: by its pidfd it is known here.
+    Twin,
 }
 
 /// How hard it was asked to end.
@@ -37,7 +49,7 @@ impl Supervisor {
     /// Follows a child with these users that has until `until`.
     pub(super) fn of(mut child: Child, lease: Option<Lease>, until: Instant) -> io::Result<Self> {
         match rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Self { child, lease, pidfd, stage: Stage::Running, until }),
+            Ok(pidfd) => Ok(Self { process: Process::Child(child), lease, pidfd, stage: Stage::Running, until }),
             Err(errno) => {
                 // Nobody could follow it.
                 child.kill()?;
@@ -45,6 +57,16 @@ impl Supervisor {
                 Err(errno.into())
             }
         }
+    }
+
+    /// Follows a child that another child has forked, which has until `until`.
+    pub(super) const fn of_twin(pidfd: OwnedFd, until: Instant) -> Self {
+        Self { process: Process::Twin, lease: None, pidfd, stage: Stage::Running, until }
+    }
+
+    /// Whether it was asked to end.
+    pub(super) fn is_asked_to_end(&self) -> bool {
+        self.stage != Stage::Running
     }
 
     pub(super) const fn lease(&self) -> Option<Lease> {
@@ -57,7 +79,10 @@ impl Supervisor {
 
     /// Its status, once it has ended.
     pub(super) fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+        match &mut self.process {
+            Process::Child(child) => child.try_wait().ok().flatten(),
+            Process::Twin => waited_for(&self.pidfd, WaitIdOptions::NOHANG),
+        }
     }
 
     /// Asks it to end, unless that was done.
@@ -97,8 +122,13 @@ impl Supervisor {
     }
 
     pub(super) fn wait(mut self) {
-        if let Err(error) = self.child.wait() {
-            tracing::warn!(error = %error, "the end of a run cannot be waited for");
+        match &mut self.process {
+            Process::Child(child) => {
+                if let Err(error) = child.wait() {
+                    tracing::warn!(error = %error, "the end of a run cannot be waited for");
+                }
+            }
+            Process::Twin => drop(waited_for(&self.pidfd, WaitIdOptions::empty())),
         }
     }
 
@@ -108,6 +138,19 @@ impl Supervisor {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(errno) => tracing::warn!(error = %io::Error::from(errno), "a run cannot be signalled"),
         }
+    }
+}
+
+/// The status of a child by its pidfd; of what is no child of this process, that it was killed.
+fn waited_for(pidfd: &OwnedFd, options: WaitIdOptions) -> Option<ExitStatus> {
+    match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | options) {
+        Ok(ended) => {
+            let ended = ended?;
+            let signal = ended.terminating_signal().unwrap_or(0);
+            Some(ExitStatus::from_raw(ended.exit_status().unwrap_or(0) << 8 | signal))
+        }
+        Err(rustix::io::Errno::INTR) => None,
+        Err(_) => Some(ExitStatus::from_raw(Signal::KILL.as_raw())),
     }
 }
 

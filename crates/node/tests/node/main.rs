@@ -26,3 +26,4 @@ mod streams;
 mod support;
 mod tenancy;
 mod users;
+mod warm;

@@ -37,11 +37,23 @@ pub(crate) const AS_SERVICE: [&str; 2] = ["--run-as", "61234"];
 /// And what one is told that an ordinary user starts, who has no ids to give.
 const SHARED: &str = "--shared-user";
 
+/// What templates load, built by `cargo xtask warm-library` beside the tests.
+pub(crate) fn warm_library() -> PathBuf {
+    if let Some(named) = std::env::var_os("STOCKADE_WARM_LIBRARY") {
+        return named.into();
+    }
+    // target/TRIPLE/PROFILE/stockade-node
+    let target = Path::new(NODE).ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists()).unwrap();
+    let triple = target.file_name().unwrap();
+    target.parent().unwrap().join("library").join(triple).join("release/libstockade_warm.so")
+}
+
 /// `stockade-node start` in a folder; everybody may connect. By root with [`AS_SERVICE`], else by an ordinary user.
 pub(crate) fn starting(folder: &Path, flags: &[&str]) -> Call {
     command();
     let is_service = flags.contains(&"--run-as");
-    call(NODE, if is_service { User::Caller } else { User::Ordinary })
+    let is_warm = flags.windows(2).any(|flag| flag[0] == "--warm" && flag[1] != "0");
+    let started = call(NODE, if is_service { User::Caller } else { User::Ordinary })
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .arg("start")
         .args((!is_service).then_some(SHARED))
@@ -51,7 +63,8 @@ pub(crate) fn starting(folder: &Path, flags: &[&str]) -> Call {
         .arg("--socket")
         .arg(socket_of(folder))
         .args(flags)
-        .env("STOCKADE_LOG", "info")
+        .env("STOCKADE_LOG", "info");
+    if is_warm { started.env("STOCKADE_WARM_LIBRARY", warm_library()) } else { started }
 }
 
 impl Node {

@@ -58,7 +58,7 @@ fn ids(status: &str, name: &str) -> Vec<u32> {
 }
 
 /// Everything below a process, with its status.
-fn below(pid: u32) -> Vec<(u32, String)> {
+pub(crate) fn below(pid: u32) -> Vec<(u32, String)> {
     let all: Vec<(u32, u32, String)> = std::fs::read_dir("/proc")
         .unwrap()
         .flatten()

@@ -1,0 +1,254 @@
+//! One warm engine, from before it is anybody's to the report of its run: a process of its own, a fork of the pool's
+//! and a child of the launcher.
+//!
+//! The line is that of every run (`pipeline`, `run`): decision, plan, record, run, outcome, record, report. The walls
+//! stand already, so the plan must come out as theirs; where it does not, the run has not begun, and is started anew.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::SendFlags;
+use sha2::{Digest, Sha256};
+use stockade_core::audit::{Asker, Recorded};
+use stockade_core::limits::Limit;
+use stockade_core::plan::Plan;
+use stockade_core::pool::{Claim, Said};
+use stockade_core::request::Request;
+use stockade_engines::warm;
+use stockade_launch::warm::Engine;
+use stockade_launch::warm::twin::{Heard, Link, Word, leave};
+use stockade_launch::{Finished, Input, Output, Streams};
+
+use super::control;
+use super::make::Kind;
+use crate::code::{self, Code};
+use crate::problem::Problem;
+use crate::report::Begun;
+use crate::run::{self, Kept, hexadecimal};
+use crate::supervised::{self, Reporter};
+use crate::trail::now_ms;
+use crate::{environment, outputs, pipeline, printer};
+
+/// How the supervisor of a run that is started anew sees its folder of outputs.
+const OUT: &str = "../out";
+/// As of a script that is named on a command line.
+const SCRIPT_BYTES_MAX: u64 = 64 << 20;
+
+/// Waits for a claim, carries it out, and ends.
+pub(super) fn attend(kind: Kind, engine: Engine, socket: &OwnedFd, link: &Link) -> ! {
+    let parent = kind.arguments.supervised.parent.unwrap_or(0);
+    if supervised::end_with(parent).is_err() {
+        leave(1)
+    }
+    // For whoever lists processes.
+    call_itself(c"engine-waits");
+    let Some((claim, given)) = wait_for_claim(socket, link) else { leave(0) };
+    call_itself(c"engine-runs");
+    link.say(Word::Claimed);
+    leave(carry_out(kind, engine, (claim, given), socket, link))
+}
+
+fn call_itself(name: &std::ffi::CStr) {
+    // Without a name of its own it serves as well.
+    rustix::thread::set_name(name).ok();
+}
+
+fn wait_for_claim(socket: &OwnedFd, link: &Link) -> Option<(Claim, Vec<OwnedFd>)> {
+    loop {
+        let mut waited = [PollFd::new(socket, PollFlags::IN), PollFd::new(link, PollFlags::IN)];
+        match rustix::event::poll(&mut waited, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return None,
+        }
+        let [claimed, told] = waited.map(|one| !one.revents().is_empty());
+        // First: a run that was handed over is not given up.
+        if claimed {
+            return control::receive(socket);
+        }
+        if told && link.hear() != Heard::Nothing {
+            return None;
+        }
+    }
+}
+
+/// Says whether it is heard. A launcher that is gone takes this process with it.
+fn tell(socket: &OwnedFd, said: Said) -> bool {
+    rustix::net::send(socket, &said.to_bytes(), SendFlags::NOSIGNAL).is_ok()
+}
+
+/// Says with which status it ends.
+fn carry_out(
+    mut kind: Kind,
+    engine: Engine,
+    (claim, given): (Claim, Vec<OwnedFd>),
+    socket: &OwnedFd,
+    link: &Link,
+) -> u8 {
+    let Some(ready) = Ready::of(&kind, &engine, claim, given) else {
+        tell(socket, Said::Cold);
+        return 0;
+    };
+    let mut reporter = Reporter::to(ready.report);
+    let asker =
+        Asker { principal: &ready.claim.principal, code_digest: &ready.digest, environment_digest: &kind.used.digest };
+    let run = ready.plan.run.clone();
+    // What cannot be put on record is refused where it is started anew.
+    let Ok(recorded) = Recorded::intent(&mut kind.services.trail, asker, ready.plan, now_ms()) else {
+        tell(socket, Said::Cold);
+        return 0;
+    };
+    if !tell(socket, Said::Begun) {
+        // Whoever did not hear it may start the run anew.
+        let unheard = Problem::new("the run was not begun", "the launcher did not hear of it", "");
+        pipeline::failed(&mut kind.services.trail, &run, unheard);
+        return 0;
+    }
+    let streams = [&ready.output, &ready.error];
+    let status = follow(engine, recorded, &ready.claim, &ready.files, streams, link)
+        .map_err(|problem| pipeline::failed(&mut kind.services.trail, &run, problem))
+        .and_then(|finished| conclude(&mut kind, ready.claim, ready.bytes, &finished, &mut reporter));
+    let status = status.unwrap_or_else(|problem| {
+        reporter.write(&printer::document(&problem.document_of_begun()));
+        problem.status()
+    });
+    drop(reporter);
+    tell(socket, Said::Done(status));
+    if let Some(environment) = &kind.used.held {
+        environment.count_use();
+    }
+    status
+}
+
+/// A claim that this engine serves: nothing has begun yet.
+struct Ready {
+    claim: Claim,
+    plan: Plan,
+    digest: String,
+    bytes: Vec<u8>,
+    output: OwnedFd,
+    error: OwnedFd,
+    report: OwnedFd,
+    files: Vec<OwnedFd>,
+}
+
+impl Ready {
+    /// `None` for what has to be started anew, and for what is to be refused: there it is said why.
+    fn of(kind: &Kind, engine: &Engine, claim: Claim, given: Vec<OwnedFd>) -> Option<Self> {
+        let mut given = given.into_iter();
+        let (output, error, report) = (given.next()?, given.next()?, given.next()?);
+        let mut files: Vec<OwnedFd> = given.collect();
+        // It may have ended while it waited.
+        if !engine.is_there() {
+            return None;
+        }
+        if files.len() != claim.inputs.len() + 1 || !kind.stamps.are_as_they_were() || !is_the_same_environment(kind) {
+            return None;
+        }
+        let bytes = read(files.first()?)?;
+        let code = code_of(&claim, bytes);
+        if environment::names_packages(&code) {
+            return None;
+        }
+        let limits = claim
+            .limits
+            .iter()
+            .map(|(name, value)| Some((Limit::ALL.into_iter().find(|limit| limit.name() == name)?, *value)));
+        let limits = limits.collect::<Option<Vec<_>>>()?;
+        let request = Request { label: claim.script.clone(), limits, ..kind.request.clone() };
+        let plan = pipeline::planned_on(&kind.policies, request, &kind.facts).ok()?;
+        let plan = plan.into_engine(engine.user()).ok()?;
+        if !engine.serves(&plan) {
+            return None;
+        }
+        let digest = hexadecimal(&Sha256::digest(&code.bytes));
+        // What runs is what is on record, whatever becomes of the file meanwhile.
+        *files.first_mut()? = warm::file_of(&code.bytes).ok()?;
+        Some(Self { claim, plan, digest, bytes: code.bytes, output, error, report, files })
+    }
+}
+
+/// A name may mean another environment by now.
+fn is_the_same_environment(kind: &Kind) -> bool {
+    match (&kind.arguments.environment, &kind.used.held) {
+        (Some(reference), Some(held)) if *reference != held.digest => {
+            environment::store().environment(reference).is_ok_and(|now| now.digest == held.digest)
+        }
+        _ => true,
+    }
+}
+
+fn read(file: &OwnedFd) -> Option<Vec<u8>> {
+    let status = rustix::fs::fstat(file).ok()?;
+    let is_file = rustix::fs::FileType::from_raw_mode(status.st_mode) == rustix::fs::FileType::RegularFile;
+    let length = u64::try_from(status.st_size).ok().filter(|length| is_file && *length <= SCRIPT_BYTES_MAX)?;
+    let mut bytes = vec![0; usize::try_from(length).ok()?];
+    let mut done = 0;
+    while done < bytes.len() {
+        match rustix::io::pread(file, bytes.get_mut(done..)?, u64::try_from(done).ok()?) {
+            Ok(0) | Err(_) => return None,
+            Ok(count) => done += count,
+        }
+    }
+    Some(bytes)
+}
+
+fn code_of(claim: &Claim, bytes: Vec<u8>) -> Code {
+    Code {
+        engine: code::Engine::Script(claim.script.clone()),
+        label: claim.script.clone(),
+        arguments: claim.arguments.clone(),
+        bytes,
+        file: Some(PathBuf::from(&claim.script)),
+        staged: Vec::new(),
+        function: None,
+    }
+}
+
+/// From a recorded plan to everything inside dead.
+fn follow(
+    engine: Engine,
+    recorded: Recorded,
+    claim: &Claim,
+    files: &[OwnedFd],
+    [output, error]: [&OwnedFd; 2],
+    link: &Link,
+) -> Result<Finished, Problem> {
+    let mut claimed = engine.claim(recorded)?;
+    let names = std::iter::once(&claim.script).chain(&claim.inputs).map(String::as_str);
+    let mut files: Vec<_> = names.zip(files).collect();
+    // As inputs of a run: who lists the folder sees them in the same order.
+    files.sort_by_key(|(name, _)| *name);
+    claimed.stage(&files)?;
+    let words = std::iter::once(&claim.script).chain(&claim.arguments);
+    warm::begin(&claimed, words).map_err(control::failed)?;
+    let streams = Streams {
+        input: Input::Empty,
+        output: Output::Descriptor { to: output.as_fd(), neutral: false },
+        error: Output::Descriptor { to: error.as_fd(), neutral: false },
+    };
+    Ok(claimed.follow(streams, link)?)
+}
+
+fn conclude(
+    kind: &mut Kind,
+    claim: Claim,
+    bytes: Vec<u8>,
+    finished: &Finished,
+    reporter: &mut Reporter,
+) -> Result<u8, Problem> {
+    let code = code_of(&claim, bytes);
+    kind.arguments.out = Some(claim.out.into());
+    let destination = outputs::open_destination(&kind.arguments)?;
+    kind.arguments.out = Some(OUT.into());
+    let kept = Kept {
+        code,
+        environment: std::mem::replace(&mut kind.used, crate::ask::Used::none()),
+        remarks: kind.remarks.clone(),
+        destination,
+        proposal: None,
+        begun: Begun::Warm,
+    };
+    let (status, _) = run::conclude(&kind.arguments, kept, finished, &mut kind.services.trail, reporter)?;
+    Ok(u8::try_from(status).unwrap_or(125))
+}

@@ -1,0 +1,213 @@
+//! Runs of warm engines: from claim to report within the node, and over HTTP; beside bare forks of the same imports.
+//!
+//! `warm [MODULE]`, as root; the programs lie where they are built, and `STOCKADE_WARM_LIBRARY` names the library.
+//! Machines are shared and noisy: what counts are ratios of what was measured side by side.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a benchmark may stop at the first surprise"
+)]
+
+#[path = "../../engines/examples/support/bare.rs"]
+#[expect(dead_code, reason = "the other benchmark uses the rest")]
+mod bare;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bare::Bare;
+use stockade_core::limits::{Limit, Limits};
+use stockade_core::pool::{Claim, Notice, Said};
+use stockade_node::wire::{self, Beside, Frame};
+
+const ROUNDS: usize = 200;
+const IDS: &str = "1896742912:4096";
+
+fn main() {
+    let module = std::env::args().nth(1);
+    let modules: Vec<&str> = module.as_deref().into_iter().collect();
+    let import = module.as_ref().map_or_else(String::new, |module| format!("import {module}\n"));
+    let code = format!("{import}print(1)");
+    let mut forks = Bare::start(Some("/usr".as_ref()), &modules);
+    let mut times: Vec<Duration> = (0..ROUNDS).map(|_| timed(|| forks.run())).collect();
+    show("bare fork, to its output", &mut times);
+    drop(forks);
+    within(&modules, &code);
+    over_http(&code);
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let began = Instant::now();
+    work();
+    began.elapsed()
+}
+
+fn show(what: &str, times: &mut [Duration]) {
+    times.sort_unstable();
+    let at = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)].as_micros();
+    println!("{what}: p50 {} µs, p99 {} µs", at(50), at(99));
+}
+
+fn program(name: &str) -> PathBuf {
+    // target/TRIPLE/PROFILE/examples/warm
+    std::env::current_exe().unwrap().parent().unwrap().with_file_name(name)
+}
+
+fn library() -> PathBuf {
+    std::env::var_os("STOCKADE_WARM_LIBRARY").unwrap_or_else(|| panic!("name it: STOCKADE_WARM_LIBRARY")).into()
+}
+
+/// As the launcher does it.
+fn within(modules: &[&str], code: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (control, far) = wire::pair().unwrap();
+    let mut pool = Command::new(program("stockade"))
+        .args(["run", "--quiet", &format!("--pool={IDS}"), &format!("--parent={}", std::process::id())])
+        .args(modules.iter().map(|module| format!("--preload={module}")))
+        .env("STOCKADE_STATE_DIR", folder.path())
+        .env("STOCKADE_WARM_LIBRARY", library())
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .stdin(far)
+        .spawn()
+        .unwrap();
+    let limits: Vec<(String, u64)> =
+        Limit::ALL.iter().map(|limit| (limit.name().to_owned(), Limits::default().of(*limit))).collect();
+    let (mut begun, mut written, mut done) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let engine = next_engine(&control);
+        // As one of a pool: it has come to wait for its claim.
+        std::thread::sleep(Duration::from_millis(20));
+        let out = folder.path().join(format!("out-{round}"));
+        std::fs::create_dir(&out).unwrap();
+        let claim = Claim {
+            principal: "bench@local".to_owned(),
+            script: "main.py".to_owned(),
+            arguments: Vec::new(),
+            inputs: Vec::new(),
+            limits: limits.iter().cloned().collect(),
+            out: out.display().to_string(),
+        };
+        let (output, to_output) = rustix::pipe::pipe().unwrap();
+        let given: [OwnedFd; 4] = [to_output, file(""), file(""), file(code)];
+        let bytes = serde_json::to_vec(&claim).unwrap();
+        let began = Instant::now();
+        wire::send(&engine, &bytes, &given.each_ref().map(AsFd::as_fd)).unwrap();
+        drop(given);
+        assert_eq!(next_said(&engine), Said::Begun);
+        begun.push(began.elapsed());
+        rustix::io::read(&output, &mut [0; 2]).unwrap();
+        written.push(began.elapsed());
+        assert_eq!(next_said(&engine), Said::Done(0));
+        done.push(began.elapsed());
+    }
+    show("within the node, claim to its record", &mut begun);
+    show("within the node, claim to its output", &mut written);
+    show("within the node, claim to its report", &mut done);
+    drop(control);
+    pool.wait().unwrap();
+}
+
+fn file(text: &str) -> OwnedFd {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file.into()
+}
+
+fn wait(socket: &OwnedFd) -> (Vec<u8>, Vec<OwnedFd>) {
+    rustix::event::poll(&mut [rustix::event::PollFd::new(socket, rustix::event::PollFlags::IN)], None).unwrap();
+    match wire::receive(socket, Beside::Descriptors).unwrap() {
+        Frame::Whole(bytes, descriptors) => (bytes.to_vec(), descriptors),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn next_engine(control: &OwnedFd) -> OwnedFd {
+    let (bytes, mut descriptors) = wait(control);
+    match serde_json::from_slice(&bytes).unwrap() {
+        Notice::Waiting {} => descriptors.remove(1),
+        notice => panic!("{notice:?}"),
+    }
+}
+
+fn next_said(engine: &OwnedFd) -> Said {
+    Said::parse(&wait(engine).0).unwrap()
+}
+
+struct Node(Child);
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// As a caller who waits for the end, over one connection.
+fn over_http(code: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let home = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let socket = home.path().join("node.sock");
+    let node = Command::new(program("stockade-node"))
+        .args(["start", "--run-as", "61234", "--socket-mode", "666", "--folder"])
+        .arg(home.path().join("node"))
+        .arg("--socket")
+        .arg(&socket)
+        .env("STOCKADE_WARM_LIBRARY", library())
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _node = Node(node);
+    let mut stream = loop {
+        match UnixStream::connect(&socket) {
+            Ok(stream) => break BufReader::new(stream),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    };
+    let body = serde_json::json!({ "code": code }).to_string();
+    let mut run = || {
+        let began = Instant::now();
+        let answer = post(&mut stream, &body);
+        (began.elapsed(), answer.contains("\"begun\":\"warm\""))
+    };
+    while !run().1 {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let (mut times, mut cold) = (Vec::new(), 0);
+    while times.len() < ROUNDS {
+        std::thread::sleep(Duration::from_millis(40));
+        let (time, is_warm) = run();
+        if is_warm { times.push(time) } else { cold += 1 }
+    }
+    show("over HTTP, request to answer", &mut times);
+    println!("of {} runs {cold} were cold", times.len() + cold);
+}
+
+fn post(stream: &mut BufReader<UnixStream>, body: &str) -> String {
+    let head = format!(
+        "POST /v1/runs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.get_mut().write_all(format!("{head}{body}").as_bytes()).unwrap();
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut answer = vec![0; length];
+    stream.read_exact(&mut answer).unwrap();
+    String::from_utf8(answer).unwrap()
+}

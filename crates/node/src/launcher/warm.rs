@@ -1,0 +1,152 @@
+//! What the launcher does about warm engines: who of them has which order, and what when none has.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use stockade_core::limits::Limit;
+use stockade_core::pool::Claim;
+
+use super::claims::{Anew, Come};
+use super::command::{self, Task};
+use super::kind::{Kind, LOOKED_AT_BYTES};
+use super::pools::{self, Found};
+use super::supervisor::{self, Supervisor};
+use super::{Launcher, not_spooled};
+use crate::order::Order;
+use crate::refusal::Refusal;
+use crate::wire::{self, Answer, RunId};
+
+/// What a run may take beyond its time: its outputs are collected.
+const COLLECTING: Duration = Duration::from_secs(60);
+/// The status of a run that was refused.
+const REFUSED: i32 = 125;
+/// A follower that has reported has this long to end.
+const LEAVING: Duration = Duration::from_secs(5);
+
+impl Launcher {
+    /// Hands an order to a warm engine; says whether one has it.
+    pub(super) fn claim(
+        &mut self,
+        run: &RunId,
+        principal: &str,
+        order: &Order,
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> Result<bool, Refusal> {
+        if !self.pools.are_possible() {
+            return Ok(false);
+        }
+        let beginning = descriptors.get(3).map(beginning).unwrap_or_default();
+        let Some(kind) = Kind::of(order, &beginning, &self.bounds) else { return Ok(false) };
+        let out = self.folders.make_outputs(run).map_err(|error| not_spooled(&error))?;
+        let claim = Claim {
+            principal: principal.to_owned(),
+            script: order.script.clone(),
+            arguments: order.arguments.clone(),
+            inputs: order.inputs.clone(),
+            limits: order.limits.clone(),
+            out: out.to_string_lossy().into_owned(),
+        };
+        let now = Instant::now();
+        match self.pools.claim(&kind, &claim, descriptors, now) {
+            Found::Claimed(process, socket) => {
+                let wall = Duration::from_millis(order.limits.get(Limit::Time.name()).copied().unwrap_or(0));
+                self.runs.insert(run.clone(), Supervisor::of_twin(process, now + wall + COLLECTING));
+                let descriptors = std::mem::take(descriptors);
+                let anew = Anew { principal: principal.to_owned(), order: order.clone(), descriptors };
+                self.claims.insert(run, socket, anew);
+                return Ok(true);
+            }
+            // A name that anybody could have made up is believed when a run has had its environment.
+            Found::Wanted if kind.environment.is_some() => drop(self.wanted.insert(run.clone(), kind)),
+            Found::Wanted => self.start_pool(kind, now),
+            Found::Nothing => {}
+        }
+        self.folders.remove(run);
+        Ok(false)
+    }
+
+    /// The next runs of this kind may find an engine; without one they are started anew.
+    fn start_pool(&mut self, kind: Kind, now: Instant) {
+        if !self.pools.have_room_for(&kind, now) {
+            return;
+        }
+        let Some(users) = &mut self.users else { return };
+        let Ok(Some(lease)) = users.lease(pools::IDS) else { return };
+        let started =
+            wire::pair().and_then(|(near, far)| Ok((near, command::spawn_pool(&self.settings, &kind, lease, far)?)));
+        match started {
+            Ok((socket, child)) => {
+                let left = self.pools.insert(kind, socket, child, lease, now);
+                self.give_back(left);
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "a pool of warm engines cannot be started");
+                self.give_back(Some(lease));
+            }
+        }
+    }
+
+    /// A run that was started anew has ended: was there an environment for it, others of its kind may find engines.
+    pub(super) fn learn_from(&mut self, run: &RunId, status: Option<i32>) {
+        if let Some(kind) = self.wanted.remove(run)
+            && status.is_some_and(|status| status != REFUSED && status != supervisor::INTERRUPTED)
+        {
+            self.start_pool(kind, Instant::now());
+        }
+    }
+
+    /// Takes what pools say, and what has become of their processes.
+    pub(super) fn hear_pools(&mut self) {
+        for lease in self.pools.hear(Instant::now()) {
+            self.give_back(Some(lease));
+        }
+    }
+
+    /// Takes what the follower of a run says.
+    pub(super) fn hear_claim(&mut self, run: &RunId) {
+        match self.claims.hear(run) {
+            Come::Nothing => {}
+            Come::Cold(anew) => self.start_anew(run, anew),
+            Come::Done(status) => {
+                self.let_follower_go(run);
+                self.outbox.say(&Answer::Ended { run: run.clone(), status, killed: false }, None);
+            }
+            Come::Nonsense => {
+                tracing::error!(run = %run, "a follower of a warm engine is not itself any more");
+                if let Some(supervisor) = self.runs.get_mut(run) {
+                    supervisor.kill();
+                }
+            }
+        }
+    }
+
+    fn let_follower_go(&mut self, run: &RunId) -> Option<bool> {
+        let mut supervisor = self.runs.remove(run)?;
+        let was_asked = supervisor.is_asked_to_end();
+        supervisor.end_by(Instant::now() + LEAVING);
+        self.pools.leave(supervisor);
+        Some(was_asked)
+    }
+
+    /// A run that has not begun is started as if there were no warm engines, unless it was to end meanwhile.
+    pub(super) fn start_anew(&mut self, run: &RunId, anew: Anew) {
+        if self.let_follower_go(run) == Some(true) {
+            let status = supervisor::INTERRUPTED;
+            self.outbox.say(&Answer::Ended { run: run.clone(), status, killed: true }, None);
+            return;
+        }
+        let place = self.folders.make_inputs(run).map_err(|error| not_spooled(&error));
+        let Anew { principal, order, descriptors } = anew;
+        let started = place.and_then(|place| self.start_in(run, &principal, Task::Run(&order), &descriptors, &place));
+        self.refuse(run, started);
+    }
+}
+
+/// How a script begins; nothing of what is no file.
+fn beginning(file: &OwnedFd) -> Vec<u8> {
+    let mut bytes = vec![0; LOOKED_AT_BYTES];
+    // Another length is only another guess.
+    let length = rustix::io::pread(file.as_fd(), &mut bytes, 0).unwrap_or(0);
+    bytes.truncate(length);
+    bytes
+}

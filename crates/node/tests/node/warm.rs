@@ -1,0 +1,319 @@
+//! Runs that warm engines have are those that are started anew, only sooner.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use stockade_testkit::{processes_with, skipped};
+
+use base64::Engine as _;
+
+use crate::support::{AS_SERVICE, Node, signal, until, warm_library};
+use crate::users::below;
+
+/// On a machine that is not busy it is over within a second; other tests run beside this.
+const SOON: Duration = Duration::from_secs(4);
+
+fn base64(bytes: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// A node that keeps engines warm, if there can be one here.
+fn start(flags: &[&str]) -> Option<Node> {
+    if !rustix::process::geteuid().is_root() {
+        skipped("a node with warm engines", "only root becomes another user");
+        return None;
+    }
+    if !warm_library().is_file() {
+        skipped("a node with warm engines", "`cargo xtask warm-library` was not run");
+        return None;
+    }
+    Some(Node::start(&[&AS_SERVICE, ["--warm", "2"].as_slice(), flags].concat()))
+}
+
+fn begun(run: &Value) -> &Value {
+    &run["outcome"]["report"]["begun"]
+}
+
+/// Waits until an engine waits for the next run of plain Python.
+fn until_warm(node: &Node) {
+    until("an engine serves", || begun(&node.run("pass")) == "warm");
+    until("the next one waits", || !followers(node).is_empty());
+}
+
+/// Processes of this program that follow waiting engines, and pools: children of the launcher.
+fn of_pools(node: &Node) -> Vec<u32> {
+    let is_of_pool = |pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.contains("--pool="))
+    };
+    node.supervisors().into_iter().filter(is_of_pool).collect()
+}
+
+fn called(node: &Node, name: &str) -> Vec<u32> {
+    let is_called =
+        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|own| own.trim() == name);
+    of_pools(node).into_iter().filter(is_called).collect()
+}
+
+/// Those whose engines wait.
+fn followers(node: &Node) -> Vec<u32> {
+    called(node, "engine-waits")
+}
+
+fn pool(node: &Node) -> u32 {
+    called(node, "stockade")[0]
+}
+
+/// What must be the same, however a run began.
+fn essence(run: &Value) -> Value {
+    let mut run = json!({ "stdout": run["stdout"], "stderr": run["stderr"], "outcome": run["outcome"] });
+    let report = run["outcome"]["report"].as_object_mut().unwrap();
+    for own in ["run", "begun", "host_user"] {
+        report.remove(own).unwrap();
+    }
+    let usage = report["usage"].as_object_mut().unwrap();
+    usage.retain(|name, _| ["bytes_in", "bytes_out", "stream_bytes"].contains(&name.as_str()));
+    run
+}
+
+const CASES: [(&str, &str); 28] = [
+    ("output", "print(1); import sys; print('warned', file=sys.stderr)"),
+    ("exits", "import sys; sys.exit(3)"),
+    ("exits with words", "raise SystemExit('no')"),
+    ("exits as an interrupt does", "import sys; sys.exit(130)"),
+    ("an exception", "def f():\n  return 1/0\nf()"),
+    ("no python", "1 +"),
+    ("ends at once", "import os; print('x', flush=True); os._exit(7)"),
+    ("crashes", "import ctypes; ctypes.string_at(1)"),
+    ("kills itself", "import os; os.kill(os.getpid(), 9)"),
+    ("interrupts itself", "raise KeyboardInterrupt"),
+    (
+        "what it sees",
+        "import sys, os; print(sorted(globals()), __name__, __file__, __doc__, __spec__, type(__loader__), sys.argv, sys.path, sys.orig_argv, os.getcwd(), sys.flags, sorted(os.environ.items()), sys.executable, sys.prefix, os.getuid(), os.getgid(), os.getgroups(), sys.stdin.read())",
+    ),
+    (
+        "what is not closed",
+        "f = open('a.txt', 'w'); f.write('hello')\nclass A:\n  def __init__(s): s.f = open('b.txt', 'w'); s.f.write('b'); s.me = s\n  def __del__(s): print('gone')\na = A(); print('no newline', end='')",
+    ),
+    ("a process is left", "import os, time\nif os.fork() == 0:\n  time.sleep(60)\nprint('parent')"),
+    (
+        "a thread is waited for",
+        "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.2), print('late'))).start()",
+    ),
+    (
+        "another interpreter",
+        "import subprocess, sys; print(subprocess.run([sys.executable, '-c', 'import sys; print(sys.path)'], capture_output=True, text=True).stdout)",
+    ),
+    ("memory without a process", "import os; print(os.memfd_create('x') > 0)"),
+    (
+        "files",
+        "import in_1; print(open('in.csv').read(), in_1.x, in_1.__file__); open('in.csv', 'a').write('more'); import os; print(os.listdir(), os.stat('in.csv').st_uid)",
+    ),
+    ("a child exits", "import os, sys\nif os.fork() == 0: sys.exit(0)\nos.wait(); print('result')"),
+    ("a child ends as code does", "import os\nchild = os.fork()\nif child:\n  os.wait(); print('result')"),
+    ("closes what is open", "import os, time; os.closerange(3, 256); time.sleep(6); print('goes on')"),
+    ("closes its output", "import sys; print('x', flush=True); sys.stdout.close()"),
+    ("has no output", "import sys; sys.stdout = None"),
+    (
+        "output that cannot be written out",
+        "import sys\nclass Stream:\n  closed = False\n  def write(s, t): pass\n  def flush(s): raise RuntimeError('no')\nsys.stderr = Stream(); sys.exit(3)",
+    ),
+    ("too much memory", "x = bytearray(3 << 30)\nfor i in range(0, len(x), 4096): x[i] = 1"),
+    ("too long", "print('so far', flush=True)\nwhile True: pass"),
+    ("a refused address", "import socket; s = socket.socket(); s.connect(('10.0.0.1', 80))"),
+    ("a name", "import socket; socket.getaddrinfo('example.com', 80)"),
+    (
+        "folders and links",
+        "import os; os.makedirs('d/e'); open('d/e/f.txt', 'w').write('x'); os.symlink('/etc/passwd', 'l'); os.mkfifo('p')",
+    ),
+];
+
+fn run(node: &Node, what: &str, code: &str) -> Value {
+    let inputs = json!([
+        { "name": "in.csv", "content": base64(b"1,2\n") },
+        { "name": "in_1.py", "content": base64(b"x = 5\n") },
+    ]);
+    let mut request = json!({ "code": code, "arguments": ["a", "--b", "ü"], "inputs": inputs });
+    if what == "too long" {
+        request["limits"] = json!({ "time": "1s" });
+    }
+    node.post(&[], &request).whole().unwrap().expect(200).json()
+}
+
+#[test]
+fn a_warm_run_and_a_cold_one_of_the_same_code_come_to_the_same() {
+    let Some(warm) = start(&[]) else { return };
+    let cold = Node::start(&[&AS_SERVICE, ["--warm", "0"].as_slice()].concat());
+    until_warm(&warm);
+    for (what, code) in CASES {
+        until("an engine waits", || !followers(&warm).is_empty());
+        let (warm, cold) = (run(&warm, what, code), run(&cold, what, code));
+        assert_eq!((begun(&warm), begun(&cold)), (&json!("warm"), &json!("cold")), "{what}: {warm}");
+        assert_eq!(essence(&warm), essence(&cold), "{what}");
+    }
+}
+
+#[test]
+fn what_engines_cannot_serve_is_started_anew() {
+    let Some(node) = start(&[]) else { return };
+    until_warm(&node);
+    for limits in [json!({ "memory": "64m" }), json!({ "processes": "8" }), json!({ "cpus": "1" })] {
+        let answer = node.post(&[], &json!({ "code": "print(1)", "limits": limits })).whole().unwrap();
+        let run = answer.expect(200).json();
+        assert_eq!((begun(&run), &run["stdout"]), (&json!("cold"), &json!("1\n")), "{run}");
+    }
+    assert_eq!(begun(&node.run("print(1)")), "warm", "others still are");
+}
+
+#[test]
+fn a_warm_run_is_cancelled_soon_with_its_whole_tree_and_keeps_what_it_said() {
+    let Some(node) = start(&[]) else { return };
+    until_warm(&node);
+    for (mark, code) in [
+        ("warm-mark-sleeps", "import time; print('so far', flush=True); time.sleep(1000)"),
+        (
+            "warm-mark-ignores",
+            "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nopen('half.txt', 'w').write('half')\nprint('so far', flush=True)\nwhile True: time.sleep(1000)",
+        ),
+        (
+            "warm-mark-forks",
+            "import subprocess, sys, time\n[subprocess.Popen(['sh', '-c', 'sleep 1000; :', sys.argv[1]], start_new_session=True) for _ in range(20)]\nopen('half.txt', 'w').write('half')\nprint('so far', flush=True)\ntime.sleep(1000)",
+        ),
+    ] {
+        until("an engine waits", || !followers(&node).is_empty());
+        let request = json!({ "code": code, "arguments": [mark] });
+        let answer = node.post(&[("prefer", "respond-async")], &request).whole().unwrap().expect(202).json();
+        let id = answer["id"].as_str().unwrap();
+        node.until_says(id, "so far");
+        let asked = Instant::now();
+        let run = node.send("DELETE", &format!("/v1/runs/{id}"), &[], b"").whole().unwrap().expect(200).json();
+        assert!(asked.elapsed() < SOON, "{mark}: {:?}", asked.elapsed());
+        assert_eq!((begun(&run), &run["stdout"]), (&json!("warm"), &json!("so far\n")), "{run}");
+        assert_eq!(run["outcome"]["cancelled"], true);
+        until("its tree is dead", || processes_with(mark).is_empty());
+        if mark != "warm-mark-sleeps" {
+            node.get(&format!("/v1/runs/{id}/outputs/half.txt")).expect(200);
+        }
+    }
+}
+
+/// Each says what it finds of the one before, and leaves the same for the next.
+const LEAVES: &str = "
+import os, random, sys, json, socket
+here = ['/tmp/left', '/dev/shm/left', '/home/runner/left', 'left']
+found = [path for path in here if os.path.exists(path)]
+found += [name for name in ('LEFT',) if name in os.environ]
+found += [name for name in ('left',) if hasattr(json, name) or hasattr(sys, name)]
+try:
+    socket.socket(socket.AF_UNIX).connect('\\0left')
+    found.append('socket')
+except OSError:
+    pass
+print(json.dumps([found, random.random(), os.urandom(4).hex()]))
+for path in here: open(path, 'w').write('x')
+os.environ['LEFT'] = json.left = sys.left = 'x'
+s = socket.socket(socket.AF_UNIX); s.bind('\\0left'); s.listen()
+if os.fork() == 0:
+    import time; time.sleep(1000)
+";
+
+#[test]
+fn nothing_of_a_run_is_there_in_the_next() {
+    let Some(node) = start(&[]) else { return };
+    until_warm(&node);
+    let (mut users, mut numbers) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    for round in 0..6 {
+        until("an engine waits", || !followers(&node).is_empty());
+        let run = node.run(LEAVES);
+        assert_eq!(begun(&run), "warm", "{run}");
+        let said: Value = serde_json::from_str(run["stdout"].as_str().unwrap()).unwrap();
+        assert_eq!(said[0], json!([]), "round {round}");
+        assert!(numbers.insert(said[1].to_string()), "two runs share a stream of random numbers");
+        assert!(users.insert(run["outcome"]["report"]["host_user"].as_u64().unwrap()), "two runs share a user");
+    }
+}
+
+#[test]
+fn what_code_says_on_the_sockets_it_finds_is_at_most_its_own_end() {
+    let Some(node) = start(&[]) else { return };
+    until_warm(&node);
+    for (code, cause) in [
+        ("b'\\x02\\0\\0\\0\\x05' + bytes(11)", json!({ "kind": "exited", "status": 5 })),
+        ("b'x' * 16", json!({ "kind": "cancelled" })),
+        ("b'\\x03\\x00'", json!({ "kind": "cancelled" })),
+    ] {
+        until("an engine waits", || !followers(&node).is_empty());
+        let lies = format!(
+            "import os, time\nprint('said', flush=True)\nfor d in range(4, 64):\n  try: os.write(d, {code})\n  except OSError: pass\ntime.sleep(1000)"
+        );
+        let run = node.run(&lies);
+        let report = &run["outcome"]["report"];
+        assert_eq!(
+            (begun(&run), &run["stdout"], &report["cause"]),
+            (&json!("warm"), &json!("said\n"), &cause),
+            "{run}"
+        );
+    }
+    assert_eq!(node.run("print('goes on')")["stdout"], "goes on\n");
+}
+
+#[test]
+fn a_template_that_ends_is_replaced_and_no_later_run_misses_it() {
+    let Some(node) = start(&[]) else { return };
+    until_warm(&node);
+    let former = pool(&node);
+    let init = std::fs::read_to_string(format!("/proc/{former}/task/{former}/children")).unwrap();
+    // The first of them: the template's own.
+    signal(init.split_whitespace().next().unwrap().parse().unwrap(), Signal::KILL);
+    until("none of its engines waits", || followers(&node).is_empty());
+    assert_eq!(node.run("print('goes on')")["stdout"], "goes on\n");
+    until("another pool serves", || begun(&node.run("pass")) == "warm");
+    assert_ne!(pool(&node), former);
+}
+
+#[test]
+fn a_pool_that_is_killed_takes_its_runs_along_which_is_said() {
+    let Some(node) = start(&[]) else { return };
+    until_warm(&node);
+    let id = node.submit("import time; print('begun', flush=True); time.sleep(1000) # warm-mark-lost");
+    node.until_says(&id, "begun");
+    signal(pool(&node), Signal::KILL);
+    let run = node.until_state(&id, "ended");
+    // Its code has run: no caller may take it for one that was refused.
+    assert_eq!((&run["outcome"]["cause"], &run["stdout"]), (&json!("failed"), &json!("begun\n")), "{run}");
+    assert_eq!(node.run("print('goes on')")["stdout"], "goes on\n");
+    until("another pool serves", || begun(&node.run("pass")) == "warm");
+}
+
+#[test]
+fn a_follower_that_is_killed_takes_only_its_own_run_along() {
+    let Some(node) = start(&[]) else { return };
+    until_warm(&node);
+    let id = node.submit("import time; print('begun', flush=True); time.sleep(1000)");
+    node.until_says(&id, "begun");
+    signal(called(&node, "engine-runs")[0], Signal::KILL);
+    let run = node.until_state(&id, "ended");
+    assert_eq!(run["outcome"]["cause"], "failed", "{run}");
+    until("an engine waits", || !followers(&node).is_empty());
+    assert_eq!(begun(&node.run("print('goes on')")), "warm");
+}
+
+#[test]
+fn nothing_of_warm_engines_is_left_when_the_launcher_or_the_node_is_killed() {
+    for kills_node in [false, true] {
+        let Some(mut node) = start(&[]) else { return };
+        until_warm(&node);
+        let id = node.submit("import os, time; os.fork(); print('begun', flush=True); time.sleep(1000)");
+        node.until_says(&id, "begun");
+        let launcher = node.launcher();
+        let all: Vec<u32> = below(launcher).into_iter().map(|(pid, _)| pid).collect();
+        assert!(all.len() > 5, "{all:?}");
+        if kills_node {
+            node.kill()
+        } else {
+            signal(launcher, Signal::KILL)
+        }
+        let is_alive = |pid: &&u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+        until("all are gone", || all.iter().find(is_alive).is_none());
+    }
+}

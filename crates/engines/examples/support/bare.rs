@@ -34,7 +34,7 @@ while True:
 
 impl Bare {
     pub(crate) fn start(environment: Option<&Path>, modules: &[&str]) -> Self {
-        let program = environment.map_or_else(|| PathBuf::from("python3"), |path| path.join("bin/python"));
+        let program = environment.map_or_else(|| PathBuf::from("python3"), |path| path.join("bin/python3"));
         let mut child = Command::new(program)
             .args(["-I", "-c", BARE])
             .args(modules)

@@ -42,7 +42,9 @@ pub(crate) fn bench_of_node() -> Done {
         command.args((!module.is_empty()).then_some(module)).env("STOCKADE_WARM_LIBRARY", &library);
         say(&format!("$ warm {module}"));
         if !command.status().is_ok_and(|status| status.success()) {
-            say(&format!("not measured: {module} is not among the machine's own libraries, or this is not root"));
+            say(&format!(
+                "not measured: this is not root, or {module} is not among the machine's own libraries (python3-pandas)"
+            ));
         }
     }
     Ok(())

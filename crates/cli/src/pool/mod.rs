@@ -33,6 +33,8 @@ const DEMAND: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_secs(1);
 /// How many engines in a row may not come to be; each is tried for again a tick later.
 const FAILURES_MAX: u32 = 5;
+/// After a claim the machine is the run's for a moment, which is often all that it needs; then the next engine is made.
+const AFTER_CLAIM: Duration = Duration::from_millis(4);
 /// How long the walls of an engine may take to come down.
 const DYING: Duration = Duration::from_secs(5);
 
@@ -123,7 +125,7 @@ impl Pool {
             if is_short && let Err(problem) = self.make_one() {
                 self.close(&problem);
             }
-            let until = if is_short { Instant::now() } else { next_look };
+            let until = if self.waiting() < wanted { self.not_before.min(next_look) } else { next_look };
             self.is_closing |= !self.wait(until)?;
         }
         Ok(())
@@ -263,6 +265,7 @@ impl Pool {
             if ready.next() == Some(true) && one.link.hear() == Heard::Word(Word::Claimed) {
                 one.state = State::Claimed;
                 self.claims.push_back(Instant::now());
+                self.not_before = self.not_before.max(Instant::now() + AFTER_CLAIM);
             }
             if ready.next() == Some(true) {
                 over.push(number);

@@ -152,8 +152,8 @@ pub const PROPERTIES: [Property; 16] = [
         becomes: Becomes::Refused,
         sample: "2",
         reading: Reading::Never {
-            why: "it says how many engines wait ahead of demand; this node starts one for each run",
-            next: "remove the line",
+            why: "it says how many engines wait ahead of demand; here that follows the demand",
+            next: "remove the line; --warm says for how many kinds of runs engines wait",
         },
     },
     Property {

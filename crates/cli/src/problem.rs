@@ -16,6 +16,8 @@ pub(crate) struct Problem {
     why: String,
     next: String,
     status: u8,
+    /// Whether code of the run may have run: nobody must take it then for one that never did.
+    may_have_run: bool,
 }
 
 /// The exit status of a refusal or failure of Stockade itself (run.md).
@@ -23,7 +25,7 @@ const REFUSED: u8 = 125;
 
 impl Problem {
     pub(crate) fn new(what: impl Into<String>, why: impl AsRef<str>, next: impl Into<String>) -> Self {
-        Self { what: what.into(), why: plain(why.as_ref()), next: next.into(), status: REFUSED }
+        Self { what: what.into(), why: plain(why.as_ref()), next: next.into(), status: REFUSED, may_have_run: false }
     }
 
     /// Something about a path of the caller.
@@ -34,7 +36,13 @@ impl Problem {
     /// Collecting or applying that stopped midway, with what was done before.
     pub(crate) fn midway(failure: &collect::Failure, done: &str) -> Self {
         let why = format!("{}; {done}", stockade_launch::errno_text(failure.errno()));
-        Self::new(failure.to_string(), why, failure.next())
+        Self::new(failure.to_string(), why, failure.next()).that_may_have_run()
+    }
+
+    /// Of a run whose code may have run.
+    pub(crate) const fn that_may_have_run(mut self) -> Self {
+        self.may_have_run = true;
+        self
     }
 
     /// With another exit status: 126 not executable, 127 not found.
@@ -63,14 +71,10 @@ impl Problem {
         &self.what
     }
 
-    /// The same for programs, of a run whose code has begun: whoever reads it must not take it for one that never ran.
-    pub(crate) fn document_of_begun(&self) -> Document<'_> {
-        Document { cause: Cause::Failed { status: self.status }, ..self.document() }
-    }
-
     /// The same for programs. Like a report it has a `cause`, which decides.
     pub(crate) fn document(&self) -> Document<'_> {
-        let cause = Cause::Refused { status: self.status };
+        let status = self.status;
+        let cause = if self.may_have_run { Cause::Failed { status } } else { Cause::Refused { status } };
         Document { cause, what: &self.what, why: &self.why, next: &self.next }
     }
 }
@@ -109,7 +113,8 @@ impl fmt::Display for Problem {
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
-        Self::new(failure.to_string(), failure.why(), failure.next())
+        let may_have_run = matches!(failure, Failure::Lost);
+        Self { may_have_run, ..Self::new(failure.to_string(), failure.why(), failure.next()) }
     }
 }
 

@@ -259,7 +259,7 @@ fn a_line_that_the_code_left_open_is_not_continued() {
         let ran = python(&scene, user, &["--json", "--share", "work:rw", "--out", "work/out"], code).expect(125);
         let document = ran.stderr.strip_prefix("no end\n").unwrap_or_else(|| panic!("{}", ran.stderr));
         let document: Value = serde_json::from_str(document).unwrap();
-        assert_eq!(document["cause"]["kind"], "refused", "{document}");
+        assert_eq!(document["cause"]["kind"], "failed", "{document}");
         assert_eq!(document["why"], "no such file or directory; 0 outputs collected before it", "{document}");
     }
 }

@@ -140,7 +140,8 @@ fn carry_out(
         .map_err(|problem| pipeline::failed(&mut kind.services.trail, &run, problem))
         .and_then(|finished| conclude(&mut kind, ready.claim, ready.bytes, &finished, &mut reporter));
     let status = status.unwrap_or_else(|problem| {
-        reporter.write(&printer::document(&problem.document_of_begun()));
+        let problem = problem.that_may_have_run();
+        reporter.write(&printer::document(&problem.document()));
         problem.status()
     });
     drop(reporter);

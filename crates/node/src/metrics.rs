@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use stockade_store::Kind;
 
+use crate::outcome::{Begun, Outcome};
 use crate::users::Engines;
 
 /// Upper bounds of the buckets, seconds.
@@ -22,6 +23,9 @@ struct Figures {
     sessions_ended: BTreeMap<String, u64>,
     executions: u64,
     executions_ended: BTreeMap<String, u64>,
+    warm: u64,
+    cold: u64,
+    denials: u64,
     waited: Histogram,
     ran: Histogram,
     answers: BTreeMap<u16, u64>,
@@ -78,6 +82,17 @@ impl Metrics {
         }
     }
 
+    /// What its report tells of it besides.
+    pub(crate) fn reported(&self, outcome: &Outcome) {
+        let mut figures = self.lock();
+        match outcome.begun {
+            Some(Begun::Warm) => figures.warm += 1,
+            Some(Begun::Cold) => figures.cold += 1,
+            None => {}
+        }
+        figures.denials += u64::try_from(outcome.denials).unwrap_or(0);
+    }
+
     pub(crate) fn answered(&self, status: u16) {
         *self.lock().answers.entry(status).or_default() += 1;
     }
@@ -101,6 +116,11 @@ impl Metrics {
         gauge(&mut text, "stockade_engine_users", help, usize::try_from(ids).unwrap_or(usize::MAX));
         counter(&mut text, "stockade_runs_accepted_total", "Runs that were accepted.", [("", figures.accepted)]);
         by_cause(&mut text, "stockade_runs_ended_total", "Runs that ended, by cause.", &figures.ended);
+        let begun = [("{begun=\"warm\"}", figures.warm), ("{begun=\"cold\"}", figures.cold)];
+        let help = "Runs that began in an engine that waited for them, or in one that was made for them.";
+        counter(&mut text, "stockade_runs_begun_total", help, begun);
+        let denials = [("", figures.denials)];
+        counter(&mut text, "stockade_denials_total", "What runs asked for and were denied, as told.", denials);
         gauge(&mut text, "stockade_sessions_open", "Sessions that are open.", sessions);
         counter(&mut text, "stockade_sessions_opened_total", "Sessions that were opened.", [("", figures.sessions)]);
         by_cause(&mut text, "stockade_sessions_ended_total", "Sessions that ended, by cause.", &figures.sessions_ended);

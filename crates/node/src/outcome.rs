@@ -20,6 +20,19 @@ pub(crate) struct Outcome {
     pub(crate) outputs: i64,
     /// For the log and the figures: one word.
     pub(crate) cause: String,
+    /// Whether a warm engine had it, if that is known.
+    pub(crate) begun: Option<Begun>,
+    /// What it was denied.
+    pub(crate) denials: usize,
+}
+
+/// How a run has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// In an engine that waited for it.
+    Warm,
+    /// In one that was made for it.
+    Cold,
 }
 
 /// What the node knows besides.
@@ -92,6 +105,8 @@ fn without_report(cause: &str, status: i32, refusal: Value, known: Known) -> Out
         has_report: false,
         outputs: 0,
         cause: cause.to_owned(),
+        begun: None,
+        denials: 0,
     }
 }
 
@@ -103,6 +118,12 @@ fn reported(status: i32, mut report: Value, known: Known) -> Outcome {
     let cause = report.pointer("/cause/kind").and_then(Value::as_str).unwrap_or("unknown").to_owned();
     let outputs = report.pointer("/outputs/bytes").and_then(Value::as_i64).unwrap_or(0).max(0);
     let mut events = listed(&report, "/denials", "denial");
+    let denials = events.len();
+    let begun = match report.get("begun").and_then(Value::as_str) {
+        Some("warm") => Some(Begun::Warm),
+        Some("cold") => Some(Begun::Cold),
+        _ => None,
+    };
     events.extend(listed(&report, "/outputs/files", "output"));
     let (refusal, report) = if report.get("goes_on") == Some(&Value::Bool(false)) {
         (ended_with(&cause, &report), report)
@@ -115,7 +136,7 @@ fn reported(status: i32, mut report: Value, known: Known) -> Outcome {
     let has_report = !report.is_null();
     let document = document(&cause, status, refusal, report, known).to_string();
     events.push(NewEvent::new("result", document.clone()));
-    Outcome { document, events, has_report, outputs, cause }
+    Outcome { document, events, has_report, outputs, cause, begun, denials }
 }
 
 /// An execution whose session ended with it.

@@ -46,6 +46,7 @@ pub(crate) async fn run(node: &Node, principal: &str, run: &RunId) {
         Err(refusal) => outcome::refused(&refusal, known(node, run, kind, false)),
     };
     node.metrics.ended(kind, &outcome.cause, Some(began.elapsed()));
+    node.metrics.reported(&outcome);
     tracing::info!(run = %run, principal, cause = %outcome.cause, ms = began.elapsed().as_millis(), "ended");
     // Without a report nobody can name its outputs, and what they fill may be what the outcome needs.
     if !outcome.has_report

@@ -163,6 +163,13 @@ fn what_engines_cannot_serve_is_started_anew() {
         assert_eq!((begun(&run), &run["stdout"]), (&json!("cold"), &json!("1\n")), "{run}");
     }
     assert_eq!(begun(&node.run("print(1)")), "warm", "others still are");
+    let metrics = node.get("/metrics").expect(200).text();
+    for (begun, at_least) in [("warm", 1), ("cold", 3)] {
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("stockade_runs_begun_total{{begun=\"{begun}\"}} ")));
+        assert!(line.unwrap().parse::<u32>().unwrap() >= at_least, "{metrics}");
+    }
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn a_full_disk_refuses_runs_loses_none_and_is_survived() {
     // So is what makes more files than fit; nothing of it stays in the way.
     let files = "for n in range(30): open(f'{n}', 'wb').write(bytes(1 << 20))";
     let many = node.run(files);
-    assert_eq!(many["outcome"]["cause"], "refused", "{}", many["outcome"]);
+    assert_eq!(many["outcome"]["cause"], "failed", "{}", many["outcome"]);
     assert!(many["outcome"]["refusal"]["why"].as_str().unwrap().contains("no space left"), "{}", many["outcome"]);
     let filler = place.join("filler");
     let filled =

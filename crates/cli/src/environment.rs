@@ -279,3 +279,18 @@ pub(crate) fn interpreter_for(
 pub(crate) fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interpreter_lies_where_it_is_found() {
+        let places = places_of(&interpreter(None).unwrap());
+        let is_program = |path: &PathBuf| path.is_file() && path.to_string_lossy().contains("bin/python3");
+        assert!(places.first().is_some_and(is_program), "{places:?}");
+        let is_of_machine = places.first().is_some_and(|path| path.starts_with("/usr"));
+        let has_libraries = places.iter().any(|path| path.ends_with("site-packages") && path.is_dir());
+        assert!(is_of_machine || has_libraries, "{places:?}");
+    }
+}

@@ -63,9 +63,12 @@ pub(crate) fn called(node: &Node, name: &str) -> Vec<u32> {
     of_pools(node).into_iter().filter(is_called).collect()
 }
 
-/// Those whose engines wait.
+/// Those whose engines wait: they have rehearsed, and sleep.
 pub(crate) fn followers(node: &Node) -> Vec<u32> {
-    called(node, "engine-waits")
+    let sleeps = |pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains("(engine-waits) S "))
+    };
+    called(node, "engine-waits").into_iter().filter(sleeps).collect()
 }
 
 fn pool(node: &Node) -> u32 {

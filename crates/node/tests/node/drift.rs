@@ -32,7 +32,9 @@ impl Place {
         let path = folder.path().join("policy.conf");
         let flags = [&AS_SERVICE[..], &WARM, &["--policy", path.to_str().unwrap()]].concat();
         let node = Node::within(&folder.path().join("node"), &flags);
-        Some(Self { node, folder })
+        let place = Self { node, folder };
+        drop(place.done(&["env", "trust", "add", "six>=1", "--reason", "a test"]));
+        Some(place)
     }
 
     /// The command, as the node's service.
@@ -49,10 +51,9 @@ impl Place {
         self.call(words).run().expect(0)
     }
 
-    /// Makes the name mean an environment with this, which is trusted.
+    /// Makes the name mean an environment with this.
     fn build(&self, package: &str) {
         drop(self.done(&["env", "build", "ours", "--with", package]));
-        drop(self.done(&["env", "trust", "add", "--environment", "ours", "--reason", "a test"]));
     }
 
     fn run(&self) -> Value {

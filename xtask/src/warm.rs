@@ -37,9 +37,11 @@ pub(crate) fn bench_of_node() -> Done {
     let missing = |name: &str| format!("{name} was built elsewhere");
     let library = find("libstockade_warm.so", folder()).ok_or_else(|| missing("the library"))?;
     let example = find("examples/warm", tools::target()).ok_or_else(|| missing("the example"))?;
+    let jupyter = jupyter()?;
     for module in ["", "numpy", "pandas"] {
         let mut command = Command::new(&example);
         command.args((!module.is_empty()).then_some(module)).env("STOCKADE_WARM_LIBRARY", &library);
+        command.env("STOCKADE_BENCH_JUPYTER", &jupyter);
         say(&format!("$ warm {module}"));
         if !command.status().is_ok_and(|status| status.success()) {
             say(&format!(
@@ -48,6 +50,20 @@ pub(crate) fn bench_of_node() -> Done {
         }
     }
     Ok(())
+}
+
+/// The machine's Python with what a Jupyter kernel needs, and the libraries of the machine.
+fn jupyter() -> Result<PathBuf, String> {
+    let environment = tools::target().join("jupyter-environment");
+    let python = environment.join("bin/python");
+    if !environment.join("done").exists() {
+        let shown = environment.display().to_string();
+        tools::run(&["/usr/bin/python3", "-m", "venv", "--clear", "--system-site-packages", &shown])?;
+        let program = python.display().to_string();
+        tools::run(&[&program, "-m", "pip", "install", "--quiet", "jupyter_client", "ipykernel"])?;
+        std::fs::write(environment.join("done"), "").map_err(|error| error.to_string())?;
+    }
+    Ok(python)
 }
 
 /// Warm engines beside bare forks of the same imports: of pandas, of numpy, of nothing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
-from stockade_client import CodeFailed, Node, NodeError  # noqa: E402
+from stockade_client import AsyncNode, CodeFailed, Event, Node, NodeError  # noqa: E402
 
 PROGRAM = os.environ.get("STOCKADE_NODE_PROGRAM", "")
 
@@ -188,6 +189,76 @@ class WithNode(unittest.TestCase):
         self.node.forget(run.id)
         self.assertNotIn(run.id, [one.id for one in self.node.runs()])
         self.assertTrue(self.node.is_ready())
+
+
+    def asynchronous(self) -> AsyncNode:
+        return AsyncNode(os.path.join(self.folder.name, "node.sock"))
+
+    def test_many_tasks_wait_for_runs_at_once(self) -> None:
+        async def main() -> None:
+            async with self.asynchronous() as node:
+                results = await asyncio.gather(*(node.run(f"print({number})") for number in range(12)))
+                self.assertEqual([result.check().stdout for result in results], [f"{n}\n" for n in range(12)])
+                made = await node.run("open('a', 'w').write('x')")
+                self.assertEqual(await node.output(made.run.id, "a"), b"x")
+                self.assertIn(made.run.id, [run.id async for run in node.runs()])
+                with self.assertRaises(NodeError):
+                    await node.show("0123456789abcdef")
+
+        asyncio.run(main())
+
+    def test_events_are_told_to_a_task_as_they_happen(self) -> None:
+        async def main() -> "list[Event]":
+            async with self.asynchronous() as node:
+                return [event async for event in node.stream("print(1)")]
+
+        events = asyncio.run(main())
+        self.assertEqual([event.type for event in events], ["accepted", "started", "stdout", "result"])
+
+    def test_a_task_that_is_cancelled_ends_its_run(self) -> None:
+        async def main() -> str:
+            async with self.asynchronous() as node:
+                task = asyncio.ensure_future(node.run("import time; time.sleep(1000)", name="cancelled.py"))
+                while True:
+                    mine = [run async for run in node.runs() if run.details["script"] == "cancelled.py"]
+                    if mine and mine[0].state == "running":
+                        break
+                task.cancel()
+                with self.assertRaises(asyncio.CancelledError):
+                    await task
+                async for _ in node.events(mine[0].id):
+                    pass
+                return (await node.result(mine[0].id)).cause
+
+        self.assertEqual(asyncio.run(main()), "cancelled")
+
+    def test_a_task_has_a_session(self) -> None:
+        async def main() -> None:
+            async with self.asynchronous() as node, await node.session(inputs={"a.txt": b"in"}) as session:
+                await session.run("x = open('a.txt').read()")
+                async for event in session.stream("print('begun', flush=True)\nwhile True: pass"):
+                    if event.data == b"begun\n":
+                        self.assertIsNotNone(await session.interrupt())
+                self.assertEqual(event.type, "result")
+                begun = asyncio.Event()
+
+                async def execute() -> None:
+                    async for event in session.stream("x += '!'; print('begun', flush=True)\nwhile True: pass"):
+                        if event.data == b"begun\n":
+                            begun.set()
+
+                task = asyncio.ensure_future(execute())
+                await begun.wait()
+                run = await session.submit("print(x)")
+                task.cancel()
+                async for _ in node.events(run.id):
+                    pass
+                self.assertEqual((await node.result(run.id)).stdout, "in!\n")
+                await session.put("b", b"1")
+                self.assertEqual(await session.get("b"), b"1")
+            self.assertEqual(session.state, "ended")
+
+        asyncio.run(main())
 
 
 class WithoutNode(unittest.TestCase):

@@ -120,10 +120,13 @@ fn run_many(scene: &mut Scene, count: usize) {
 }
 
 fn memory(scene: &mut Scene) {
-    const COUNT: usize = 100;
+    const COUNT: usize = 1_000;
+    allow_descriptors();
     let before = available();
     let engines: Vec<Engine> = (0..COUNT).map(|_| scene.engine().unwrap()).collect();
     let after = available();
+    let mut times: Vec<Duration> = (0..ROUNDS).map(|_| timed(|| scene.run("print(1)")).0).collect();
+    show(&format!("engine on demand while {COUNT} wait, to its end"), &mut times, None);
     let own = |pid: rustix::process::Pid| {
         let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero())).unwrap_or_default();
         let field = |name: &str| {
@@ -136,11 +139,36 @@ fn memory(scene: &mut Scene) {
     let processes: u64 = engines.iter().map(|engine| own(engine.process())).sum::<u64>() / COUNT as u64;
     let inits: u64 = engines.iter().map(|engine| own(engine.init())).sum::<u64>() / COUNT as u64;
     println!(
-        "a waiting engine: {processes} KiB of its process, {inits} KiB of its init; the machine has {} KiB less for each",
+        "a waiting engine of {COUNT}: {processes} KiB of its process, {inits} KiB of its init; the machine has {} KiB less \
+         for each",
         before.saturating_sub(after) / COUNT as u64
     );
+    used(scene);
     let (time, ()) = timed(|| drop(engines));
     println!("end of {COUNT}: {:.0} µs each", time.as_secs_f64() * 1e6 / COUNT as f64);
+}
+
+/// What code that groups a table has of its own then, by the kernel's word to itself.
+fn used(scene: &mut Scene) {
+    const GROUPS: &str = "
+import sys
+if 'pandas' in sys.modules:
+    import pandas
+    table = pandas.DataFrame({'key': ['a', 'b'] * 5000, 'value': range(10000)})
+    table.groupby('key').value.sum()
+lines = (line.split() for line in open('/proc/self/smaps_rollup'))
+print(sum(int(line[1]) for line in lines if line[0].startswith('Private_')))
+";
+    let answer = scene.run(GROUPS);
+    let (said, error) = (String::from_utf8_lossy(&answer.output), String::from_utf8_lossy(&answer.error));
+    println!("an engine that has been used (pandas: grouped a table): {} KiB of its process{error}", said.trim());
+}
+
+/// Each engine that is held has a dozen.
+fn allow_descriptors() {
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let limit = rustix::process::Rlimit { current: most, maximum: most };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
 }
 
 fn available() -> u64 {

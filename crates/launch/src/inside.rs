@@ -22,7 +22,7 @@ use stockade_core::ground::Ground;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::paths;
 use stockade_core::plan::{Groups, INSIDE_ID, Plan};
-use stockade_core::request::Streams;
+use stockade_core::request::{ResultDescriptor, Streams};
 use stockade_core::warm::Role;
 
 use crate::failure::Step;
@@ -473,6 +473,10 @@ impl<'p> Rooted<'p> {
         let Self { mut carried, handover } = self;
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         sys::reset_signals().at(Step::Streams)?;
+        if carried.plan.result == ResultDescriptor::Conversation {
+            // One for the first order may come before the engine has started.
+            sys::hold_interrupts().at(Step::Streams)?;
+        }
         confine::to_plan(&mut carried)?;
         let mut kept = vec![carried.control.as_raw_fd(), handover.as_raw_fd()];
         kept.extend(carried.kit.result.as_ref().map(|_| 3));

@@ -126,6 +126,8 @@ pub(crate) struct Relay<'a> {
     channel: Option<OwnedFd>,
     current: Option<Current>,
     is_closing: bool,
+    /// Since the last order the code was sent an interrupt, which may reach it after its answer.
+    was_interrupted: bool,
     /// By when an engine that has closed its end must have ended.
     end_by: Option<Instant>,
     /// What the engine said beside its output in all: a claim of the code.
@@ -141,6 +143,7 @@ impl<'a> Relay<'a> {
             channel: Some(channel),
             current: None,
             is_closing: false,
+            was_interrupted: false,
             end_by: None,
             said: Vec::new(),
             note: None,
@@ -183,6 +186,7 @@ impl<'a> Relay<'a> {
 
     /// Once the session has to end, nothing more is heard of its engine: what it was stopped for counts.
     fn heed(&mut self, needed: Needed) -> Needed {
+        self.was_interrupted |= needed == Needed::Interrupt;
         if matches!(needed, Needed::Stop(_)) {
             (self.channel, self.is_closing, self.end_by) = (None, true, None);
         } else {
@@ -347,7 +351,8 @@ impl<'a> Relay<'a> {
             said: Vec::new(),
         });
         let channel = self.channel.as_ref().ok_or(Errno::PIPE)?;
-        send(channel.as_fd(), kind, name, &file, &given)
+        let was_interrupted = std::mem::take(&mut self.was_interrupted);
+        send(channel.as_fd(), (kind, was_interrupted), name, &file, &given)
     }
 
     /// Tells the caller of an act that has answered, when all it wrote before is passed on.
@@ -398,8 +403,14 @@ fn keep(said: &mut Vec<u8>, line: &[u8], most: usize) {
 }
 
 /// One order for the engine, in the frames of `stockade_session.py`.
-fn send(channel: BorrowedFd<'_>, kind: u8, name: u64, text: &str, given: &[OwnedFd]) -> Result<(), Errno> {
-    let mut frame = vec![kind, 0, 0, 0, 0, 0, 0, 0];
+fn send(
+    channel: BorrowedFd<'_>,
+    (kind, was_interrupted): (u8, bool),
+    name: u64,
+    text: &str,
+    given: &[OwnedFd],
+) -> Result<(), Errno> {
+    let mut frame = vec![kind, u8::from(was_interrupted), 0, 0, 0, 0, 0, 0];
     frame.extend(u64::try_from(text.len()).map_err(|_| Errno::TOOBIG)?.to_le_bytes());
     frame.extend(name.to_le_bytes());
     frame.extend(text.as_bytes());

@@ -645,6 +645,19 @@ pub(crate) fn unblock_signals() -> Sys<()> {
     check(libc::c_long::from(returned)).map(drop)
 }
 
+/// An interrupt waits until it is asked for.
+pub(crate) fn hold_interrupts() -> Sys<()> {
+    // SAFETY: sigset_t is plain data; sigemptyset fills it.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is a valid sigset_t.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    // SAFETY: the same.
+    unsafe { libc::sigaddset(&raw mut set, libc::SIGINT) };
+    // SAFETY: `set` is valid; no old set is asked for.
+    let returned = unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+    check(libc::c_long::from(returned)).map(drop)
+}
+
 /// Every signal has its default effect and none is blocked, as a program expects at its start.
 pub(crate) fn reset_signals() -> Sys<()> {
     unblock_signals()?;

@@ -1,17 +1,18 @@
 //! Runs of warm engines: from claim to report within the node, and over HTTP; beside bare forks of the same imports.
 //!
-//! `warm [MODULE]`, as root; the programs lie where they are built, and `STOCKADE_WARM_LIBRARY` names the library.
+//! `warm [MODULE]`, as root; the programs lie where they are built, `STOCKADE_WARM_LIBRARY` names the library, and
+//! `STOCKADE_BENCH_JUPYTER` a Python with `jupyter_client` and `ipykernel`, to compare with.
 //! Machines are shared and noisy: what counts are ratios of what was measured side by side.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
     clippy::indexing_slicing,
+    clippy::cast_precision_loss,
     reason = "a benchmark may stop at the first surprise"
 )]
 
 #[path = "../../engines/examples/support/bare.rs"]
-#[expect(dead_code, reason = "the other benchmark uses the rest")]
 mod bare;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -36,10 +37,24 @@ fn main() {
     let code = format!("{import}print(1)");
     let mut forks = Bare::start(Some("/usr".as_ref()), &modules);
     let mut times: Vec<Duration> = (0..ROUNDS).map(|_| timed(|| forks.run())).collect();
-    show("bare fork, to its output", &mut times);
-    drop(forks);
-    within(&modules, &code);
-    over_http(&code);
+    let fork = show("bare fork, to its output", &mut times, &[]);
+    let kernel = jupyter(&code);
+    let beside: Vec<(&str, f64)> = std::iter::once(("a bare fork", fork)).chain(kernel).collect();
+    within(&modules, &code, &beside);
+    over_http(&code, &beside, &mut forks);
+}
+
+/// A Jupyter kernel's start to its first result, and what it takes for another.
+fn jupyter(code: &str) -> Option<(&'static str, f64)> {
+    let python = std::env::var_os("STOCKADE_BENCH_JUPYTER")?;
+    let ran = Command::new(python).args(["-c", include_str!("support/jupyter.py"), code]).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    let mut times = said.split_whitespace().map(|time| time.parse::<f64>().unwrap());
+    let (Some(start), Some(again)) = (times.next(), times.next()) else {
+        panic!("{}", String::from_utf8_lossy(&ran.stderr))
+    };
+    println!("a Jupyter kernel, start to first result: p50 {start:.0} µs; another result: p50 {again:.0} µs");
+    Some(("a kernel's start", start))
 }
 
 fn timed(work: impl FnOnce()) -> Duration {
@@ -48,10 +63,20 @@ fn timed(work: impl FnOnce()) -> Duration {
     began.elapsed()
 }
 
-fn show(what: &str, times: &mut [Duration]) {
+fn show(what: &str, times: &mut [Duration], beside: &[(&str, f64)]) -> f64 {
     times.sort_unstable();
-    let at = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)].as_micros();
-    println!("{what}: p50 {} µs, p99 {} µs", at(50), at(99));
+    let at = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)].as_secs_f64() * 1e6;
+    let ratios: String = beside.iter().map(|(other, time)| format!(", {} {other}", ratio(at(50), *time))).collect();
+    println!("{what}: p50 {:.0} µs, p99 {:.0} µs{ratios}", at(50), at(99));
+    at(50)
+}
+
+fn ratio(ours: f64, other: f64) -> String {
+    if ours > other {
+        format!("{:.2} × the time of", ours / other)
+    } else {
+        format!("{:.1} × faster than", other / ours)
+    }
 }
 
 fn program(name: &str) -> PathBuf {
@@ -64,7 +89,7 @@ fn library() -> PathBuf {
 }
 
 /// As the launcher does it.
-fn within(modules: &[&str], code: &str) {
+fn within(modules: &[&str], code: &str, beside: &[(&str, f64)]) {
     let folder = tempfile::tempdir().unwrap();
     let (control, far) = wire::pair().unwrap();
     let mut pool = Command::new(program("stockade"))
@@ -106,9 +131,9 @@ fn within(modules: &[&str], code: &str) {
         assert_eq!(next_said(&engine), Said::Done(0));
         done.push(began.elapsed());
     }
-    show("within the node, claim to its record", &mut begun);
-    show("within the node, claim to its output", &mut written);
-    show("within the node, claim to its report", &mut done);
+    show("within the node, claim to its record", &mut begun, &[]);
+    show("within the node, claim to its output", &mut written, beside);
+    show("within the node, claim to its report", &mut done, beside);
     drop(control);
     pool.wait().unwrap();
 }
@@ -149,7 +174,7 @@ impl Drop for Node {
 }
 
 /// As a caller who waits for the end, over one connection.
-fn over_http(code: &str) {
+fn over_http(code: &str, beside: &[(&str, f64)], forks: &mut Bare) {
     use std::os::unix::fs::PermissionsExt;
     let home = tempfile::tempdir().unwrap();
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
@@ -165,18 +190,20 @@ fn over_http(code: &str) {
         .spawn()
         .unwrap();
     let _node = Node(node);
-    let mut stream = loop {
+    let connect = || loop {
         match UnixStream::connect(&socket) {
             Ok(stream) => break BufReader::new(stream),
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
     };
     let body = serde_json::json!({ "code": code }).to_string();
-    let mut run = || {
+    let run_on = |stream: &mut BufReader<UnixStream>| {
         let began = Instant::now();
-        let answer = post(&mut stream, &body);
+        let answer = post(stream, &body);
         (began.elapsed(), answer.contains("\"begun\":\"warm\""))
     };
+    let mut stream = connect();
+    let mut run = || run_on(&mut stream);
     while !run().1 {
         std::thread::sleep(Duration::from_millis(200));
     }
@@ -186,8 +213,29 @@ fn over_http(code: &str) {
         let (time, is_warm) = run();
         if is_warm { times.push(time) } else { cold += 1 }
     }
-    show("over HTTP, request to answer", &mut times);
+    show("over HTTP, request to answer", &mut times, beside);
     println!("of {} runs {cold} were cold", times.len() + cold);
+    // Two callers, one after the other's answer each.
+    let began = Instant::now();
+    let sustained: Vec<(Duration, bool)> = std::thread::scope(|scope| {
+        let callers = [(); 2].map(|()| {
+            scope.spawn(|| {
+                let mut stream = connect();
+                (0..ROUNDS).map(|_| run_on(&mut stream)).collect::<Vec<_>>()
+            })
+        });
+        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
+    });
+    let each = began.elapsed().as_secs_f64() * 1e6 / sustained.len() as f64;
+    let forked = timed(|| forks.run_many(sustained.len())).as_secs_f64() * 1e6 / sustained.len() as f64;
+    let warm = sustained.iter().filter(|(_, is_warm)| *is_warm).count();
+    let mut times: Vec<Duration> = sustained.iter().map(|(time, _)| *time).collect();
+    show("over HTTP without a pause", &mut times, &[]);
+    println!(
+        "sustained: {each:.0} µs each ({warm} of {} warm), bare forks {forked:.0} µs each; rate × {:.2}",
+        sustained.len(),
+        forked / each
+    );
 }
 
 fn post(stream: &mut BufReader<UnixStream>, body: &str) -> String {

@@ -1,7 +1,8 @@
 """Runs code on a Stockade node: unaudited Python, R and SQL, inside walls."""
 
+from ._async import AsyncNode, AsyncSession
 from ._client import Node
 from ._session import Session
 from ._types import CodeFailed, Event, NodeError, Result, Run
 
-__all__ = ["CodeFailed", "Event", "Node", "NodeError", "Result", "Run", "Session"]
+__all__ = ["AsyncNode", "AsyncSession", "CodeFailed", "Event", "Node", "NodeError", "Result", "Run", "Session"]

@@ -102,15 +102,30 @@ class Node:
 
         Each `file` of the description is a name in `inputs`. Status 0 says that every result is there.
         """
+        run = self.submit_data_function(
+            function, inputs=inputs, with_=with_, environment=environment, limits=limits, key=key
+        )
+        for _ in self.events(run.id):
+            pass
+        return self.result(run.id)
+
+    def submit_data_function(
+        self,
+        function: Mapping[str, Any],
+        *,
+        inputs: Optional[Mapping[str, Content]] = None,
+        with_: Sequence[str] = (),
+        environment: Optional[str] = None,
+        limits: Optional[Mapping[str, str]] = None,
+        key: Optional[str] = None,
+    ) -> Run:
+        """Has a Spotfire data function accepted and does not wait for it."""
         if isinstance(with_, str):
             raise TypeError("with_ is a list of words")
         request: Dict[str, Any] = {"function": dict(function), "with": list(with_)}
         optional = {"environment": environment, "limits": limits}
         request.update({name: value for name, value in optional.items() if value is not None})
-        run = self._submit(request, inputs, key or str(uuid.uuid4()), "/v1/data-functions")
-        for _ in self.events(run.id):
-            pass
-        return self.result(run.id)
+        return self._submit(request, inputs, key or str(uuid.uuid4()), "/v1/data-functions")
 
     def session(
         self,

@@ -46,14 +46,19 @@ def serve(channel):
     if sys.path[:1] != [""]:
         sys.path.insert(0, "")
     folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    calm = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    calm = signal.getsignal(signal.SIGINT)
     handler = calm if callable(calm) else signal.default_int_handler
+    # It is blocked from the start of the process, so that one for the first piece of code waits for that.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     number = 0
     while True:
         frame, given = _receive(channel)
         if len(frame) < HEAD:
             return
         kind, name, text = frame[0], frame[16:HEAD], frame[HEAD:]
+        if frame[1]:
+            # One was sent for an order before this, whose answer it may have come after.
+            _forget_interrupts()
         if kind == EXECUTE:
             number += 1
             status = _execute(given, number, main, handler)
@@ -100,17 +105,31 @@ def _execute(given, number, main, handler):
         # What the code did to it, it did for itself only.
         signal.signal(signal.SIGINT, handler)
         try:
+            # One that was sent before the code could begin waits for this.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             status = execute(source, "<execution %d>" % number, main)
             _flush()
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            _hold_interrupts()
     except KeyboardInterrupt:
-        # It came between the end of the code and here.
+        # It came before the code began, or between its end and here.
+        _hold_interrupts()
         status = INTERRUPTED
         _flush()
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     _connect(nowhere, os.dup(nowhere))
     return status & 0xFF
+
+
+def _hold_interrupts():
+    """Until the next piece of code begins. The kernel keeps one that is blocked, ignored or not."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _forget_interrupts():
+    while signal.SIGINT in signal.sigpending():
+        signal.sigwait({signal.SIGINT})
 
 
 def execute(source, filename, main):

@@ -172,6 +172,23 @@ fn an_interrupt_takes_less_than_a_second_and_keeps_the_state() {
 }
 
 #[test]
+fn an_interrupt_reaches_its_execution_however_early_it_comes_and_none_after_it() {
+    let node = Node::start(&[]);
+    let session = Session::open(&node, &plain());
+    for _ in 0..30 {
+        let run = session.submit("while True: pass");
+        until("it is executed", || session.interrupt()["interrupted"] == json!(run));
+        assert_eq!(node.until_state(&run, "ended")["outcome"]["status"], 130);
+        // One that comes at its end, or as late as can be.
+        let short = session.submit("pass");
+        session.interrupt();
+        node.until_state(&short, "ended");
+        let next = session.run("print('whole')");
+        assert_eq!((said(&next), &next["outcome"]["status"]), ("whole\n", &json!(0)), "{next}");
+    }
+}
+
+#[test]
 fn an_execution_has_a_time_of_its_own() {
     let node = Node::start(&[]);
     let session = Session::open(&node, &plain());

@@ -1,6 +1,7 @@
 //! From the command line to a request: parses, looks at the files that are named, bounds.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::Limit;
@@ -43,11 +44,19 @@ pub(crate) struct Used {
     remarks: Vec<String>,
     /// Where the code finds libraries that no lock names.
     pub(crate) unlocked: Unlocked,
+    /// What of the machine's changes when the interpreter or what is installed beside it does.
+    pub(crate) made_of: Vec<PathBuf>,
 }
 
 impl Used {
     pub(crate) fn none() -> Self {
-        Self { digest: "none".to_owned(), held: None, unlocked: Unlocked::Machine, remarks: Vec::new() }
+        Self {
+            digest: "none".to_owned(),
+            held: None,
+            unlocked: Unlocked::Machine,
+            remarks: Vec::new(),
+            made_of: Vec::new(),
+        }
     }
 }
 
@@ -160,7 +169,7 @@ fn start(run: &Run, code: &Code, services: &mut Services) -> Result<(Start, Used
         Engine::Function(spec) => PythonCode::Function(spec.clone()),
     };
     let (interpreter, packages) = packages(run, code, services)?;
-    let (tree, executable, used) = match packages {
+    let (tree, executable, mut used) = match packages {
         Some(packages) => (Some(packages.tree), packages.executable, packages.used),
         None => {
             let used = Used { unlocked: Unlocked::of_interpreter(&interpreter), ..Used::none() };
@@ -169,6 +178,7 @@ fn start(run: &Run, code: &Code, services: &mut Services) -> Result<(Start, Used
     };
     let mut start = stockade_engines::python(python, arguments, &interpreter, &executable);
     start.trees.extend(tree);
+    used.made_of = environment::places_of(&interpreter);
     Ok((start, used))
 }
 

@@ -1,12 +1,13 @@
 //! The packages of a run or of `env build`: found in the store, or built in the jail.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::Serialize;
-use stockade_core::text;
+use stockade_core::{paths, text};
 use stockade_engines::{Interpreter, R};
 use stockade_environments::{Builder, Ecosystem, Environment, Limits, Machine, Progress, RRequest, Request, Store};
+use stockade_launch::witness::libraries_in;
 
 use crate::args::Packages;
 use crate::code::{Code, Engine};
@@ -72,6 +73,16 @@ pub(crate) fn store() -> Store {
 /// The interpreter that is named, by its program or version, else `python3`.
 pub(crate) fn interpreter(named: Option<&Path>) -> Result<Interpreter, Problem> {
     Ok(Interpreter::find(named, &crate::files::cache(), |path| staging::look(path).ok())?)
+}
+
+/// Where an interpreter lies on the machine, and folders of libraries beside it.
+pub(crate) fn places_of(interpreter: &Interpreter) -> Vec<PathBuf> {
+    let inside = PathBuf::from(interpreter.inside_executable());
+    let Some(tree) = interpreter.trees().into_iter().next() else { return vec![inside] };
+    let prefix = tree.source.path;
+    let program =
+        inside.strip_prefix(paths::INTERPRETER).map_or(prefix.join("bin/python3"), |below| prefix.join(below));
+    [vec![program], libraries_in(&prefix.join("lib"))].concat()
 }
 
 /// An interpreter as environments are built for it.
@@ -267,4 +278,19 @@ pub(crate) fn interpreter_for(
 /// The first digits of a digest, as people are shown it.
 pub(crate) fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interpreter_lies_where_it_is_found() {
+        let places = places_of(&interpreter(None).unwrap());
+        let is_program = |path: &PathBuf| path.is_file() && path.to_string_lossy().contains("bin/python3");
+        assert!(places.first().is_some_and(is_program), "{places:?}");
+        let is_of_machine = places.first().is_some_and(|path| path.starts_with("/usr"));
+        let has_libraries = places.iter().any(|path| path.ends_with("site-packages") && path.is_dir());
+        assert!(is_of_machine || has_libraries, "{places:?}");
+    }
 }

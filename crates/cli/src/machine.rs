@@ -46,7 +46,8 @@ fn why_not_roots(status: &Metadata) -> Option<String> {
         None => not_roots_alone(status.uid(), status.mode()),
         Some(witness) if witness.saw(status) => None,
         Some(_) => Some(
-            "it was not root's alone when the node was started, or was put there since (then start it anew)".into(),
+            "it was not root's alone when the node was started, or was changed or put there since (then start it anew)"
+                .into(),
         ),
     }
 }

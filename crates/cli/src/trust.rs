@@ -24,7 +24,11 @@ const ENTRIES_MAX: usize = 1_000;
 
 /// The caller's own place.
 pub(crate) fn own() -> TrustPlace {
-    TrustPlace::at(&crate::files::config().join("trust"))
+    TrustPlace::at(&own_folder())
+}
+
+fn own_folder() -> PathBuf {
+    crate::files::config().join("trust")
 }
 
 /// The machine's place.
@@ -52,9 +56,15 @@ pub(crate) fn lists(now: SystemTime) -> Result<Vec<TrustList>, Problem> {
     places()?.iter().map(|place| Ok(place.read(now)?)).collect()
 }
 
-/// Folders that change when the machine's list does.
-pub(crate) fn stamped() -> [PathBuf; 2] {
-    [MACHINE.into(), of_machine().keys()]
+/// Files and folders that change when a list does that counts or may come to count.
+pub(crate) fn stamped() -> Vec<PathBuf> {
+    let of = |folder: PathBuf| {
+        let place = TrustPlace::at(&folder);
+        let keys = folders(&place.keys()).into_iter().take(ENTRIES_MAX);
+        let keys: Vec<_> = keys.chain([place.keys(), place.list(), folder]).collect();
+        keys
+    };
+    [of(MACHINE.into()), of(own_folder())].concat()
 }
 
 /// Whether there is a list of the machine's; all of it must be root's alone.
@@ -167,11 +177,16 @@ fn is_usual(entry: &Path) -> bool {
     USUAL.contains(&name) || matches!(tool, Some("pip" | "setuptools" | "wheel"))
 }
 
-/// A file or folder among libraries that is not root's alone.
+/// A file or folder among libraries that is not root's alone, or in whose place others can put something.
 fn strange(entry: &Path) -> Option<Doubt> {
-    let why = "others than root put it beside the interpreter, and no lock says what it is";
-    let library = entry.file_name()?.to_string_lossy().into_owned();
-    (!is_roots_alone(entry)).then(|| Doubt { library, why: why.to_owned() })
+    let why = if !is_roots_alone(entry) {
+        "others than root put it beside the interpreter, and no lock says what it is"
+    } else if !entry.parent().is_some_and(is_roots_alone) {
+        "others than root may write to the folder that it lies in, and no lock says what it is"
+    } else {
+        return None;
+    };
+    Some(Doubt { library: entry.file_name()?.to_string_lossy().into_owned(), why: why.to_owned() })
 }
 
 /// What lies in a folder, if it can be read.
@@ -205,5 +220,36 @@ mod tests {
             assert!(names.iter().any(|found| found == name), "{name}: {names:?}");
         }
         assert!(!names.iter().any(|found| found == "pip" || found == "pip-24.0.dist-info"), "{names:?}");
+    }
+
+    #[test]
+    fn what_root_installed_is_doubted_where_others_can_put_something_in_its_place() {
+        if !rustix::process::geteuid().is_root() {
+            stockade_testkit::skipped("libraries of root", "only root can install some");
+            return;
+        }
+        let root = tempfile::tempdir().unwrap();
+        let site = root.path().join("lib/python3.12/site-packages");
+        std::fs::create_dir_all(site.join("good")).unwrap();
+        let doubts = || {
+            let doubts = Unlocked::Beside(vec![root.path().to_path_buf()]).doubts();
+            doubts.into_iter().find(|doubt| doubt.library == "good")
+        };
+        for (mode, owner, is_good) in
+            [(0o755, 0, true), (0o775, 0, false), (0o777, 0, false), (0o755, 61_234, false), (0o755, 0, true)]
+        {
+            std::fs::set_permissions(&site, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            std::os::unix::fs::chown(&site, Some(owner), None).unwrap();
+            assert_eq!(doubts().is_none(), is_good, "{mode:o} of {owner}: {:?}", doubts());
+        }
+    }
+
+    #[test]
+    fn each_file_of_a_list_is_among_what_changes_with_it() {
+        let stamped = stamped();
+        for path in ["/etc/stockade/trust", "/etc/stockade/trust/keys", "/etc/stockade/trust/list.jsonl"] {
+            assert!(stamped.contains(&PathBuf::from(path)), "{path}: {stamped:?}");
+        }
+        assert!(stamped.contains(&own().list()), "{stamped:?}");
     }
 }

@@ -119,20 +119,26 @@ pub fn machine_libraries() -> impl Iterator<Item = PathBuf> {
 }
 
 /// These, and those beside the interpreter of whoever names none.
-pub fn library_folders() -> impl Iterator<Item = PathBuf> {
+fn library_folders() -> impl Iterator<Item = PathBuf> {
     let own = interpreter().and_then(|program| Some(program.parent()?.parent()?.join("lib")));
     machine_libraries().chain(own.into_iter().flat_map(|lib| libraries_in(&lib)))
 }
 
-fn libraries_in(lib: &Path) -> Vec<PathBuf> {
+/// Where another Python's of these may come to be.
+pub fn machine_library_roots() -> impl Iterator<Item = PathBuf> {
+    PYTHONS.into_iter().map(PathBuf::from)
+}
+
+/// Folders of libraries of Python below a `lib`, whether or not they are there.
+#[must_use]
+pub fn libraries_in(lib: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(lib).into_iter().flatten().flatten();
     let pythons = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"python"));
     pythons.flat_map(|entry| ["site-packages", "dist-packages"].map(|name| entry.path().join(name))).collect()
 }
 
 /// The interpreter of whoever names none.
-#[must_use]
-pub fn interpreter() -> Option<PathBuf> {
+fn interpreter() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).find_map(|folder| folder.join("python3").canonicalize().ok())
 }
@@ -165,6 +171,29 @@ mod tests {
         }
         std::fs::write(folder.path().join("other"), "").unwrap();
         assert_eq!(of(folder.path()), folder_before);
+    }
+
+    #[test]
+    fn a_folder_that_got_the_number_of_one_that_was_removed_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("library");
+        let make = || {
+            std::fs::create_dir(&path).unwrap();
+            seen(&std::fs::symlink_metadata(&path).unwrap())
+        };
+        let first = make();
+        // The numbers of most file systems come again at once; those of others never do.
+        let again = (0..200).find_map(|_| {
+            std::fs::remove_dir(&path).unwrap();
+            let (device, inode, time) = make();
+            ((device, inode) == (first.0, first.1) && time > first.2).then_some((device, inode, time))
+        });
+        if let Some(again) = again {
+            let mut witness = Witness::default();
+            witness.0.insert(first);
+            assert!(witness.saw_at(NOBODY, 0o040_755, first));
+            assert!(!witness.saw_at(NOBODY, 0o040_755, again));
+        }
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(super) fn kind(arguments: &Run) -> Result<(Kind, Template), Problem> {
     let code = code::code(arguments)?;
     flags::check(arguments, &code.engine)?;
     let asked = ask::request(arguments, &code, &mut services)?;
+    // Before libraries are judged, and long before they are imported.
+    let stamps = stamps.and(&asked.environment.made_of);
     check_trust(&asked.environment)?;
     let policies = policy::or_shipped(policies, &asked.request);
     let facts = stockade_launch::facts::gather(asked.request.tier);

@@ -90,15 +90,32 @@ impl Stamps {
         let policies: Vec<_> = policy::places(policies).map(Path::to_owned).collect();
         let above: BTreeSet<_> = policies.iter().flat_map(|path| path.ancestors().skip(1)).collect();
         let owned = above.into_iter().map(|path| (path.to_owned(), owner(path))).collect();
-        let whole = policies.into_iter().chain(trust::stamped()).chain(witness::interpreter());
-        let whole = whole.chain(witness::library_folders()).map(|path| (path.clone(), stamp(&path))).collect();
-        Self { whole, owned }
+        let libraries = witness::machine_libraries().chain(witness::machine_library_roots());
+        let whole = policies.into_iter().chain(trust::stamped()).chain(pythons()).chain(libraries);
+        Self { whole: whole.map(stamped).collect(), owned }
+    }
+
+    /// These too.
+    pub(super) fn and(mut self, paths: &[PathBuf]) -> Self {
+        self.whole.extend(paths.iter().cloned().map(stamped));
+        self
     }
 
     pub(super) fn are_as_they_were(&self) -> bool {
         self.whole.iter().all(|(path, before)| stamp(path) == *before)
             && self.owned.iter().all(|(path, before)| owner(path) == *before)
     }
+}
+
+/// Which of them is `python3` changes when one is put before it.
+fn pythons() -> Vec<PathBuf> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).map(|folder| folder.join("python3")).collect()
+}
+
+fn stamped(path: PathBuf) -> (PathBuf, Option<Whole>) {
+    let found = stamp(&path);
+    (path, found)
 }
 
 fn owner(path: &Path) -> Option<Owned> {
@@ -164,8 +181,27 @@ mod tests {
     fn what_is_installed_beside_the_interpreter_and_the_lists_of_trust_are_looked_at() {
         let stamps = Stamps::of(&[]);
         let places: Vec<_> = stamps.whole.iter().map(|(path, _)| path.to_string_lossy()).collect();
-        for part in ["/etc/stockade/trust", "python", "dist-packages"] {
+        for part in ["/etc/stockade/trust/list.jsonl", "bin/python3", "dist-packages", "/usr/local/lib"] {
             assert!(places.iter().any(|place| place.contains(part)), "{part}: {places:?}");
         }
+    }
+
+    #[test]
+    fn another_interpreter_or_library_is_seen() {
+        let prefix = tempfile::tempdir().unwrap();
+        let (program, site) = (prefix.path().join("bin/python3"), prefix.path().join("lib/python3.12/site-packages"));
+        for folder in [program.parent().unwrap(), &site] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        std::fs::write(&program, "1").unwrap();
+        let stamps = || Stamps::of(&[]).and(&[program.clone(), site.clone()]);
+        let before = stamps();
+        assert!(before.are_as_they_were());
+        std::fs::create_dir(site.join("six")).unwrap();
+        assert!(!before.are_as_they_were(), "a library was installed");
+        let before = stamps();
+        std::fs::write(prefix.path().join("other"), "2").unwrap();
+        std::fs::rename(prefix.path().join("other"), &program).unwrap();
+        assert!(!before.are_as_they_were(), "the interpreter is another");
     }
 }

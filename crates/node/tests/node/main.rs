@@ -12,6 +12,7 @@ mod clients;
 mod crash;
 mod disk;
 mod docs;
+mod drift;
 mod functions;
 mod http;
 mod install;

@@ -50,10 +50,20 @@ pub(crate) fn warm_library() -> PathBuf {
 
 /// `stockade-node start` in a folder; everybody may connect. By root with [`AS_SERVICE`], else by an ordinary user.
 pub(crate) fn starting(folder: &Path, flags: &[&str]) -> Call {
+    starting_by(&[], folder, flags)
+}
+
+/// The same by another program, which becomes it.
+fn starting_by(words: &[String], folder: &Path, flags: &[&str]) -> Call {
     command();
     let is_service = flags.contains(&"--run-as");
     let is_warm = flags.windows(2).any(|flag| flag[0] == "--warm" && flag[1] != "0");
-    let started = call(NODE, if is_service { User::Caller } else { User::Ordinary })
+    let user = if is_service { User::Caller } else { User::Ordinary };
+    let started = match words {
+        [] => call(NODE, user),
+        [program, words @ ..] => call(program, user).args(words).arg(NODE),
+    };
+    let started = started
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .arg("start")
         .args((!is_service).then_some(SHARED))
@@ -79,13 +89,18 @@ impl Node {
 
     /// A node in this folder, when it serves.
     pub(crate) fn within(folder: &Path, flags: &[&str]) -> Self {
-        let mut node = Self::launch(folder, flags);
+        Self::by(&[], folder, flags)
+    }
+
+    /// The same by another program, which becomes it.
+    pub(crate) fn by(words: &[String], folder: &Path, flags: &[&str]) -> Self {
+        let mut node = Self::launch(starting_by(words, folder, flags), folder);
         node.until_ready();
         node
     }
 
-    fn launch(folder: &Path, flags: &[&str]) -> Self {
-        let (mut process, state) = starting(folder, flags).start();
+    fn launch(call: Call, folder: &Path) -> Self {
+        let (mut process, state) = call.start();
         // Its log is read, so that it never waits for us; it is shown when a test fails.
         let log = process.stderr.take().unwrap();
         std::thread::spawn(move || {

@@ -18,25 +18,33 @@ fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-/// A node that keeps engines warm, if there can be one here.
-fn start(flags: &[&str]) -> Option<Node> {
+/// What a node is told that keeps some.
+pub(crate) const WARM: [&str; 2] = ["--warm", "2"];
+
+/// Whether there can be a node here that keeps engines warm.
+pub(crate) fn can_be_warm() -> bool {
     if !rustix::process::geteuid().is_root() {
         skipped("a node with warm engines", "only root becomes another user");
-        return None;
+        return false;
     }
     if !warm_library().is_file() {
         skipped("a node with warm engines", "`cargo xtask warm-library` was not run");
-        return None;
+        return false;
     }
-    Some(Node::start(&[&AS_SERVICE, ["--warm", "2"].as_slice(), flags].concat()))
+    true
 }
 
-fn begun(run: &Value) -> &Value {
+/// A node that keeps engines warm, if there can be one here.
+fn start(flags: &[&str]) -> Option<Node> {
+    can_be_warm().then(|| Node::start(&[&AS_SERVICE, WARM.as_slice(), flags].concat()))
+}
+
+pub(crate) fn begun(run: &Value) -> &Value {
     &run["outcome"]["report"]["begun"]
 }
 
 /// Waits until an engine waits for the next run of plain Python.
-fn until_warm(node: &Node) {
+pub(crate) fn until_warm(node: &Node) {
     until("an engine serves", || begun(&node.run("pass")) == "warm");
     until("the next one waits", || !followers(node).is_empty());
 }
@@ -49,15 +57,18 @@ fn of_pools(node: &Node) -> Vec<u32> {
     node.supervisors().into_iter().filter(is_of_pool).collect()
 }
 
-fn called(node: &Node, name: &str) -> Vec<u32> {
+pub(crate) fn called(node: &Node, name: &str) -> Vec<u32> {
     let is_called =
         |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|own| own.trim() == name);
     of_pools(node).into_iter().filter(is_called).collect()
 }
 
-/// Those whose engines wait.
-fn followers(node: &Node) -> Vec<u32> {
-    called(node, "engine-waits")
+/// Those whose engines wait: they have rehearsed, and sleep.
+pub(crate) fn followers(node: &Node) -> Vec<u32> {
+    let sleeps = |pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains("(engine-waits) S "))
+    };
+    called(node, "engine-waits").into_iter().filter(sleeps).collect()
 }
 
 fn pool(node: &Node) -> u32 {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::SendFlags;
 use sha2::{Digest, Sha256};
-use stockade_core::audit::{Asker, NotRecorded, Record, Recorded, Trail};
+use stockade_core::audit::{Asker, Recorded};
 use stockade_core::limits::Limit;
 use stockade_core::plan::Plan;
 use stockade_core::pool::{Claim, Said};
@@ -51,7 +51,7 @@ pub(super) fn attend(kind: Kind, engine: Engine, socket: &OwnedFd, link: &Link) 
     leave(carry_out(kind, engine, (claim, given), socket, link))
 }
 
-/// Does what a claim makes this process do until its run begins, and forgets it. A fork shares its memory until it
+/// Does what a claim makes this process do until its run is put on record, and forgets it. A fork shares its memory until it
 /// writes to it; by this it has what it needs of its own before anybody waits for it.
 fn rehearse(kind: &Kind, engine: &Engine) -> Option<()> {
     let limits = &engine.plan().limits;
@@ -65,19 +65,8 @@ fn rehearse(kind: &Kind, engine: &Engine) -> Option<()> {
     };
     let claim = serde_json::from_slice(&serde_json::to_vec(&claim).ok()?).ok()?;
     let file = || warm::file_of(b"0").ok();
-    let ready = Ready::of(kind, engine, claim, vec![file()?, file()?, file()?, file()?])?;
-    let asker = Asker { principal: &ready.claim.principal, code_digest: &ready.digest, environment_digest: "none" };
-    Recorded::intent(&mut Rehearsal, asker, ready.plan, now_ms()).ok().map(drop)
-}
-
-/// A trail of what does not happen.
-struct Rehearsal;
-
-impl Trail for Rehearsal {
-    fn append(&mut self, record: &Record<'_>) -> Result<(), NotRecorded> {
-        drop(serde_json::to_vec(record));
-        Ok(())
-    }
+    // No further: what is recorded is recorded for good, and nothing may pass for it.
+    Ready::of(kind, engine, claim, vec![file()?, file()?, file()?, file()?]).map(drop)
 }
 
 fn call_itself(name: &std::ffi::CStr) {

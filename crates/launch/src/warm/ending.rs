@@ -101,3 +101,59 @@ impl<'e> Engine<'e> {
         crate::sys::signal_session(self.pidfd.as_fd(), signal).map_err(failed("signal", "an engine"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use rustix::process::PidfdFlags;
+
+    use super::*;
+    use crate::outside::control_pair;
+
+    const END: [u8; 16] = [2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+    fn pidfd(pid: Pid) -> OwnedFd {
+        rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap()
+    }
+
+    fn socket() -> (OwnedFd, OwnedFd) {
+        let (near, far) = control_pair().unwrap();
+        rustix::net::sockopt::set_socket_passcred(&near, true).unwrap();
+        (near, far)
+    }
+
+    #[test]
+    fn the_end_of_another_with_the_same_number_is_none_of_an_engine_that_lives() {
+        let ((near, _far), (link, parent)) = (socket(), control_pair().unwrap());
+        let (link, parent) = (Link(link), Link(parent));
+        let mut process: Child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::from_child(&process);
+        let mut engine = Engine::new(near, &link, (pid, pidfd(pid)));
+        parent.say(Word::Ended(0));
+        assert_eq!(engine.hear(), Of::Nothing);
+        process.kill().unwrap();
+        process.wait().unwrap();
+        parent.say(Word::Ended(9));
+        assert_eq!(engine.hear(), Of::End(9));
+    }
+
+    #[test]
+    fn what_a_child_of_the_code_says_is_not_the_end_of_the_run() {
+        let ((near, far), (link, _parent)) = (socket(), control_pair().unwrap());
+        let link = Link(link);
+        let own = rustix::process::getpid();
+        let mut engine = Engine::new(near, &link, (own, pidfd(own)));
+        let write = "import os; os.write(1, bytes([2, 0, 0, 0, 3] + [0] * 11))";
+        let child = Command::new("python3").args(["-c", write]).stdout(Stdio::from(far.try_clone().unwrap())).status();
+        assert!(child.unwrap().success());
+        assert_eq!(engine.hear(), Of::Nothing, "it was heard, and passed over");
+        rustix::io::write(&far, &END).unwrap();
+        assert_eq!(engine.hear(), Of::End(3 << 8));
+        rustix::io::write(&far, &[7; 16]).unwrap();
+        assert_eq!(engine.hear(), Of::Nonsense);
+        drop(far);
+        assert_eq!(engine.hear(), Of::Silence);
+        assert!(!engine.has_ended(), "code that closes what it has open goes on");
+    }
+}

@@ -28,7 +28,7 @@ pub enum Twin {
 
 /// Between the two: how the engine ended, and that it is somebody's now.
 #[derive(Debug)]
-pub struct Link(OwnedFd);
+pub struct Link(pub(super) OwnedFd);
 
 /// What is said over it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

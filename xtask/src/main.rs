@@ -24,7 +24,7 @@ Usage: cargo xtask TASK
               the same of runs of the node that warm engines have: within it, and over HTTP
   openapi    make requests of the node's own OpenAPI document, and hold its answers against it
   kills [ROUNDS]
-             kill each part of a node so many times under load (38 make 304 in all), and look at what is left
+             kill each part of a node so many times under load (38 make 456 in all), and look at what is left
   warm-library
               build the library that templates of warm engines load
 ";

@@ -152,7 +152,7 @@ def engine(channel):
     import select
     import socket
 
-    known, own = frozenset(sys.modules), os.getpid()
+    last, own = next(reversed(sys.modules)), os.getpid()
     # Memory that any run writes to is its own before it is waited for, unless it waits already: where pages are slow
     # to come by, they are most of what a short run takes.
     if not select.select((channel,), (), (), 0)[0]:
@@ -170,7 +170,7 @@ def engine(channel):
         status = execute(text, "<string>", fresh_main())
     else:
         status = script(os.fsdecode(text).split("\0")[:-1], os.getcwd())
-    status = finish(status, known)
+    status = finish(status, last)
     # A child of the code may come here too; its end is not the run's.
     if os.getpid() == own:
         try:
@@ -254,7 +254,7 @@ def _show(error, trace):
         traceback.print_exception(type(error), error, trace)
 
 
-def finish(status, known):
+def finish(status, last):
     """What the interpreter does at its end: threads are waited for, what is open is written out and closed."""
     import atexit
     import gc
@@ -269,7 +269,7 @@ def finish(status, known):
     is_whole = _flush()
     try:
         main = sys.modules.pop("__main__", None)
-        own = [sys.modules.pop(name, None) for name in list(sys.modules) if name not in known]
+        own = [sys.modules.pop(name, None) for name in _imported_since(last)]
         sys.last_traceback = sys.last_value = None
         # In the order in which python does it: what is open in a cycle is written out or not by it.
         gc.collect()
@@ -288,6 +288,17 @@ def finish(status, known):
         # As python does: whoever started it sees what it ended of.
         _interrupted()
     return status
+
+
+def _imported_since(last):
+    """Names of modules that the code has imported, in order. Whoever looks at all the others writes to the memory that
+    each name is counted in, which a fork shares until then."""
+    names = []
+    for name in reversed(sys.modules):
+        if name == last:
+            return names[::-1]
+        names.append(name)
+    return []  # the code has taken modules away: what is whose is not known
 
 
 def _clear(module):

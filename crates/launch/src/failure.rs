@@ -74,6 +74,9 @@ pub enum Failure {
         /// What it said.
         said: String,
     },
+    /// The sandbox's init ended before it said that the code is about to begin: it never did.
+    #[error("the sandbox ended before the code began")]
+    Unbegun,
     /// The sandbox's init ended without a word.
     #[error("the sandbox ended before it said how the code ended")]
     Lost,
@@ -102,7 +105,7 @@ impl Failure {
             Self::Changed { .. } => "its device or inode is another one than before".to_owned(),
             Self::UnsafeShare { .. } => "code could speak to the host through it".to_owned(),
             Self::Runtime { said, .. } => text::shown(said, 600),
-            Self::Lost => "it was killed from outside, or the machine is out of memory".to_owned(),
+            Self::Unbegun | Self::Lost => "it was killed from outside, or the machine is out of memory".to_owned(),
             Self::Threads => {
                 "the sandbox starts as a copy of this process, and a lock held by another thread would never open"
                     .to_owned()
@@ -148,7 +151,7 @@ impl Failure {
                 format!("see that `{runtime}` works by itself, or run without --tier")
             }
             Self::Changed { .. } => "run it again".to_owned(),
-            Self::Missing { .. } | Self::Inside { .. } | Self::Outside { .. } | Self::Lost | Self::Threads => {
+            Self::Missing { .. } | Self::Inside { .. } | Self::Outside { .. } | Self::Unbegun | Self::Lost | Self::Threads => {
                 "run `stockade doctor`".to_owned()
             }
         }

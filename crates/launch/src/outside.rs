@@ -485,7 +485,7 @@ impl Running {
         loop {
             let (event, attached) = match wire::next_event(self.control.as_fd()) {
                 Ok(Received::Frame(frame)) => frame,
-                Ok(Received::Closed) | Err(Errno::CONNRESET) => return Err(Failure::Lost),
+                Ok(Received::Closed) | Err(Errno::CONNRESET) => return Err(Failure::Unbegun),
                 Err(errno) => return Err(failed("hear from", "the sandbox")(errno)),
             };
             match event {
@@ -522,7 +522,7 @@ impl Running {
 
     pub(crate) fn proceed(&self) -> Result<(), Failure> {
         wire::order(self.control.as_fd(), Order::Proceed).map_err(|errno| match errno {
-            Errno::PIPE | Errno::CONNRESET => Failure::Lost,
+            Errno::PIPE | Errno::CONNRESET => Failure::Unbegun,
             errno => failed("speak to", "the sandbox")(errno),
         })
     }

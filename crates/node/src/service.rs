@@ -10,11 +10,12 @@ use stockade_store::{Acceptance, Event, File, NewEvent, NewRun, Run, State, Whic
 use tokio::sync::{Notify, watch};
 
 use crate::asked::Asked;
+use crate::classes::Classes;
 use crate::keeper::Keeper;
 use crate::link::Link;
 use crate::listen;
 use crate::log::Log;
-use crate::metrics::Metrics;
+use crate::metrics::{Load, Metrics};
 use crate::order::Bounds;
 use crate::outcome;
 use crate::pressure::Pressure;
@@ -39,6 +40,7 @@ const EVENT_BYTES: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) caps: Caps,
+    pub(crate) classes: Classes,
     /// How long what is over is kept.
     pub(crate) keep: Duration,
     /// How many runs that are over are kept of one principal.
@@ -96,6 +98,8 @@ pub(crate) struct Node {
     pub(crate) owners: [String; 2],
     pub(crate) room: Room,
     pub(crate) sessions: Sessions,
+    /// Whose runs come first, and what each principal may have.
+    pub(crate) classes: Classes,
     pressure: Pressure,
     terms: Terms,
     queue: Mutex<Queue>,
@@ -134,7 +138,8 @@ impl Node {
             room,
             sessions: Sessions::new(terms.sessions),
             pressure,
-            queue: Mutex::new(Queue::new(terms.caps)),
+            queue: Mutex::new(Queue::new(terms.caps, terms.classes.clone())),
+            classes: terms.classes.clone(),
             terms,
             live: Mutex::default(),
             wake: Notify::new(),
@@ -228,7 +233,11 @@ impl Node {
         let (node, principal) = (Arc::clone(self), principal.to_owned());
         let accepted = tokio::spawn(async move {
             let asked = submission.asked.clone();
-            let reserved = node.reserve(&principal, &asked);
+            // Who asks again for what is known needs no time and no place.
+            let reserved = match node.check_cpu(&principal).await {
+                Ok(()) => node.reserve(&principal, &asked),
+                Err(refusal) => Err(refusal),
+            };
             let written = node.write_down(&principal, submission, reserved.is_ok()).await;
             match (written, reserved) {
                 (Ok(Some((id, true))), Ok(place)) => {
@@ -253,7 +262,9 @@ impl Node {
     fn reserve(&self, principal: &str, asked: &Asked) -> Result<Place, Refusal> {
         match asked {
             Asked::Run(_) => self.queue().reserve(principal).map(|()| Place::Queue).map_err(crowded),
-            Asked::Session(_) => self.sessions.reserve(principal).map(Place::Session),
+            Asked::Session(_) => {
+                self.sessions.reserve(principal, self.classes.share(principal).sessions).map(Place::Session)
+            }
             Asked::Execution(execution) => {
                 let session = self.sessions.find(principal, execution.session.as_str());
                 session.ok_or_else(sessions::over_refusal)?.reserve().map(Place::InSession)
@@ -532,10 +543,21 @@ impl Node {
         }
     }
 
-    /// How many wait, and how many run.
-    pub(crate) fn load(&self) -> (usize, usize) {
+    /// What waits and runs.
+    pub(crate) fn load(&self) -> Load {
         let queue = self.queue();
-        (queue.waiting(), queue.running())
+        let names = self.classes.shares().iter().map(|share| share.name.clone());
+        Load {
+            waiting: queue.waiting(),
+            running: queue.running(),
+            classes: names.zip(queue.waiting_by_class()).collect(),
+            sessions: self.sessions.count(),
+        }
+    }
+
+    /// How many runs of a principal wait, and how many run.
+    pub(crate) fn load_of(&self, principal: &str) -> (usize, usize) {
+        self.queue().load_of(principal)
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -6,6 +6,7 @@ mod describe;
 mod events;
 mod functions;
 mod health;
+mod me;
 mod outputs;
 mod problem;
 mod runs;
@@ -53,6 +54,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/v1/sessions/{id}/interrupt", post(sessions::interrupt))
         .route("/v1/sessions/{id}/restart", post(sessions::restart))
         .route("/v1/sessions/{id}/files/{name}", get(sessions::get).put(sessions::put))
+        .route("/v1/me", get(me::me))
         .route("/v1/admin/log", get(admin::levels).put(admin::change))
         .route("/livez", get(health::alive))
         .route("/readyz", get(health::ready))

@@ -20,6 +20,7 @@ mod keys;
 mod life;
 mod operate;
 mod queue;
+mod quotas;
 mod remote;
 mod runs;
 mod sessions;

@@ -18,6 +18,8 @@ mod link;
 mod listen;
 mod lock;
 pub mod log;
+pub mod look;
+mod looks;
 mod metrics;
 pub mod opening;
 pub mod order;

@@ -14,9 +14,10 @@ use crate::classes::Classes;
 use crate::keeper::Keeper;
 use crate::link::Link;
 use crate::listen;
+use crate::looks::Looks;
 use crate::log::Log;
 use crate::metrics::{Load, Metrics};
-use crate::order::Bounds;
+use crate::order::{Bounds, Order};
 use crate::outcome;
 use crate::pressure::Pressure;
 use crate::queue::{Caps, Crowded, Queue};
@@ -98,6 +99,7 @@ pub(crate) struct Node {
     pub(crate) owners: [String; 2],
     pub(crate) room: Room,
     pub(crate) sessions: Sessions,
+    pub(crate) looks: Looks,
     /// Whose runs come first, and what each principal may have.
     pub(crate) classes: Classes,
     pressure: Pressure,
@@ -137,6 +139,7 @@ impl Node {
                 .map(|uid| listen::principal(uid.as_raw()).0),
             room,
             sessions: Sessions::new(terms.sessions),
+            looks: Looks::default(),
             pressure,
             queue: Mutex::new(Queue::new(terms.caps, terms.classes.clone())),
             classes: terms.classes.clone(),
@@ -210,11 +213,9 @@ impl Node {
         bounds
     }
 
-    /// Accepts a run; when this returns it will run, whatever happens to the node.
-    ///
-    /// A caller who goes away meanwhile changes nothing.
-    pub(crate) async fn accept(self: &Arc<Self>, principal: &str, submission: Submission) -> Result<Run, Refusal> {
-        match &submission.asked {
+    /// Whether something could be accepted at the moment, but for a place to wait in.
+    fn check(&self, asked: &Asked) -> Result<(), Refusal> {
+        match asked {
             Asked::Session(opening) => opening.check(&self.session_bounds())?,
             other @ (Asked::Run(_) | Asked::Execution(_)) => other.check(&self.bounds)?,
         }
@@ -227,9 +228,25 @@ impl Node {
             ));
         }
         self.room.check()?;
-        if submission.asked.kind() != stockade_store::Kind::Execution {
+        if asked.kind() != stockade_store::Kind::Execution {
             self.pressure.check()?;
         }
+        Ok(())
+    }
+
+    /// Refuses a run that would not be accepted now, in the same words.
+    pub(crate) async fn check_run(&self, principal: &str, order: &Order) -> Result<(), Refusal> {
+        let asked = Asked::Run(order.clone());
+        self.check(&asked)?;
+        self.check_cpu(principal).await?;
+        self.reserve(principal, &asked).map(|place| self.release(principal, place))
+    }
+
+    /// Accepts a run; when this returns it will run, whatever happens to the node.
+    ///
+    /// A caller who goes away meanwhile changes nothing.
+    pub(crate) async fn accept(self: &Arc<Self>, principal: &str, submission: Submission) -> Result<Run, Refusal> {
+        self.check(&submission.asked)?;
         let (node, principal) = (Arc::clone(self), principal.to_owned());
         let accepted = tokio::spawn(async move {
             let asked = submission.asked.clone();

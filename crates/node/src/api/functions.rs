@@ -35,12 +35,12 @@ pub(super) async fn run(
     Extension(principal): Asker,
     request: Request,
 ) -> Result<Response, Problem> {
-    create::accept(&shared, &principal, request, |asked: FunctionRequest, script, sent| {
+    create::accept(&shared, &principal, request, |asked: FunctionRequest, script, sent, node| {
         if script.is_some() {
             let why = "`request` has its description as `function`";
             return Err(Refusal::invalid("a data function has no part `script`", why, "leave it out"));
         }
-        assemble(asked, sent, &shared.node)
+        assemble(asked, sent, node)
     })
     .await
 }

@@ -13,6 +13,7 @@ use stockade_core::limits::Limit;
 use super::Settings;
 use super::kind::Kind;
 use super::users::Lease;
+use crate::look::Look;
 use crate::opening::Opening;
 use crate::order::{Bounds, Order};
 
@@ -46,26 +47,36 @@ pub(super) enum Task<'a> {
     Run(&'a Order),
     /// A session, whose orders come over this socket.
     Session(&'a Opening, &'a OwnedFd),
+    /// A question, for which nothing is run.
+    Look(&'a Look),
 }
 
 impl Task<'_> {
+    /// The run that it is, or is about.
+    fn order(&self) -> Option<&Order> {
+        match self {
+            Self::Run(order) => Some(order),
+            Self::Look(look) => look.order(),
+            Self::Session(..) => None,
+        }
+    }
+
     /// Names of its files, as they lie beside it.
     pub(super) fn files(&self) -> impl Iterator<Item = &String> {
-        let script = if let Self::Run(order) = self { Some(&order.script) } else { None };
-        script.into_iter().chain(self.inputs())
+        self.order().map(|order| &order.script).into_iter().chain(self.inputs())
     }
 
     fn inputs(&self) -> &[String] {
         match self {
-            Self::Run(order) => &order.inputs,
             Self::Session(opening, _) => &opening.inputs,
+            Self::Run(_) | Self::Look(_) => self.order().map_or(&[], |order| &order.inputs),
         }
     }
 
     fn with(&self) -> &[String] {
         match self {
-            Self::Run(order) => &order.with,
             Self::Session(opening, _) => &opening.with,
+            Self::Run(_) | Self::Look(_) => self.order().map_or(&[], |order| &order.with),
         }
     }
 
@@ -73,13 +84,14 @@ impl Task<'_> {
         match self {
             Self::Run(order) => order.environment.as_deref(),
             Self::Session(opening, _) => opening.environment.as_deref(),
+            Self::Look(look) => look.environment(),
         }
     }
 
     pub(super) fn limit(&self, limit: Limit) -> Option<u64> {
         let limits = match self {
-            Self::Run(order) => &order.limits,
             Self::Session(opening, _) => &opening.limits,
+            Self::Run(_) | Self::Look(_) => &self.order()?.limits,
         };
         limits.get(limit.name()).copied()
     }
@@ -106,7 +118,7 @@ pub(super) fn spawn(
     let report = streams.report.try_clone()?;
     rustix::io::fcntl_setfd(&report, FdFlags::empty())?;
     let input = match task {
-        Task::Run(_) => Stdio::null(),
+        Task::Run(_) | Task::Look(_) => Stdio::null(),
         Task::Session(_, socket) => socket.try_clone()?.into(),
     };
     command(settings)
@@ -193,18 +205,23 @@ fn words(settings: &Settings, asker: Asker<'_>, task: Task<'_>, report: i32, par
         }
     }
     // Those of a data function are named by its description.
-    if !matches!(task, Task::Run(Order { data_function: true, .. })) {
+    if !task.order().is_some_and(|order| order.data_function) {
         words.extend(task.inputs().iter().map(|name| format!("--in={name}").into()));
     }
     words.extend(task.with().iter().map(|package| format!("--with={package}").into()));
     words.extend(task.environment().iter().map(|reference| format!("--environment={reference}").into()));
     match task {
-        Task::Run(order) if order.data_function => words.push(format!("--data-function={}", order.script).into()),
-        Task::Run(order) => {
+        Task::Session(opening, _) => words.push(format!("--session={}", opening.language.name()).into()),
+        Task::Look(look) => words.push(format!("--look={}", look.name()).into()),
+        Task::Run(_) => {}
+    }
+    match task.order() {
+        Some(order) if order.data_function => words.push(format!("--data-function={}", order.script).into()),
+        Some(order) => {
             words.push(order.script.clone().into());
             words.extend(order.arguments.iter().map(Into::into));
         }
-        Task::Session(opening, _) => words.push(format!("--session={}", opening.language.name()).into()),
+        None => {}
     }
     words
 }
@@ -279,5 +296,11 @@ mod tests {
         let words = self::words(&settings, asker, Task::Session(&opening, &socket), 7, 8);
         assert!(words[1..].iter().all(|word| word.to_str().unwrap().starts_with("--")), "{words:?}");
         assert!(words.iter().any(|word| word == "--session=python"));
+        // What is told of a run is told of the very words that would run it.
+        let of_run = self::words(&settings, asker, Task::Run(&order), 7, 8);
+        let look = Look::Run { order };
+        let of_look = self::words(&settings, asker, Task::Look(&look), 7, 8);
+        let but_for_that: Vec<OsString> = of_look.into_iter().filter(|word| word != "--look=run").collect();
+        assert_eq!(but_for_that, of_run);
     }
 }

@@ -13,6 +13,7 @@ mod claims;
 mod command;
 mod folders;
 mod kind;
+mod looks;
 mod outbox;
 mod pools;
 mod sessions;
@@ -20,7 +21,7 @@ mod supervisor;
 mod users;
 mod warm;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -95,6 +96,7 @@ pub fn serve(control: OwnedFd, settings: Settings) -> io::Result<()> {
         users,
         runs: BTreeMap::new(),
         sessions: Sessions::default(),
+        looks: BTreeSet::new(),
         outbox: Outbox::default(),
         control,
     };
@@ -113,6 +115,8 @@ struct Launcher {
     runs: BTreeMap<RunId, Supervisor>,
     /// Those of the runs that are sessions.
     sessions: Sessions,
+    /// Those of the runs that run nothing.
+    looks: BTreeSet<RunId>,
     /// Those of the runs that warm engines have.
     claims: Claims,
     pools: Pools,
@@ -208,6 +212,10 @@ impl Launcher {
         let lease = self.runs.remove(run).and_then(|supervisor| supervisor.lease());
         self.give_back(lease);
         let (status, killed) = supervisor::status(status);
+        if self.looks.remove(run) {
+            self.folders.remove(run);
+            return self.outbox.say(&Answer::Ended { run: run.clone(), status, killed }, None);
+        }
         self.learn_from(run, if killed { None } else { Some(status) });
         match self.sessions.remove(run) {
             Some(act) if killed => self.outbox.say(&Answer::Ended { run: act, status, killed }, None),
@@ -230,6 +238,10 @@ impl Launcher {
                     .check(&self.bounds)
                     .and_then(|()| self.start(&run, &principal, Task::Run(&order), descriptors));
                 self.refuse(&run, started);
+            }
+            Ask::Look { run, principal, what } => {
+                let begun = self.look(&run, &principal, &what, &descriptors);
+                self.refuse(&run, begun);
             }
             Ask::OpenSession { run, principal, opening } => {
                 let opened = self.open_session(&run, &principal, &opening, descriptors);
@@ -277,7 +289,9 @@ impl Launcher {
             return Err(Refusal::failed("the run has no asker", "its principal has another form"));
         }
         let (there, most) = match task {
-            Task::Run(_) => (self.runs.len() - self.sessions.count(), self.settings.concurrent),
+            Task::Run(_) | Task::Look(_) => {
+                (self.runs.len() - self.sessions.count() - self.looks.len(), self.settings.concurrent)
+            }
             Task::Session(..) => (self.sessions.count(), self.settings.sessions),
         };
         if there >= most {

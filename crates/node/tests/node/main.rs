@@ -18,6 +18,7 @@ mod http;
 mod install;
 mod keys;
 mod life;
+mod looks;
 mod operate;
 mod queue;
 mod quotas;

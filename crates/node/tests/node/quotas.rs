@@ -14,9 +14,6 @@ const JSON: [(&str, &str); 2] = [("content-type", "application/json"), ("prefer"
 /// Uses this much CPU time, in milliseconds.
 const BURN: &str = "import sys, time\nend = time.process_time() + int(sys.argv[1]) / 1000\nwhile time.process_time() < end: pass\n";
 
-fn burn(node: &Node, ms: u32) -> Value {
-    node.post(&[], &json!({"code": BURN, "arguments": [ms.to_string()]})).whole().unwrap().expect(200).json()
-}
 
 fn used(node: &Node) -> i64 {
     node.get("/v1/me").expect(200).json()["cpu"]["used_ms"].as_i64().unwrap()
@@ -62,7 +59,7 @@ fn who_has_used_up_the_day_is_refused_until_it_turns_and_is_told_so() {
     let problem = refused.json();
     assert_eq!(problem["title"], "your CPU time of today is used up");
     let why = problem["detail"].as_str().unwrap();
-    assert!(why.starts_with("your runs used 1.") && why.contains(" of 1 s "), "{why}");
+    assert!(why.starts_with("your runs used 1.") && why.contains(" of 1.0 s "), "{why}");
     let now = i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis());
     let left = node.get("/v1/me").expect(200).json()["cpu"]["turns_ms"].as_i64().unwrap() - now.unwrap();
     assert!((retry * 1_000 - left).abs() < 5_000, "{retry} {left}");

@@ -126,7 +126,12 @@ fn check_may_build(services: &Services) -> Result<(), Problem> {
         return Ok(());
     }
     let why = "its environment is not there yet, and what is in it is not known before it is built";
-    Err(Problem::new("it cannot be said yet", why, "run it, which builds the environment first, or ask again after that").undecided())
+    Err(Problem::new(
+        "it cannot be said yet",
+        why,
+        "run it, which builds the environment first, or ask again after that",
+    )
+    .undecided())
 }
 
 /// What the command line asks for of R; `None` when it asks for nothing of it.

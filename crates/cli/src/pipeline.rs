@@ -30,7 +30,13 @@ pub(crate) struct Services {
 
 impl Services {
     pub(crate) fn of_user() -> Self {
-        Self { trail: FileTrail::of_user(), gate: Gate::default(), principal: principal(), host_user: None, builds: true }
+        Self {
+            trail: FileTrail::of_user(),
+            gate: Gate::default(),
+            principal: principal(),
+            host_user: None,
+            builds: true,
+        }
     }
 
     /// Takes the users that a launcher leased: one for code, the next for the gate.

@@ -27,7 +27,14 @@ const REFUSED: u8 = 125;
 
 impl Problem {
     pub(crate) fn new(what: impl Into<String>, why: impl AsRef<str>, next: impl Into<String>) -> Self {
-        Self { what: what.into(), why: plain(why.as_ref()), next: next.into(), status: REFUSED, may_have_run: false, undecided: false }
+        Self {
+            what: what.into(),
+            why: plain(why.as_ref()),
+            next: next.into(),
+            status: REFUSED,
+            may_have_run: false,
+            undecided: false,
+        }
     }
 
     /// Something about a path of the caller.

@@ -142,8 +142,19 @@ mod tests {
         };
         assert_eq!(classes.first(), Some(&interactive));
         let usual = classes.get(1).unwrap();
-        assert_eq!((usual.weight, usual.cpu_day_ms, usual.sessions, usual.queue), (1, Some(1_800_000), Some(1), Some(9)));
+        assert_eq!(
+            (usual.weight, usual.cpu_day_ms, usual.sessions, usual.queue),
+            (1, Some(1_800_000), Some(1), Some(9))
+        );
         assert_eq!(parse(&file("")), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn the_example_of_the_operators_page_is_understood() {
+        let page = include_str!("../../../docs/operate/node.md");
+        let (_, example) = page.split_once("```hocon file=classes.conf\n").unwrap();
+        let (example, _) = example.split_once("```").unwrap();
+        assert_eq!(parse(example).unwrap().len(), 3);
     }
 
     #[test]

@@ -65,8 +65,8 @@ impl Classes {
         let text = read(path).map_err(|error| {
             Refusal::invalid(&what, crate::system_text(&error), "name a file that the node's user may read")
         })?;
-        let classes =
-            stockade_config::parse_classes(&text).map_err(|bad| Refusal::invalid(&what, bad.to_string(), bad.next()))?;
+        let classes = stockade_config::parse_classes(&text)
+            .map_err(|bad| Refusal::invalid(&what, bad.to_string(), bad.next()))?;
         let host = |path| std::fs::read_to_string(path).unwrap_or_default();
         self.with(&classes, &host("/etc/passwd"), &host("/etc/group"))
             .map_err(|why| Refusal::invalid(what, why, "name one of the machine's, or give its number"))
@@ -173,7 +173,8 @@ pub(crate) mod tests {
     use super::*;
 
     const CAPS: Caps = Caps { running: 4, running_each: 3, waiting: 100, waiting_each: 10 };
-    const PASSWORDS: &str = "ann:x:1000:1000::/:/bin/sh\nbob:x:1001:50::/:/bin/sh\ncyd:x:1002:1002::/:/bin/sh\nbroken\n";
+    const PASSWORDS: &str =
+        "ann:x:1000:1000::/:/bin/sh\nbob:x:1001:50::/:/bin/sh\ncyd:x:1002:1002::/:/bin/sh\nbroken\n";
     const GROUPS: &str = "analysts:x:60:cyd,gone\nstaff:x:50:\nbroken:x\n";
 
     pub(crate) fn class(name: &str, weight: u32, users: &[&str], groups: &[&str]) -> Class {
@@ -212,7 +213,9 @@ pub(crate) mod tests {
     #[test]
     fn who_is_nobody_here_is_no_member() {
         let base = || Classes::new(CAPS, 4, None);
-        for class in [class("a", 1, &["dan"], &[]), class("a", 1, &[], &["nosuch"]), class("a", 1, &["4294967295"], &[])] {
+        for class in
+            [class("a", 1, &["dan"], &[]), class("a", 1, &[], &["nosuch"]), class("a", 1, &["4294967295"], &[])]
+        {
             assert!(base().with(&[class], PASSWORDS, GROUPS).is_err());
         }
     }

@@ -47,7 +47,9 @@ fn a_run_goes_forward_only() {
     store.accept(&run("a", "ann", None, "1"), 1).unwrap();
     assert!(store.start(("a", true), &[], 2).unwrap());
     assert!(!store.start(("a", true), &[], 3).unwrap(), "it was handed over before");
-    assert!(store.end(("a", true), &Ended { events: &[NewEvent::new("result", "done")], ..ended("done", 0) }, 4).unwrap());
+    assert!(
+        store.end(("a", true), &Ended { events: &[NewEvent::new("result", "done")], ..ended("done", 0) }, 4).unwrap()
+    );
     assert!(!store.end(("a", true), &ended("other", 0), 5).unwrap());
     assert!(!store.start(("a", true), &[], 6).unwrap());
     let kept = store.run("ann", "a").unwrap().unwrap();

@@ -88,6 +88,11 @@ class AsyncNode:
     output = _in_thread(Node.output)
     save = _in_thread(Node.save)
     is_ready = _in_thread(Node.is_ready)
+    me = _in_thread(Node.me)
+    environments = _in_thread(Node.environments)
+    environment = _in_thread(Node.environment)
+    policies = _in_thread(Node.policies)
+    check = _in_thread(Node.check)
     _open = _in_thread(Node.session)
 
     async def session(self, **asked: Any) -> "AsyncSession":

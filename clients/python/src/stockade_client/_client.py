@@ -13,7 +13,7 @@ from urllib.parse import quote
 from . import _http
 from ._http import Content
 from ._session import Session
-from ._types import Event, NodeError, Result, Run
+from ._types import Decision, Environment, Event, Me, NodeError, Result, Run
 
 _LINES = "application/x-ndjson"
 _TRIES = 5
@@ -243,6 +243,39 @@ class Node:
             saved.append(str(place))
         return saved
 
+    def me(self) -> Me:
+        """Who you are to the node, what you may have and what you have used."""
+        return Me.of(self._json("GET", "/v1/me"))
+
+    def environments(self) -> List[Environment]:
+        """The environments that have names."""
+        return [Environment.of(one) for one in self._json("GET", "/v1/environments")["environments"]]
+
+    def environment(self, name: str) -> Environment:
+        """An environment by name or digest, with its packages."""
+        return Environment.of(self._json("GET", f"/v1/environments/{quote(name)}"))
+
+    def policies(self) -> Mapping[str, Any]:
+        """The rules that hold for your runs: policies, languages, limits and what is required."""
+        return self._json("GET", "/v1/policies")
+
+    def check(
+        self,
+        code: str,
+        *,
+        inputs: Optional[Mapping[str, Content]] = None,
+        with_: Sequence[str] = (),
+        environment: Optional[str] = None,
+        arguments: Sequence[str] = (),
+        language: Optional[str] = None,
+        name: Optional[str] = None,
+        limits: Optional[Mapping[str, str]] = None,
+    ) -> Decision:
+        """What would be decided about this run; nothing is run. What the node would not accept is a `NodeError`."""
+        request = _request(code, with_, environment, arguments, language, name, limits)
+        kind, body = _body(request, inputs)
+        return Decision.of(self._json("POST", "/v1/policies/check", {"content-type": kind}, body))
+
     def is_ready(self) -> bool:
         """Whether the node can run something: it runs a tiny job."""
         try:
@@ -256,10 +289,7 @@ class Node:
     def _submit(
         self, request: Mapping[str, Any], inputs: Optional[Mapping[str, Content]], key: str, target: str = "/v1/runs"
     ) -> Run:
-        if inputs:
-            kind, body = _http.form(request, {name: _http.read(content) for name, content in inputs.items()})
-        else:
-            kind, body = "application/json", json.dumps(request).encode()
+        kind, body = _body(request, inputs)
         headers = {"content-type": kind, "prefer": "respond-async", "idempotency-key": key}
         return Run.of(self._again(target, headers, body))
 
@@ -294,6 +324,12 @@ def _own() -> str:
         state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
         folder = os.path.join(state, "stockade-node")
     return os.path.join(folder, "node.sock")
+
+
+def _body(request: Mapping[str, Any], inputs: Optional[Mapping[str, Content]]) -> "tuple[str, bytes]":
+    if inputs:
+        return _http.form(request, {name: _http.read(content) for name, content in inputs.items()})
+    return "application/json", json.dumps(request).encode()
 
 
 def _request(

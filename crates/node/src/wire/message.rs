@@ -219,7 +219,13 @@ mod tests {
         let what = match number % 10 {
             6 => return Ask::Look { run: id(), principal: text, what: Look::Policies {} },
             7 => return Ask::Look { run: id(), principal: text, what: Look::Environments {} },
-            8 => return Ask::Look { run: id(), principal: "a@b".to_owned(), what: Look::Environment { reference: text } },
+            8 => {
+                return Ask::Look {
+                    run: id(),
+                    principal: "a@b".to_owned(),
+                    what: Look::Environment { reference: text },
+                };
+            }
             9 => return Ask::Look { run: id(), principal: text, what: Look::Run { order: order() } },
             0 => return Ask::OpenSession { run: id(), principal: text, opening: opening() },
             1 => return Ask::Interrupt { session, act },

@@ -137,7 +137,7 @@ fn asking_runs_builds_and_records_nothing() {
 fn the_rules_of_a_caller_are_those_of_the_policies_and_the_node_together() {
     for kind in kinds() {
         let folder = crate::support::open_folder();
-        let file = policy(&folder, "languages = [python, sql], limits { memory = 2GiB }, require = [cgroup]");
+        let file = policy(&folder, "languages = [python, sql], limits { memory = 2GiB }, require = [landlock]");
         let flags = [kind.as_slice(), &["--run-time", "900"]].concat();
         let node = Node::start(&flags);
         let rules = node.get("/v1/policies").expect(200).json();
@@ -146,7 +146,7 @@ fn the_rules_of_a_caller_are_those_of_the_policies_and_the_node_together() {
         let rules = node.get("/v1/policies").expect(200).json();
         assert_eq!(rules["policies"], json!(["ours 1"]));
         assert_eq!(rules["languages"], json!(["python", "sql"]));
-        assert_eq!(rules["required"], json!([{"policy": "ours", "says": ["cgroup"]}]));
+        assert_eq!(rules["required"], json!([{"policy": "ours", "says": ["landlock"]}]));
         let limit = |name: &str, key: &str| rules["limits"][name][key].clone();
         assert_eq!((limit("memory", "most"), limit("memory", "policy")), (json!(2_u64 << 30), json!("ours")));
         assert_eq!((limit("time", "most"), limit("time", "usual")), (json!(900_000), json!(900_000)));

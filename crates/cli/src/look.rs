@@ -123,9 +123,9 @@ fn one(reference: &str) -> Result<String, Problem> {
         let next = "list those that have names with GET /v1/environments";
         Problem::new("there is no such environment", why, next).with_status(NOT_FOUND)
     };
-    let found = store.environment(reference).map_err(|error| match error {
-        stockade_environments::Error::Name(_) => missing("the node has none of this name or digest"),
-        other => other.into(),
+    let found = store.environment(reference).map_err(|error| {
+        let is_unknown = matches!(error, stockade_environments::Error::Name(_));
+        if is_unknown { missing("the node has none of this name or digest") } else { error.into() }
     })?;
     let names = store.names()?.into_iter().filter(|(_, digest)| *digest == found.digest);
     let names: Vec<String> = names.map(|(name, _)| name.to_string()).collect();

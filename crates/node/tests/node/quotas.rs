@@ -29,7 +29,7 @@ fn wait_if_midnight_is_near(node: &Node) {
     until("midnight has passed, should it be near", || {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let left = turns - i64::try_from(now.as_millis()).unwrap();
-        left > 45_000 || left < 0
+        !(0..=45_000).contains(&left)
     });
 }
 

@@ -14,6 +14,7 @@ mod command;
 mod folders;
 mod kind;
 mod outbox;
+mod parked;
 mod pools;
 mod sessions;
 mod supervisor;
@@ -39,6 +40,7 @@ use claims::Claims;
 use command::Task;
 use folders::{Folders, Place};
 use outbox::Outbox;
+use parked::Parking;
 use pools::Pools;
 use sessions::Sessions;
 use supervisor::Supervisor;
@@ -89,6 +91,7 @@ pub fn serve(control: OwnedFd, settings: Settings) -> io::Result<()> {
         pools: Pools::new(settings.pools),
         claims: Claims::default(),
         wanted: BTreeMap::new(),
+        parked: Parking::default(),
         folders,
         settings,
         bounds,
@@ -118,6 +121,8 @@ struct Launcher {
     pools: Pools,
     /// Of runs for which no engine waited: what pool would have one.
     wanted: BTreeMap<RunId, kind::Kind>,
+    /// Runs that wait for the next engine.
+    parked: Parking,
     outbox: Outbox,
 }
 
@@ -142,8 +147,10 @@ impl Launcher {
 
     /// Waits for whatever comes first; says whether the node has something.
     fn wait(&mut self) -> io::Result<bool> {
+        let parked = self.serve_parked();
         let now = Instant::now();
-        let next = self.runs.values_mut().filter_map(|run| run.press(now)).chain(self.pools.press(now)).min();
+        let pressed = self.runs.values_mut().filter_map(|run| run.press(now));
+        let next = pressed.chain(self.pools.press(now)).chain(parked).min();
         let timeout = next
             .map(|next| Timespec::try_from(next.saturating_duration_since(now)))
             .transpose()
@@ -242,7 +249,9 @@ impl Launcher {
             Ask::Interrupt { session, act } => self.sessions.interrupt(&session, &act),
             Ask::CloseSession { session } => self.close_session(&session),
             Ask::Cancel { run } => {
-                if let Some(supervisor) = self.runs.get_mut(&run) {
+                if !self.unpark(&run)
+                    && let Some(supervisor) = self.runs.get_mut(&run)
+                {
                     supervisor.cancel(Instant::now());
                 }
             }
@@ -277,13 +286,13 @@ impl Launcher {
             return Err(Refusal::failed("the run has no asker", "its principal has another form"));
         }
         let (there, most) = match task {
-            Task::Run(_) => (self.runs.len() - self.sessions.count(), self.settings.concurrent),
+            Task::Run(_) => (self.runs.len() + self.parked.count() - self.sessions.count(), self.settings.concurrent),
             Task::Session(..) => (self.sessions.count(), self.settings.sessions),
         };
         if there >= most {
             return Err(Refusal::new(Kind::TooMany, "too many at once", "as many run as may", "wait for one"));
         }
-        if self.runs.contains_key(run) {
+        if self.is_there(run) {
             return Err(Refusal::failed("the run was started before", "its name is taken"));
         }
         if descriptors.len() != task.files().count() + STREAMS {
@@ -396,15 +405,20 @@ impl Launcher {
         }
     }
 
+    /// Whether it has been started and is not over.
+    fn is_there(&self, run: &RunId) -> bool {
+        self.runs.contains_key(run) || self.parked.has(run)
+    }
+
     fn output(&self, run: &RunId, path: &str) -> Result<(OwnedFd, u64), Refusal> {
-        if self.runs.contains_key(run) {
+        if self.is_there(run) {
             return Err(missing());
         }
         self.folders.output(run, path).map_err(|_| missing())
     }
 
     fn forget(&mut self, run: &RunId) -> Result<(), Refusal> {
-        if self.runs.contains_key(run) {
+        if self.is_there(run) {
             return Err(Refusal::failed("the run is not over", "its files are in use"));
         }
         self.folders.remove(run);

@@ -54,6 +54,8 @@ struct Pool {
     process: Supervisor,
     waiting: VecDeque<Waiting>,
     used: Instant,
+    /// When it told of an engine last.
+    made: Option<Instant>,
     has_served: bool,
     /// It has said that it makes no more engines, and finishes what it has begun.
     is_closing: bool,
@@ -77,6 +79,8 @@ struct Failed {
 pub(super) enum Found {
     /// This process has it, and speaks on this socket.
     Claimed(OwnedFd, OwnedFd),
+    /// Nothing waits, and the pool of its kind makes engines: it made one at this moment.
+    Soon(Instant),
     /// Nothing waits, and a pool of its kind should be started.
     Wanted,
     /// Nothing waits.
@@ -112,7 +116,7 @@ impl Pools {
                 Err(_) => self.leaving.push(Supervisor::of_twin(process, now + LEAVING)),
             }
         }
-        Found::Nothing
+        pool.made.map_or(Found::Nothing, Found::Soon)
     }
 
     /// Whether a pool of this kind may be started now. If only room is missing, lets the pool go that was needed least
@@ -151,6 +155,7 @@ impl Pools {
                 process,
                 waiting: VecDeque::new(),
                 used: now,
+                made: None,
                 has_served: false,
                 is_closing: false,
             }),
@@ -306,6 +311,7 @@ impl Pool {
         match (notice, descriptors.next(), descriptors.next(), descriptors.next()) {
             (Notice::Waiting {}, Some(process), Some(socket), None) if self.waiting.len() < WAITING_MAX => {
                 self.waiting.push_back(Waiting { process, socket });
+                self.made = Some(Instant::now());
                 Ok(())
             }
             (Notice::NotWarm { what, why }, None, None, None) => {

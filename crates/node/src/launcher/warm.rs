@@ -9,6 +9,7 @@ use stockade_core::pool::Claim;
 use super::claims::{Anew, Come};
 use super::command::{self, Task};
 use super::kind::{Kind, LOOKED_AT_BYTES};
+use super::parked::Parked;
 use super::pools::{self, Found};
 use super::supervisor::{self, Supervisor};
 use super::{Launcher, not_spooled};
@@ -24,7 +25,7 @@ const REFUSED: i32 = 125;
 const LEAVING: Duration = Duration::from_secs(5);
 
 impl Launcher {
-    /// Hands an order to a warm engine; says whether one has it.
+    /// Hands an order to a warm engine, or lets it wait for the next one; says whether it is seen to.
     pub(super) fn claim(
         &mut self,
         run: &RunId,
@@ -47,13 +48,15 @@ impl Launcher {
             out: out.to_string_lossy().into_owned(),
         };
         let now = Instant::now();
+        let anew = |descriptors| Anew { principal: principal.to_owned(), order: order.clone(), descriptors };
         match self.pools.claim(&kind, &claim, descriptors, now) {
             Found::Claimed(process, socket) => {
-                let wall = Duration::from_millis(order.limits.get(Limit::Time.name()).copied().unwrap_or(0));
-                self.runs.insert(run.clone(), Supervisor::of_twin(process, now + wall + COLLECTING));
-                let descriptors = std::mem::take(descriptors);
-                let anew = Anew { principal: principal.to_owned(), order: order.clone(), descriptors };
-                self.claims.insert(run, socket, anew);
+                self.begin(run, (process, socket), anew(std::mem::take(descriptors)), now);
+                return Ok(true);
+            }
+            Found::Soon(_) => {
+                let anew = anew(std::mem::take(descriptors));
+                self.parked.park(Parked::new(run.clone(), kind, claim, anew, now));
                 return Ok(true);
             }
             // A name that anybody could have made up is believed when a run has had its environment.
@@ -63,6 +66,45 @@ impl Launcher {
         }
         self.folders.remove(run);
         Ok(false)
+    }
+
+    fn begin(&mut self, run: &RunId, (process, socket): (OwnedFd, OwnedFd), anew: Anew, now: Instant) {
+        let wall = Duration::from_millis(anew.order.limits.get(Limit::Time.name()).copied().unwrap_or(0));
+        self.runs.insert(run.clone(), Supervisor::of_twin(process, now + wall + COLLECTING));
+        self.claims.insert(run, socket, anew);
+    }
+
+    /// Gives runs that wait the engines that have come, and starts those anew that have waited long enough; tells when
+    /// to look again.
+    pub(super) fn serve_parked(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut next: Option<Instant> = None;
+        for parked in self.parked.take() {
+            match self.pools.claim(&parked.kind, &parked.claim, &parked.anew.descriptors, now) {
+                Found::Claimed(process, socket) => self.begin(&parked.run, (process, socket), parked.anew, now),
+                Found::Soon(made) if now < parked.until(made) => {
+                    let until = parked.until(made);
+                    next = Some(next.map_or(until, |next| next.min(until)));
+                    self.parked.park(parked);
+                }
+                Found::Soon(_) | Found::Wanted | Found::Nothing => self.start_anew(&parked.run, parked.anew),
+            }
+        }
+        next
+    }
+
+    /// Takes back a run that waits for an engine; says whether it did.
+    pub(super) fn unpark(&mut self, run: &RunId) -> bool {
+        let was_parked = self.parked.remove(run).is_some();
+        if was_parked {
+            self.say_interrupted(run);
+        }
+        was_parked
+    }
+
+    fn say_interrupted(&mut self, run: &RunId) {
+        let status = supervisor::INTERRUPTED;
+        self.outbox.say(&Answer::Ended { run: run.clone(), status, killed: true }, None);
     }
 
     /// The next runs of this kind may find an engine; without one they are started anew.
@@ -131,9 +173,7 @@ impl Launcher {
     /// A run that has not begun is started as if there were no warm engines, unless it was to end meanwhile.
     pub(super) fn start_anew(&mut self, run: &RunId, anew: Anew) {
         if self.let_follower_go(run) == Some(true) {
-            let status = supervisor::INTERRUPTED;
-            self.outbox.say(&Answer::Ended { run: run.clone(), status, killed: true }, None);
-            return;
+            return self.say_interrupted(run);
         }
         let place = self.folders.make_inputs(run).map_err(|error| not_spooled(&error));
         let Anew { principal, order, descriptors } = anew;

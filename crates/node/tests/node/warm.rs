@@ -184,6 +184,44 @@ fn what_engines_cannot_serve_is_started_anew() {
 }
 
 #[test]
+fn runs_that_come_at_once_wait_for_the_next_engines() {
+    let Some(node) = start(&["--runs", "8"]) else { return };
+    until_warm(&node);
+    let runs: Vec<Value> = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..24).map(|_| scope.spawn(|| node.run("print('x')"))).collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+    });
+    assert!(runs.iter().all(|run| run["stdout"] == "x\n"), "{runs:?}");
+    let warm = runs.iter().filter(|run| begun(run) == "warm").count();
+    // A machine that is busy enough makes none for a quarter of a second.
+    assert!(warm > runs.len() / 2, "{warm} of {}", runs.len());
+}
+
+#[test]
+fn a_run_waits_no_longer_for_a_pool_that_makes_no_engines_and_is_cancelled_while_it_waits() {
+    let Some(node) = start(&["--runs", "8"]) else { return };
+    until_warm(&node);
+    let pool = pool(&node);
+    signal(pool, Signal::STOP);
+    // What still waits is used up.
+    let sleeps = "import time; print('begun', flush=True); time.sleep(1000)";
+    let mut busy = Vec::new();
+    while !called(&node, "engine-waits").is_empty() {
+        busy.push(node.submit(sleeps));
+        node.until_says(busy.last().unwrap(), "begun");
+    }
+    let asked = Instant::now();
+    let run = node.run("print('goes on')");
+    assert_eq!((begun(&run), &run["stdout"]), (&json!("cold"), &json!("goes on\n")), "{run}");
+    assert!(asked.elapsed() > Duration::from_millis(250), "it did not wait: {:?}", asked.elapsed());
+    let id = node.submit("import time; time.sleep(1000)");
+    let run = node.send("DELETE", &format!("/v1/runs/{id}"), &[], b"").whole().unwrap().expect(200).json();
+    assert_eq!((&run["state"], &run["outcome"]["cancelled"]), (&json!("ended"), &json!(true)), "{run}");
+    signal(pool, Signal::CONT);
+    until("engines are made again", || begun(&node.run("pass")) == "warm");
+}
+
+#[test]
 fn a_warm_run_is_cancelled_soon_with_its_whole_tree_and_keeps_what_it_said() {
     let Some(node) = start(&[]) else { return };
     until_warm(&node);

@@ -73,8 +73,8 @@ const STREAMS: usize = 3;
 /// Ids that each run has: the code's, and the gate's.
 const IDS_OF_RUN: u32 = 2;
 
-/// How long environments may be built before the code of a run begins.
-const PREPARATION: Duration = Duration::from_secs(1_800);
+/// How long a run may take beside its time: environments are built before it, outputs are collected after it.
+const BESIDE: Duration = Duration::from_secs(1_800);
 
 /// How long an engine that is told to end may take, before it is ended.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -88,7 +88,7 @@ pub fn serve(control: OwnedFd, settings: Settings) -> io::Result<()> {
     let bounds = Bounds::default();
     let users = settings.users.map(Users::new).transpose()?;
     let mut launcher = Launcher {
-        pools: Pools::new(settings.pools),
+        pools: Pools::new(settings.pools, Duration::from_millis(bounds.most.wall_ms) + BESIDE),
         claims: Claims::default(),
         wanted: BTreeMap::new(),
         parked: Parking::default(),
@@ -216,14 +216,19 @@ impl Launcher {
         self.give_back(lease);
         let (status, killed) = supervisor::status(status);
         self.learn_from(run, if killed { None } else { Some(status) });
+        self.end_session(run, status, killed);
+        self.folders.remove_inputs(run);
+        self.outbox.say(&Answer::Ended { run: run.clone(), status, killed }, None);
+    }
+
+    /// Lets go of a session that is over, if it is one, with what it had to do.
+    fn end_session(&mut self, run: &RunId, status: i32, killed: bool) {
         match self.sessions.remove(run) {
             Some(act) if killed => self.outbox.say(&Answer::Ended { run: act, status, killed }, None),
             // A supervisor that ends by itself answers what it has begun.
             Some(act) => self.outbox.say(&Answer::Refused { run: act, refusal: sessions::over() }, None),
             None => {}
         }
-        self.folders.remove_inputs(run);
-        self.outbox.say(&Answer::Ended { run: run.clone(), status, killed }, None);
     }
 
     /// # Errors
@@ -298,9 +303,7 @@ impl Launcher {
         if descriptors.len() != task.files().count() + STREAMS {
             return Err(Refusal::failed("the run cannot be started", "its files are not those that it names"));
         }
-        if let Task::Run(order) = task
-            && self.claim(run, principal, order, &mut descriptors)?
-        {
+        if self.claim(run, principal, task, &mut descriptors)? {
             return Ok(());
         }
         let place = self.folders.make(run).map_err(|error| not_spooled(&error))?;
@@ -327,7 +330,7 @@ impl Launcher {
                 let streams = command::Streams { out, error, report };
                 let child = command::spawn(&self.settings, asker, task, place.inputs(), streams)?;
                 let wall = Duration::from_millis(task.limit(Limit::Time).unwrap_or(0));
-                Supervisor::of(child, lease, Instant::now() + wall + PREPARATION)
+                Supervisor::of(child, lease, Instant::now() + wall + BESIDE)
             })
             .map_err(|error| {
                 self.folders.remove(run);
@@ -385,7 +388,11 @@ impl Launcher {
     /// Passes on what a supervisor says of its session; one that says what none says is killed.
     fn hear_session(&mut self, session: &RunId) {
         match self.sessions.hear(session) {
-            Ok(Some((run, status))) => self.outbox.say(&Answer::Ended { run, status, killed: false }, None),
+            Ok(Some((run, status))) => {
+                self.outbox.say(&Answer::Ended { run, status, killed: false }, None);
+                // It may go on for long: what it has shown of its environment counts now.
+                self.learn_from(session, Some(status));
+            }
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(run = %session, error = %error, "a supervisor is not itself any more");
@@ -398,6 +405,9 @@ impl Launcher {
 
     /// An engine that does not end by itself is ended.
     fn close_session(&mut self, session: &RunId) {
+        if self.unpark(session) {
+            return;
+        }
         let Some(supervisor) = self.runs.get_mut(session) else { return };
         match self.sessions.close(session) {
             Ok(()) => supervisor.end_by(Instant::now() + CLOSING),

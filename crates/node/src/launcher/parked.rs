@@ -70,6 +70,7 @@ impl Parking {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::launcher::claims::Work;
     use crate::launcher::kind::Tier;
     use crate::order::tests::order;
 
@@ -77,13 +78,13 @@ mod tests {
         let order = order();
         let claim = Claim {
             principal: "uid-1@local".to_owned(),
-            script: order.script.clone(),
+            script: Some(order.script.clone()),
             arguments: Vec::new(),
             inputs: Vec::new(),
             limits: order.limits.clone(),
             out: String::new(),
         };
-        let anew = Anew { principal: "uid-1@local".to_owned(), order, descriptors: Vec::new() };
+        let anew = Anew { principal: "uid-1@local".to_owned(), work: Work::Run(order), descriptors: Vec::new() };
         Parked::new(RunId::parse(run).unwrap(), Kind { environment: None, tier: Tier::Bare }, claim, anew, since)
     }
 

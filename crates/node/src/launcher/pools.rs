@@ -28,8 +28,6 @@ const IDLE: Duration = Duration::from_secs(600);
 const IDLE_FOR_ANOTHER: Duration = Duration::from_secs(20);
 /// How long an engine that nobody claimed may take to end.
 const LEAVING: Duration = Duration::from_secs(2);
-/// How long a pool and its engines may take to end.
-const ENDING: Duration = Duration::from_secs(4_000);
 /// After a pool has failed no other of its kind is started for so long, and each time longer.
 const PAUSE: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(600);
@@ -40,6 +38,8 @@ const FAILED_MAX: usize = 100;
 #[derive(Debug)]
 pub(super) struct Pools {
     most: usize,
+    /// How long a pool and its engines may take to end: as long as any of their runs.
+    ending: Duration,
     all: Vec<Pool>,
     failed: BTreeMap<Kind, Failed>,
     /// Processes that end by themselves, and are waited for.
@@ -88,8 +88,8 @@ pub(super) enum Found {
 }
 
 impl Pools {
-    pub(super) const fn new(most: usize) -> Self {
-        Self { most, all: Vec::new(), failed: BTreeMap::new(), leaving: Vec::new() }
+    pub(super) const fn new(most: usize, ending: Duration) -> Self {
+        Self { most, ending, all: Vec::new(), failed: BTreeMap::new(), leaving: Vec::new() }
     }
 
     /// Whether there can be any.
@@ -98,16 +98,15 @@ impl Pools {
     }
 
     /// Hands an order to an engine that waits.
-    pub(super) fn claim(&mut self, kind: &Kind, claim: &Claim, descriptors: &[OwnedFd], now: Instant) -> Found {
+    pub(super) fn claim(&mut self, kind: &Kind, claim: &Claim, beside: &[BorrowedFd<'_>], now: Instant) -> Found {
         let Some(pool) = self.all.iter_mut().find(|pool| pool.kind == *kind && pool.socket.is_some()) else {
             let may = self.failed.get(kind).map_or(self.failed.len() < FAILED_MAX, |failed| now >= failed.not_before);
             return if may { Found::Wanted } else { Found::Nothing };
         };
         pool.used = now;
         let Ok(bytes) = serde_json::to_vec(claim) else { return Found::Nothing };
-        let beside: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
         while let Some(Waiting { process, socket }) = pool.waiting.pop_front() {
-            match wire::send(&socket, &bytes, &beside) {
+            match wire::send(&socket, &bytes, beside) {
                 Ok(()) => {
                     pool.has_served = true;
                     return Found::Claimed(process, socket);
@@ -130,7 +129,7 @@ impl Pools {
         }
         let oldest = self.all.iter_mut().filter(|pool| pool.socket.is_some()).min_by_key(|pool| pool.used);
         if let Some(pool) = oldest.filter(|pool| now.duration_since(pool.used) > IDLE_FOR_ANOTHER) {
-            let left = pool.end(now);
+            let left = pool.end(now + self.ending);
             self.leaving.extend(left);
         }
         // It counts until it is gone: with it go memory and users.
@@ -189,7 +188,7 @@ impl Pools {
             self.leaving.extend(left);
             if pool.is_closing && pool.socket.is_some() {
                 let (kind, has_served) = (pool.kind.clone(), pool.has_served);
-                let left = pool.end(now);
+                let left = pool.end(now + self.ending);
                 self.leaving.extend(left);
                 self.note_failure(kind, has_served, now);
                 continue;
@@ -203,7 +202,7 @@ impl Pools {
             if pool.socket.is_some() {
                 self.note_failure(pool.kind.clone(), pool.has_served, now);
             }
-            let left = pool.end(now);
+            let left = pool.end(now + self.ending);
             self.leaving.extend(left);
         }
         self.leaving.retain_mut(|one| one.ended().is_none());
@@ -226,7 +225,7 @@ impl Pools {
     pub(super) fn press(&mut self, now: Instant) -> Option<Instant> {
         for pool in self.all.iter_mut().filter(|pool| pool.socket.is_some()) {
             if now.duration_since(pool.used) > IDLE {
-                let left = pool.end(now);
+                let left = pool.end(now + self.ending);
                 self.leaving.extend(left);
             }
         }
@@ -260,7 +259,7 @@ fn pause(times: u32) -> Duration {
 
 impl Pool {
     /// Lets it end: it finishes what it has begun.
-    fn end(&mut self, now: Instant) -> Vec<Supervisor> {
+    fn end(&mut self, until: Instant) -> Vec<Supervisor> {
         // Engines of which it has told meanwhile are this process's children too, to be waited for.
         while let Some(socket) = &self.socket {
             let Ok(Frame::Whole(bytes, descriptors)) = wire::receive(socket, Beside::Descriptors) else { break };
@@ -269,8 +268,9 @@ impl Pool {
             }
         }
         self.socket = None;
-        self.process.end_by(now + ENDING);
-        self.waiting.drain(..).map(|one| Supervisor::of_twin(one.process, now + LEAVING)).collect()
+        self.process.end_by(until);
+        let leave = Instant::now() + LEAVING;
+        self.waiting.drain(..).map(|one| Supervisor::of_twin(one.process, leave)).collect()
     }
 
     /// Takes what it says; those of its engines that are no more are to be waited for.

@@ -415,6 +415,24 @@ fn a_follower_that_is_killed_takes_only_its_own_run_along() {
 }
 
 #[test]
+fn who_follows_an_engine_keeps_nothing_of_those_before() {
+    let Some(node) = start(&["--runs", "10"]) else { return };
+    until_warm(&node);
+    let kept = || {
+        until("an engine waits", || !followers(&node).is_empty());
+        let newest = followers(&node).into_iter().max().unwrap();
+        std::fs::read_dir(format!("/proc/{newest}/fd")).unwrap().count()
+    };
+    let before = kept();
+    for _ in 0..8 {
+        until("an engine waits", || !followers(&node).is_empty());
+        let id = node.submit("import time; print('begun', flush=True); time.sleep(1000)");
+        node.until_says(&id, "begun");
+    }
+    assert!(kept() < before + 8, "{} descriptors, {before} before", kept());
+}
+
+#[test]
 fn nothing_of_warm_engines_is_left_when_the_launcher_or_the_node_is_killed() {
     for kills_node in [false, true] {
         let Some(mut node) = start(&[]) else { return };

@@ -1,5 +1,6 @@
 //! From an order to the command line of its supervisor. The only place where one is put together.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -63,10 +64,18 @@ impl Task<'_> {
 
     /// Names of its files, as they lie beside it.
     pub(super) fn files(&self) -> impl Iterator<Item = &String> {
-        self.order().map(|order| &order.script).into_iter().chain(self.inputs())
+        self.script().into_iter().chain(self.inputs())
     }
 
-    fn inputs(&self) -> &[String] {
+    pub(super) fn script(&self) -> Option<&String> {
+        self.order().map(|order| &order.script)
+    }
+
+    pub(super) fn arguments(&self) -> &[String] {
+        self.order().map_or(&[], |order| &order.arguments)
+    }
+
+    pub(super) fn inputs(&self) -> &[String] {
         match self {
             Self::Session(opening, _) => &opening.inputs,
             Self::Run(_) | Self::Look(_) => self.order().map_or(&[], |order| &order.inputs),
@@ -88,12 +97,16 @@ impl Task<'_> {
         }
     }
 
-    pub(super) fn limit(&self, limit: Limit) -> Option<u64> {
-        let limits = match self {
+    pub(super) fn limits(&self) -> &BTreeMap<String, u64> {
+        static NONE: BTreeMap<String, u64> = BTreeMap::new();
+        match self {
             Self::Session(opening, _) => &opening.limits,
-            Self::Run(_) | Self::Look(_) => &self.order()?.limits,
-        };
-        limits.get(limit.name()).copied()
+            Self::Run(_) | Self::Look(_) => self.order().map_or(&NONE, |order| &order.limits),
+        }
+    }
+
+    pub(super) fn limit(&self, limit: Limit) -> Option<u64> {
+        self.limits().get(limit.name()).copied()
     }
 }
 

@@ -32,7 +32,7 @@ impl Launcher {
         if self.looks.len() >= LOOKS_MAX {
             return Err(Refusal::new(Kind::Unavailable, "too many ask at once", "as many look as may", "ask again"));
         }
-        if self.runs.contains_key(run) {
+        if self.is_there(run) {
             return Err(Refusal::failed("this was asked before", "its name is taken"));
         }
         let task = Task::Look(look);

@@ -7,8 +7,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use stockade_testkit::{Folder, skipped};
 
-use crate::support::{Node, signal, until};
+use crate::support::{AS_SERVICE, Node, signal, until};
 use crate::tenancy::as_user;
+use crate::warm::{WARM, begun, can_be_warm, until_warm};
 
 const JSON: [(&str, &str); 2] = [("content-type", "application/json"), ("prefer", "respond-async")];
 /// Uses this much CPU time, in milliseconds.
@@ -172,6 +173,24 @@ fn a_session_is_charged_once_with_all_that_was_executed_in_it() {
     assert!(used(&node) >= 600, "{}", used(&node));
     assert_eq!(used(&node), measured(&run));
     assert_eq!(node.get("/v1/me").expect(200).json()["sessions"]["open"], 0);
+}
+
+#[test]
+fn what_a_warm_engine_used_for_a_run_is_counted_as_of_any_other() {
+    if !can_be_warm() {
+        return;
+    }
+    let node = Node::start(&[&AS_SERVICE[..], &WARM, &["--cpu-each", "3600"]].concat());
+    wait_if_midnight_is_near(&node);
+    until_warm(&node);
+    let before = used(&node);
+    let mut run = Value::Null;
+    until("an engine has it", || {
+        run = node.run("import time\nend = time.process_time() + 0.4\nwhile time.process_time() < end: pass");
+        begun(&run) == "warm"
+    });
+    assert!(measured(&run) >= 400, "{run}");
+    assert!(used(&node) - before >= measured(&run));
 }
 
 /// What is counted is what the reports say of all that have ended, whenever the node is killed.

@@ -216,6 +216,9 @@ pub(crate) fn conclude(
 
 /// Prints the plan and runs nothing.
 pub(crate) fn plan(arguments: &Run) -> Result<ExitCode, Problem> {
+    if let Some(node) = &arguments.node {
+        return remote::explain(arguments, node);
+    }
     let Decided { plan, remarks, .. } = decided(arguments, &mut Services::of_user())?;
     printer::page(&plan.to_string());
     remark(&remarks);

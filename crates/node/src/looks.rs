@@ -97,10 +97,14 @@ impl Node {
         let report = read_report(report, &ending);
         match ending {
             Ending::Refused(refusal) => Err(refusal),
-            Ending::Ended { status: 0, .. } => serde_json::from_slice(&report).map_err(|error| {
+            Ending::Ended { status: 0, killed: false } => serde_json::from_slice(&report).map_err(|error| {
                 tracing::error!(error = %error, "what was looked at cannot be understood");
                 unseen("the answer cannot be understood")
             }),
+            Ending::Ended { killed: true, .. } => {
+                let why = "it took too long, or was ended";
+                Err(Refusal::new(Kind::Unavailable, "the node cannot see this", why, "ask again in a moment"))
+            }
             Ending::Ended { status, .. } => {
                 let kind = if status == NOT_FOUND { Kind::Missing } else { Kind::Failed };
                 let Ok(Problem { what, why, next }) = serde_json::from_slice(&report) else {

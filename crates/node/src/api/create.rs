@@ -143,7 +143,8 @@ pub(super) async fn accept<T: serde::de::DeserializeOwned + Default>(
 ) -> Result<Response, Problem> {
     let headers = request.headers().clone();
     let key = key(&headers)?;
-    let (order, files) = order_of(shared, principal, request, put_together).await?;
+    // The room is for what is not written down yet.
+    let (order, files, _) = order_of(shared, principal, request, put_together).await?;
     // Who waits for the end knows nothing of the run before it, and asks for it again by a key only.
     let durable = key.is_some() || is_async(&headers) || events::Format::asked(&headers).is_some();
     let submission = Submission { asked: Asked::Run(order), files, key, durable };
@@ -151,20 +152,20 @@ pub(super) async fn accept<T: serde::de::DeserializeOwned + Default>(
     answer(&shared.node, principal, run, &headers).await
 }
 
-/// From a request of either type to an order.
+/// From a request of either type to an order, its files, and the room that they take.
 pub(super) async fn order_of<T: serde::de::DeserializeOwned + Default>(
     shared: &Shared,
     principal: &Principal,
     request: Request,
     put_together: Assemble<T>,
-) -> Result<(Order, Vec<Bytes>), Refusal> {
+) -> Result<(Order, Vec<Bytes>, Option<Room>), Refusal> {
     let kind = kind(request.headers())?;
     let bytes_max = kind.bytes_max(&shared.node);
     let length = length(request.headers())?.unwrap_or(bytes_max);
     if length > bytes_max {
         return Err(too_large(bytes_max));
     }
-    let _room = shared.uploads.room(principal, length).await?;
+    let room = shared.uploads.room(principal, length).await?;
     let read = async {
         match kind {
             Body::Json => json(request).await.map(|asked| (asked, None, Vec::new())),
@@ -174,7 +175,8 @@ pub(super) async fn order_of<T: serde::de::DeserializeOwned + Default>(
         }
     };
     let (asked, script, sent) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
-    put_together(asked, script, sent, &shared.node)
+    let (order, files) = put_together(asked, script, sent, &shared.node)?;
+    Ok((order, files, room))
 }
 
 /// Answers for something that was accepted, in the way that the caller wants: with its events, at once, or at its end.

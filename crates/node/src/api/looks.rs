@@ -245,7 +245,8 @@ pub(super) async fn check(
     Extension(principal): Asker,
     request: Request,
 ) -> Result<Json<DecisionDocument>, Problem> {
-    let (order, files) = create::order_of(&shared, &principal, request, create::assemble).await?;
+    // Its files stay in memory while it waits for its turn.
+    let (order, files, _room) = create::order_of(&shared, &principal, request, create::assemble).await?;
     shared.node.check_run(&principal.0, &order).await?;
     Ok(Json(shared.node.look(&principal.0, Look::Run { order }, files).await?))
 }

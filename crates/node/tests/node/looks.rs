@@ -198,6 +198,38 @@ fn environments_that_have_names_are_listed_and_shown_and_others_are_found_by_who
 }
 
 #[test]
+fn what_waits_to_be_looked_at_takes_no_more_memory_than_what_waits_to_run() {
+    let node = Node::start(&[]);
+    let body = json!({"code": format!("#{}", "x".repeat(12 << 20))}).to_string();
+    let kind = [("content-type", "application/json")];
+    let memory = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", node.process.id())).unwrap();
+        let of = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
+        };
+        of("RssAnon:") + of("RssShmem:")
+    };
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..40)
+            .map(|_| scope.spawn(|| node.send("POST", "/v1/policies/check", &kind, body.as_bytes()).whole()))
+            .collect();
+        let mut most = 0;
+        while all.iter().any(|one| !one.is_finished()) {
+            most = most.max(memory());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(most < 350, "{most} MiB");
+        // Refused before it is sent is an answer, too.
+        let statuses: Vec<u16> =
+            all.into_iter().filter_map(|one| one.join().unwrap().ok()).map(|one| one.status).collect();
+        assert!(statuses.contains(&200), "{statuses:?}");
+        assert!(statuses.iter().all(|status| [200, 429, 503].contains(status)), "{statuses:?}");
+    });
+    assert_eq!(node.run("print(1)")["stdout"], "1\n");
+}
+
+#[test]
 fn who_asks_much_is_served_in_turn_and_leaves_others_theirs() {
     if !rustix::process::geteuid().is_root() {
         skipped("turns", "only root can ask as several users");

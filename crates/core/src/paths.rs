@@ -20,6 +20,12 @@ pub const ENGINE: &str = "/opt/stockade/engine";
 /// Where tools of the build jail are mounted.
 pub const TOOLS: &str = "/opt/stockade/tools";
 
+/// The text of the link that leads to a descriptor of whoever follows it.
+#[must_use]
+pub fn descriptor(number: u32) -> String {
+    format!("/proc/self/fd/{number}")
+}
+
 /// An absolute path inside the sandbox: no `.`/`..`, no empty component, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]

@@ -38,6 +38,7 @@ fn request() -> Request {
         language: Language::Program,
         start,
         inputs: Vec::new(),
+        tables: Vec::new(),
         shares: Vec::new(),
         libraries: Libraries::None,
         limits: Vec::new(),

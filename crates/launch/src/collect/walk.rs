@@ -396,6 +396,12 @@ impl<'a> Walk<'a> {
     fn symlink(&mut self, frame: &Frame, name: &CStr) {
         let target = |folder: &OwnedFd| readlinkat(folder, name, Vec::new()).ok();
         let now = target(&frame.folder);
+        let is_given = |(path, text): &(String, String)| {
+            *path == self.path && now.as_ref().is_some_and(|now| now.to_bytes() == text.as_bytes())
+        };
+        if self.leavings.links_given.iter().any(is_given) {
+            return;
+        }
         if now.is_none() || now != frame.original.as_ref().and_then(target) {
             self.leave_out(Why::Symlink);
         }

@@ -29,7 +29,8 @@ impl Back {
 
     fn collected(&self) -> Collected {
         self.with(|areas, _| {
-            let leavings = Leavings { areas, staged: &[], folders_given: &[], bounds: Bounds::default() };
+            let leavings =
+                Leavings { areas, staged: &[], folders_given: &[], links_given: &[], bounds: Bounds::default() };
             collect(&leavings, &Destination::List).unwrap()
         })
     }

@@ -51,6 +51,19 @@ impl Histogram {
     }
 }
 
+/// How the node is at the moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// How many runs wait, and how many run.
+    pub(crate) load: (usize, usize),
+    /// How many sessions are open.
+    pub(crate) sessions: usize,
+    /// How many tables there are, and their bytes.
+    pub(crate) tables: (usize, u64),
+    /// Whom engines are.
+    pub(crate) engines: Engines,
+}
+
 impl Metrics {
     pub(crate) fn accepted(&self, kind: Kind) {
         let mut figures = self.lock();
@@ -105,10 +118,14 @@ impl Metrics {
         self.lock().connections_refused += 1;
     }
 
-    /// All of them, with how many wait and run, how many sessions are open, and whom engines are.
-    pub(crate) fn text(&self, (waiting, running): (usize, usize), sessions: usize, engines: Engines) -> String {
+    /// All of them, with how the node is at the moment.
+    pub(crate) fn text(&self, now: &Now) -> String {
+        let Now { load: (waiting, running), sessions, tables: (tables, table_bytes), engines } = *now;
         let figures = self.lock();
         let mut text = String::new();
+        gauge(&mut text, "stockade_tables_held", "Tables by descriptor that are needed.", tables);
+        let bytes = usize::try_from(table_bytes).unwrap_or(usize::MAX);
+        gauge(&mut text, "stockade_tables_held_bytes", "Bytes of them, which are their callers' memory.", bytes);
         gauge(&mut text, "stockade_runs_waiting", "Runs that wait.", waiting);
         gauge(&mut text, "stockade_runs_running", "Runs under way.", running);
         let ids = if let Engines::Own(range) = engines { range.count() } else { 0 };
@@ -188,7 +205,7 @@ mod tests {
         metrics.accepted(Kind::Run);
         metrics.ended(Kind::Run, "exited", Some(Duration::from_millis(50)));
         metrics.ended(Kind::Execution, "limit", Some(Duration::from_millis(50)));
-        let text = metrics.text((3, 1), 2, Engines::Shared);
+        let text = metrics.text(&Now { load: (3, 1), sessions: 2, tables: (1, 5), engines: Engines::Shared });
         for line in [
             "stockade_runs_waiting 3",
             "stockade_sessions_open 2",

@@ -1,6 +1,7 @@
 //! What the node does, whoever asks: accepts runs, lets them wait, starts them, ends them, tells of them.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,6 +24,7 @@ use crate::refusal::{Kind, Refusal};
 use crate::room::Room;
 use crate::runner;
 use crate::sessions::{self, Sessions, Slot};
+use crate::tables::{Table, Tables};
 use crate::users::Engines;
 use crate::wire::RunId;
 
@@ -49,6 +51,8 @@ pub(crate) struct Terms {
     pub(crate) bounds: Bounds,
     /// Largest form, with all its files.
     pub(crate) form_bytes: usize,
+    /// Bytes of tables of one principal.
+    pub(crate) table_bytes: u64,
     pub(crate) log: Log,
     /// Whom engines are on the host.
     pub(crate) engines: Engines,
@@ -78,6 +82,8 @@ pub(crate) struct Submission {
     pub(crate) asked: Asked,
     /// The script, if it has one, then the inputs.
     pub(crate) files: Vec<Bytes>,
+    /// The tables that it names.
+    pub(crate) tables: Vec<Table>,
     pub(crate) key: Option<String>,
     /// Whether its caller, or anybody else, may ask for it again: it then is on the disk before it is answered for.
     pub(crate) durable: bool,
@@ -96,6 +102,7 @@ pub(crate) struct Node {
     pub(crate) owners: [String; 2],
     pub(crate) room: Room,
     pub(crate) sessions: Sessions,
+    pub(crate) tables: Tables,
     pressure: Pressure,
     terms: Terms,
     queue: Mutex<Queue>,
@@ -113,6 +120,8 @@ struct Live {
     /// The number of its last event; closed when it is over.
     last: watch::Sender<i64>,
     cancelled: bool,
+    /// Those that it names, until it is over.
+    tables: Vec<Table>,
 }
 
 impl Node {
@@ -133,6 +142,7 @@ impl Node {
                 .map(|uid| listen::principal(uid.as_raw()).0),
             room,
             sessions: Sessions::new(terms.sessions),
+            tables: Tables::new(terms.table_bytes),
             pressure,
             queue: Mutex::new(Queue::new(terms.caps)),
             terms,
@@ -158,7 +168,8 @@ impl Node {
         for run in found.waiting {
             let Some(id) = RunId::parse(&run.id) else { continue };
             tracing::info!(run = %run.id, principal = %run.principal, "the run still waits");
-            self.lives(&id);
+            // Its tables were with the former process, and it will be told so in its turn.
+            self.lives(&id, Vec::new());
             self.queue().enter_again(&run.principal, id);
         }
         self.wake.notify_one();
@@ -227,13 +238,15 @@ impl Node {
         }
         let (node, principal) = (Arc::clone(self), principal.to_owned());
         let accepted = tokio::spawn(async move {
+            let mut submission = submission;
+            let tables = std::mem::take(&mut submission.tables);
             let asked = submission.asked.clone();
             let reserved = node.reserve(&principal, &asked);
             let written = node.write_down(&principal, submission, reserved.is_ok()).await;
             match (written, reserved) {
                 (Ok(Some((id, true))), Ok(place)) => {
                     node.metrics.accepted(asked.kind());
-                    node.lives(&id);
+                    node.lives(&id, tables);
                     node.enter(&principal, &id, asked, place).await;
                     node.run(&principal, id.as_str()).await
                 }
@@ -516,6 +529,21 @@ impl Node {
         self.lock_live().get(run).is_some_and(|live| live.cancelled)
     }
 
+    /// Descriptors of the tables of a run, which it still has.
+    ///
+    /// # Errors
+    /// [`Refusal`] when they were with a former process.
+    pub(crate) fn tables_of(&self, run: &RunId, count: usize) -> Result<Vec<OwnedFd>, Refusal> {
+        let live = self.lock_live();
+        let held = live.get(run).map_or([].as_slice(), |live| live.tables.as_slice());
+        if held.len() != count {
+            let why = "the node has ended since they were handed over, and they were in memory";
+            return Err(Refusal::new(Kind::Unavailable, "the tables of the run are gone", why, "ask for it anew"));
+        }
+        let failed = |error: std::io::Error| Refusal::failed("the run cannot be started", crate::system_text(&error));
+        held.iter().map(|table| table.for_run().map_err(failed)).collect()
+    }
+
     /// Tells those who follow a run that there is more.
     pub(crate) fn tell(&self, run: &RunId, last: i64) {
         if let Some(live) = self.lock_live().get(run) {
@@ -542,8 +570,8 @@ impl Node {
         *self.draining.borrow()
     }
 
-    fn lives(&self, run: &RunId) {
-        self.lock_live().insert(run.clone(), Live { last: watch::Sender::new(0), cancelled: false });
+    fn lives(&self, run: &RunId, tables: Vec<Table>) {
+        self.lock_live().insert(run.clone(), Live { last: watch::Sender::new(0), cancelled: false, tables });
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -8,12 +8,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Optional, Type
 from urllib.parse import quote
 
-from . import _http
+from . import _http, _tables
 from ._http import Content
+from ._tables import TableLike
 from ._types import Event, NodeError, Result, Run
 
 if TYPE_CHECKING:
     from ._client import Node
+    from ._tables import Table
 
 
 class Session:
@@ -99,6 +101,14 @@ class Session:
         """Writes a file of the working folder: bytes, or the path of a file here."""
         headers = {"content-type": "application/octet-stream"}
         self.node._ask("PUT", self._path(f"/files/{quote(name, safe='')}"), headers, _http.read(content)).close()
+
+    def put_table(self, name: str, table: TableLike) -> None:
+        """Gives it a table, as the file `NAME.arrow` of the working folder."""
+        self.put(_tables.file_name(name), _tables.to_bytes(table))
+
+    def table(self, name: str) -> "Table":
+        """A file of the working folder that is an Arrow IPC file, `NAME` or `NAME.arrow`, as a table."""
+        return _tables.read(self.get(_tables.file_name(name)))
 
     def get(self, name: str) -> bytes:
         """The bytes of a file of the working folder."""

@@ -16,13 +16,14 @@ use stockade_store::Run;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
-use super::types::{InlineInput, ProblemTypes, RunDocument, RunRequest};
+use super::types::{InlineInput, ProblemTypes, RunDocument, RunRequest, TableInput};
 use super::{Asker, Shared, events, runs};
 use crate::asked::Asked;
 use crate::listen::Principal;
-use crate::order::{Order, limits};
+use crate::order::{self, Order, limits};
 use crate::refusal::{Kind, Refusal};
 use crate::service::{Node, Submission};
+use crate::tables::Table;
 
 /// Largest body of JSON.
 const JSON_BYTES_MAX: usize = 16 << 20;
@@ -128,8 +129,10 @@ pub(super) async fn create(
     Extension(principal): Asker,
     request: Request,
 ) -> Result<Response, Problem> {
-    accept(&shared, &principal, request, |asked: RunRequest, script, sent| assemble(asked, script, sent, &shared.node))
-        .await
+    accept(&shared, &principal, request, |asked: RunRequest, script, sent| {
+        assemble(asked, script, sent, &shared.node, &principal)
+    })
+    .await
 }
 
 /// From a request of either type to its answer.
@@ -137,7 +140,7 @@ pub(super) async fn accept<T: serde::de::DeserializeOwned + Default>(
     shared: &Shared,
     principal: &Principal,
     request: Request,
-    put_together: impl FnOnce(T, Option<Sent>, Vec<Sent>) -> Result<(Order, Vec<Bytes>), Refusal>,
+    put_together: impl FnOnce(T, Option<Sent>, Vec<Sent>) -> Result<Assembled, Refusal>,
 ) -> Result<Response, Problem> {
     let headers = request.headers().clone();
     let key = key(&headers)?;
@@ -158,10 +161,10 @@ pub(super) async fn accept<T: serde::de::DeserializeOwned + Default>(
             }
         };
         let (asked, script, sent) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
-        let (order, files) = put_together(asked, script, sent)?;
+        let Assembled { order, files, tables } = put_together(asked, script, sent)?;
         // Who waits for the end knows nothing of the run before it, and asks for it again by a key only.
         let durable = key.is_some() || is_async(&headers) || events::Format::asked(&headers).is_some();
-        Submission { asked: Asked::Run(order), files, key, durable }
+        Submission { asked: Asked::Run(order), files, tables, key, durable }
     };
     let run = shared.node.accept(&principal.0, submission).await?;
     answer(&shared.node, principal, run, &headers).await
@@ -351,7 +354,8 @@ fn assemble(
     script: Option<Sent>,
     sent: Vec<Sent>,
     node: &Node,
-) -> Result<(Order, Vec<Bytes>), Refusal> {
+    principal: &Principal,
+) -> Result<Assembled, Refusal> {
     let (script, code) = match (script, asked.code) {
         (Some(_), Some(_)) => {
             return Err(Refusal::invalid("there are two scripts", "`code` and the part `script`", "leave out one"));
@@ -366,6 +370,7 @@ fn assemble(
         }
     };
     let (names, files) = files(code, asked.inputs, sent)?;
+    let (named, tables) = tables(asked.tables, node, principal)?;
     let order = Order {
         script,
         arguments: asked.arguments,
@@ -373,10 +378,34 @@ fn assemble(
         with: asked.with,
         environment: asked.environment,
         limits: limits(&asked.limits, &node.bounds)?,
+        tables: named,
         data_function: false,
     };
     order.check(&node.bounds)?;
-    Ok((order, files))
+    Ok(Assembled { order, files, tables })
+}
+
+/// What was handed over, by its tokens: none of them is good again, whatever becomes of the request.
+fn tables(
+    asked: Vec<TableInput>,
+    node: &Node,
+    principal: &Principal,
+) -> Result<(Vec<order::Table>, Vec<Table>), Refusal> {
+    let mut named = Vec::new();
+    let mut taken = Vec::new();
+    for TableInput { name, token } in asked {
+        let table = node.tables.take(principal, &token)?;
+        named.push(order::Table { name, bytes: table.bytes });
+        taken.push(table);
+    }
+    Ok((named, taken))
+}
+
+/// What is to be run, and what lies beside it.
+pub(super) struct Assembled {
+    pub(super) order: Order,
+    pub(super) files: Vec<Bytes>,
+    pub(super) tables: Vec<Table>,
 }
 
 /// Names of all inputs, and the files of an order: its script first.

@@ -29,6 +29,7 @@ use crate::service::Node;
 use crate::wire::RunId;
 
 use problem::Problem;
+pub(crate) use problem::problem_of;
 
 /// What all handlers share.
 #[derive(Clone, Debug)]

@@ -68,7 +68,10 @@ pub(super) async fn open(
     opening.check(&bounds)?;
     let run = shared
         .node
-        .accept(&principal.0, Submission { asked: Asked::Session(opening), files, key, durable: true })
+        .accept(
+            &principal.0,
+            Submission { asked: Asked::Session(opening), files, tables: Vec::new(), key, durable: true },
+        )
         .await?;
     created(&shared.node, &run)
 }
@@ -157,7 +160,8 @@ pub(super) async fn execute(
     let usual = EXECUTION_MS.min(most);
     let time_ms = asked.time.map_or(Ok(usual), |time| span("time", &time, most))?;
     let asked_for = Asked::Execution(Execution { session, time_ms });
-    let submission = Submission { asked: asked_for, files: vec![asked.code.into()], key, durable: true };
+    let submission =
+        Submission { asked: asked_for, files: vec![asked.code.into()], tables: Vec::new(), key, durable: true };
     let run = shared.node.accept(&principal.0, submission).await?;
     create::answer(&shared.node, &principal, run, &headers).await
 }
@@ -216,7 +220,7 @@ pub(super) async fn restart(
     let opening = session.opening.clone();
     session.close(&shared.node, "restarted").await;
     shared.node.cancel(&principal.0, session.id().as_str()).await?;
-    let submission = Submission { asked: Asked::Session(opening), files, key: None, durable: true };
+    let submission = Submission { asked: Asked::Session(opening), files, tables: Vec::new(), key: None, durable: true };
     let run = shared.node.accept(&principal.0, submission).await?;
     created(&shared.node, &run)
 }

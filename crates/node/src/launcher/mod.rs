@@ -17,6 +17,7 @@ mod outbox;
 mod pools;
 mod sessions;
 mod supervisor;
+mod tables;
 mod users;
 mod warm;
 
@@ -286,7 +287,7 @@ impl Launcher {
         if self.runs.contains_key(run) {
             return Err(Refusal::failed("the run was started before", "its name is taken"));
         }
-        if descriptors.len() != task.files().count() + STREAMS {
+        if descriptors.len() != task.files().count() + STREAMS + task.tables().len() {
             return Err(Refusal::failed("the run cannot be started", "its files are not those that it names"));
         }
         if let Task::Run(order) = task
@@ -307,16 +308,21 @@ impl Launcher {
         descriptors: &[OwnedFd],
         place: &Place,
     ) -> Result<(), Refusal> {
-        let [out, error, report, files @ ..] = descriptors else {
+        let Some((files, tables)) = descriptors.split_at_checked(STREAMS + task.files().count()) else {
             return Err(Refusal::failed("the run cannot be started", "descriptors are missing"));
         };
+        let [out, error, report, files @ ..] = files else {
+            return Err(Refusal::failed("the run cannot be started", "descriptors are missing"));
+        };
+        tables::check(task.tables(), tables).inspect_err(|_| self.folders.remove(run))?;
         let lease = self.lease().inspect_err(|_| self.folders.remove(run))?;
         let asker = command::Asker { principal, user: lease.map(|lease| lease.first) };
         let started = place
             .spool(task.files(), files)
             .and_then(|()| {
                 let streams = command::Streams { out, error, report };
-                let child = command::spawn(&self.settings, asker, task, place.inputs(), streams)?;
+                let given = command::Given { streams, inputs: place.inputs(), tables };
+                let child = command::spawn(&self.settings, asker, task, given)?;
                 let wall = Duration::from_millis(task.limit(Limit::Time).unwrap_or(0));
                 Supervisor::of(child, lease, Instant::now() + wall + PREPARATION)
             })

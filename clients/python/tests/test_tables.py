@@ -94,8 +94,16 @@ class OfTables(WithRealNode):
     def test_a_session_has_tables(self) -> None:
         with self.node.session() as session:
             session.put_table("flights", self.flights())
-            session.run(COPY).check()
+            self.assertEqual(session.run(COPY).check().stdout.strip(), self.way)
             self.assertTrue(session.table("out").equals(self.flights()))
+            # One that is replaced stays where it is still used.
+            session.run("kept = open('flights.arrow', 'rb')").check()
+            session.put_table("flights", pyarrow.table({"x": [1]}))
+            self.assertEqual(session.run(COPY).check().stdout.strip(), self.way)
+            self.assertEqual(session.table("out").to_pydict(), {"x": [1]})
+            session.run("open('out.arrow', 'wb').write(kept.read())").check()
+            self.assertTrue(session.table("out.arrow").equals(self.flights()))
+        self.assertEqual(session.result().outputs, ["out.arrow"] if self.way == "memory" else ["flights.arrow", "out.arrow"])
 
     def test_tasks_have_tables(self) -> None:
         async def main() -> None:

@@ -104,16 +104,10 @@ impl Finished {
             })
             .collect();
         let folders_given = self.folders_given();
-        let links_given: Vec<(String, String)> = self
-            .plan
-            .tables()
-            .filter_map(|(_, target, number)| Some((target.below(paths::JOB)?.to_owned(), paths::descriptor(number))))
-            .collect();
         Ok(with(&Leavings {
             areas: &areas,
             staged: &staged,
             folders_given: &folders_given,
-            links_given: &links_given,
             bounds: Bounds { caches, ..self.bounds() },
         }))
     }

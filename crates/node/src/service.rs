@@ -529,6 +529,13 @@ impl Node {
         self.lock_live().get(run).is_some_and(|live| live.cancelled)
     }
 
+    /// Keeps a table until a session is over, which has it from now on; lets go of it when that is over.
+    pub(crate) fn keep_table(&self, session: &RunId, table: Table) {
+        if let Some(live) = self.lock_live().get_mut(session) {
+            live.tables.push(table);
+        }
+    }
+
     /// Descriptors of the tables of a run, which it still has.
     ///
     /// # Errors

@@ -97,15 +97,6 @@ def read(content: bytes) -> "Table":
     return table
 
 
-def to_bytes(table: TableLike) -> bytes:
-    """A table as the bytes of an Arrow IPC file."""
-    memory = _write(table)
-    try:
-        return _bytes(memory)
-    finally:
-        os.close(memory)
-
-
 def _pyarrow() -> Any:
     try:
         arrow = importlib.import_module("pyarrow")

@@ -99,11 +99,7 @@ fn bring(run: &Run, node: &Node, id: &str, outputs: &Outputs, folder: &OwnedFd) 
         caches: Caches::Skip,
         ..Bounds::default()
     };
-    outputs::collect_into(
-        run,
-        Some(folder),
-        &Leavings { areas: &areas, staged: &[], folders_given: &[], links_given: &[], bounds },
-    )
+    outputs::collect_into(run, Some(folder), &Leavings { areas: &areas, staged: &[], folders_given: &[], bounds })
 }
 
 /// A new file below a folder, whatever path a node names: nothing leads out of the folder (openat2(2)).

@@ -148,8 +148,6 @@ pub struct Leavings<'a> {
     /// staged folders): by themselves no outputs. Prefixes of areas and parents
     /// of staged files need not be named.
     pub folders_given: &'a [String],
-    /// Links that were made before the start, and their texts.
-    pub links_given: &'a [(String, String)],
     /// What may be brought out.
     pub bounds: Bounds,
 }

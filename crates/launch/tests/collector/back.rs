@@ -29,8 +29,7 @@ impl Back {
 
     fn collected(&self) -> Collected {
         self.with(|areas, _| {
-            let leavings =
-                Leavings { areas, staged: &[], folders_given: &[], links_given: &[], bounds: Bounds::default() };
+            let leavings = Leavings { areas, staged: &[], folders_given: &[], bounds: Bounds::default() };
             collect(&leavings, &Destination::List).unwrap()
         })
     }

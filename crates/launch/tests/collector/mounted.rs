@@ -51,8 +51,7 @@ fn inner_full_disk() {
     }
     let (job, out) = (open(&place.join("job")), open(&place.join("out")));
     let areas = [Area { prefix: String::new(), changed: job.as_fd(), original: None }];
-    let leavings =
-        Leavings { areas: &areas, staged: &[], folders_given: &[], links_given: &[], bounds: Bounds::default() };
+    let leavings = Leavings { areas: &areas, staged: &[], folders_given: &[], bounds: Bounds::default() };
     let destination = Destination::Folder { folder: out.as_fd(), existing: Existing::Keep, allow: &[] };
     let Err(stopped) = collect(&leavings, &destination) else { panic!("the disk should be full") };
     assert_eq!((stopped.failure.step(), stopped.failure.path_shown()), (Step::Write, "b"));
@@ -81,8 +80,7 @@ fn inner_real_overlay() {
     let (upper, lower) = (open(&place.join("scratch/upper")), open(&place.join("lower")));
     let out = open(&place.join("out"));
     let areas = [Area { prefix: "data".to_owned(), changed: upper.as_fd(), original: Some(lower.as_fd()) }];
-    let leavings =
-        Leavings { areas: &areas, staged: &[], folders_given: &[], links_given: &[], bounds: Bounds::default() };
+    let leavings = Leavings { areas: &areas, staged: &[], folders_given: &[], bounds: Bounds::default() };
     let destination = Destination::Folder { folder: out.as_fd(), existing: Existing::Keep, allow: &[] };
     let collected = collect(&leavings, &destination).unwrap();
     assert_eq!(paths(&collected), ["data/b", "data/folder/f", "data/opaque/sub/n"]);
@@ -194,8 +192,7 @@ fn inner_any_project() {
 
         let (upper, lower) = (open(&case.join("upper")), open(&case.join("lower")));
         let areas = [Area { prefix: "p".to_owned(), changed: upper.as_fd(), original: Some(lower.as_fd()) }];
-        let leavings =
-            Leavings { areas: &areas, staged: &[], folders_given: &[], links_given: &[], bounds: Bounds::default() };
+        let leavings = Leavings { areas: &areas, staged: &[], folders_given: &[], bounds: Bounds::default() };
         let collected = collect(&leavings, &Destination::List).unwrap();
         let project = Project { prefix: "p", folder: lower.as_fd(), run_began };
         let applied = apply(&collected, &areas, &project, &[]).unwrap();

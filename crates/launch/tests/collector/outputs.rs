@@ -213,8 +213,7 @@ fn files_and_folders_closed_to_their_owner_are_opened_up_on_scratch_and_collecte
         let (job, out) = (open(&place.at("job")), open(&place.at("out")));
         set_mode(&place.at("job"), 0o000);
         let areas = [Area { prefix: String::new(), changed: job.as_fd(), original: None }];
-        let leavings =
-            Leavings { areas: &areas, staged: &[], folders_given: &[], links_given: &[], bounds: Bounds::default() };
+        let leavings = Leavings { areas: &areas, staged: &[], folders_given: &[], bounds: Bounds::default() };
         let listed = collect(&leavings, &Destination::List).unwrap();
         let mut content = String::new();
         fs::File::from(open_output(&areas, "folder/inner").unwrap()).read_to_string(&mut content).unwrap();
@@ -396,8 +395,7 @@ fn a_staged_copy_counts_only_when_its_content_changed() {
     fs::create_dir(place.at("job/mount")).unwrap();
     let (job, given) = (open(&place.at("job")), ["mount".to_owned()]);
     let areas = [Area { prefix: String::new(), changed: job.as_fd(), original: None }];
-    let leavings =
-        Leavings { areas: &areas, staged: &staged, folders_given: &given, links_given: &[], bounds: Bounds::default() };
+    let leavings = Leavings { areas: &areas, staged: &staged, folders_given: &given, bounds: Bounds::default() };
     let collected = collect(&leavings, &Destination::List).unwrap();
     assert_eq!(paths(&collected), ["in/edited"]);
     assert_eq!(collected.files[0].state, State::Changed);

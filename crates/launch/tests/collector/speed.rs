@@ -22,7 +22,7 @@ fn speed_of_ten_thousand_small_files() {
         let bounds = Bounds { files_max: 20_000, ..Bounds::default() };
         let job = open(&job);
         let areas = [Area { prefix: String::new(), changed: job.as_fd(), original: None }];
-        let leavings = Leavings { areas: &areas, staged: &[], folders_given: &[], links_given: &[], bounds };
+        let leavings = Leavings { areas: &areas, staged: &[], folders_given: &[], bounds };
         for round in 0..3 {
             let out = dir.path().join(format!("out{round}"));
             fs::create_dir(&out).unwrap();

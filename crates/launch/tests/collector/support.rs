@@ -57,7 +57,7 @@ impl Place {
     ) -> Result<Collected, Stopped<Collected>> {
         let (job, out) = (open(&self.at("job")), open(&self.at("out")));
         let areas = [Area { prefix: String::new(), changed: job.as_fd(), original: None }];
-        let leavings = Leavings { areas: &areas, staged: &[], folders_given: &[], links_given: &[], bounds };
+        let leavings = Leavings { areas: &areas, staged: &[], folders_given: &[], bounds };
         collect(&leavings, &Destination::Folder { folder: out.as_fd(), existing, allow })
     }
 
@@ -65,8 +65,7 @@ impl Place {
     pub(crate) fn list_overlay(&self) -> Collected {
         let (job, lower) = (open(&self.at("job")), open(&self.at("lower")));
         let areas = [Area { prefix: "data".to_owned(), changed: job.as_fd(), original: Some(lower.as_fd()) }];
-        let leavings =
-            Leavings { areas: &areas, staged: &[], folders_given: &[], links_given: &[], bounds: Bounds::default() };
+        let leavings = Leavings { areas: &areas, staged: &[], folders_given: &[], bounds: Bounds::default() };
         collect(&leavings, &Destination::List).unwrap()
     }
 }

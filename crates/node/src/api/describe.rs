@@ -28,6 +28,7 @@ use super::{admin, create, events, functions, health, outputs, problem, runs, se
         sessions::interrupt,
         sessions::restart,
         sessions::put,
+        sessions::put_table,
         sessions::get,
         admin::levels,
         admin::change,
@@ -122,7 +123,7 @@ mod tests {
     fn every_path_is_described_and_the_page_needs_nothing_from_elsewhere() {
         let document = document();
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 16, "{paths:?}");
+        assert_eq!(paths.len(), 17, "{paths:?}");
         let page = written(&document);
         for path in paths {
             assert!(page.contains(path.as_str()), "{path}");

@@ -20,7 +20,7 @@ use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 
 use crate::listen::Principal;
@@ -54,6 +54,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/v1/sessions/{id}/interrupt", post(sessions::interrupt))
         .route("/v1/sessions/{id}/restart", post(sessions::restart))
         .route("/v1/sessions/{id}/files/{name}", get(sessions::get).put(sessions::put))
+        .route("/v1/sessions/{id}/tables/{name}", put(sessions::put_table))
         .route("/v1/admin/log", get(admin::levels).put(admin::change))
         .route("/livez", get(health::alive))
         .route("/readyz", get(health::ready))

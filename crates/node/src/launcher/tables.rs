@@ -10,19 +10,25 @@ use crate::refusal::Refusal;
 /// Checks that what lies beside an order are the tables that it names.
 pub(super) fn check(named: &[Table], given: &[OwnedFd]) -> Result<(), Refusal> {
     for (Table { name, bytes }, memory) in named.iter().zip(given) {
-        let failed = |why: String| {
-            let shown = stockade_core::text::shown(name, 100);
-            Refusal::failed(format!("the table `{shown}` cannot be given to the run"), why)
-        };
-        let found = table::check(memory).map_err(|unfit| failed(unfit.to_string()))?;
-        if found != *bytes {
-            return Err(failed("it is not the one that the run was accepted with".to_owned()));
-        }
-        if !matches!(table::is_read_only(memory.as_fd()), Ok(true)) {
-            return Err(failed("its descriptor is not for reading only".to_owned()));
+        if check_one(name, memory)? != *bytes {
+            return Err(failed(name, "it is not the one that the run was accepted with".to_owned()));
         }
     }
     if named.len() == given.len() { Ok(()) } else { Err(Refusal::failed("the run has other tables", "their number")) }
+}
+
+/// Checks that it is a table, and tells its bytes.
+pub(super) fn check_one(name: &str, memory: &OwnedFd) -> Result<u64, Refusal> {
+    let bytes = table::check(memory).map_err(|unfit| failed(name, unfit.to_string()))?;
+    match table::is_read_only(memory.as_fd()) {
+        Ok(true) => Ok(bytes),
+        Ok(false) | Err(_) => Err(failed(name, "its descriptor is not for reading only".to_owned())),
+    }
+}
+
+fn failed(name: &str, why: String) -> Refusal {
+    let shown = stockade_core::text::shown(name, 100);
+    Refusal::failed(format!("the table `{shown}` cannot be given to the code"), why)
 }
 
 #[cfg(test)]

@@ -206,12 +206,13 @@ mod tests {
     /// One of each message about sessions.
     fn of_sessions(number: usize, text: String, time_ms: u64) -> Ask {
         let (session, act) = (id(), id());
-        let what = match number % 6 {
+        let what = match number % 7 {
             0 => return Ask::OpenSession { run: id(), principal: text, opening: opening() },
             1 => return Ask::Interrupt { session, act },
             2 => return Ask::CloseSession { session },
             3 => Act::Execute { time_ms },
             4 => Act::Put { name: text },
+            5 => Act::Table { name: text },
             _ => Act::Get { name: text },
         };
         Ask::Act { session, act, what }
@@ -258,7 +259,7 @@ mod tests {
 
         #[test]
         fn a_damaged_message_about_a_session_is_refused_or_whole(
-            which in 0_usize..6, text in ".{0,60}", time_ms in any::<u64>(), at in any::<prop::sample::Index>(), with in any::<u8>()
+            which in 0_usize..7, text in ".{0,60}", time_ms in any::<u64>(), at in any::<prop::sample::Index>(), with in any::<u8>()
         ) {
             let ask = of_sessions(which, text, time_ms);
             let mut bytes = encode(&ask).unwrap();

@@ -180,7 +180,8 @@ print(len(os.read(memory, 10)))
     let run = run(&node, &hand_over(&node, &table), code);
     assert_eq!(run["stdout"], "protect -1\nplaces 100 0\n10\n", "{run}");
     let after = rustix::fs::fstat(&table).unwrap();
-    let told = |status: &rustix::fs::Stat| (status.st_mode, status.st_uid, status.st_size, status.st_mtime, status.st_ctime);
+    let told =
+        |status: &rustix::fs::Stat| (status.st_mode, status.st_uid, status.st_size, status.st_mtime, status.st_ctime);
     assert_eq!(told(&before), told(&after));
     let own = rustix::fs::tell(&table).unwrap();
     assert_eq!(own, u64::try_from(MIB).unwrap(), "where the caller is in it is the caller's");
@@ -347,6 +348,54 @@ fn two_hundred_tables_leave_nothing_behind() {
         let now = count();
         now.0 <= before.0 + 2 && now.1 <= before.1 + 2
     });
+}
+
+/// Says `PUT` of a table for a session.
+fn put(node: &Node, session: &str, name: &str, token: &str) -> crate::http::Whole {
+    let path = format!("/v1/sessions/{session}/tables/{name}");
+    node.ask("PUT", &path, &[], &json!({ "token": token })).whole().unwrap()
+}
+
+#[test]
+fn a_session_is_given_tables_while_it_is_open_and_lets_go_of_them_at_its_end() {
+    let node = Node::start(&[]);
+    let session = node.ask("POST", "/v1/sessions", &[], &json!({})).whole().unwrap().expect(201).json();
+    let session = session["id"].as_str().unwrap();
+    let execute = |code: &str| {
+        let path = format!("/v1/sessions/{session}/executions");
+        node.ask("POST", &path, &[], &json!({ "code": code })).whole().unwrap().expect(200).json()
+    };
+    execute("x = 1");
+    let table = table(&[7; MIB]);
+    let inode = rustix::fs::fstat(&table).unwrap().st_ino;
+    put(&node, session, "t.arrow", &hand_over(&node, &table)).expect(204);
+    let code = "
+import os
+print(os.stat('t.arrow').st_ino, len(open('t.arrow', 'rb').read()), x)
+number = os.open('t.arrow', os.O_RDONLY)
+for act in (lambda: os.open('t.arrow', os.O_RDWR), lambda: os.setxattr(number, 'user.x', b'1'), lambda: os.fchmod(number, 0o777)):
+    try:
+        print('done', act())
+    except OSError:
+        pass
+";
+    assert_eq!(execute(code)["stdout"], format!("{inode} {MIB} 1\n"));
+    put(&node, session, "t.arrow", &hand_over(&node, self::table(&[8; 10]))).expect(204);
+    assert_eq!(execute("print(open('t.arrow', 'rb').read() == bytes([8] * 10))")["stdout"], "True\n");
+    let used = hand_over(&node, self::table(&[8; 10]));
+    put(&node, session, "u.arrow", &used).expect(204);
+    put(&node, session, "u.arrow", &used).expect(422);
+    put(&node, session, "..%2Fx", &hand_over(&node, self::table(&[8; 10]))).expect(422);
+    put(&node, "0123456789abcdef", "t.arrow", &hand_over(&node, self::table(&[8; 10]))).expect(404);
+    // A child that inherits its descriptors has them, too.
+    let child = "import subprocess, sys
+print(subprocess.run([sys.executable, '-c', 'print(len(open(\"t.arrow\", \"rb\").read()))'], close_fds=False, capture_output=True).stdout)";
+    assert_eq!(execute(child)["stdout"], "b'10\\n'\n");
+    assert_eq!(held(&node), "stockade_tables_held 5", "three of the session, two that nobody may have any more");
+    let over = node.send("DELETE", &format!("/v1/sessions/{session}"), &[], b"").whole().unwrap().expect(200).json();
+    let outputs = &over["outcome"]["report"]["outputs"];
+    assert!(!outputs.to_string().contains(".arrow"), "{outputs}");
+    until("they are let go of", || !held(&node).ends_with(" 5"));
 }
 
 #[test]

@@ -62,6 +62,11 @@ fn say(socket: &OwnedFd, frame: &[u8], given: &[BorrowedFd<'_>]) -> Option<Value
     }
 }
 
+/// Says something at a socket of this path.
+pub(crate) fn say_at(path: PathBuf, frame: &[u8]) -> Option<Value> {
+    say(&connect(path, None).unwrap(), frame, &[])
+}
+
 fn hand_over_as(node: &Node, user: Option<u32>, given: impl AsFd) -> Value {
     say(&connect(beside(node), user).unwrap(), ASK, &[given.as_fd()]).unwrap()
 }

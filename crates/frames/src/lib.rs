@@ -18,7 +18,6 @@ pub const FRAME_BYTES_MAX: usize = 160 << 10;
 pub const DESCRIPTORS_MAX: usize = 250;
 
 const SPACE: usize = cmsg_space!(ScmRights(DESCRIPTORS_MAX));
-const SPACE_OF_ONE: usize = cmsg_space!(ScmRights(1));
 
 /// What has come.
 #[derive(Debug)]
@@ -36,8 +35,6 @@ pub enum Frame {
 pub enum Beside {
     /// Descriptors.
     Descriptors,
-    /// One descriptor. The kernel rounds up, so there may be two; it closes all others.
-    One,
     /// Nothing: the kernel closes what comes, so that closing it cannot be made to take long here.
     Nothing,
 }
@@ -76,7 +73,6 @@ pub fn receive(socket: impl AsFd, may: Beside) -> io::Result<Frame> {
     let mut space = [MaybeUninit::uninit(); SPACE];
     let mut beside = match may {
         Beside::Descriptors => RecvAncillaryBuffer::new(&mut space),
-        Beside::One => RecvAncillaryBuffer::new(space.get_mut(..SPACE_OF_ONE).unwrap_or_default()),
         Beside::Nothing => RecvAncillaryBuffer::default(),
     };
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
@@ -134,20 +130,6 @@ mod tests {
         send(&one, b"next", &[]).unwrap();
         assert!(matches!(receive(&other, Beside::Nothing).unwrap(), Frame::Broken));
         assert!(matches!(receive(&other, Beside::Nothing).unwrap(), Frame::Whole(..)));
-    }
-
-    #[test]
-    fn of_many_descriptors_hardly_more_than_the_one_that_was_asked_for_is_taken() {
-        let (one, other) = pair().unwrap();
-        let (reader, writer) = rustix::pipe::pipe().unwrap();
-        send(&one, b"x", &[writer.as_fd(); 200]).unwrap();
-        send(&one, b"y", &[writer.as_fd()]).unwrap();
-        drop(writer);
-        assert!(matches!(receive(&other, Beside::One).unwrap(), Frame::Broken));
-        let Frame::Whole(_, descriptors) = receive(&other, Beside::One).unwrap() else { panic!() };
-        assert_eq!(descriptors.len(), 1);
-        drop(descriptors);
-        assert_eq!(rustix::io::read(&reader, &mut [0; 1]).unwrap(), 0, "nobody holds the other end");
     }
 
     #[test]

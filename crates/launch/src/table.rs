@@ -1,8 +1,8 @@
-//! Parent, outside: what a descriptor that a stranger handed over must be before its memory is given to code.
+//! Parent, outside: what memory that strangers wrote to must be before code is given it as a table.
 //!
-//! The memory stays the stranger's: it is not copied, and is charged to whoever wrote it. So it must be memory that
-//! nobody can change, cut off or lengthen any more, every page of which is there already, and which the code can do
-//! nothing to but read. Each process on the way holds it against this anew.
+//! It is not copied, and is charged to whoever wrote it. So it must be memory that nobody can change, cut off or
+//! lengthen any more, every page of which is there already, and which the code can do nothing to but read. Each
+//! process on the way holds it against this anew.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -60,7 +60,7 @@ impl fmt::Display for Unfit {
 /// [`Unfit`] says what it is not.
 pub fn check(table: impl AsFd) -> Result<u64, Unfit> {
     let table = table.as_fd();
-    // First, since it asks nothing of a file system that a stranger may serve.
+    // First, since it asks nothing of a file system that a stranger may serve, should one ever come so far.
     let seals = match rustix::fs::fcntl_get_seals(table) {
         Ok(seals) => seals,
         Err(Errno::INVAL | Errno::BADF) => return Err(Unfit::NotMemory),

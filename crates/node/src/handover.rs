@@ -1,9 +1,8 @@
-//! The socket beside the API's, at which callers hand over tables: one small frame with one descriptor, answered with
-//! a token, which the next request names.
+//! The socket beside the API's, at which callers ask for memory to write a table to: one small frame, answered with a
+//! descriptor of it and a token, which the next request names.
 //!
-//! A stranger's descriptor may be of anything, and even closing it may take as long as a stranger likes (a file
-//! system that is served by a program of theirs). So each connection has a thread of its own, and keeps its place
-//! until that thread has ended.
+//! Nothing that lies beside a caller's frame is taken. Each connection has a thread of its own and keeps its place
+//! until that has ended, so whatever a caller does takes time of nobody else's.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -18,7 +17,7 @@ use crate::api::problem_of;
 use crate::listen::{Listening, Principal, principal};
 use crate::refusal::Refusal;
 use crate::service::Node;
-use crate::tables::LIFE;
+use crate::tables::{LIFE, Token};
 
 /// What is added to the path of the API's socket.
 pub(crate) const ENDING: &str = ".tables";
@@ -37,13 +36,16 @@ const FRAMES_MAX: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 enum Ask {
-    /// Takes the descriptor beside it for a table.
-    Table {},
+    /// For memory of a table.
+    Table {
+        /// How large it will be.
+        bytes: u64,
+    },
 }
 
 /// What is said to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Taken<'a> {
+struct Made<'a> {
     token: &'a str,
     bytes: u64,
     seconds: u64,
@@ -70,39 +72,37 @@ fn attend(stream: &UnixStream, principal: &Principal, node: &Arc<Node>) {
         if !matches!(rustix::event::poll(&mut waited, Some(&PATIENCE)), Ok(1..)) {
             return;
         }
-        let Ok(Frame::Whole(bytes, descriptors)) = frames::receive(stream, Beside::One) else { return };
-        let taken = hear(&bytes, descriptors, principal, node);
-        let (answer, is_over) = match &taken {
-            Ok((token, bytes)) => {
-                let seconds = LIFE.as_secs();
-                (serde_json::to_vec(&Taken { token, bytes: *bytes, seconds }), false)
+        let Ok(Frame::Whole(frame, _)) = frames::receive(stream, Beside::Nothing) else { return };
+        let sent = match hear(&frame, principal, node) {
+            Ok((token, bytes, memory)) => {
+                let made = Made { token: token.as_str(), bytes, seconds: LIFE.as_secs() };
+                serde_json::to_vec(&made).map(|answer| frames::send(stream.as_fd(), &answer, &[memory.as_fd()]))
             }
-            // Who says what nobody says is not heard any further.
-            Err(refusal) => (serde_json::to_vec(&problem_of(refusal.clone())), true),
+            Err(refusal) => {
+                if let Ok(answer) = serde_json::to_vec(&problem_of(refusal))
+                    && let Err(error) = frames::send(stream.as_fd(), &answer, &[])
+                {
+                    tracing::debug!(error = %error, "a refusal is not heard");
+                }
+                // Who asks for what cannot be had is not heard any further.
+                return;
+            }
         };
-        let Ok(answer) = answer else { return };
-        if frames::send(stream.as_fd(), &answer, &[]).is_err() || is_over {
+        if !matches!(sent, Ok(Ok(()))) {
             return;
         }
     }
 }
 
 /// One frame of a caller's.
-fn hear(
-    bytes: &[u8],
-    descriptors: Vec<OwnedFd>,
-    principal: &Principal,
-    node: &Arc<Node>,
-) -> Result<(String, u64), Refusal> {
-    let Some(Ask::Table {}) = parse(bytes) else {
-        return Err(misunderstood("it is not `{\"ask\":\"table\"}`"));
+fn hear(frame: &[u8], principal: &Principal, node: &Node) -> Result<(Token, u64, OwnedFd), Refusal> {
+    let Some(Ask::Table { bytes }) = parse(frame) else {
+        let why = "it is not `{\"ask\":\"table\",\"bytes\":NUMBER}`";
+        return Err(Refusal::invalid("the frame cannot be understood", why, "see the guide of tables"));
     };
-    let Ok([given]) = <[OwnedFd; 1]>::try_from(descriptors) else {
-        return Err(misunderstood("one descriptor lies beside it, not more and not less"));
-    };
-    let (token, bytes) = node.tables.hand_over(principal, given)?;
-    tracing::info!(principal = principal.0, bytes, "a table was handed over");
-    Ok((token.as_str().to_owned(), bytes))
+    let (token, memory) = node.tables.make(principal, bytes)?;
+    tracing::info!(principal = principal.0, bytes, "memory for a table");
+    Ok((token, bytes, memory))
 }
 
 /// Lets go of tables that no run asks for, for ever.
@@ -120,10 +120,6 @@ fn parse(bytes: &[u8]) -> Option<Ask> {
     serde_json::from_slice(bytes).ok()
 }
 
-fn misunderstood(why: &str) -> Refusal {
-    Refusal::invalid("the frame cannot be understood", why, "see the guide of tables")
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -132,11 +128,16 @@ mod tests {
 
     #[test]
     fn a_frame_says_one_thing() {
-        assert_eq!(parse(br#"{"ask":"table"}"#), Some(Ask::Table {}));
+        assert_eq!(parse(br#"{"ask":"table","bytes":5}"#), Some(Ask::Table { bytes: 5 }));
         for frame in [
-            &br#"{"ask":"table","principal":"uid-0@local"}"#[..],
-            br#"{"ask":"output"}"#,
-            br#"{"ask":"table"}{"ask":"table"}"#,
+            &br#"{"ask":"table","bytes":5,"principal":"uid-0@local"}"#[..],
+            br#"{"ask":"table"}"#,
+            br#"{"ask":"table","bytes":-1}"#,
+            br#"{"ask":"table","bytes":1e3}"#,
+            br#"{"ask":"table","bytes":18446744073709551616}"#,
+            br#"{"ask":"table","bytes":5,"bytes":6}"#,
+            br#"{"ask":"output","bytes":5}"#,
+            br#"{"ask":"table","bytes":5}{"ask":"table","bytes":5}"#,
             br#"{}"#,
             br#""table""#,
             b"",
@@ -150,21 +151,22 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_understood_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            let said = parse(&bytes);
-            prop_assert!(said.is_none() || said == Some(Ask::Table {}), "{:?}", said);
+            if let Some(ask) = parse(&bytes) {
+                prop_assert_eq!(parse(&serde_json::to_vec(&ask).unwrap()), Some(ask));
+            }
         }
 
-        /// A frame with some bytes changed is refused, or says the same.
+        /// A frame with some bytes changed is refused, or is one again that means the same written anew.
         #[test]
-        fn a_damaged_frame_is_refused_or_says_the_same(at in any::<prop::sample::Index>(), with in any::<u8>(), cut in any::<prop::sample::Index>()) {
-            let mut bytes = br#"{"ask":"table"}"#.to_vec();
-            let length = bytes.len();
-            bytes[at.index(length)] = with;
+        fn a_damaged_frame_is_refused_or_whole(bytes in any::<u64>(), at in any::<prop::sample::Index>(), with in any::<u8>(), cut in any::<prop::sample::Index>()) {
+            let mut frame = serde_json::to_vec(&Ask::Table { bytes }).unwrap();
+            let length = frame.len();
+            frame[at.index(length)] = with;
             if with % 3 == 0 {
-                bytes.truncate(cut.index(length));
+                frame.truncate(cut.index(length));
             }
-            if let Some(ask) = parse(&bytes) {
-                prop_assert_eq!(ask, Ask::Table {});
+            if let Some(ask) = parse(&frame) {
+                prop_assert_eq!(parse(&serde_json::to_vec(&ask).unwrap()), Some(ask));
             }
         }
     }

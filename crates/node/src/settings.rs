@@ -121,8 +121,8 @@ pub struct Start {
     #[arg(long, value_name = "MIB", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub form_mib: u16,
 
-    /// MiB of tables of one principal that were handed over by descriptor and are still needed; 0 takes none. They are
-    /// the caller's memory
+    /// MiB of memory for tables that one principal may have until its runs are over; 0 gives none. It is charged to who
+    /// writes it
     #[arg(long, value_name = "MIB", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
     pub table_mib: u32,
 

@@ -1,21 +1,23 @@
-//! Tables that callers have handed over as descriptors of sealed memory, and what they may come to.
+//! Memory for tables: made here, written and sealed by callers, read by the code of their runs.
 //!
-//! The memory is the callers' own: nothing of it is copied, and nobody here reads it. It stays with the node from when
-//! it is handed over until the run that it is for has ended, or nobody has asked for one in time; a node that ends
-//! has none of them any more.
+//! Callers are given descriptors and send none: what a stranger sends may be of anything, and even closing it may wait
+//! for a file system of theirs. The memory is charged to whoever writes it; nothing of it is copied, and nobody here
+//! reads it. It stays with the node until the run that it is for has ended, or nobody has asked for one in time; a
+//! node that ends has none of it any more.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{MemfdFlags, Mode, SealFlags};
 use stockade_launch::table::{self, Unfit};
 
 use crate::listen::Principal;
 use crate::refusal::{Kind, Refusal};
 
 /// How long a table waits for the run that it is for.
-pub(crate) const LIFE: Duration = Duration::from_secs(60);
+pub(crate) const LIFE: Duration = Duration::from_secs(300);
 /// Most tables of one principal.
 const COUNT_EACH: usize = 64;
 /// Most tables in all.
@@ -149,20 +151,22 @@ impl Tables {
         Self(Arc::new(Inner { bytes_each, held: Mutex::default() }))
     }
 
-    /// Takes what a principal hands over; tells its token and its bytes.
+    /// Makes memory of so many bytes for a principal to write to; tells its token.
     ///
     /// # Errors
-    /// The [`Refusal`] that says what it is not, or that there is too much. It is closed then.
-    pub(crate) fn hand_over(&self, principal: &Principal, given: OwnedFd) -> Result<(Token, u64), Refusal> {
-        let bytes = table::check(&given).map_err(unfit)?;
+    /// The [`Refusal`] that says that there is too much, or that the system has none.
+    pub(crate) fn make(&self, principal: &Principal, bytes: u64) -> Result<(Token, OwnedFd), Refusal> {
+        if bytes == 0 || bytes > table::BYTES_MAX {
+            return Err(unfit(Unfit::Size(bytes)));
+        }
         let place = self.place(principal, bytes)?;
-        // Its own, and the client's is let go of: who has one may still move about in it.
-        let memory = table::reopen(&given).map_err(|errno| unfit(Unfit::Unknown(errno)))?;
         let token = Token::random()?;
+        let (memory, theirs) =
+            memory(bytes).map_err(|errno| Refusal::failed("there is no memory", crate::system_text(&errno.into())))?;
         let table = Table { bytes, kept: Some(Kept { memory, _place: place }) };
         let waiting = Waiting { principal: principal.clone(), table, since: Instant::now() };
         self.lock().waiting.insert(token.clone(), waiting);
-        Ok((token, bytes))
+        Ok((token, theirs))
     }
 
     fn place(&self, principal: &Principal, bytes: u64) -> Result<Place, Refusal> {
@@ -190,20 +194,26 @@ impl Tables {
         Ok(Place { tables: self.clone(), principal: principal.clone(), bytes })
     }
 
-    /// Gives out a table, once, to who handed it over.
+    /// Gives out a table, once, to who has written it.
     ///
     /// # Errors
-    /// [`Refusal`], the same for one that is not known and somebody else's.
+    /// [`Refusal`], the same for one that is not known and somebody else's; or what it lacks, and then it is gone, too.
     pub(crate) fn take(&self, principal: &Principal, token: &str) -> Result<Table, Refusal> {
         let token = Token(token.to_owned());
         let mut held = self.lock();
         let is_theirs = held.waiting.get(&token).is_some_and(|waiting| waiting.principal == *principal);
         let found = if is_theirs { held.waiting.remove(&token) } else { None };
         drop(held);
-        found.map(|waiting| waiting.table).ok_or_else(|| {
+        let table = found.map(|waiting| waiting.table).ok_or_else(|| {
             let why = format!("you have none of this token: it was used, or not within {} s", LIFE.as_secs());
-            Refusal::invalid("there is no such table", why, "hand it over anew")
-        })
+            Refusal::invalid("there is no such table", why, "ask for memory anew, and write it there")
+        })?;
+        // From now on it cannot change any more.
+        match table.memory().map(table::check) {
+            Some(Ok(_)) => Ok(table),
+            Some(Err(lacks)) => Err(unfit(lacks)),
+            None => Err(unfit(Unfit::NotMemory)),
+        }
     }
 
     /// Lets go of tables that no run has had in time.
@@ -226,79 +236,112 @@ impl Tables {
     }
 }
 
+/// Memory of a length that nobody can change: our end of it, for reading only, and the one to write to.
+fn memory(bytes: u64) -> Result<(OwnedFd, OwnedFd), rustix::io::Errno> {
+    let may_seal = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Before Linux 6.3 there is no memory that can never be executed; its mode says so, too.
+    let theirs = rustix::fs::memfd_create("table", may_seal | MemfdFlags::NOEXEC_SEAL)
+        .or_else(|_| rustix::fs::memfd_create("table", may_seal))?;
+    rustix::fs::ftruncate(&theirs, bytes)?;
+    rustix::fs::fcntl_add_seals(&theirs, SealFlags::GROW | SealFlags::SHRINK)?;
+    rustix::fs::fchmod(&theirs, Mode::from_raw_mode(0o444))?;
+    Ok((table::reopen(&theirs)?, theirs))
+}
+
 fn unfit(unfit: Unfit) -> Refusal {
     let kind = if matches!(unfit, Unfit::Size(1..)) { Kind::TooLarge } else { Kind::Invalid };
-    let next = "write it into memory of memfd_create, set its mode to 0444, and add all four seals";
-    Refusal::new(kind, "the descriptor is no table", unfit.to_string(), next)
+    let next = "write all of the memory that you were given, unmap it, and add F_SEAL_WRITE and F_SEAL_SEAL";
+    Refusal::new(kind, "the memory is no table yet", unfit.to_string(), next)
 }
 
 #[cfg(test)]
 mod tests {
-    use rustix::fs::{MemfdFlags, Mode, SealFlags};
-
     use super::*;
 
-    const MIB: usize = 1 << 20;
-
-    fn table(bytes: usize) -> OwnedFd {
-        let memory = rustix::fs::memfd_create("t", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
-        std::io::Write::write_all(&mut std::fs::File::from(memory.try_clone().unwrap()), &vec![1; bytes]).unwrap();
-        rustix::fs::fchmod(&memory, Mode::from_raw_mode(0o444)).unwrap();
-        let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-        rustix::fs::fcntl_add_seals(&memory, all).unwrap();
-        memory
-    }
+    const MIB: u64 = 1 << 20;
 
     fn who(name: &str) -> Principal {
         Principal(name.to_owned())
     }
 
+    /// Writes all of it, and seals it.
+    fn fill(memory: &OwnedFd, bytes: u64) {
+        let mut file = std::fs::File::from(memory.try_clone().unwrap());
+        std::io::Write::write_all(&mut file, &vec![1; usize::try_from(bytes).unwrap()]).unwrap();
+        rustix::fs::fcntl_add_seals(memory, SealFlags::WRITE | SealFlags::SEAL).unwrap();
+    }
+
+    fn made(tables: &Tables, principal: &str, bytes: u64) -> Token {
+        let (token, memory) = tables.make(&who(principal), bytes).unwrap();
+        fill(&memory, bytes);
+        token
+    }
+
     #[test]
     fn a_token_is_good_once_and_for_its_principal_only() {
-        let tables = Tables::new(10 << 20);
-        let (token, bytes) = tables.hand_over(&who("a"), table(MIB)).unwrap();
-        assert_eq!((bytes, token.as_str().len()), (1 << 20, 32));
+        let tables = Tables::new(10 * MIB);
+        let token = made(&tables, "a", MIB);
+        assert_eq!(token.as_str().len(), 32);
         let of_other = tables.take(&who("b"), token.as_str()).unwrap_err();
         assert_eq!(of_other, tables.take(&who("b"), "0").unwrap_err(), "nobody learns that there is one");
         drop(tables.take(&who("a"), token.as_str()).unwrap());
         assert!(tables.take(&who("a"), token.as_str()).is_err());
-        let (token, _) = tables.hand_over(&who("a"), table(MIB)).unwrap();
+        let token = made(&tables, "a", MIB);
         tables.outdate(Instant::now());
-        assert_eq!(tables.taken(), (1, 1 << 20), "it may still be asked for");
+        assert_eq!(tables.taken(), (1, MIB), "it may still be asked for");
         tables.outdate(Instant::now() + LIFE);
         assert!(tables.take(&who("a"), token.as_str()).is_err());
         assert_eq!(tables.taken(), (0, 0));
     }
 
     #[test]
-    fn what_one_principal_has_is_bounded_and_free_again_when_it_is_dropped() {
-        let tables = Tables::new(2 << 20);
-        assert_eq!(tables.hand_over(&who("a"), table(3 * MIB)).unwrap_err().kind, Kind::TooLarge);
-        let (first, _) = tables.hand_over(&who("a"), table(MIB)).unwrap();
-        let first = tables.take(&who("a"), first.as_str()).unwrap();
-        tables.hand_over(&who("a"), table(MIB)).unwrap();
-        assert_eq!(tables.hand_over(&who("a"), table(1)).unwrap_err().kind, Kind::TooMany);
-        drop(first);
-        tables.hand_over(&who("a"), table(MIB)).unwrap();
-        for name in ["b", "c", "d"] {
-            tables.hand_over(&who(name), table(2 * MIB)).unwrap();
+    fn memory_is_a_table_when_all_of_it_is_written_and_nobody_can_write_to_it_any_more() {
+        let tables = Tables::new(10 * MIB);
+        let taken = |token: &Token| tables.take(&who("a"), token.as_str()).map(|table| table.bytes);
+        let (unsealed, memory) = tables.make(&who("a"), MIB).unwrap();
+        std::io::Write::write_all(&mut std::fs::File::from(memory), &vec![1; 1 << 20]).unwrap();
+        assert!(taken(&unsealed).unwrap_err().why.contains("seals"));
+        assert!(taken(&unsealed).is_err(), "its token is used");
+        let (empty, memory) = tables.make(&who("a"), MIB).unwrap();
+        rustix::fs::fcntl_add_seals(&memory, SealFlags::WRITE | SealFlags::SEAL).unwrap();
+        assert!(taken(&empty).unwrap_err().why.contains("holes"));
+        let (whole, memory) = tables.make(&who("a"), MIB).unwrap();
+        assert!(rustix::fs::ftruncate(&memory, 2 * MIB).is_err() && rustix::fs::ftruncate(&memory, 1).is_err());
+        fill(&memory, MIB);
+        assert_eq!(taken(&whole).unwrap(), MIB);
+        assert!(rustix::io::pwrite(&memory, b"x", 0).is_err());
+        for bytes in [0, table::BYTES_MAX + 1, u64::MAX] {
+            assert!(tables.make(&who("a"), bytes).is_err());
         }
-        assert_eq!(tables.hand_over(&who("e"), table(1)).unwrap_err().kind, Kind::TooMany, "of all together");
-        assert_eq!(tables.taken(), (5, 8 << 20));
+        assert_eq!(tables.taken(), (0, 0));
+    }
+
+    #[test]
+    fn what_one_principal_has_is_bounded_and_free_again_when_it_is_dropped() {
+        let tables = Tables::new(2 * MIB);
+        assert_eq!(tables.make(&who("a"), 3 * MIB).unwrap_err().kind, Kind::TooLarge);
+        let first = made(&tables, "a", MIB);
+        let first = tables.take(&who("a"), first.as_str()).unwrap();
+        tables.make(&who("a"), MIB).unwrap();
+        assert_eq!(tables.make(&who("a"), 1).unwrap_err().kind, Kind::TooMany);
+        drop(first);
+        tables.make(&who("a"), MIB).unwrap();
+        for name in ["b", "c", "d"] {
+            tables.make(&who(name), 2 * MIB).unwrap();
+        }
+        assert_eq!(tables.make(&who("e"), 1).unwrap_err().kind, Kind::TooMany, "of all together");
+        assert_eq!(tables.taken(), (5, 8 * MIB));
     }
 
     #[test]
     fn the_number_of_tables_is_bounded_whatever_they_hold() {
         let tables = Tables::new(1 << 30);
-        for _ in 0..COUNT_EACH {
-            tables.hand_over(&who("a"), table(1)).unwrap();
-        }
-        assert_eq!(tables.hand_over(&who("a"), table(1)).unwrap_err().kind, Kind::TooMany);
-        for name in ["b", "c", "d"] {
+        for name in ["a", "b", "c", "d"] {
             for _ in 0..COUNT_EACH {
-                tables.hand_over(&who(name), table(1)).unwrap();
+                tables.make(&who(name), 1).unwrap();
             }
+            assert_eq!(tables.make(&who(name), 1).unwrap_err().kind, Kind::TooMany);
         }
-        assert_eq!(tables.hand_over(&who("e"), table(1)).unwrap_err().kind, Kind::TooMany);
+        assert_eq!(tables.make(&who("e"), 1).unwrap_err().kind, Kind::TooMany);
     }
 }

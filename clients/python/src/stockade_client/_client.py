@@ -50,8 +50,8 @@ class Node:
         """Runs code to its end. Code that fails is no error; see `Result.check`.
 
         `inputs` maps names to bytes, or to paths of files; `tables` maps names to tables, which the code finds as
-        Arrow IPC files `NAME.arrow`. To a node of this machine they go as descriptors of memory, of which nothing is
-        copied. A connection that is lost is made anew, and the code is still run once.
+        Arrow IPC files `NAME.arrow`. To a node of this machine they are written once, to memory that the code reads: nothing
+        of it is copied. A connection that is lost is made anew, and the code is still run once.
         """
         request = _request(code, with_, environment, arguments, language, name, limits)
         run = self._submit(request, inputs, key or str(uuid.uuid4()), tables=tables)
@@ -276,14 +276,14 @@ class Node:
         files = {name: _http.read(content) for name, content in (inputs or {}).items()}
         if not tables:
             return self._post(request, files, key, target)
-        with _tables.Written(tables) as written:
-            for last in (False, True):
-                # A token is good once, so each try has its own.
-                handed = written.hand_over(self._path, self._timeout)
-                if handed is None:
-                    return self._post(request, {**files, **written.contents()}, key, target)
+        for last in (False, True):
+            # A token is good once, so each try has its own.
+            handed = _tables.hand_over(self._path, self._timeout, tables)
+            if handed is None:
+                return self._post(request, {**files, **_tables.contents(tables)}, key, target)
+            with handed:
                 try:
-                    return self._post({**request, "tables": handed}, files, key, target, tries=1)
+                    return self._post({**request, "tables": handed.tables}, files, key, target, tries=1)
                 except (ConnectionError, http.client.HTTPException):
                     if last:
                         raise

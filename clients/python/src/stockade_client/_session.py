@@ -105,13 +105,13 @@ class Session:
     def put_table(self, name: str, table: TableLike) -> None:
         """Gives it a table, as the file `NAME.arrow` of the working folder."""
         file = _tables.file_name(name)
-        with _tables.Written({name: table}) as written:
-            handed = written.hand_over(self.node._path, self.node._timeout)
-            if handed is None:
-                return self.put(file, written.contents()[file])
-        body = json.dumps({"token": handed[0]["token"]}).encode()
-        headers = {"content-type": "application/json"}
-        self.node._ask("PUT", self._path(f"/tables/{quote(file, safe='')}"), headers, body).close()
+        handed = _tables.hand_over(self.node._path, self.node._timeout, {name: table})
+        if handed is None:
+            return self.put(file, _tables.contents({name: table})[file])
+        with handed:
+            body = json.dumps({"token": handed.tables[0]["token"]}).encode()
+            headers = {"content-type": "application/json"}
+            self.node._ask("PUT", self._path(f"/tables/{quote(file, safe='')}"), headers, body).close()
 
     def table(self, name: str) -> "Table":
         """A file of the working folder that is an Arrow IPC file, `NAME` or `NAME.arrow`, as a table."""

@@ -1,4 +1,4 @@
-"""Tables: as descriptors of sealed memory to a node of this machine, as files otherwise. Needs pyarrow."""
+"""Tables: in memory of a node of this machine, as files otherwise. Needs pyarrow."""
 
 from __future__ import annotations
 
@@ -19,13 +19,10 @@ if TYPE_CHECKING:
 
 _ENDING = ".arrow"
 _BESIDE = ".tables"
-_ASK = b'{"ask":"table"}'
 _ANSWER_BYTES = 64 << 10
 _PATIENCE = 30.0
-# Of linux/memfd.h and linux/fcntl.h; the standard library has them only since 3.8 or 3.13, or not at all.
-_CLOEXEC, _ALLOW_SEALING, _NOEXEC_SEAL = 1, 2, 8
-_ADD_SEALS = 1033
-_ALL_SEALS = 1 | 2 | 4 | 8
+# F_ADD_SEALS, F_SEAL_WRITE and F_SEAL_SEAL of linux/fcntl.h; its length is sealed by the node.
+_ADD_SEALS, _SEALS = 1033, 8 | 1
 
 
 class ArrowStream(Protocol):
@@ -42,19 +39,15 @@ def file_name(name: str) -> str:
     return name if name.endswith(_ENDING) else name + _ENDING
 
 
-class Written:
-    """Tables as Arrow IPC files, each written once, into memory that nobody can change any more."""
+class Handed:
+    """Tables in memory of a node of this machine, written once, which nobody can change any more."""
 
-    def __init__(self, tables: Mapping[str, TableLike]) -> None:
-        self._files: List[Tuple[str, int]] = []
-        try:
-            for name, table in tables.items():
-                self._files.append((file_name(name), _write(table)))
-        except BaseException:
-            self.close()
-            raise
+    def __init__(self) -> None:
+        self.tables: List[Dict[str, str]] = []
+        """Names and tokens, for the next request."""
+        self._memories: List[int] = []
 
-    def __enter__(self) -> "Written":
+    def __enter__(self) -> "Handed":
         return self
 
     def __exit__(
@@ -63,28 +56,53 @@ class Written:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        self.close()
+        # What the node has stays there.
+        while self._memories:
+            os.close(self._memories.pop())
 
-    def close(self) -> None:
-        """What a node was handed stays there."""
-        while self._files:
-            os.close(self._files.pop()[1])
-
-    def hand_over(self, path: str, timeout: Optional[float]) -> Optional[List[Dict[str, str]]]:
-        """Names and tokens for the next request to the node at `path`; none when it takes no descriptors."""
-        if not self._files:
-            return []
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as node:
-            node.settimeout(_PATIENCE if timeout is None else timeout)
+    def write(self, node: socket.socket, name: str, table: TableLike) -> None:
+        """Asks for memory of the table's size, and writes it there."""
+        arrow = _pyarrow()
+        whole = _whole(arrow, table)
+        counted = arrow.MockOutputStream()
+        _write(arrow, counted, whole)
+        memory, token = _memory(node, counted.size())
+        self._memories.append(memory)
+        # By a map, since its mode lets nobody open it for writing; it must be gone before the seals.
+        with mmap.mmap(memory, 0) as mapped:
+            sink = arrow.FixedSizeBufferWriter(arrow.py_buffer(mapped))
             try:
-                node.connect(path + _BESIDE)
-            except (FileNotFoundError, ConnectionRefusedError):
-                return None
-            return [{"name": name, "token": _token(node, memory)} for name, memory in self._files]
+                _write(arrow, sink, whole)
+            finally:
+                sink.close()
+                del sink
+        fcntl.fcntl(memory, _ADD_SEALS, _SEALS)
+        self.tables.append({"name": file_name(name), "token": token})
 
-    def contents(self) -> Dict[str, bytes]:
-        """Their bytes."""
-        return {name: _bytes(memory) for name, memory in self._files}
+
+def hand_over(path: str, timeout: Optional[float], tables: Mapping[str, TableLike]) -> Optional[Handed]:
+    """Writes tables to memory of the node at `path`; none when it has no memory to give."""
+    if not hasattr(socket, "SOCK_SEQPACKET"):
+        return None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as node:
+        node.settimeout(_PATIENCE if timeout is None else timeout)
+        try:
+            node.connect(path + _BESIDE)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        handed = Handed()
+        try:
+            for name, table in tables.items():
+                handed.write(node, name, table)
+        except BaseException:
+            handed.__exit__(None, None, None)
+            raise
+        return handed
+
+
+def contents(tables: Mapping[str, TableLike]) -> Dict[str, bytes]:
+    """Tables as files."""
+    return {file_name(name): _bytes(table) for name, table in tables.items()}
 
 
 def read(content: bytes) -> "Table":
@@ -106,58 +124,38 @@ def _pyarrow() -> Any:
     return arrow
 
 
-def _write(table: TableLike) -> int:
-    arrow = _pyarrow()
-    memory = _memory()
-    try:
-        reader = _batches(arrow, table)
-        options = arrow.ipc.IpcWriteOptions(unify_dictionaries=True)
-        # By its own path, so that pyarrow writes it without the interpreter.
-        with arrow.OSFile(f"/proc/self/fd/{memory}", "wb") as sink:
-            with arrow.ipc.new_file(sink, reader.schema, options=options) as writer:
-                if isinstance(reader, arrow.Table):
-                    writer.write_table(reader)
-                else:
-                    for batch in reader:
-                        writer.write_batch(batch)
-        os.fchmod(memory, 0o444)
-        fcntl.fcntl(memory, _ADD_SEALS, _ALL_SEALS)
-    except BaseException:
-        os.close(memory)
-        raise
-    return memory
-
-
-def _batches(arrow: Any, table: Any) -> Any:
+def _whole(arrow: Any, table: Any) -> Any:
+    """A whole table, since dictionaries that differ from batch to batch fit into no file."""
     if isinstance(table, arrow.Table):
-        return table
+        return table.unify_dictionaries()
     if hasattr(table, "__arrow_c_stream__"):
-        # A whole table, since dictionaries that differ from batch to batch fit into no file.
-        return arrow.table(table)
+        return arrow.table(table).unify_dictionaries()
     if hasattr(table, "columns") and hasattr(table, "index"):
+        # pandas before 2.2
         return arrow.Table.from_pandas(table)
     raise TypeError(f"{type(table).__name__} is no table: it has no __arrow_c_stream__")
 
 
-def _memory() -> int:
-    try:
-        return os.memfd_create("stockade-table", _CLOEXEC | _ALLOW_SEALING | _NOEXEC_SEAL)
-    except OSError:
-        # Before Linux 6.3.
-        return os.memfd_create("stockade-table", _CLOEXEC | _ALLOW_SEALING)
+def _write(arrow: Any, sink: Any, table: Any) -> None:
+    with arrow.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
 
 
-def _bytes(memory: int) -> bytes:
-    with mmap.mmap(memory, 0, prot=mmap.PROT_READ) as mapped:
-        return mapped[:]
+def _bytes(table: TableLike) -> bytes:
+    arrow = _pyarrow()
+    sink = arrow.BufferOutputStream()
+    _write(arrow, sink, _whole(arrow, table))
+    written: bytes = sink.getvalue().to_pybytes()
+    return written
 
 
-def _token(node: socket.socket, memory: int) -> str:
-    socket.send_fds(node, [_ASK], [memory])
-    said = node.recv(_ANSWER_BYTES)
+def _memory(node: socket.socket, size: int) -> Tuple[int, str]:
+    node.send(json.dumps({"ask": "table", "bytes": size}).encode())
+    said, given, _, _ = socket.recv_fds(node, _ANSWER_BYTES, 1)
     if not said:
         raise ConnectionError("the node takes no more tables at the moment")
     answer = json.loads(said)
-    if "token" not in answer:
+    if "token" not in answer or not given:
         raise NodeError(int(answer.get("status", 0)), answer)
-    return str(answer["token"])
+    os.set_inheritable(given[0], False)
+    return given[0], str(answer["token"])

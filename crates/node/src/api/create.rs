@@ -385,7 +385,7 @@ fn assemble(
     Ok(Assembled { order, files, tables })
 }
 
-/// What was handed over, by its tokens: none of them is good again, whatever becomes of the request.
+/// What was written, by its tokens: none of them is good again, whatever becomes of the request.
 fn tables(
     asked: Vec<TableInput>,
     node: &Node,

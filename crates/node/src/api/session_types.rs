@@ -84,7 +84,7 @@ pub(super) struct SessionList {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TableRequest {
-    /// The token that it was taken with; good for one request
+    /// The token of its memory; good for one request
     pub(super) token: String,
 }
 

@@ -253,7 +253,7 @@ pub(super) async fn put(
 
 /// Make a table a file of the working folder
 ///
-/// In its turn, after what is executed. The table was handed over as a descriptor; nothing of it is copied. A file of
+/// In its turn, after what is executed. The table was written to memory of the node's; nothing of it is copied. A file of
 /// this name is replaced. It counts until the session is over.
 #[utoipa::path(put, path = "/v1/sessions/{id}/tables/{name}", operation_id = "put_table", tag = "sessions",
     params(("id" = String, Path, description = "The session", pattern = "^[0-9a-f]{16}$"), ("name" = String, Path, description = "A plain name, such as `flights.arrow`")),

@@ -36,7 +36,7 @@ class WithRealNode(unittest.TestCase):
         else:
             words += ["--shared-user"]
         vars_ = {**os.environ, "PATH": "/usr/local/bin:/usr/bin:/bin"}
-        cls.process = subprocess.Popen(words, env=vars_, stderr=open(os.environ.get("STOCKADE_TEST_LOG", os.devnull), "a"))
+        cls.process = subprocess.Popen(words, env=vars_, stderr=subprocess.DEVNULL)
         until = time.monotonic() + 60
         while not os.path.exists(socket):
             if cls.process.poll() is not None or time.monotonic() > until:

@@ -78,7 +78,7 @@ pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
     }
     let mut words = words(run)?;
     if run.supervised.session.is_some() {
-        return session(&words);
+        return if words.is_empty() { Ok(session()) } else { Err(no_script()) };
     }
     if run.supervised.pool.is_some() {
         return pool(&words);
@@ -107,11 +107,12 @@ pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
 }
 
 /// Its code comes later, and each piece has a record of its own.
-fn session(words: &[String]) -> Result<Code, Problem> {
-    if words.is_empty() {
-        return Ok(without_file(Engine::Session, "session", Vec::new(), b"session".to_vec()));
-    }
-    Err(Problem::new("a session has no script", "its code is ordered later", "leave out the script"))
+pub(crate) fn session() -> Code {
+    without_file(Engine::Session, "session", Vec::new(), b"session".to_vec())
+}
+
+fn no_script() -> Problem {
+    Problem::new("a session has no script", "its code is ordered later", "leave out the script")
 }
 
 /// Runs are given to its engines later; their plan is what counts now.

@@ -49,11 +49,13 @@ impl Conversation {
             Problem::new("cannot begin the session", error.to_string(), "sessions are the node's: POST /v1/sessions")
         };
         let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
-        match rustix::net::sockopt::socket_type(&socket) {
-            Ok(rustix::net::SocketType::SEQPACKET) => Ok(Self(socket)),
-            Ok(_) => Err(failed(Errno::NOTSOCK.into())),
-            Err(errno) => Err(failed(errno.into())),
-        }
+        Self::on(socket).ok_or_else(|| failed(Errno::NOTSOCK.into()))
+    }
+
+    /// On this, if it is such a socket.
+    pub(crate) fn on(socket: OwnedFd) -> Option<Self> {
+        let kind = rustix::net::sockopt::socket_type(&socket);
+        (kind == Ok(rustix::net::SocketType::SEQPACKET)).then_some(Self(socket))
     }
 
     pub(crate) fn recorded<'a>(&'a self, trail: &'a mut dyn Trail, run: &'a str, principal: &'a str) -> Recorded<'a> {

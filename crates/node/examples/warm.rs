@@ -112,7 +112,7 @@ fn within(modules: &[&str], code: &str, beside: &[(&str, f64)]) {
         std::fs::create_dir(&out).unwrap();
         let claim = Claim {
             principal: "bench@local".to_owned(),
-            script: "main.py".to_owned(),
+            script: Some("main.py".to_owned()),
             arguments: Vec::new(),
             inputs: Vec::new(),
             limits: limits.iter().cloned().collect(),

@@ -36,6 +36,9 @@ INTERRUPTED = 130
 def main():
     """Serves on the result descriptor, which is a socket in a session."""
     number, _ = sys.modules["stockade_state"].result
+    if hasattr(sys, "orig_argv"):
+        # How it was started is nothing of the code's.
+        sys.orig_argv[1:] = sys.argv
     serve(socket.socket(fileno=os.dup(number)))
 
 

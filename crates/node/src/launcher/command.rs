@@ -1,5 +1,6 @@
 //! From an order to the command line of its supervisor. The only place where one is put together.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -51,8 +52,7 @@ pub(super) enum Task<'a> {
 impl Task<'_> {
     /// Names of its files, as they lie beside it.
     pub(super) fn files(&self) -> impl Iterator<Item = &String> {
-        let script = if let Self::Run(order) = self { Some(&order.script) } else { None };
-        script.into_iter().chain(self.inputs())
+        self.script().into_iter().chain(self.inputs())
     }
 
     pub(super) fn tables(&self) -> &[Table] {
@@ -62,7 +62,21 @@ impl Task<'_> {
         }
     }
 
-    fn inputs(&self) -> &[String] {
+    pub(super) const fn script(&self) -> Option<&String> {
+        match self {
+            Self::Run(order) => Some(&order.script),
+            Self::Session(..) => None,
+        }
+    }
+
+    pub(super) fn arguments(&self) -> &[String] {
+        match self {
+            Self::Run(order) => &order.arguments,
+            Self::Session(..) => &[],
+        }
+    }
+
+    pub(super) fn inputs(&self) -> &[String] {
         match self {
             Self::Run(order) => &order.inputs,
             Self::Session(opening, _) => &opening.inputs,
@@ -83,12 +97,15 @@ impl Task<'_> {
         }
     }
 
-    pub(super) fn limit(&self, limit: Limit) -> Option<u64> {
-        let limits = match self {
+    pub(super) const fn limits(&self) -> &BTreeMap<String, u64> {
+        match self {
             Self::Run(order) => &order.limits,
             Self::Session(opening, _) => &opening.limits,
-        };
-        limits.get(limit.name()).copied()
+        }
+    }
+
+    pub(super) fn limit(&self, limit: Limit) -> Option<u64> {
+        self.limits().get(limit.name()).copied()
     }
 }
 

@@ -13,8 +13,10 @@ use serde_json::{Value, json};
 use stockade_frames::{Beside, Frame};
 use stockade_testkit::skipped;
 
+use crate::sessions::Session;
 use crate::support::{AS_SERVICE, Node, until};
 use crate::tenancy::as_user;
+use crate::warm::begun;
 
 const MIB: usize = 1 << 20;
 
@@ -383,8 +385,10 @@ fn frames_that_make_no_sense_cost_their_sender_the_connection_and_nobody_else_an
     drop(writer);
     assert_eq!(rustix::io::read(&reader, &mut [0; 1]).unwrap(), 0, "nobody holds its other end");
     // Memory that was asked for and never written waits for its time, within its principal's bounds.
-    let of_memory = held(&node).rsplit_once(' ').unwrap().1.parse::<usize>().unwrap();
-    until("nothing else of them is left", || descriptors(node.process.id()) <= before + of_memory + 2);
+    until("nothing else of them is left", || {
+        let of_memory = held(&node).rsplit_once(' ').unwrap().1.parse::<usize>().unwrap();
+        descriptors(node.process.id()) <= before + of_memory + 2
+    });
     // Several over one connection, and many connections at once.
     let socket = connect(beside(&node), None).unwrap();
     for _ in 0..3 {
@@ -468,6 +472,28 @@ print(subprocess.run([sys.executable, '-c', 'print(len(open(\"t.arrow\", \"rb\")
     let outputs = &over["outcome"]["report"]["outputs"];
     assert!(!outputs.to_string().contains(".arrow"), "{outputs}");
     until("they are let go of", || !held(&node).ends_with(" 5"));
+}
+
+/// Also one that began in an engine that waited.
+#[test]
+fn a_warm_session_is_given_tables() {
+    if !crate::warm::can_be_warm() {
+        return;
+    }
+    let node = Node::start(&[&AS_SERVICE, crate::warm::WARM.as_slice()].concat());
+    let plain = json!({});
+    until("a session has a warm engine", || begun(&Session::open(&node, &plain).close()) == "warm");
+    let session = Session::open(&node, &plain);
+    let (token, memory) = table_as(&node, None, &[7; MIB]);
+    put(&node, &session.id, "t.arrow", &token).expect(204);
+    let inode = rustix::fs::fstat(&memory).unwrap().st_ino;
+    let seen = session.run("import os\nprint(os.stat('t.arrow').st_ino, len(open('t.arrow', 'rb').read()))");
+    assert_eq!(seen["stdout"], format!("{inode} {MIB}\n"));
+    assert_eq!(begun(&session.close()), "warm");
+    // A run with tables is cold, also where an engine waits for it.
+    crate::warm::until_warm(&node);
+    let cold = run(&node, &table(&node, &[7; MIB]), "print(len(open('t.arrow', 'rb').read()))");
+    assert_eq!((&cold["stdout"], begun(&cold)), (&json!(format!("{MIB}\n")), &json!("cold")));
 }
 
 #[test]

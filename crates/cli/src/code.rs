@@ -43,7 +43,8 @@ pub(crate) enum Engine {
     Sql(String),
     R(String),
     Program(String),
-    Session,
+    /// One that is kept, for code that comes later.
+    Session(Language),
     /// A script that comes later, for an engine that is there already.
     Warm,
     /// A data function as the engine reads it.
@@ -57,9 +58,9 @@ impl Engine {
             | Self::Inline(_)
             | Self::Stdin
             | Self::Notebook(_)
-            | Self::Session
             | Self::Warm
             | Self::Function(_) => Language::Python,
+            Self::Session(language) => *language,
             Self::Sql(_) => Language::Sql,
             Self::R(_) => Language::R,
             Self::Program(_) => Language::Program,
@@ -77,8 +78,8 @@ pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
         ));
     }
     let mut words = words(run)?;
-    if run.supervised.session.is_some() {
-        return session(&words);
+    if let Some(language) = &run.supervised.session {
+        return session(language, &words);
     }
     if run.supervised.pool.is_some() {
         return pool(&words);
@@ -107,9 +108,10 @@ pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
 }
 
 /// Its code comes later, and each piece has a record of its own.
-fn session(words: &[String]) -> Result<Code, Problem> {
-    if words.is_empty() {
-        return Ok(without_file(Engine::Session, "session", Vec::new(), b"session".to_vec()));
+fn session(language: &str, words: &[String]) -> Result<Code, Problem> {
+    let known = Language::ALL.into_iter().find(|known| known.name() == language);
+    if let (Some(language), true) = (known, words.is_empty()) {
+        return Ok(without_file(Engine::Session(language), "session", Vec::new(), b"session".to_vec()));
     }
     Err(Problem::new("a session has no script", "its code is ordered later", "leave out the script"))
 }

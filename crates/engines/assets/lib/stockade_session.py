@@ -1,4 +1,4 @@
-"""A session: one interpreter that executes one piece of code after the other.
+"""A session: one process that executes one piece of code after the other, Python or SQL.
 
 Inside the sandbox. `serve` takes orders from a SOCK_SEQPACKET descriptor, one at
 a time, in the frames of `warm.py`: 16 bytes (kind; the length of the text behind
@@ -16,12 +16,10 @@ here is believed outside: it is the word of the code.
 
 import array
 import fcntl
-import linecache
 import os
 import signal
 import socket
 import sys
-import traceback
 
 HEAD = 24
 TEXT_BYTES_MAX = 1024
@@ -32,22 +30,21 @@ GET_BYTES_MAX = 100 << 20
 INTERRUPTED = 130
 
 
-def main():
+def main(language="python"):
     """Serves on the result descriptor, which is a socket in a session."""
     number, _ = sys.modules["stockade_state"].result
-    serve(socket.socket(fileno=os.dup(number)))
+    if language == "sql":
+        from stockade_sql import Session
+    else:
+        from stockade_python import Session
+    serve(socket.socket(fileno=os.dup(number)), Session())
 
 
-def serve(channel):
-    """Until the other end closes. All code shares the namespace of `__main__`."""
+def serve(channel, session):
+    """Until the other end closes. `session.execute` executes code, and says with which status it ends;
+    `session.interrupt` is what an interrupt does."""
     own = os.getpid()
-    main = sys.modules["__main__"].__dict__
-    # As where code is typed in: modules beside it can be imported.
-    if sys.path[:1] != [""]:
-        sys.path.insert(0, "")
     folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    calm = signal.getsignal(signal.SIGINT)
-    handler = calm if callable(calm) else signal.default_int_handler
     # It is blocked from the start of the process, so that one for the first piece of code waits for that.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     number = 0
@@ -61,7 +58,7 @@ def serve(channel):
             _forget_interrupts()
         if kind == EXECUTE:
             number += 1
-            status = _execute(given, number, main, handler)
+            status = _execute(given, number, session)
             # A child of the code's that came back here is none of ours.
             if os.getpid() != own:
                 os._exit(status)
@@ -93,7 +90,7 @@ def _receive(channel):
     return frame, given
 
 
-def _execute(given, number, main, handler):
+def _execute(given, number, session):
     """One piece of code; its output goes where the order says, and after it nowhere."""
     output, error, code = given
     with open(code, "rb") as file:
@@ -103,11 +100,11 @@ def _execute(given, number, main, handler):
     _connect(output, error)
     try:
         # What the code did to it, it did for itself only.
-        signal.signal(signal.SIGINT, handler)
+        signal.signal(signal.SIGINT, session.interrupt)
         try:
             # One that was sent before the code could begin waits for this.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            status = execute(source, "<execution %d>" % number, main)
+            status = session.execute(source, "<execution %d>" % number)
             _flush()
         finally:
             _hold_interrupts()
@@ -130,56 +127,6 @@ def _hold_interrupts():
 def _forget_interrupts():
     while signal.SIGINT in signal.sigpending():
         signal.sigwait({signal.SIGINT})
-
-
-def execute(source, filename, main):
-    """As a script in `main`: its exceptions are shown as python shows them. Says with which status it ends."""
-    try:
-        text = source.decode("utf-8", "replace")
-        # Tracebacks show its lines, also when a function of it is called later.
-        linecache.cache[filename] = len(text), None, text.splitlines(True), filename
-        exec(compile(source, filename, "exec", dont_inherit=True), main)
-    except SystemExit as end:
-        return _status_of(end.code)
-    except BaseException as error:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_globals is globals():
-            trace = trace.tb_next
-        error.__traceback__ = trace
-        _report(error)
-        _show(error)
-        return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
-    return 0
-
-
-def _show(error):
-    """By the hook of the code's own, if it has set one."""
-    hook = sys.excepthook
-    if hook is not sys.__excepthook__:
-        try:
-            hook(type(error), error, error.__traceback__)
-            return
-        except BaseException:
-            pass
-    traceback.print_exception(type(error), error, error.__traceback__)
-
-
-def _report(error):
-    try:
-        from stockade_result import report_exception
-
-        report_exception(error)
-    except Exception:
-        pass
-
-
-def _status_of(code):
-    if code is None:
-        return 0
-    if isinstance(code, int):
-        return code & 0xFF
-    print(code, file=sys.stderr)
-    return 1
 
 
 def _connect(output, error):

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::Limit;
 use stockade_core::paths;
-use stockade_core::request::{CgroupMode, Input, Language, Request, ResultDescriptor, Scratch, Start, Streams, Tier, Tree};
+use stockade_core::request::{
+    CgroupMode, Input, Language, Request, ResultDescriptor, Scratch, Start, Streams, Tier, Tree,
+};
 use stockade_core::text;
 use stockade_core::trust::Libraries;
 use stockade_egress::control::SecretValue;

@@ -54,12 +54,9 @@ pub(crate) enum Engine {
 impl Engine {
     pub(crate) const fn language(&self) -> Language {
         match self {
-            Self::Script(_)
-            | Self::Inline(_)
-            | Self::Stdin
-            | Self::Notebook(_)
-            | Self::Warm
-            | Self::Function(_) => Language::Python,
+            Self::Script(_) | Self::Inline(_) | Self::Stdin | Self::Notebook(_) | Self::Warm | Self::Function(_) => {
+                Language::Python
+            }
             Self::Session(language) => *language,
             Self::Sql(_) => Language::Sql,
             Self::R(_) => Language::R,

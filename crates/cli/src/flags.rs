@@ -26,8 +26,10 @@ pub(crate) fn check(run: &Run, engine: &Engine) -> Result<(), Problem> {
     )?;
     needs((run.overwrite, "--overwrite"), (out, "--out DIR"), "it replaces files in the folder of the outputs")?;
     // These may name packages themselves.
-    let names_packages =
-        matches!(engine, Engine::Script(_) | Engine::Notebook(_) | Engine::Sql(_) | Engine::Session(Language::Sql) | Engine::Function(_));
+    let names_packages = matches!(
+        engine,
+        Engine::Script(_) | Engine::Notebook(_) | Engine::Sql(_) | Engine::Session(Language::Sql) | Engine::Function(_)
+    );
     let net = !run.net.is_empty();
     for option in [(!run.secrets.is_empty(), "--secret"), (!run.net_budget.is_empty(), "--net-budget")] {
         needs(option, (net, "--net HOST"), "it is about what a run may reach")?;

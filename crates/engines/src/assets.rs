@@ -30,12 +30,8 @@ const PYTHON: [(&str, &[u8]); 5] = assets![
 ];
 const MAIN: [(&str, &[u8]); 4] =
     assets!["main.py", "lib/stockade_start.py", "lib/stockade_notebook.py", "lib/stockade_sql.py"];
-const SESSION: [(&str, &[u8]); 4] = assets![
-    "lib/stockade_execute.py",
-    "lib/stockade_python.py",
-    "lib/stockade_session.py",
-    "lib/stockade_sql.py"
-];
+const SESSION: [(&str, &[u8]); 4] =
+    assets!["lib/stockade_execute.py", "lib/stockade_python.py", "lib/stockade_session.py", "lib/stockade_sql.py"];
 const FUNCTION: [(&str, &[u8]); 1] = assets!["function.py"];
 const WARM: [(&str, &[u8]); 2] = assets!["warm.py", "lib/stockade_execute.py"];
 const R: [(&str, &[u8]); 1] = assets!["main.R"];

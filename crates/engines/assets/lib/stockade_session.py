@@ -45,8 +45,10 @@ def serve(channel, session):
     `session.interrupt` is what an interrupt does."""
     own = os.getpid()
     folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    early = _Early()
+    signal.signal(signal.SIGINT, early)
     # It is blocked from the start of the process, so that one for the first piece of code waits for that.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     number = 0
     while True:
         frame, given = _receive(channel)
@@ -55,10 +57,10 @@ def serve(channel, session):
         kind, name, text = frame[0], frame[16:HEAD], frame[HEAD:]
         if frame[1]:
             # One was sent for an order before this, whose answer it may have come after.
-            _forget_interrupts()
+            early.has_come = False
         if kind == EXECUTE:
             number += 1
-            status = _execute(given, number, session)
+            status = _execute(given, number, session, early)
             # A child of the code's that came back here is none of ours.
             if os.getpid() != own:
                 os._exit(status)
@@ -90,7 +92,19 @@ def _receive(channel):
     return frame, given
 
 
-def _execute(given, number, session):
+class _Early:
+    """What an interrupt does between two pieces of code: one that was sent before the code could begin waits for it.
+
+    It is not blocked meanwhile, nor ignored: threads of libraries would take it, and nobody would hear of it.
+    """
+
+    has_come = False
+
+    def __call__(self, number, frame):
+        self.has_come = True
+
+
+def _execute(given, number, session, early):
     """One piece of code; its output goes where the order says, and after it nowhere."""
     output, error, code = given
     with open(code, "rb") as file:
@@ -99,34 +113,25 @@ def _execute(given, number, session):
     _flush()
     _connect(output, error)
     try:
-        # What the code did to it, it did for itself only.
-        signal.signal(signal.SIGINT, session.interrupt)
         try:
-            # One that was sent before the code could begin waits for this.
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            # From here on one ends the code.
+            signal.signal(signal.SIGINT, session.interrupt)
+            if early.has_come:
+                raise KeyboardInterrupt
             status = session.execute(source, "<execution %d>" % number)
             _flush()
         finally:
-            _hold_interrupts()
+            # What the code did to it, it did for itself only.
+            signal.signal(signal.SIGINT, early)
     except KeyboardInterrupt:
         # It came before the code began, or between its end and here.
-        _hold_interrupts()
+        signal.signal(signal.SIGINT, early)
         status = INTERRUPTED
         _flush()
+    early.has_come = False
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     _connect(nowhere, os.dup(nowhere))
     return status & 0xFF
-
-
-def _hold_interrupts():
-    """Until the next piece of code begins. The kernel keeps one that is blocked, ignored or not."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _forget_interrupts():
-    while signal.SIGINT in signal.sigpending():
-        signal.sigwait({signal.SIGINT})
 
 
 def _connect(output, error):

@@ -8,6 +8,7 @@ connection.
 
 import os
 import re
+import select
 import signal
 import sys
 import threading
@@ -26,6 +27,7 @@ ARROW = (".arrow", ".feather", ".ipc")
 FILES_MAX = 1000
 ROWS_SHOWN_MAX = 40
 RESULT = "result.csv"
+PARTIAL = ".stockade.result"
 TABLE = "stockade_result"
 SETTINGS = {
     "autoinstall_known_extensions": "false",
@@ -77,24 +79,36 @@ class Session:
         self.connection = None
         self.views = {}  # ours: the file as it was, and the view's text
         self.result = None  # the file of results, as we left it
-        self.watcher = None
-        self.was_interrupted = False
+        self.was_interrupted = self.is_interruptible = False
 
     def interrupt(self, number, frame):
         """What an interrupt does, as soon as Python may do something."""
         self.was_interrupted = True
-        raise KeyboardInterrupt
+        if self.is_interruptible:
+            self.is_interruptible = False
+            raise KeyboardInterrupt
 
     def execute(self, source, name):
         """A script of SQL. Says with which status it ends."""
-        self.was_interrupted = False
+        watcher = None
         try:
+            if self.connection is None:
+                self.connection = _connect()
+            watcher = _Watcher(self.connection)
+            self.is_interruptible = True
             status = self._execute(source, name)
+        except ImportError as error:
+            report_exception(error)
+            what, why = "`%s` needs duckdb" % name, "the environment has no duckdb"
+            return _fail(what, why, "open a session without `environment`, or build one with duckdb in it")
         except KeyboardInterrupt:
             status = INTERRUPTED
+        finally:
+            self.is_interruptible = False
+            if watcher is not None:
+                watcher.end()
         if self.was_interrupted:
-            # Not one moment later, or it would be the next query that is interrupted.
-            self.watcher = self.watcher and self.watcher.end()
+            self.was_interrupted = False
             status = INTERRUPTED
             _fail("`%s` was interrupted" % name, None, None)
         return status
@@ -104,28 +118,19 @@ class Session:
             text = source.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             return _fail("cannot read `%s`" % name, error, "send text in UTF-8")
-        try:
-            if self.connection is None:
-                self.connection = _connect()
-        except ImportError as error:
-            report_exception(error)
-            return _fail(
-                "`%s` needs duckdb" % name,
-                "the environment has no duckdb",
-                "open a session without `environment`, or build one with duckdb in it",
-            )
-        if self.watcher is None:
-            self.watcher = _Watcher(self.connection)
         views = list(_name_views(self._files()))
         try:
             for view, path in views:
                 if _is_named(view, path, text):
                     self._see(view, path)
-            last = _run(self.connection, name, text)
+            last = _run(self.connection, name, text, lambda: self.was_interrupted)
             if last is not None:
                 self._write(last)
         except _Stopped as stopped:
             return INTERRUPTED if self.was_interrupted else _fail_at(stopped, name, views)
+        except Exception as error:
+            report_exception(error)
+            return _fail("`%s` has no result" % name, error, None)
         return 0
 
     def _files(self):
@@ -151,14 +156,23 @@ class Session:
 
     def _write(self, last):
         """The file of the last result is replaced by the next one, but never a file of the code's."""
-        if self.result is not None and _stamp(RESULT) == self.result:
-            os.unlink(RESULT)
-        if _write(last):
+        if os.path.lexists(RESULT) and _stamp(RESULT) != self.result:
+            _keep_result()
+            return
+        try:
+            last.write_csv(PARTIAL, header=True)
+            self.result = _stamp(PARTIAL)
+            os.rename(PARTIAL, RESULT)
+        except BaseException:
+            # Interrupted, or the scratch is full: the one before stays.
             self.result = _stamp(RESULT)
+            if os.path.lexists(PARTIAL):
+                os.unlink(PARTIAL)
+            raise
 
 
 class _Watcher:
-    """Ends the query under way at once: Python hears of an interrupt only where DuckDB lets it."""
+    """Ends queries as soon as there is an interrupt: Python hears of it only where DuckDB lets it."""
 
     def __init__(self, connection):
         near, self.far = os.pipe()
@@ -168,12 +182,15 @@ class _Watcher:
         signal.set_wakeup_fd(self.far, warn_on_full_buffer=False)
 
     def _watch(self, near, connection):
-        while os.read(near, 64):
+        pause = None
+        while not select.select([near], [], [], pause)[0] or os.read(near, 64):
             connection.interrupt()
+            # Again and again: one that comes between two queries ends neither.
+            pause = 0.05
         os.close(near)
 
     def end(self):
-        """Until everything is heard that was said."""
+        """Not one moment later, or it would be the next query that is ended."""
         signal.set_wakeup_fd(-1)
         os.close(self.far)
         self.thread.join()
@@ -315,12 +332,14 @@ def _quoted(text, mark):
     return mark + text.replace(mark, mark * 2) + mark
 
 
-def _run(connection, name, text):
-    """Runs every statement; returns the last result."""
+def _run(connection, name, text, is_over=lambda: False):
+    """Runs every statement until it is over; returns the last result."""
     last = None
     statements = list(_statements(connection, text))
     selects = [statement for _, statement in statements if _is(statement, "SELECT")]
     for line, statement in statements:
+        if is_over():
+            break
         try:
             result = _result(connection, statement)
             if result is not None:
@@ -380,11 +399,16 @@ def _show(result, statement):
         print("\n".join(str(row[-1]) for row in result.fetchall()))
     else:
         result.show(max_rows=ROWS_SHOWN_MAX)
+    # The next statement may take long.
+    sys.stdout.flush()
 
 
 def _write(result):
     if os.path.lexists(RESULT):
-        sys.stderr.write("note: `%s` exists and is kept; the last result was not written\n" % RESULT)
-        return False
+        _keep_result()
+        return
     result.write_csv(RESULT, header=True)
-    return True
+
+
+def _keep_result():
+    sys.stderr.write("note: `%s` exists and is kept; the last result was not written\n" % RESULT)

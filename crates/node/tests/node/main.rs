@@ -26,5 +26,6 @@ mod sessions;
 mod streams;
 mod support;
 mod tenancy;
+mod tongues;
 mod users;
 mod warm;

@@ -28,6 +28,8 @@ EXECUTE, PUT, GET = 3, 4, 5
 GET_BYTES_MAX = 100 << 20
 # As a shell tells that an interrupt ended something.
 INTERRUPTED = 130
+# For the descriptors of an order.
+ROOM = socket.CMSG_SPACE(4 * array.array("i").itemsize)
 
 
 def main(language="python"):
@@ -77,7 +79,8 @@ def _receive(channel):
     space = array.array("i")
     while True:
         try:
-            frame, beside, _, _ = channel.recvmsg(HEAD + TEXT_BYTES_MAX, socket.CMSG_SPACE(4 * space.itemsize))
+            # They close in children of the code's.
+            frame, beside, _, _ = channel.recvmsg(HEAD + TEXT_BYTES_MAX, ROOM, socket.MSG_CMSG_CLOEXEC)
             break
         except InterruptedError:
             continue
@@ -86,10 +89,7 @@ def _receive(channel):
     for level, kind, data in beside:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             space.frombytes(data[: len(data) - len(data) % space.itemsize])
-    given = list(space)
-    for descriptor in given:
-        os.set_inheritable(descriptor, False)
-    return frame, given
+    return frame, space.tolist()
 
 
 class _Early:
@@ -107,8 +107,7 @@ class _Early:
 def _execute(given, number, session, early):
     """One piece of code; its output goes where the order says, and after it nowhere."""
     output, error, code = given
-    with open(code, "rb") as file:
-        source = file.read()
+    source = _read(code)
     # What threads have said meanwhile is nobody's.
     _flush()
     _connect(output, error)
@@ -129,19 +128,30 @@ def _execute(given, number, session, early):
         status = INTERRUPTED
         _flush()
     early.has_come = False
-    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    _connect(nowhere, os.dup(nowhere))
+    _connect_nowhere()
     return status & 0xFF
 
 
+def _read(code):
+    """A sealed file, to its end."""
+    pieces = []
+    while True:
+        piece = os.read(code, 1 << 16)
+        if not piece:
+            break
+        pieces.append(piece)
+    os.close(code)
+    return b"".join(pieces)
+
+
 def _connect(output, error):
-    # What the code closed may have been opened again as one of these.
-    copies = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3) for descriptor in (output, error)]
-    for descriptor in {output, error} - {1, 2}:
-        os.close(descriptor)
-    for copy, number in zip(copies, (1, 2)):
-        os.dup2(copy, number, inheritable=True)
-        os.close(copy)
+    if output < 3 or error < 3:
+        # What the code closed has been opened again as one of these.
+        output, error = [_moved(descriptor) for descriptor in (output, error)]
+    os.dup2(output, 1)
+    os.dup2(error, 2)
+    os.close(output)
+    os.close(error)
     for name, number in (("stdout", 1), ("stderr", 2)):
         plain = getattr(sys, "__%s__" % name, None)
         if plain is None or plain.closed:
@@ -149,6 +159,30 @@ def _connect(output, error):
             plain = open(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
             setattr(sys, "__%s__" % name, plain)
             setattr(sys, name, plain)
+
+
+def _moved(descriptor):
+    """The same by a number that is no standard stream's."""
+    copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(descriptor)
+    return copy
+
+
+_nowhere = None
+
+
+def _connect_nowhere():
+    """What is written between two pieces of code reaches nobody."""
+    global _nowhere
+    try:
+        if _nowhere is None:
+            _nowhere = _moved(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
+        os.dup2(_nowhere, 1)
+        os.dup2(_nowhere, 2)
+    except OSError:
+        # The code has closed it, or there is no room for more: nowhere then is what is closed.
+        _nowhere = None
+        os.closerange(1, 3)
 
 
 def _flush():

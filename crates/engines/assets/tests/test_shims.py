@@ -644,10 +644,10 @@ class Session(unittest.TestCase):
         self.engine.kill()
         self.engine.wait()
 
-    def order(self, kind, text=b"", descriptors=()):
+    def order(self, kind, text=b"", descriptors=(), stale=False):
         self.number += 1
         name = self.number.to_bytes(8, "little")
-        socket.send_fds(self.ours, [bytes((kind,)) + bytes(7) + len(text).to_bytes(8, "little") + name + text], descriptors)
+        socket.send_fds(self.ours, [bytes((kind, stale)) + bytes(6) + len(text).to_bytes(8, "little") + name + text], descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -665,12 +665,12 @@ class Session(unittest.TestCase):
         self.addCleanup(os.close, ours)
         return ours, theirs
 
-    def begin(self, code):
+    def begin(self, code, stale=False):
         (out, out_far), (err, err_far) = self.pipe(), self.pipe()
         file = os.memfd_create("code")
         os.write(file, code.encode())
         os.lseek(file, 0, os.SEEK_SET)
-        self.order(3, descriptors=[out_far, err_far, file])
+        self.order(3, descriptors=[out_far, err_far, file], stale=stale)
         return out, err
 
     def finish(self, streams):
@@ -723,6 +723,11 @@ class Session(unittest.TestCase):
     def test_an_interrupt_is_for_what_is_executed_only(self):
         self.execute("import time")
         self.engine.send_signal(signal.SIGINT)
+        self.assertEqual(self.finish(self.begin("print('on')", stale=True)), (0, "on\n", ""), "it was for another")
+        # One that comes before the code begins is for that, also when a thread of a library's takes it.
+        self.execute("import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()")
+        self.engine.send_signal(signal.SIGINT)
+        self.assertEqual(self.execute("print('on')"), (130, "", ""))
         self.assertEqual(self.execute("print('on')"), (0, "on\n", ""))
         self.execute("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)")
         out, err = self.begin("print('begun', flush=True)\ntime.sleep(100)")

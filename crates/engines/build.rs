@@ -8,13 +8,12 @@ use std::process::Command;
 
 const SOURCE: &str = "native/sys.rs";
 
-fn main() {
-    println!("cargo:rerun-if-changed={SOURCE}");
-    let var = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("cargo says {name} to build scripts"));
-    let made = PathBuf::from(var("OUT_DIR")).join("libstockade_r.so");
-    let mut compiler = Command::new(var("RUSTC"));
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed={SOURCE}");
+    let made = PathBuf::from(std::env::var("OUT_DIR")?).join("libstockade_r.so");
+    let mut compiler = Command::new(std::env::var("RUSTC")?);
     compiler.args(["--edition", "2024", "--crate-type", "cdylib", "--crate-name", "stockade_r", "--target"]);
-    compiler.arg(var("TARGET")).arg("-o").arg(&made).arg(SOURCE).args(["-D", "warnings"]);
+    compiler.arg(std::env::var("TARGET")?).arg("-o").arg(&made).arg(SOURCE);
     let options = ["panic=abort", "opt-level=s", "strip=symbols", "target-feature=-crt-static"];
     // What it calls of the C library is there already, whichever R was linked with.
     let linked = ["link-arg=-nostdlib", "link-arg=-nostartfiles"];
@@ -22,6 +21,5 @@ fn main() {
     if let Ok(linker) = std::env::var("RUSTC_LINKER") {
         compiler.arg("-C").arg(format!("linker={linker}"));
     }
-    let status = compiler.status().expect("the compiler is there");
-    assert!(status.success(), "the library of R's sessions cannot be made");
+    if compiler.status()?.success() { Ok(()) } else { Err("the library of R's sessions cannot be made".into()) }
 }

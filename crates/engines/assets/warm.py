@@ -169,7 +169,7 @@ def engine(channel):
         os._exit(0)
     if packet[0] == SESSION:
         session(channel)
-        os._exit(finish(0, last) & 0xFF)
+        end(channel, finish(0, last), own)
     length = int.from_bytes(packet[8:16], "little")
     if descriptors:
         with open(descriptors[0], "rb") as file:
@@ -185,7 +185,12 @@ def engine(channel):
     except KeyboardInterrupt:
         status = 1
         _ended_by_interrupt.append(True)
-    status = finish(status, last)
+    end(channel, finish(status, last), own)
+
+
+def end(channel, status, own):
+    import os
+
     # A child of the code may come here too; its end is not the run's.
     if os.getpid() == own:
         try:
@@ -232,9 +237,9 @@ def session(channel):
     import os
 
     main = fresh_main()
-    del main.__cached__
+    main.__dict__.pop("__cached__", None)
     main.__loader__ = sys.modules["_frozen_importlib"].BuiltinImporter
-    os.dup2(channel.detach(), 3, inheritable=False)
+    os.dup2(channel.fileno(), 3, inheritable=False)
     sys.modules["stockade_state"].result = 3, os.fstat(3).st_ino
     sys.modules["stockade_session"].main()
 

@@ -107,6 +107,8 @@ pub(crate) enum Needed {
     Interrupt,
     /// The end of the session, because of this.
     Stop(Cause),
+    /// Nothing but to wait for the engine, which says that it ends with this status.
+    Ended(u8),
 }
 
 struct Current {
@@ -275,6 +277,8 @@ impl<'a> Relay<'a> {
                         current.answered(answer.status);
                         return Needed::Nothing;
                     }
+                    // A warm engine that was told to end says that it does, which takes the kernel longer.
+                    (Some(Answer { act: 0, status }), None) if self.is_closing => return Needed::Ended(status),
                     _ => {
                         self.note = Some("the engine said what is no answer");
                         return Needed::Stop(Cause::Cancelled);

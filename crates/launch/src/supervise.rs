@@ -92,7 +92,13 @@ fn follow(
         let channel = channel.ok_or(Failure::Lost)?;
         supervisor.session = Some(Relay::new(caller, channel));
     }
-    supervisor.follow()?;
+    if let Err(failure) = supervisor.follow() {
+        // What was executed has run, and is told so.
+        if let Some(session) = &mut supervisor.session {
+            session.end(Cause::Cancelled, &mut streams::buffer());
+        }
+        return Err(failure);
+    }
     let ended = supervisor.finish();
     conclude(running, ended, routes.packets_without_route())
 }
@@ -354,15 +360,19 @@ impl<'r, 'a> Supervisor<'r, 'a, '_, '_> {
                 }
                 Ok(())
             }
-            Of::End(status) if self.status.is_none() && self.stop.is_none() => {
-                let process = engine.pid;
-                self.status = Some(status);
-                self.kill_by = Some(Instant::now() + DYING);
-                self.left = self.wait_for_helpers(process);
-                self.order(Order::Kill)
-            }
-            Of::End(_) => Ok(()),
+            Of::End(status) => self.engine_has_ended(status),
         }
+    }
+
+    fn engine_has_ended(&mut self, status: i32) -> Result<(), Failure> {
+        let Some(engine) = self.engine.as_ref().filter(|_| self.status.is_none() && self.stop.is_none()) else {
+            return Ok(());
+        };
+        let process = engine.pid;
+        self.status = Some(status);
+        self.kill_by = Some(Instant::now() + DYING);
+        self.left = self.wait_for_helpers(process);
+        self.order(Order::Kill)
     }
 
     /// As the init of a run does: helpers of the code end by themselves, a moment later. How many have not.
@@ -391,6 +401,8 @@ impl<'r, 'a> Supervisor<'r, 'a, '_, '_> {
             Needed::Nothing => Ok(()),
             Needed::Interrupt => self.signal(libc::SIGINT),
             Needed::Stop(cause) => self.stop(cause),
+            // Of others their init tells.
+            Needed::Ended(status) => self.engine_has_ended(i32::from(status) << 8),
         }
     }
 

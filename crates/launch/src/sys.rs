@@ -784,9 +784,10 @@ pub(crate) fn signal_group(pid: i32, signal: i32) -> Sys<()> {
     check(libc::c_long::from(unsafe { libc::kill(-pid, signal) })).map(drop)
 }
 
-/// Sends a signal to the process group of a process by its pidfd, to the process alone where the kernel cannot
-/// (pidfd_send_signal(2): PIDFD_SIGNAL_PROCESS_GROUP is of Linux 6.9); no error when it has ended.
-pub(crate) fn signal_session(leader: BorrowedFd<'_>, signal: rustix::process::Signal) -> Sys<()> {
+/// Sends a signal to the process group that a process leads, by its pidfd; where the kernel cannot
+/// (pidfd_send_signal(2): PIDFD_SIGNAL_PROCESS_GROUP is of Linux 6.9), by its number, once the process is known to be
+/// there. No error when it has ended.
+pub(crate) fn signal_session((leader, pid): (BorrowedFd<'_>, Pid), signal: rustix::process::Signal) -> Sys<()> {
     const PROCESS_GROUP: libc::c_uint = 1 << 2;
     let number = signal.as_raw();
     let send = |flags: libc::c_uint| {
@@ -795,7 +796,7 @@ pub(crate) fn signal_session(leader: BorrowedFd<'_>, signal: rustix::process::Si
         check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, leader.as_raw_fd(), number, none, flags) }).map(drop)
     };
     match send(PROCESS_GROUP) {
-        Err(Errno::INVAL) => send(0),
+        Err(Errno::INVAL) => send(0).and_then(|()| signal_group(pid.as_raw_nonzero().get(), number)),
         sent => sent,
     }
     .or_else(|errno| if errno == Errno::SRCH { Ok(()) } else { Err(errno) })

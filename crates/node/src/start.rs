@@ -182,7 +182,7 @@ fn give_up_privileges() -> Result<(), Refusal> {
 }
 
 /// As many descriptors as the system lets it have: connections, pipes and files of runs.
-fn allow_descriptors() -> Result<(), Refusal> {
+pub(crate) fn allow_descriptors() -> Result<(), Refusal> {
     let mut limit = rustix::process::getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     rustix::process::setrlimit(Resource::Nofile, limit)

@@ -127,6 +127,10 @@ fn carry_out(
     }
     let streams = [&ready.output, &ready.error];
     let begun = begin(engine, recorded, &ready.claim, &ready.files);
+    // While its code runs.
+    if let Some(environment) = &kind.used.held {
+        environment.count_use();
+    }
     let status = begun
         .and_then(|claimed| follow(claimed, ready.session.as_ref(), &mut kind, (&run, &ready.claim), streams, link))
         .map_err(|problem| pipeline::failed(&mut kind.services.trail, &run, problem))
@@ -138,9 +142,6 @@ fn carry_out(
     });
     drop(reporter);
     tell(socket, Said::Done(status));
-    if let Some(environment) = &kind.used.held {
-        environment.count_use();
-    }
     status
 }
 

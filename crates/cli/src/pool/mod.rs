@@ -36,7 +36,7 @@ const FAILURES_MAX: u32 = 5;
 /// After a claim the machine is the run's for a moment, which is often all that it needs; then the next engine is made.
 const AFTER_CLAIM: Duration = Duration::from_millis(4);
 /// How long the walls of an engine may take to come down.
-const DYING: Duration = Duration::from_secs(5);
+const DYING: Duration = Duration::from_secs(20);
 
 /// Keeps engines until the launcher closes its end.
 pub(crate) fn keep(arguments: &Run) -> Result<ExitCode, Problem> {
@@ -141,7 +141,7 @@ impl Pool {
             self.close(&problem);
         }
         let now = Instant::now();
-        for (remains, _) in self.dying.iter().filter(|(_, until)| now >= *until) {
+        for (remains, _) in self.dying.iter().filter(|(remains, until)| now >= *until && !remains.are_down()) {
             remains.kill_template();
         }
     }

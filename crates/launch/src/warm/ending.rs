@@ -103,7 +103,7 @@ impl<'e> Engine<'e> {
     /// Sends its process, and those of its group, a signal; no error when it has ended.
     pub(crate) fn signal(&self, signal: i32) -> Result<(), Failure> {
         let Some(signal) = Signal::from_named_raw(signal) else { return Ok(()) };
-        crate::sys::signal_session(self.pidfd.as_fd(), signal).map_err(failed("signal", "an engine"))
+        crate::sys::signal_session((self.pidfd.as_fd(), self.pid), signal).map_err(failed("signal", "an engine"))
     }
 }
 

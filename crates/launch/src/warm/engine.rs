@@ -76,7 +76,8 @@ impl Claimed {
     /// # Errors
     /// When the kernel refuses.
     pub fn signal(&self, signal: rustix::process::Signal) -> Result<(), Failure> {
-        crate::sys::signal_session(self.0.seen.pidfd.as_fd(), signal).map_err(failed("signal", "an engine"))
+        crate::sys::signal_session((self.0.seen.pidfd.as_fd(), self.0.seen.pid), signal)
+            .map_err(failed("signal", "an engine"))
     }
 }
 

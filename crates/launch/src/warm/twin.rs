@@ -155,6 +155,14 @@ impl Remains {
         self.init.pidfd.as_fd()
     }
 
+    /// Whether they are.
+    #[must_use]
+    pub fn are_down(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec};
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(rustix::event::poll(&mut [PollFd::from_borrowed_fd(self.init(), PollFlags::IN)], Some(&now)), Ok(1..))
+    }
+
     /// Kills everything, and does not wait.
     ///
     /// # Errors

@@ -28,6 +28,7 @@ const COMMAND: &str = "stockade";
 pub(crate) fn become_launcher(control: &OwnedFd, asked: &Launcher) -> Result<Option<Settings>, Refusal> {
     let failed = |error: io::Error| Refusal::failed("the launcher cannot serve", crate::system_text(&error));
     let program = std::env::current_exe().map_err(failed)?.with_file_name(COMMAND);
+    crate::start::allow_descriptors()?;
     let mut witness = None;
     if asked.users.is_some() {
         // From within it cannot be seen whose files are.

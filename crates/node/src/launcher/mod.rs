@@ -205,6 +205,8 @@ impl Launcher {
         }
         if has_pools_something {
             self.hear_pools();
+            // Before what is asked for next: who waits comes first.
+            self.serve_parked();
         }
         Ok(asked)
     }

@@ -14,6 +14,9 @@ const SILENCE: Duration = Duration::from_millis(250);
 /// Nor is any for longer: a run that is started anew would be well under way.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// As many descriptors as all of them may keep.
+const DESCRIPTORS_MAX: usize = 512;
+
 /// All of them, in the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct Parking(VecDeque<Parked>);
@@ -42,6 +45,17 @@ impl Parked {
 impl Parking {
     pub(super) fn park(&mut self, parked: Parked) {
         self.0.push_back(parked);
+    }
+
+    /// Whether one with so many descriptors may wait too.
+    pub(super) fn has_room_for(&self, descriptors: usize) -> bool {
+        let kept: usize = self.0.iter().map(|parked| parked.anew.descriptors.len()).sum();
+        kept + descriptors <= DESCRIPTORS_MAX
+    }
+
+    /// Whether one waits for an engine of this kind, which comes first then.
+    pub(super) fn has_kind(&self, kind: &Kind) -> bool {
+        self.0.iter().any(|parked| parked.kind == *kind)
     }
 
     pub(super) fn count(&self) -> usize {

@@ -97,6 +97,12 @@ impl Pools {
         self.most > 0
     }
 
+    /// Whether engines of this kind are being made.
+    pub(super) fn comes_soon(&self, kind: &Kind) -> Found {
+        let pool = self.all.iter().find(|pool| pool.kind == *kind && pool.socket.is_some());
+        pool.and_then(|pool| pool.made).map_or(Found::Nothing, Found::Soon)
+    }
+
     /// Hands an order to an engine that waits.
     pub(super) fn claim(&mut self, kind: &Kind, claim: &Claim, beside: &[BorrowedFd<'_>], now: Instant) -> Found {
         let Some(pool) = self.all.iter_mut().find(|pool| pool.kind == *kind && pool.socket.is_some()) else {
@@ -104,6 +110,9 @@ impl Pools {
             return if may { Found::Wanted } else { Found::Nothing };
         };
         pool.used = now;
+        if pool.waiting.is_empty() {
+            return pool.made.map_or(Found::Nothing, Found::Soon);
+        }
         let Ok(bytes) = serde_json::to_vec(claim) else { return Found::Nothing };
         while let Some(Waiting { process, socket }) = pool.waiting.pop_front() {
             match wire::send(&socket, &bytes, beside) {
@@ -112,7 +121,14 @@ impl Pools {
                     return Found::Claimed(process, socket);
                 }
                 // It has gone meanwhile.
-                Err(_) => self.leaving.push(Supervisor::of_twin(process, now + LEAVING)),
+                Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+                    self.leaving.push(Supervisor::of_twin(process, now + LEAVING));
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "an engine cannot be claimed");
+                    pool.waiting.push_front(Waiting { process, socket });
+                    return Found::Nothing;
+                }
             }
         }
         pool.made.map_or(Found::Nothing, Found::Soon)
@@ -124,15 +140,22 @@ impl Pools {
         if self.all.iter().any(|pool| pool.kind == *kind && pool.socket.is_some()) {
             return false;
         }
-        if self.all.len() < self.most {
+        // One that ends counts until it is gone: with it go memory and users. But its own kind is not without engines
+        // as long as its longest session lives.
+        let ending = self.all.iter().filter(|pool| pool.socket.is_none());
+        let replaced = usize::from(ending.clone().any(|pool| pool.kind == *kind));
+        if self.all.len() - replaced < self.most {
             return true;
+        }
+        if ending.count() > replaced {
+            // There will be room when it is gone; ending another makes it no sooner.
+            return false;
         }
         let oldest = self.all.iter_mut().filter(|pool| pool.socket.is_some()).min_by_key(|pool| pool.used);
         if let Some(pool) = oldest.filter(|pool| now.duration_since(pool.used) > IDLE_FOR_ANOTHER) {
             let left = pool.end(now + self.ending);
             self.leaving.extend(left);
         }
-        // It counts until it is gone: with it go memory and users.
         false
     }
 

@@ -54,20 +54,24 @@ impl Launcher {
         };
         let now = Instant::now();
         let anew = Anew { principal: principal.to_owned(), work, descriptors: std::mem::take(descriptors) };
-        let found = self.pools.claim(&kind, &claim, &anew.beside(), now);
+        let found = if self.parked.has_kind(&kind) {
+            self.pools.comes_soon(&kind)
+        } else {
+            self.pools.claim(&kind, &claim, &anew.beside(), now)
+        };
         match found {
             Found::Claimed(process, socket) => {
                 self.begin(run, (process, socket), anew, now);
                 return Ok(true);
             }
-            Found::Soon(_) => {
+            Found::Soon(_) if self.parked.has_room_for(anew.descriptors.len()) => {
                 self.parked.park(Parked::new(run.clone(), kind, claim, anew, now));
                 return Ok(true);
             }
             // A name that anybody could have made up is believed when a run has had its environment.
             Found::Wanted if kind.environment.is_some() => drop(self.wanted.insert(run.clone(), kind)),
             Found::Wanted => self.start_pool(kind, now),
-            Found::Nothing => {}
+            Found::Soon(_) | Found::Nothing => {}
         }
         *descriptors = anew.descriptors;
         self.folders.remove(run);
@@ -84,7 +88,7 @@ impl Launcher {
     /// to look again.
     pub(super) fn serve_parked(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        let mut next: Option<Instant> = None;
+        let (mut next, mut has_started): (Option<Instant>, bool) = (None, false);
         for parked in self.parked.take() {
             let found = self.pools.claim(&parked.kind, &parked.claim, &parked.anew.beside(), now);
             match found {
@@ -94,7 +98,15 @@ impl Launcher {
                     next = Some(next.map_or(until, |next| next.min(until)));
                     self.parked.park(parked);
                 }
-                Found::Soon(_) | Found::Wanted | Found::Nothing => self.start_anew(&parked.run, parked.anew),
+                // One a turn: others may be cancelled meanwhile.
+                Found::Soon(_) | Found::Wanted | Found::Nothing if has_started => {
+                    next = Some(now);
+                    self.parked.park(parked);
+                }
+                Found::Soon(_) | Found::Wanted | Found::Nothing => {
+                    has_started = true;
+                    self.start_anew(&parked.run, parked.anew);
+                }
             }
         }
         next
@@ -109,9 +121,10 @@ impl Launcher {
         was_parked
     }
 
+    /// Of what has not begun.
     fn say_interrupted(&mut self, run: &RunId) {
         let status = supervisor::INTERRUPTED;
-        self.end_session(run, status, true);
+        self.end_session(run, status, false);
         self.outbox.say(&Answer::Ended { run: run.clone(), status, killed: true }, None);
     }
 

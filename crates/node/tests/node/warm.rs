@@ -253,6 +253,54 @@ fn a_run_waits_no_longer_for_a_pool_that_makes_no_engines_and_is_cancelled_while
     until("engines are made again", || begun(&node.run("pass")) == "warm");
 }
 
+/// A process of this name of the pool that sessions have engines of.
+fn of_sessions(node: &Node, name: &str) -> Option<u32> {
+    let is_one = |pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.contains("--preload=pandas"))
+    };
+    called(node, name).into_iter().find(is_one)
+}
+
+/// A node, and a session in an engine that waited for it.
+fn with_session(test: impl Fn(&Node, &Session<'_>)) {
+    let Some(node) = start(&[]) else { return };
+    until("a session has a warm engine", || begun(&Session::open(&node, &json!({})).close()) == "warm");
+    until("the next one waits", || of_sessions(&node, "engine-waits").is_some());
+    test(&node, &Session::open(&node, &json!({})));
+}
+
+#[test]
+fn a_session_that_is_closed_ends_by_itself_whatever_its_pool_does() {
+    with_session(|node, session| {
+        assert_eq!(session.run("import atexit; atexit.register(open, 'ended', 'w')")["stdout"], "");
+        let pool = of_sessions(node, "stockade").unwrap();
+        signal(pool, Signal::STOP);
+        let asked = Instant::now();
+        let closing = std::thread::scope(|scope| {
+            let closing = scope.spawn(|| session.close());
+            // The pool takes the walls down; it is given time for that once the engine must have ended.
+            std::thread::sleep(Duration::from_secs(1));
+            signal(pool, Signal::CONT);
+            closing.join().unwrap()
+        });
+        assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+        let report = &closing["outcome"]["report"];
+        assert_eq!((begun(&closing), &report["cause"]), (&json!("warm"), &json!({ "kind": "exited", "status": 0 })));
+        assert!(report["outputs"].to_string().contains("ended"), "{closing}");
+    });
+}
+
+#[test]
+fn what_is_executed_when_the_pool_is_killed_is_not_said_to_be_refused() {
+    with_session(|node, session| {
+        let run = session.submit_until("import time; print('begun', flush=True); time.sleep(1000)", "begun");
+        signal(of_sessions(node, "stockade").unwrap(), Signal::KILL);
+        let run = node.until_state(&run, "ended");
+        assert_eq!((&run["outcome"]["cause"], &run["stdout"]), (&json!("cancelled"), &json!("begun\n")), "{run}");
+        assert_eq!(session.until_over()["outcome"]["cause"], "failed");
+    });
+}
+
 #[test]
 fn a_session_waits_no_longer_for_such_a_pool_and_is_closed_while_it_waits() {
     let Some(node) = start(&["--sessions-each", "12"]) else { return };
@@ -260,10 +308,7 @@ fn a_session_waits_no_longer_for_such_a_pool_and_is_closed_while_it_waits() {
     until("a session has a warm engine", || begun(&open().close()) == "warm");
     until("the next one waits", || !followers(&node).is_empty());
     // There is another, of plain Python.
-    let is_of_sessions = |pid: &u32| {
-        std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.contains("--preload=pandas"))
-    };
-    let of_sessions = |name: &str| called(&node, name).into_iter().find(is_of_sessions);
+    let of_sessions = |name: &str| of_sessions(&node, name);
     let pool = of_sessions("stockade").unwrap();
     signal(pool, Signal::STOP);
     let mut busy = Vec::new();
@@ -274,8 +319,13 @@ fn a_session_waits_no_longer_for_such_a_pool_and_is_closed_while_it_waits() {
     let session = open();
     assert_eq!(session.run("print('goes on')")["stdout"], "goes on\n");
     assert_eq!(begun(&session.close()), "cold");
-    let closed = open().close();
-    assert_eq!(closed["state"], "ended", "{closed}");
+    // It never had an engine: what was to be executed in it is refused, and nothing is lost.
+    let session = open();
+    let run = session.submit("print('never')");
+    let closed = session.close();
+    assert_eq!((&closed["state"], &closed["outcome"]["cause"]), (&json!("ended"), &json!("cancelled")), "{closed}");
+    let run = node.until_state(&run, "ended");
+    assert_eq!((&run["outcome"]["cause"], &run["stdout"]), (&json!("refused"), &json!("")), "{run}");
     signal(pool, Signal::CONT);
     assert_eq!(busy[0].run("print(x)")["stdout"], "1\n");
     until("engines are made again", || begun(&open().close()) == "warm");

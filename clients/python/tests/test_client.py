@@ -24,6 +24,35 @@ class WithNode(WithRealNode):
         self.assertIn("status 3", str(failed.exception))
         self.assertEqual(self.node.run("print(1)").check().stdout, "1\n")
 
+    def test_what_one_may_have_and_what_would_be_decided_is_told(self) -> None:
+        me = self.node.me()
+        self.assertEqual((me.principal, me.class_, me.cpu_most), (f"uid-{os.geteuid()}@local", "usual", None))
+        self.node.run("sum(range(10**6))").check()
+        self.assertGreater(self.node.me().cpu_used, 0)
+        self.assertIn("python", self.node.policies()["languages"])
+        self.assertTrue(self.node.check("print(open('a').read())", inputs={"a": b"1"}).is_permitted)
+        refused = self.node.check("1", environment="nosuch")
+        self.assertEqual((refused.decision, refused.is_permitted), ("refused", False))
+        self.assertIn("nosuch", refused.what)
+        self.assertTrue(refused.next)
+        with self.assertRaises(NodeError) as limit:
+            self.node.check("1", limits={"time": "100h"})
+        self.assertEqual((limit.exception.status, limit.exception.retry_after), (422, None))
+        self.assertEqual(self.node.environments(), [])
+        with self.assertRaises(NodeError) as missing:
+            self.node.environment("no such/thing?")
+        self.assertEqual(missing.exception.status, 404)
+
+    def test_the_same_is_told_to_who_awaits_it(self) -> None:
+        async def ask() -> None:
+            async with AsyncNode(self.node._path) as node:
+                self.assertEqual((await node.me()).class_, "usual")
+                self.assertEqual(await node.environments(), [])
+                self.assertTrue((await node.check("1")).is_permitted)
+                self.assertIn("limits", await node.policies())
+
+        asyncio.run(ask())
+
     def test_inputs_go_in_and_outputs_come_out(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "b.bin")
@@ -124,6 +153,18 @@ class WithNode(WithRealNode):
         with self.assertRaises(NodeError) as over:
             session.run("1")
         self.assertEqual(over.exception.status, 409)
+
+    @unittest.skipUnless(os.path.exists("/usr/bin/Rscript"), "there is no R on this machine")
+    def test_a_session_speaks_r(self) -> None:
+        with self.node.session(language="r", inputs={"a.txt": b"hello\n"}) as session:
+            session.run("x <- readLines('a.txt')").check()
+            self.assertEqual(session.run("x").stdout, '[1] "hello"\n')
+            failed = session.run("stop('bad')")
+            self.assertEqual((failed.status, failed.stderr), (1, "Error: bad\n"))
+            self.assertEqual(session.details["language"], "r")
+        with self.assertRaises(NodeError) as refused:
+            self.node.session(language="julia")
+        self.assertEqual(refused.exception.status, 422)
 
     def test_what_a_session_executes_is_interrupted_and_restarted(self) -> None:
         with self.node.session(inputs={"in.txt": b"in"}) as session:

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::Serialize;
+use stockade_core::request::Language;
 use stockade_core::{paths, text};
 use stockade_engines::{Interpreter, R};
 use stockade_environments::{Builder, Ecosystem, Environment, Limits, Machine, Progress, RRequest, Request, Store};
@@ -42,13 +43,13 @@ pub(crate) fn asked_by_code(request: &mut Request, code: &Code) -> Result<(), Pr
     // What executes notebooks and queries comes from an environment like any other package.
     match code.engine {
         Engine::Notebook(_) => request.with("nbclient,ipykernel")?,
-        Engine::Sql(_) => request.with("duckdb")?,
+        Engine::Sql(_) | Engine::Session(Language::Sql) => request.with("duckdb")?,
         Engine::Script(_)
         | Engine::Inline(_)
         | Engine::Stdin
         | Engine::R(_)
         | Engine::Program(_)
-        | Engine::Session
+        | Engine::Session(_)
         | Engine::Warm => {}
         Engine::Function(_) => {
             if let Some(function) = &code.function {
@@ -107,6 +108,7 @@ pub(crate) fn find_or_build(
     if let Some(found) = stockade_environments::find(request, &wanted, &machine, &store)? {
         return Ok(found);
     }
+    check_may_build(services)?;
     let mut jail = BuildJail { interpreter: Some(interpreter), services };
     let mut builder = Builder {
         store: &store,
@@ -117,6 +119,20 @@ pub(crate) fn find_or_build(
         progress,
     };
     Ok(builder.find_or_build(request)?)
+}
+
+/// Who only wants to know builds nothing.
+fn check_may_build(services: &Services) -> Result<(), Problem> {
+    if services.builds {
+        return Ok(());
+    }
+    let why = "its environment is not there yet, and what is in it is not known before it is built";
+    Err(Problem::new(
+        "it cannot be said yet",
+        why,
+        "run it, which builds the environment first, or ask again after that",
+    )
+    .undecided())
 }
 
 /// What the command line asks for of R; `None` when it asks for nothing of it.
@@ -176,6 +192,7 @@ pub(crate) fn find_or_build_r(
     if let Some(found) = stockade_environments::find_r(request, &interpreter, &machine, &store)? {
         return Ok(found);
     }
+    check_may_build(services)?;
     let mut jail = BuildJail { interpreter: None, services };
     let mut builder = Builder {
         store: &store,

@@ -11,12 +11,14 @@ use stockade_store::{Acceptance, Event, File, NewEvent, NewRun, Run, State, Whic
 use tokio::sync::{Notify, watch};
 
 use crate::asked::Asked;
+use crate::classes::Classes;
 use crate::keeper::Keeper;
 use crate::link::Link;
 use crate::listen;
 use crate::log::Log;
-use crate::metrics::Metrics;
-use crate::order::Bounds;
+use crate::looks::Looks;
+use crate::metrics::{Load, Metrics};
+use crate::order::{Bounds, Order};
 use crate::outcome;
 use crate::pressure::Pressure;
 use crate::queue::{Caps, Crowded, Queue};
@@ -41,6 +43,7 @@ const EVENT_BYTES: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) caps: Caps,
+    pub(crate) classes: Classes,
     /// How long what is over is kept.
     pub(crate) keep: Duration,
     /// How many runs that are over are kept of one principal.
@@ -102,6 +105,9 @@ pub(crate) struct Node {
     pub(crate) owners: [String; 2],
     pub(crate) room: Room,
     pub(crate) sessions: Sessions,
+    pub(crate) looks: Looks,
+    /// Whose runs come first, and what each principal may have.
+    pub(crate) classes: Classes,
     pub(crate) tables: Tables,
     pressure: Pressure,
     terms: Terms,
@@ -142,9 +148,11 @@ impl Node {
                 .map(|uid| listen::principal(uid.as_raw()).0),
             room,
             sessions: Sessions::new(terms.sessions),
+            looks: Looks::default(),
             tables: Tables::new(terms.table_bytes),
             pressure,
-            queue: Mutex::new(Queue::new(terms.caps)),
+            queue: Mutex::new(Queue::new(terms.caps, terms.classes.clone())),
+            classes: terms.classes.clone(),
             terms,
             live: Mutex::default(),
             wake: Notify::new(),
@@ -216,11 +224,9 @@ impl Node {
         bounds
     }
 
-    /// Accepts a run; when this returns it will run, whatever happens to the node.
-    ///
-    /// A caller who goes away meanwhile changes nothing.
-    pub(crate) async fn accept(self: &Arc<Self>, principal: &str, submission: Submission) -> Result<Run, Refusal> {
-        match &submission.asked {
+    /// Whether something could be accepted at the moment, but for a place to wait in.
+    fn check(&self, asked: &Asked) -> Result<(), Refusal> {
+        match asked {
             Asked::Session(opening) => opening.check(&self.session_bounds())?,
             other @ (Asked::Run(_) | Asked::Execution(_)) => other.check(&self.bounds)?,
         }
@@ -233,15 +239,35 @@ impl Node {
             ));
         }
         self.room.check()?;
-        if submission.asked.kind() != stockade_store::Kind::Execution {
+        if asked.kind() != stockade_store::Kind::Execution {
             self.pressure.check()?;
         }
+        Ok(())
+    }
+
+    /// Refuses a run that would not be accepted now, in the same words.
+    pub(crate) async fn check_run(&self, principal: &str, order: &Order) -> Result<(), Refusal> {
+        let asked = Asked::Run(order.clone());
+        self.check(&asked)?;
+        self.check_cpu(principal).await?;
+        self.reserve(principal, &asked).map(|place| self.release(principal, place))
+    }
+
+    /// Accepts a run; when this returns it will run, whatever happens to the node.
+    ///
+    /// A caller who goes away meanwhile changes nothing.
+    pub(crate) async fn accept(self: &Arc<Self>, principal: &str, submission: Submission) -> Result<Run, Refusal> {
+        self.check(&submission.asked)?;
         let (node, principal) = (Arc::clone(self), principal.to_owned());
         let accepted = tokio::spawn(async move {
             let mut submission = submission;
             let tables = std::mem::take(&mut submission.tables);
             let asked = submission.asked.clone();
-            let reserved = node.reserve(&principal, &asked);
+            // Who asks again for what is known needs no time and no place.
+            let reserved = match node.check_cpu(&principal).await {
+                Ok(()) => node.reserve(&principal, &asked),
+                Err(refusal) => Err(refusal),
+            };
             let written = node.write_down(&principal, submission, reserved.is_ok()).await;
             match (written, reserved) {
                 (Ok(Some((id, true))), Ok(place)) => {
@@ -266,7 +292,9 @@ impl Node {
     fn reserve(&self, principal: &str, asked: &Asked) -> Result<Place, Refusal> {
         match asked {
             Asked::Run(_) => self.queue().reserve(principal).map(|()| Place::Queue).map_err(crowded),
-            Asked::Session(_) => self.sessions.reserve(principal).map(Place::Session),
+            Asked::Session(_) => {
+                self.sessions.reserve(principal, self.classes.share(principal).sessions).map(Place::Session)
+            }
             Asked::Execution(execution) => {
                 let session = self.sessions.find(principal, execution.session.as_str());
                 session.ok_or_else(sessions::over_refusal)?.reserve().map(Place::InSession)
@@ -567,10 +595,21 @@ impl Node {
         }
     }
 
-    /// How many wait, and how many run.
-    pub(crate) fn load(&self) -> (usize, usize) {
+    /// What waits and runs.
+    pub(crate) fn load(&self) -> Load {
         let queue = self.queue();
-        (queue.waiting(), queue.running())
+        let names = self.classes.shares().iter().map(|share| share.name.clone());
+        Load {
+            waiting: queue.waiting(),
+            running: queue.running(),
+            classes: names.zip(queue.waiting_by_class()).collect(),
+            sessions: self.sessions.count(),
+        }
+    }
+
+    /// How many runs of a principal wait, and how many run.
+    pub(crate) fn load_of(&self, principal: &str) -> (usize, usize) {
+        self.queue().load_of(principal)
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -96,6 +96,14 @@ pub struct Start {
     #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub sessions_each: u16,
 
+    /// CPU seconds that each principal's runs and sessions may use in a day of UTC; no bound if left out
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub cpu_each: Option<u32>,
+
+    /// Classes of principals, by user and group of the machine: whose runs come first, and what each may have
+    #[arg(long, value_name = "FILE")]
+    pub classes: Option<PathBuf>,
+
     /// How long a session may be idle before it ends
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub session_idle: u32,

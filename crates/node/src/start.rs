@@ -11,6 +11,7 @@ use rustix::process::Resource;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::classes::Classes;
 use crate::keeper::Keeper;
 use crate::launcher;
 use crate::link::Link;
@@ -69,6 +70,7 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
             "name another place, with --socket PATH",
         ));
     }
+    let classes = classes(asked, caps)?;
     let policies = asked.policies.iter().map(|path| absolute(path)).collect::<Result<Vec<_>, _>>()?;
     let lock = Lock::take(&folder)?;
     if let Some(logs) = &asked.log_dir {
@@ -95,7 +97,7 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
         .build()
         .map_err(|error| Refusal::failed("the node cannot be started", error))?;
     let socket = Socket { path: &socket, listening, given };
-    let terms = terms(asked, caps, engines, log);
+    let terms = terms(asked, (caps, classes), engines, log);
     let served = runtime.block_on(serve(asked, &folder, socket, terms, pressure, control, launcher));
     runtime.shutdown_timeout(Duration::from_secs(1));
     // Nobody has to tidy up after it.
@@ -187,9 +189,17 @@ fn allow_descriptors() -> Result<(), Refusal> {
         .map_err(|errno| Refusal::failed("the node cannot have more descriptors", errno))
 }
 
-fn terms(asked: &Start, caps: Caps, engines: Engines, log: Log) -> Terms {
+/// What each principal may have, by the flags and the file that they name.
+fn classes(asked: &Start, caps: Caps) -> Result<Classes, Refusal> {
+    let cpu_day_ms = asked.cpu_each.map(|seconds| i64::from(seconds) * 1_000);
+    let classes = Classes::new(caps, asked.sessions_each.into(), cpu_day_ms);
+    asked.classes.as_ref().map_or_else(|| Ok(classes.clone()), |file| classes.clone().with_file(file))
+}
+
+fn terms(asked: &Start, (caps, classes): (Caps, Classes), engines: Engines, log: Log) -> Terms {
     Terms {
         caps,
+        classes,
         keep: Duration::from_secs(u64::from(asked.keep_hours) * 3_600),
         keep_each: asked.keep_each.into(),
         keep_bytes: i64::from(asked.keep_mib) << 20,
@@ -197,7 +207,6 @@ fn terms(asked: &Start, caps: Caps, engines: Engines, log: Log) -> Terms {
         boot: boot(),
         sessions: sessions::Terms {
             all: asked.sessions.into(),
-            each: asked.sessions_each.into(),
             idle: Duration::from_secs(asked.session_idle.into()),
             life: Duration::from_secs(asked.session_maxtime.into()),
         },

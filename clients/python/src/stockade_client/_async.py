@@ -92,6 +92,11 @@ class AsyncNode:
     save = _in_thread(Node.save)
     table = _in_thread(Node.table)
     is_ready = _in_thread(Node.is_ready)
+    me = _in_thread(Node.me)
+    environments = _in_thread(Node.environments)
+    environment = _in_thread(Node.environment)
+    policies = _in_thread(Node.policies)
+    check = _in_thread(Node.check)
     _open = _in_thread(Node.session)
 
     async def session(self, **asked: Any) -> "AsyncSession":

@@ -14,7 +14,7 @@ from . import _http, _tables
 from ._http import Content
 from ._session import Session
 from ._tables import TableLike
-from ._types import Event, NodeError, Result, Run
+from ._types import Decision, Environment, Event, Me, NodeError, Result, Run
 
 if TYPE_CHECKING:
     from ._tables import Table
@@ -138,6 +138,7 @@ class Node:
     def session(
         self,
         *,
+        language: Optional[str] = None,
         with_: Sequence[str] = (),
         environment: Optional[str] = None,
         inputs: Optional[Mapping[str, Content]] = None,
@@ -147,13 +148,15 @@ class Node:
     ) -> Session:
         """Opens a session: an engine that keeps its variables between pieces of code.
 
+        `language="r"` or `"sql"` is for these; Python is meant when nothing is said.
+
         Close it, or use it in a `with` statement. `limits={"time": "20m"}` is its whole life, `idle="5m"` how long it
         may be idle.
         """
         if isinstance(with_, str):
             raise TypeError("with_ is a list of words")
         request: Dict[str, Any] = {"with": list(with_)}
-        optional = {"environment": environment, "limits": limits, "idle": idle}
+        optional = {"language": language, "environment": environment, "limits": limits, "idle": idle}
         request.update({name: value for name, value in optional.items() if value is not None})
         headers = {"content-type": "application/json", "idempotency-key": key or str(uuid.uuid4())}
         document = self._again("/v1/sessions", headers, json.dumps(request).encode())
@@ -255,6 +258,39 @@ class Node:
             saved.append(str(place))
         return saved
 
+    def me(self) -> Me:
+        """Who you are to the node, what you may have and what you have used."""
+        return Me.of(self._json("GET", "/v1/me"))
+
+    def environments(self) -> List[Environment]:
+        """The environments that have names."""
+        return [Environment.of(one) for one in self._json("GET", "/v1/environments")["environments"]]
+
+    def environment(self, name: str) -> Environment:
+        """An environment by name or digest, with its packages."""
+        return Environment.of(self._json("GET", f"/v1/environments/{quote(name)}"))
+
+    def policies(self) -> Mapping[str, Any]:
+        """The rules that hold for your runs: policies, languages, limits and what is required."""
+        return self._json("GET", "/v1/policies")
+
+    def check(
+        self,
+        code: str,
+        *,
+        inputs: Optional[Mapping[str, Content]] = None,
+        with_: Sequence[str] = (),
+        environment: Optional[str] = None,
+        arguments: Sequence[str] = (),
+        language: Optional[str] = None,
+        name: Optional[str] = None,
+        limits: Optional[Mapping[str, str]] = None,
+    ) -> Decision:
+        """What would be decided about this run; nothing is run. What the node would not accept is a `NodeError`."""
+        request = _request(code, with_, environment, arguments, language, name, limits)
+        kind, body = _body(request, inputs)
+        return Decision.of(self._json("POST", "/v1/policies/check", {"content-type": kind}, body))
+
     def is_ready(self) -> bool:
         """Whether the node can run something: it runs a tiny job."""
         try:
@@ -292,10 +328,7 @@ class Node:
     def _post(
         self, request: Mapping[str, Any], files: Mapping[str, bytes], key: str, target: str, tries: int = 2
     ) -> Run:
-        if files:
-            kind, body = _http.form(request, files)
-        else:
-            kind, body = "application/json", json.dumps(request).encode()
+        kind, body = _body(request, files)
         headers = {"content-type": kind, "prefer": "respond-async", "idempotency-key": key}
         return Run.of(self._again(target, headers, body, tries))
 
@@ -330,6 +363,12 @@ def _own() -> str:
         state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
         folder = os.path.join(state, "stockade-node")
     return os.path.join(folder, "node.sock")
+
+
+def _body(request: Mapping[str, Any], inputs: Optional[Mapping[str, Content]]) -> "tuple[str, bytes]":
+    if inputs:
+        return _http.form(request, {name: _http.read(content) for name, content in inputs.items()})
+    return "application/json", json.dumps(request).encode()
 
 
 def _request(

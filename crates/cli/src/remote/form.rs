@@ -69,7 +69,6 @@ fn check(run: &Run) -> Result<(), Problem> {
         (run.cgroup != Cgroup::default(), "--cgroup"),
         (!run.vars.is_empty(), "--env"),
         (run.learn.is_some(), "--learn"),
-        (run.explain, "--explain"),
     ];
     match local.into_iter().find_map(|(is_given, option)| is_given.then_some(option)) {
         None => Ok(()),
@@ -108,7 +107,7 @@ fn script(code: &Code) -> Result<(String, Vec<u8>), Problem> {
             "it sends scripts",
             "leave out --node to run it here, or ask the node itself: POST /v1/data-functions",
         )),
-        Engine::Session | Engine::Warm => Err(Problem::new(
+        Engine::Session(_) | Engine::Warm => Err(Problem::new(
             "the node cannot run a session of this command",
             "it starts those that it is asked for",
             "POST /v1/sessions, as in the guide of sessions",

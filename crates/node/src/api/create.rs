@@ -144,30 +144,39 @@ pub(super) async fn accept<T: serde::de::DeserializeOwned + Default>(
 ) -> Result<Response, Problem> {
     let headers = request.headers().clone();
     let key = key(&headers)?;
-    let submission = {
-        let kind = kind(&headers)?;
-        let bytes_max = kind.bytes_max(&shared.node);
-        let length = length(&headers)?.unwrap_or(bytes_max);
-        if length > bytes_max {
-            return Err(too_large(bytes_max).into());
-        }
-        let _room = shared.uploads.room(principal, length).await?;
-        let read = async {
-            match kind {
-                Body::Json => json(request).await.map(|asked| (asked, None, Vec::new())),
-                Body::Form => form(request, &shared.node).await.map_err(|refused: Refusal| {
-                    if refused.kind == Kind::TooLarge { too_large(bytes_max) } else { refused }
-                }),
-            }
-        };
-        let (asked, script, sent) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
-        let Assembled { order, files, tables } = put_together(asked, script, sent)?;
-        // Who waits for the end knows nothing of the run before it, and asks for it again by a key only.
-        let durable = key.is_some() || is_async(&headers) || events::Format::asked(&headers).is_some();
-        Submission { asked: Asked::Run(order), files, tables, key, durable }
-    };
+    // The room is for what is not written down yet.
+    let (Assembled { order, files, tables }, _) = order_of(shared, principal, request, put_together).await?;
+    // Who waits for the end knows nothing of the run before it, and asks for it again by a key only.
+    let durable = key.is_some() || is_async(&headers) || events::Format::asked(&headers).is_some();
+    let submission = Submission { asked: Asked::Run(order), files, tables, key, durable };
     let run = shared.node.accept(&principal.0, submission).await?;
     answer(&shared.node, principal, run, &headers).await
+}
+
+/// From a request of either type to an order, what lies beside it, and the room that its files take.
+pub(super) async fn order_of<T: serde::de::DeserializeOwned + Default>(
+    shared: &Shared,
+    principal: &Principal,
+    request: Request,
+    put_together: impl FnOnce(T, Option<Sent>, Vec<Sent>) -> Result<Assembled, Refusal>,
+) -> Result<(Assembled, Option<Room>), Refusal> {
+    let kind = kind(request.headers())?;
+    let bytes_max = kind.bytes_max(&shared.node);
+    let length = length(request.headers())?.unwrap_or(bytes_max);
+    if length > bytes_max {
+        return Err(too_large(bytes_max));
+    }
+    let room = shared.uploads.room(principal, length).await?;
+    let read = async {
+        match kind {
+            Body::Json => json(request).await.map(|asked| (asked, None, Vec::new())),
+            Body::Form => form(request, &shared.node).await.map_err(|refused: Refusal| {
+                if refused.kind == Kind::TooLarge { too_large(bytes_max) } else { refused }
+            }),
+        }
+    };
+    let (asked, script, sent) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
+    Ok((put_together(asked, script, sent)?, room))
 }
 
 /// Answers for something that was accepted, in the way that the caller wants: with its events, at once, or at its end.
@@ -349,7 +358,7 @@ async fn sent(field: Field<'_>) -> Result<Sent, Refusal> {
 }
 
 /// Puts what was sent together, and refuses what is there twice or not at all.
-fn assemble(
+pub(super) fn assemble(
     asked: RunRequest,
     script: Option<Sent>,
     sent: Vec<Sent>,

@@ -6,6 +6,8 @@ mod describe;
 mod events;
 mod functions;
 mod health;
+mod looks;
+mod me;
 mod outputs;
 mod problem;
 mod runs;
@@ -54,6 +56,11 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/v1/sessions/{id}/interrupt", post(sessions::interrupt))
         .route("/v1/sessions/{id}/restart", post(sessions::restart))
         .route("/v1/sessions/{id}/files/{name}", get(sessions::get).put(sessions::put))
+        .route("/v1/me", get(me::me))
+        .route("/v1/environments", get(looks::environments))
+        .route("/v1/environments/{*name}", get(looks::environment))
+        .route("/v1/policies", get(looks::policies))
+        .route("/v1/policies/check", post(looks::check))
         .route("/v1/sessions/{id}/tables/{name}", put(sessions::put_table))
         .route("/v1/admin/log", get(admin::levels).put(admin::change))
         .route("/livez", get(health::alive))

@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use crate::refusal::{Kind, Refusal};
 
-/// When to try again, seconds.
-const RETRY_AFTER: &str = "2";
+/// When to try again where nobody knows, seconds.
+const RETRY_S: u64 = 2;
 
 /// The name of a request.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut answer = status(self.0.kind).into_response();
         if matches!(self.0.kind, Kind::TooMany | Kind::Unavailable) {
-            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+            answer.headers_mut().insert(header::RETRY_AFTER, self.0.retry_s.unwrap_or(RETRY_S).into());
         }
         // Written when the request's name is known.
         answer.extensions_mut().insert(self);

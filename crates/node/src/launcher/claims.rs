@@ -47,6 +47,8 @@ impl Work {
         Ok(match task {
             Task::Run(order) => Self::Run(order.clone()),
             Task::Session(opening, socket) => Self::Session(opening.clone(), socket.try_clone()?),
+            // No engine is claimed for what runs nothing.
+            Task::Look(_) => return Err(io::ErrorKind::Unsupported.into()),
         })
     }
 

@@ -14,6 +14,7 @@ use stockade_core::limits::Limit;
 use super::Settings;
 use super::kind::Kind;
 use super::users::Lease;
+use crate::look::Look;
 use crate::opening::Opening;
 use crate::order::{Bounds, Order, Table};
 
@@ -47,46 +48,48 @@ pub(super) enum Task<'a> {
     Run(&'a Order),
     /// A session, whose orders come over this socket.
     Session(&'a Opening, &'a OwnedFd),
+    /// A question, for which nothing is run.
+    Look(&'a Look),
 }
 
 impl Task<'_> {
+    /// The run that it is, or is about.
+    fn order(&self) -> Option<&Order> {
+        match self {
+            Self::Run(order) => Some(order),
+            Self::Look(look) => look.order(),
+            Self::Session(..) => None,
+        }
+    }
+
     /// Names of its files, as they lie beside it.
     pub(super) fn files(&self) -> impl Iterator<Item = &String> {
         self.script().into_iter().chain(self.inputs())
     }
 
     pub(super) fn tables(&self) -> &[Table] {
-        match self {
-            Self::Run(order) => &order.tables,
-            Self::Session(..) => &[],
-        }
+        self.order().map_or(&[], |order| &order.tables)
     }
 
-    pub(super) const fn script(&self) -> Option<&String> {
-        match self {
-            Self::Run(order) => Some(&order.script),
-            Self::Session(..) => None,
-        }
+    pub(super) fn script(&self) -> Option<&String> {
+        self.order().map(|order| &order.script)
     }
 
     pub(super) fn arguments(&self) -> &[String] {
-        match self {
-            Self::Run(order) => &order.arguments,
-            Self::Session(..) => &[],
-        }
+        self.order().map_or(&[], |order| &order.arguments)
     }
 
     pub(super) fn inputs(&self) -> &[String] {
         match self {
-            Self::Run(order) => &order.inputs,
             Self::Session(opening, _) => &opening.inputs,
+            Self::Run(_) | Self::Look(_) => self.order().map_or(&[], |order| &order.inputs),
         }
     }
 
     fn with(&self) -> &[String] {
         match self {
-            Self::Run(order) => &order.with,
             Self::Session(opening, _) => &opening.with,
+            Self::Run(_) | Self::Look(_) => self.order().map_or(&[], |order| &order.with),
         }
     }
 
@@ -94,13 +97,15 @@ impl Task<'_> {
         match self {
             Self::Run(order) => order.environment.as_deref(),
             Self::Session(opening, _) => opening.environment.as_deref(),
+            Self::Look(look) => look.environment(),
         }
     }
 
-    pub(super) const fn limits(&self) -> &BTreeMap<String, u64> {
+    pub(super) fn limits(&self) -> &BTreeMap<String, u64> {
+        static NONE: BTreeMap<String, u64> = BTreeMap::new();
         match self {
-            Self::Run(order) => &order.limits,
             Self::Session(opening, _) => &opening.limits,
+            Self::Run(_) | Self::Look(_) => self.order().map_or(&NONE, |order| &order.limits),
         }
     }
 
@@ -136,7 +141,7 @@ pub(super) fn spawn(settings: &Settings, asker: Asker<'_>, task: Task<'_>, given
     let tables = tables.iter().map(inherited).collect::<io::Result<Vec<_>>>()?;
     let numbers = Numbers { report: report.as_raw_fd(), tables: tables.iter().map(AsRawFd::as_raw_fd).collect() };
     let input = match task {
-        Task::Run(_) => Stdio::null(),
+        Task::Run(_) | Task::Look(_) => Stdio::null(),
         Task::Session(_, socket) => socket.try_clone()?.into(),
     };
     command(settings)
@@ -238,18 +243,23 @@ fn words(settings: &Settings, asker: Asker<'_>, task: Task<'_>, numbers: &Number
         }
     }
     // Those of a data function are named by its description.
-    if !matches!(task, Task::Run(Order { data_function: true, .. })) {
+    if !task.order().is_some_and(|order| order.data_function) {
         words.extend(task.inputs().iter().map(|name| format!("--in={name}").into()));
     }
     words.extend(task.with().iter().map(|package| format!("--with={package}").into()));
     words.extend(task.environment().iter().map(|reference| format!("--environment={reference}").into()));
     match task {
-        Task::Run(order) if order.data_function => words.push(format!("--data-function={}", order.script).into()),
-        Task::Run(order) => {
+        Task::Session(opening, _) => words.push(format!("--session={}", opening.language.name()).into()),
+        Task::Look(look) => words.push(format!("--look={}", look.name()).into()),
+        Task::Run(_) => {}
+    }
+    match task.order() {
+        Some(order) if order.data_function => words.push(format!("--data-function={}", order.script).into()),
+        Some(order) => {
             words.push(order.script.clone().into());
             words.extend(order.arguments.iter().map(Into::into));
         }
-        Task::Session(opening, _) => words.push(format!("--session={}", opening.language.name()).into()),
+        None => {}
     }
     words
 }
@@ -327,5 +337,11 @@ mod tests {
         let words = self::words(&settings, asker, Task::Session(&opening, &socket), &numbers, 8);
         assert!(words[1..].iter().all(|word| word.to_str().unwrap().starts_with("--")), "{words:?}");
         assert!(words.iter().any(|word| word == "--session=python"));
+        // What is told of a run is told of the very words that would run it.
+        let of_run = self::words(&settings, asker, Task::Run(&order), &numbers, 8);
+        let look = Look::Run { order };
+        let of_look = self::words(&settings, asker, Task::Look(&look), &numbers, 8);
+        let but_for_that: Vec<OsString> = of_look.into_iter().filter(|word| word != "--look=run").collect();
+        assert_eq!(but_for_that, of_run);
     }
 }

@@ -13,6 +13,7 @@ mod claims;
 mod command;
 mod folders;
 mod kind;
+mod looks;
 mod outbox;
 mod parked;
 mod pools;
@@ -22,7 +23,7 @@ mod tables;
 mod users;
 mod warm;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -99,6 +100,7 @@ pub fn serve(control: OwnedFd, settings: Settings) -> io::Result<()> {
         users,
         runs: BTreeMap::new(),
         sessions: Sessions::default(),
+        looks: BTreeSet::new(),
         outbox: Outbox::default(),
         control,
     };
@@ -117,6 +119,8 @@ struct Launcher {
     runs: BTreeMap<RunId, Supervisor>,
     /// Those of the runs that are sessions.
     sessions: Sessions,
+    /// Those of the runs that run nothing.
+    looks: BTreeSet<RunId>,
     /// Those of the runs that warm engines have.
     claims: Claims,
     pools: Pools,
@@ -216,6 +220,10 @@ impl Launcher {
         let lease = self.runs.remove(run).and_then(|supervisor| supervisor.lease());
         self.give_back(lease);
         let (status, killed) = supervisor::status(status);
+        if self.looks.remove(run) {
+            self.folders.remove(run);
+            return self.outbox.say(&Answer::Ended { run: run.clone(), status, killed }, None);
+        }
         self.learn_from(run, if killed { None } else { Some(status) });
         self.end_session(run, status, killed);
         self.folders.remove_inputs(run);
@@ -243,6 +251,10 @@ impl Launcher {
                     .check(&self.bounds)
                     .and_then(|()| self.start(&run, &principal, Task::Run(&order), descriptors));
                 self.refuse(&run, started);
+            }
+            Ask::Look { run, principal, what } => {
+                let begun = self.look(&run, &principal, &what, &descriptors);
+                self.refuse(&run, begun);
             }
             Ask::OpenSession { run, principal, opening } => {
                 let opened = self.open_session(&run, &principal, &opening, descriptors);
@@ -292,7 +304,10 @@ impl Launcher {
             return Err(Refusal::failed("the run has no asker", "its principal has another form"));
         }
         let (there, most) = match task {
-            Task::Run(_) => (self.runs.len() + self.parked.count() - self.sessions.count(), self.settings.concurrent),
+            Task::Run(_) | Task::Look(_) => {
+                let runs = self.runs.len() + self.parked.count();
+                (runs - self.sessions.count() - self.looks.len(), self.settings.concurrent)
+            }
             Task::Session(..) => (self.sessions.count(), self.settings.sessions),
         };
         if there >= most {

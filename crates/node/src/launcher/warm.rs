@@ -39,6 +39,7 @@ impl Launcher {
                 Kind::of(order, &beginning, &self.bounds)
             }
             Task::Session(opening, _) => Kind::of_session(opening, &self.bounds),
+            Task::Look(_) => None,
         };
         let Some(kind) = kind else { return Ok(false) };
         let work = Work::of(task).map_err(|error| not_spooled(&error))?;

@@ -16,7 +16,7 @@ sys.path.insert(0, sources)
 import pyarrow  # noqa: E402
 from stockade_client import Node, _tables  # noqa: E402
 
-ROUNDS = 9
+ROUNDS = 7
 MIB = 1 << 20
 GOAL_MS = 5.0
 WRITTEN = "written, before it is handed over"
@@ -51,7 +51,9 @@ class Times:
         return statistics.median(self.all[what])
 
     def show(self, what, note=""):
-        print(f"  {what:<48} p50 {self.p50(what):9.2f} ms   most {max(self.all[what]):9.2f} ms{note}")
+        all_ = self.all[what]
+        spread = f"least {min(all_):8.2f}   p50 {self.p50(what):8.2f}   most {max(all_):8.2f} ms"
+        print(f"  {what:<40} {spread}{note}")
 
 
 def first_value(node, run, times, began, expected):

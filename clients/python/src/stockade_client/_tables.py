@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import importlib
 import json
-import mmap
 import os
 import socket
 from types import TracebackType
@@ -68,16 +67,33 @@ class Handed:
         _write(arrow, counted, whole)
         memory, token = _memory(node, counted.size())
         self._memories.append(memory)
-        # By a map, since its mode lets nobody open it for writing; it must be gone before the seals.
-        with mmap.mmap(memory, 0) as mapped:
-            sink = arrow.FixedSizeBufferWriter(arrow.py_buffer(mapped))
-            try:
-                _write(arrow, sink, whole)
-            finally:
-                sink.close()
-                del sink
+        # Not by a map, whose pages would be brought in one by one; its mode lets nobody open it by its path.
+        _write(arrow, arrow.PythonFile(_Sink(memory), mode="w"), whole)
         fcntl.fcntl(memory, _ADD_SEALS, _SEALS)
         self.tables.append({"name": file_name(name), "token": token})
+
+
+class _Sink:
+    """A file to write to, all of what is written."""
+
+    closed = False
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+
+    def write(self, piece: Any) -> int:
+        view = memoryview(piece).cast("B")
+        left = view
+        while left:
+            # The system takes less than 2 GiB at once.
+            left = left[os.write(self._memory, left[: 1 << 30]) :]
+        return len(view)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def hand_over(path: str, timeout: Optional[float], tables: Mapping[str, TableLike]) -> Optional[Handed]:

@@ -4,52 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 import tempfile
-import time
 import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from stockade_client import AsyncNode, CodeFailed, Event, Node, NodeError  # noqa: E402
+from real_node import WithRealNode  # noqa: E402
 
-PROGRAM = os.environ.get("STOCKADE_NODE_PROGRAM", "")
 
-
-@unittest.skipUnless(PROGRAM, "STOCKADE_NODE_PROGRAM does not say where stockade-node is")
-class WithNode(unittest.TestCase):
-    folder: "tempfile.TemporaryDirectory[str]"
-    process: "subprocess.Popen[bytes]"
-    node: Node
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.folder = tempfile.TemporaryDirectory(prefix="stockade-client-")
-        os.chmod(cls.folder.name, 0o777)
-        socket = os.path.join(cls.folder.name, "node.sock")
-        words = [PROGRAM, "start", "--folder", os.path.join(cls.folder.name, "node"), "--socket", socket]
-        words += ["--socket-mode", "666"]
-        if os.geteuid() == 0:
-            words += ["--run-as", "61234"]
-        else:
-            words += ["--shared-user"]
-        vars_ = {**os.environ, "PATH": "/usr/local/bin:/usr/bin:/bin"}
-        cls.process = subprocess.Popen(words, env=vars_, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 60
-        while not os.path.exists(socket):
-            if cls.process.poll() is not None or time.monotonic() > until:
-                raise AssertionError("the node does not start")
-            time.sleep(0.02)
-        cls.node = Node(socket)
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.process.terminate()
-        assert cls.process.wait(60) == 0
-        cls.folder.cleanup()
-
+class WithNode(WithRealNode):
     def test_code_runs_and_its_result_is_told(self) -> None:
         result = self.node.run("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)")
         self.assertEqual((result.stdout, result.stderr, result.status, result.cause), ("out\n", "err\n", 3, "exited"))

@@ -63,6 +63,17 @@ impl Histogram {
     }
 }
 
+/// How the node is at the moment.
+#[derive(Debug)]
+pub(crate) struct Now {
+    /// What waits and runs.
+    pub(crate) load: Load,
+    /// How many tables there are, and their bytes.
+    pub(crate) tables: (usize, u64),
+    /// Whom engines are.
+    pub(crate) engines: Engines,
+}
+
 impl Metrics {
     pub(crate) fn accepted(&self, kind: Kind) {
         let mut figures = self.lock();
@@ -128,10 +139,15 @@ impl Metrics {
         self.lock().connections_refused += 1;
     }
 
-    /// All of them, with what there is at the moment, and whom engines are.
-    pub(crate) fn text(&self, load: &Load, engines: Engines) -> String {
+    /// All of them, with how the node is at the moment.
+    pub(crate) fn text(&self, now: &Now) -> String {
+        let Now { load, tables: (tables, table_bytes), engines } = now;
+        let (tables, table_bytes, engines) = (*tables, *table_bytes, *engines);
         let figures = self.lock();
         let mut text = String::new();
+        gauge(&mut text, "stockade_tables_held", "Tables by descriptor that are needed.", tables);
+        let bytes = usize::try_from(table_bytes).unwrap_or(usize::MAX);
+        gauge(&mut text, "stockade_tables_held_bytes", "Bytes of them, which are their callers' memory.", bytes);
         gauge(&mut text, "stockade_runs_waiting", "Runs that wait.", load.waiting);
         gauge(&mut text, "stockade_runs_running", "Runs under way.", load.running);
         let name = "stockade_class_runs_waiting";
@@ -222,7 +238,8 @@ mod tests {
         metrics.ended(Kind::Execution, "limit", Some(Duration::from_millis(50)));
         metrics.used(2_900);
         let classes = vec![("usual".to_owned(), 2), ("first".to_owned(), 1)];
-        let text = metrics.text(&Load { waiting: 3, running: 1, classes, sessions: 2 }, Engines::Shared);
+        let load = Load { waiting: 3, running: 1, classes, sessions: 2 };
+        let text = metrics.text(&Now { load, tables: (1, 5), engines: Engines::Shared });
         for line in [
             "stockade_runs_waiting 3",
             "stockade_sessions_open 2",

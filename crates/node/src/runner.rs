@@ -87,6 +87,7 @@ async fn follow(node: &Node, kept: &Run, run: &RunId) -> Result<Option<Outcome>,
     for file in (0_i64..).take(asked.files()) {
         given.push(spool(node, run, file).await?);
     }
+    given.extend(node.tables_of(run, asked.tables())?);
     let (ends, mut descriptors) = ends().map_err(|error| Refusal::failed("the run cannot be started", error))?;
     descriptors.append(&mut given);
     if node.link.is_over() {

@@ -1,6 +1,7 @@
 //! What the node does, whoever asks: accepts runs, lets them wait, starts them, ends them, tells of them.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,6 +26,7 @@ use crate::refusal::{Kind, Refusal};
 use crate::room::Room;
 use crate::runner;
 use crate::sessions::{self, Sessions, Slot};
+use crate::tables::{Table, Tables};
 use crate::users::Engines;
 use crate::wire::RunId;
 
@@ -52,6 +54,8 @@ pub(crate) struct Terms {
     pub(crate) bounds: Bounds,
     /// Largest form, with all its files.
     pub(crate) form_bytes: usize,
+    /// Bytes of tables of one principal.
+    pub(crate) table_bytes: u64,
     pub(crate) log: Log,
     /// Whom engines are on the host.
     pub(crate) engines: Engines,
@@ -81,6 +85,8 @@ pub(crate) struct Submission {
     pub(crate) asked: Asked,
     /// The script, if it has one, then the inputs.
     pub(crate) files: Vec<Bytes>,
+    /// The tables that it names.
+    pub(crate) tables: Vec<Table>,
     pub(crate) key: Option<String>,
     /// Whether its caller, or anybody else, may ask for it again: it then is on the disk before it is answered for.
     pub(crate) durable: bool,
@@ -102,6 +108,7 @@ pub(crate) struct Node {
     pub(crate) looks: Looks,
     /// Whose runs come first, and what each principal may have.
     pub(crate) classes: Classes,
+    pub(crate) tables: Tables,
     pressure: Pressure,
     terms: Terms,
     queue: Mutex<Queue>,
@@ -119,6 +126,8 @@ struct Live {
     /// The number of its last event; closed when it is over.
     last: watch::Sender<i64>,
     cancelled: bool,
+    /// Those that it names, until it is over.
+    tables: Vec<Table>,
 }
 
 impl Node {
@@ -140,6 +149,7 @@ impl Node {
             room,
             sessions: Sessions::new(terms.sessions),
             looks: Looks::default(),
+            tables: Tables::new(terms.table_bytes),
             pressure,
             queue: Mutex::new(Queue::new(terms.caps, terms.classes.clone())),
             classes: terms.classes.clone(),
@@ -166,7 +176,8 @@ impl Node {
         for run in found.waiting {
             let Some(id) = RunId::parse(&run.id) else { continue };
             tracing::info!(run = %run.id, principal = %run.principal, "the run still waits");
-            self.lives(&id);
+            // Its tables were with the former process, and it will be told so in its turn.
+            self.lives(&id, Vec::new());
             self.queue().enter_again(&run.principal, id);
         }
         self.wake.notify_one();
@@ -249,6 +260,8 @@ impl Node {
         self.check(&submission.asked)?;
         let (node, principal) = (Arc::clone(self), principal.to_owned());
         let accepted = tokio::spawn(async move {
+            let mut submission = submission;
+            let tables = std::mem::take(&mut submission.tables);
             let asked = submission.asked.clone();
             // Who asks again for what is known needs no time and no place.
             let reserved = match node.check_cpu(&principal).await {
@@ -259,7 +272,7 @@ impl Node {
             match (written, reserved) {
                 (Ok(Some((id, true))), Ok(place)) => {
                     node.metrics.accepted(asked.kind());
-                    node.lives(&id);
+                    node.lives(&id, tables);
                     node.enter(&principal, &id, asked, place).await;
                     node.run(&principal, id.as_str()).await
                 }
@@ -544,6 +557,28 @@ impl Node {
         self.lock_live().get(run).is_some_and(|live| live.cancelled)
     }
 
+    /// Keeps a table until a session is over, which has it from now on; lets go of it when that is over.
+    pub(crate) fn keep_table(&self, session: &RunId, table: Table) {
+        if let Some(live) = self.lock_live().get_mut(session) {
+            live.tables.push(table);
+        }
+    }
+
+    /// Descriptors of the tables of a run, which it still has.
+    ///
+    /// # Errors
+    /// [`Refusal`] when they were with a former process.
+    pub(crate) fn tables_of(&self, run: &RunId, count: usize) -> Result<Vec<OwnedFd>, Refusal> {
+        let live = self.lock_live();
+        let held = live.get(run).map_or([].as_slice(), |live| live.tables.as_slice());
+        if held.len() != count {
+            let why = "the node has ended since they were handed over, and they were in memory";
+            return Err(Refusal::new(Kind::Unavailable, "the tables of the run are gone", why, "ask for it anew"));
+        }
+        let failed = |error: std::io::Error| Refusal::failed("the run cannot be started", crate::system_text(&error));
+        held.iter().map(|table| table.for_run().map_err(failed)).collect()
+    }
+
     /// Tells those who follow a run that there is more.
     pub(crate) fn tell(&self, run: &RunId, last: i64) {
         if let Some(live) = self.lock_live().get(run) {
@@ -581,8 +616,8 @@ impl Node {
         *self.draining.borrow()
     }
 
-    fn lives(&self, run: &RunId) {
-        self.lock_live().insert(run.clone(), Live { last: watch::Sender::new(0), cancelled: false });
+    fn lives(&self, run: &RunId, tables: Vec<Table>) {
+        self.lock_live().insert(run.clone(), Live { last: watch::Sender::new(0), cancelled: false, tables });
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -129,6 +129,11 @@ pub struct Start {
     #[arg(long, value_name = "MIB", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub form_mib: u16,
 
+    /// MiB of memory for tables that one principal may have until its runs are over; 0 gives none. It is charged to who
+    /// writes it
+    #[arg(long, value_name = "MIB", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
+    pub table_mib: u32,
+
     /// Connections at once
     #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..))]
     pub connections: u16,

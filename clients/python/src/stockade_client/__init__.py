@@ -3,9 +3,11 @@
 from ._async import AsyncNode, AsyncSession
 from ._client import Node
 from ._session import Session
+from ._tables import ArrowStream, TableLike
 from ._types import CodeFailed, Decision, Environment, Event, Me, NodeError, Result, Run
 
 __all__ = [
+    "ArrowStream",
     "AsyncNode",
     "AsyncSession",
     "CodeFailed",
@@ -18,4 +20,5 @@ __all__ = [
     "Result",
     "Run",
     "Session",
+    "TableLike",
 ]

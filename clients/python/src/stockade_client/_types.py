@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import os
 
     from ._client import Node
+    from ._tables import Table
 
 
 class NodeError(Exception):
@@ -122,6 +123,10 @@ class Result:
     def output(self, name: str) -> bytes:
         """The bytes of one output."""
         return self.node.output(self.run.id, name)
+
+    def table(self, name: str) -> "Table":
+        """An output that is an Arrow IPC file, `NAME` or `NAME.arrow`, as a table."""
+        return self.node.table(self.run.id, name)
 
     def save(self, folder: "str | os.PathLike[str]") -> "list[str]":
         """Writes all outputs below a folder; nothing that exists is replaced."""

@@ -17,6 +17,10 @@ pub(crate) struct Supervised {
     #[arg(long, hide = true, value_name = "NUMBER", requires = "parent")]
     pub(crate) witness_fd: Option<u32>,
 
+    /// Give the code this descriptor of sealed memory, which `NAME` in the working folder leads to
+    #[arg(long, hide = true, value_name = "NUMBER:NAME")]
+    pub(crate) table_fd: Vec<String>,
+
     /// Who asks for the run, for its record
     #[arg(long, hide = true, value_name = "NAME@REALM", requires = "report_fd")]
     pub(crate) principal: Option<String>,

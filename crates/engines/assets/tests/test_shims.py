@@ -749,6 +749,26 @@ class Session(unittest.TestCase):
         self.assertEqual(self.put("d", b"x"), 21)
         self.assertEqual(sorted(os.listdir(self.folder)), ["a", "d", "f", "l"])
 
+    def table(self, name, content):
+        memory = os.memfd_create("table")
+        os.write(memory, content)
+        self.order(6, name.encode(), [memory])
+        return self.answer()
+
+    def test_a_table_is_a_link_to_memory_that_stays_open(self):
+        self.assertEqual(self.table("t", b"first"), 0)
+        self.assertEqual(self.execute("import os; print(open('t').read(), os.path.islink('t'))"), (0, "first True\n", ""))
+        count = "print(len(os.listdir('/proc/self/fd')))"
+        before = self.execute(count)
+        for number in range(5):
+            self.assertEqual(self.table("t", b"%d" % number), 0)
+        self.assertEqual(self.execute(count), before)
+        self.assertEqual(self.execute("print(open('t').read())"), (0, "4\n", ""))
+        self.execute("os.mkdir('d')")
+        self.assertEqual(self.table("d", b"x"), 21)
+        self.assertEqual(self.execute(count), before)
+        self.assertEqual(sorted(os.listdir(self.folder)), ["d", "t"])
+
     def test_it_ends_when_nobody_asks_any_more(self):
         self.execute("import atexit; atexit.register(open, 'ended', 'w')")
         self.ours.shutdown(socket.SHUT_WR)

@@ -16,13 +16,14 @@ use stockade_store::Run;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
-use super::types::{InlineInput, ProblemTypes, RunDocument, RunRequest};
+use super::types::{InlineInput, ProblemTypes, RunDocument, RunRequest, TableInput};
 use super::{Asker, Shared, events, runs};
 use crate::asked::Asked;
 use crate::listen::Principal;
-use crate::order::{Order, limits};
+use crate::order::{self, Order, limits};
 use crate::refusal::{Kind, Refusal};
 use crate::service::{Node, Submission};
+use crate::tables::Table;
 
 /// Largest body of JSON.
 const JSON_BYTES_MAX: usize = 16 << 20;
@@ -128,37 +129,37 @@ pub(super) async fn create(
     Extension(principal): Asker,
     request: Request,
 ) -> Result<Response, Problem> {
-    accept(&shared, &principal, request, assemble).await
+    accept(&shared, &principal, request, |asked: RunRequest, script, sent| {
+        assemble(asked, script, sent, &shared.node, &principal)
+    })
+    .await
 }
-
-/// How what was sent becomes an order, and the files beside it.
-type Assemble<T> = fn(T, Option<Sent>, Vec<Sent>, &Node) -> Result<(Order, Vec<Bytes>), Refusal>;
 
 /// From a request of either type to its answer.
 pub(super) async fn accept<T: serde::de::DeserializeOwned + Default>(
     shared: &Shared,
     principal: &Principal,
     request: Request,
-    put_together: Assemble<T>,
+    put_together: impl FnOnce(T, Option<Sent>, Vec<Sent>) -> Result<Assembled, Refusal>,
 ) -> Result<Response, Problem> {
     let headers = request.headers().clone();
     let key = key(&headers)?;
     // The room is for what is not written down yet.
-    let (order, files, _) = order_of(shared, principal, request, put_together).await?;
+    let (Assembled { order, files, tables }, _) = order_of(shared, principal, request, put_together).await?;
     // Who waits for the end knows nothing of the run before it, and asks for it again by a key only.
     let durable = key.is_some() || is_async(&headers) || events::Format::asked(&headers).is_some();
-    let submission = Submission { asked: Asked::Run(order), files, key, durable };
+    let submission = Submission { asked: Asked::Run(order), files, tables, key, durable };
     let run = shared.node.accept(&principal.0, submission).await?;
     answer(&shared.node, principal, run, &headers).await
 }
 
-/// From a request of either type to an order, its files, and the room that they take.
+/// From a request of either type to an order, what lies beside it, and the room that its files take.
 pub(super) async fn order_of<T: serde::de::DeserializeOwned + Default>(
     shared: &Shared,
     principal: &Principal,
     request: Request,
-    put_together: Assemble<T>,
-) -> Result<(Order, Vec<Bytes>, Option<Room>), Refusal> {
+    put_together: impl FnOnce(T, Option<Sent>, Vec<Sent>) -> Result<Assembled, Refusal>,
+) -> Result<(Assembled, Option<Room>), Refusal> {
     let kind = kind(request.headers())?;
     let bytes_max = kind.bytes_max(&shared.node);
     let length = length(request.headers())?.unwrap_or(bytes_max);
@@ -175,8 +176,7 @@ pub(super) async fn order_of<T: serde::de::DeserializeOwned + Default>(
         }
     };
     let (asked, script, sent) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
-    let (order, files) = put_together(asked, script, sent, &shared.node)?;
-    Ok((order, files, room))
+    Ok((put_together(asked, script, sent)?, room))
 }
 
 /// Answers for something that was accepted, in the way that the caller wants: with its events, at once, or at its end.
@@ -363,7 +363,8 @@ pub(super) fn assemble(
     script: Option<Sent>,
     sent: Vec<Sent>,
     node: &Node,
-) -> Result<(Order, Vec<Bytes>), Refusal> {
+    principal: &Principal,
+) -> Result<Assembled, Refusal> {
     let (script, code) = match (script, asked.code) {
         (Some(_), Some(_)) => {
             return Err(Refusal::invalid("there are two scripts", "`code` and the part `script`", "leave out one"));
@@ -378,6 +379,7 @@ pub(super) fn assemble(
         }
     };
     let (names, files) = files(code, asked.inputs, sent)?;
+    let (named, tables) = tables(asked.tables, node, principal)?;
     let order = Order {
         script,
         arguments: asked.arguments,
@@ -385,10 +387,34 @@ pub(super) fn assemble(
         with: asked.with,
         environment: asked.environment,
         limits: limits(&asked.limits, &node.bounds)?,
+        tables: named,
         data_function: false,
     };
     order.check(&node.bounds)?;
-    Ok((order, files))
+    Ok(Assembled { order, files, tables })
+}
+
+/// What was written, by its tokens: none of them is good again, whatever becomes of the request.
+fn tables(
+    asked: Vec<TableInput>,
+    node: &Node,
+    principal: &Principal,
+) -> Result<(Vec<order::Table>, Vec<Table>), Refusal> {
+    let mut named = Vec::new();
+    let mut taken = Vec::new();
+    for TableInput { name, token } in asked {
+        let table = node.tables.take(principal, &token)?;
+        named.push(order::Table { name, bytes: table.bytes });
+        taken.push(table);
+    }
+    Ok((named, taken))
+}
+
+/// What is to be run, and what lies beside it.
+pub(super) struct Assembled {
+    pub(super) order: Order,
+    pub(super) files: Vec<Bytes>,
+    pub(super) tables: Vec<Table>,
 }
 
 /// Names of all inputs, and the files of an order: its script first.

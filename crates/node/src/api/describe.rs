@@ -28,6 +28,7 @@ use super::{admin, create, events, functions, health, looks, me, outputs, proble
         sessions::interrupt,
         sessions::restart,
         sessions::put,
+        sessions::put_table,
         sessions::get,
         me::me,
         looks::environments,
@@ -127,7 +128,7 @@ mod tests {
     fn every_path_is_described_and_the_page_needs_nothing_from_elsewhere() {
         let document = document();
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 21, "{paths:?}");
+        assert_eq!(paths.len(), 22, "{paths:?}");
         let page = written(&document);
         for path in paths {
             assert!(page.contains(path.as_str()), "{path}");

@@ -1,11 +1,10 @@
 //! Data functions: runs whose description and files are sent, and whose results are outputs.
 
 use axum::Extension;
-use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::response::Response;
 
-use super::create::{self, Sent};
+use super::create::{self, Assembled, Sent};
 use super::problem::Problem;
 use super::types::{FunctionForm, FunctionRequest, ProblemTypes, RunDocument};
 use super::{Asker, Shared};
@@ -35,17 +34,17 @@ pub(super) async fn run(
     Extension(principal): Asker,
     request: Request,
 ) -> Result<Response, Problem> {
-    create::accept(&shared, &principal, request, |asked: FunctionRequest, script, sent, node| {
+    create::accept(&shared, &principal, request, |asked: FunctionRequest, script, sent| {
         if script.is_some() {
             let why = "`request` has its description as `function`";
             return Err(Refusal::invalid("a data function has no part `script`", why, "leave it out"));
         }
-        assemble(asked, sent, node)
+        assemble(asked, sent, &shared.node)
     })
     .await
 }
 
-fn assemble(asked: FunctionRequest, sent: Vec<Sent>, node: &Node) -> Result<(Order, Vec<Bytes>), Refusal> {
+fn assemble(asked: FunctionRequest, sent: Vec<Sent>, node: &Node) -> Result<Assembled, Refusal> {
     if !asked.function.is_object() {
         return Err(Refusal::invalid("nothing to run", "there is no `function`", "send its description"));
     }
@@ -57,8 +56,9 @@ fn assemble(asked: FunctionRequest, sent: Vec<Sent>, node: &Node) -> Result<(Ord
         with: asked.with,
         environment: asked.environment,
         limits: limits(&asked.limits, &node.bounds)?,
+        tables: Vec::new(),
         data_function: true,
     };
     order.check(&node.bounds)?;
-    Ok((order, files))
+    Ok(Assembled { order, files, tables: Vec::new() })
 }

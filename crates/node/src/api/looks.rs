@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use stockade_core::limits::Limit;
 use utoipa::ToSchema;
 
-use super::create;
+use super::create::{self, Assembled};
 use super::problem::Problem;
 use super::types::{ProblemTypes, RunForm, RunRequest};
 use super::{Asker, Shared};
@@ -246,7 +246,15 @@ pub(super) async fn check(
     request: Request,
 ) -> Result<Json<DecisionDocument>, Problem> {
     // Its files stay in memory while it waits for its turn.
-    let (order, files, _room) = create::order_of(&shared, &principal, request, create::assemble).await?;
+    let (assembled, _room) = create::order_of(&shared, &principal, request, |asked: RunRequest, script, sent| {
+        if !asked.tables.is_empty() {
+            let why = "a token is good for one request, and this one runs nothing";
+            return Err(Refusal::invalid("tables are not checked", why, "leave `tables` out: they change no decision"));
+        }
+        create::assemble(asked, script, sent, &shared.node, &principal)
+    })
+    .await?;
+    let Assembled { order, files, .. } = assembled;
     shared.node.check_run(&principal.0, &order).await?;
     Ok(Json(shared.node.look(&principal.0, Look::Run { order }, files).await?))
 }

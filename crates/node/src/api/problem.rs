@@ -63,16 +63,7 @@ pub(super) fn named(mut answer: Response, request: &str) -> Response {
         None => return answer,
     };
     let status = answer.status();
-    let kind = serde_json::to_value(refusal.kind).ok();
-    let kind = kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or("failed");
-    let document = ProblemDocument {
-        kind: format!("urn:stockade:problem:{kind}"),
-        title: refusal.what,
-        status: status.as_u16(),
-        detail: refusal.why,
-        next: refusal.next,
-        request_id: request.to_owned(),
-    };
+    let document = document(refusal, status, request);
     let retry = answer.headers().get(header::RETRY_AFTER).cloned();
     let mut answer = (status, Json(document)).into_response();
     let headers = answer.headers_mut();
@@ -81,6 +72,25 @@ pub(super) fn named(mut answer: Response, request: &str) -> Response {
         headers.insert(header::RETRY_AFTER, retry);
     }
     answer
+}
+
+/// A refusal as a document, where it is not said over HTTP.
+pub(crate) fn problem_of(refusal: Refusal) -> impl Serialize {
+    let status = status(refusal.kind);
+    document(refusal, status, "")
+}
+
+fn document(refusal: Refusal, status: StatusCode, request: &str) -> ProblemDocument {
+    let kind = serde_json::to_value(refusal.kind).ok();
+    let kind = kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or("failed");
+    ProblemDocument {
+        kind: format!("urn:stockade:problem:{kind}"),
+        title: refusal.what,
+        status: status.as_u16(),
+        detail: refusal.why,
+        next: refusal.next,
+        request_id: request.to_owned(),
+    }
 }
 
 /// What the framework refused by itself, such as a query that cannot be parsed.

@@ -77,7 +77,7 @@ pub(super) enum Come {
     /// Nothing that matters.
     Nothing,
     /// It has not begun, and is to be started anew.
-    Cold(Anew),
+    Cold(Box<Anew>),
     /// It is over, and reported.
     Done(i32),
     /// Its follower said what none says.
@@ -119,7 +119,7 @@ impl Claims {
             (Some(Said::Begun), Some(_)) => Come::Nothing,
             (Some(Said::Cold), Some(anew)) => {
                 self.0.remove(run);
-                Come::Cold(anew)
+                Come::Cold(Box::new(anew))
             }
             (Some(Said::Done(status)), None) => {
                 self.0.remove(run);

@@ -66,7 +66,9 @@ impl Kind {
         let is_python = order.script.ends_with(".py") || order.script.ends_with(".pyw");
         let names_packages = beginning.windows(NAMES_PACKAGES.len()).any(|part| part == NAMES_PACKAGES);
         // What packages come to may change from run to run; an environment is named, and looked at again.
-        if !is_python || names_packages || !order.with.is_empty() || !are_usual(&order.limits, &bounds.usual) {
+        // A table is given to a process when it begins.
+        let is_cold = !is_python || names_packages || !order.with.is_empty() || !order.tables.is_empty();
+        if is_cold || !are_usual(&order.limits, &bounds.usual) {
             return None;
         }
         Some(Self { environment: order.environment.clone(), tier: Tier::of(beginning) })
@@ -139,6 +141,8 @@ mod tests {
         assert!(limited("time", 1_000).is_some());
         assert!(limited("cpu-time", 1_000).is_some());
         assert!(limited("memory", 64 << 20).is_none());
+        let tables = vec![crate::order::Table { name: "a.arrow".to_owned(), bytes: 1 }];
+        assert!(Kind::of(&Order { tables, ..order() }, b"", &Bounds::default()).is_none());
         assert!(Kind::of(&Order { with: vec!["six".to_owned()], ..order() }, b"", &Bounds::default()).is_none());
         let mut order = order();
         order.limits.remove("memory");

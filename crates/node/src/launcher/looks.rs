@@ -49,7 +49,8 @@ impl Launcher {
             let nowhere: OwnedFd = OpenOptions::new().write(true).open("/dev/null")?.into();
             let streams = command::Streams { out: &nowhere, error: &nowhere, report };
             let asker = command::Asker { principal, user };
-            let child = command::spawn(&self.settings, asker, task, place.inputs(), streams)?;
+            let given = command::Given { streams, inputs: place.inputs(), tables: &[] };
+            let child = command::spawn(&self.settings, asker, task, given)?;
             Supervisor::of(child, None, Instant::now() + LOOKING)
         });
         match started {

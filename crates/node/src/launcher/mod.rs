@@ -19,6 +19,7 @@ mod parked;
 mod pools;
 mod sessions;
 mod supervisor;
+mod tables;
 mod users;
 mod warm;
 
@@ -315,7 +316,7 @@ impl Launcher {
         if self.is_there(run) {
             return Err(Refusal::failed("the run was started before", "its name is taken"));
         }
-        if descriptors.len() != task.files().count() + STREAMS {
+        if descriptors.len() != task.files().count() + STREAMS + task.tables().len() {
             return Err(Refusal::failed("the run cannot be started", "its files are not those that it names"));
         }
         if self.claim(run, principal, task, &mut descriptors)? {
@@ -334,16 +335,21 @@ impl Launcher {
         descriptors: &[OwnedFd],
         place: &Place,
     ) -> Result<(), Refusal> {
-        let [out, error, report, files @ ..] = descriptors else {
+        let Some((files, tables)) = descriptors.split_at_checked(STREAMS + task.files().count()) else {
             return Err(Refusal::failed("the run cannot be started", "descriptors are missing"));
         };
+        let [out, error, report, files @ ..] = files else {
+            return Err(Refusal::failed("the run cannot be started", "descriptors are missing"));
+        };
+        tables::check(task.tables(), tables).inspect_err(|_| self.folders.remove(run))?;
         let lease = self.lease().inspect_err(|_| self.folders.remove(run))?;
         let asker = command::Asker { principal, user: lease.map(|lease| lease.first) };
         let started = place
             .spool(task.files(), files)
             .and_then(|()| {
                 let streams = command::Streams { out, error, report };
-                let child = command::spawn(&self.settings, asker, task, place.inputs(), streams)?;
+                let given = command::Given { streams, inputs: place.inputs(), tables };
+                let child = command::spawn(&self.settings, asker, task, given)?;
                 let wall = Duration::from_millis(task.limit(Limit::Time).unwrap_or(0));
                 Supervisor::of(child, lease, Instant::now() + wall + BESIDE)
             })

@@ -156,7 +156,7 @@ impl Launcher {
     pub(super) fn hear_claim(&mut self, run: &RunId) {
         match self.claims.hear(run) {
             Come::Nothing => {}
-            Come::Cold(anew) => self.start_anew(run, anew),
+            Come::Cold(anew) => self.start_anew(run, *anew),
             Come::Done(status) => {
                 self.let_follower_go(run);
                 self.hear_session(run);

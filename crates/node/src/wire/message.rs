@@ -232,6 +232,7 @@ mod tests {
             2 => return Ask::CloseSession { session },
             3 => Act::Execute { time_ms },
             4 => Act::Put { name: text },
+            5 => Act::Table { name: text },
             _ => Act::Get { name: text },
         };
         Ask::Act { session, act, what }

@@ -27,6 +27,7 @@ mod runs;
 mod sessions;
 mod streams;
 mod support;
+mod tables;
 mod tenancy;
 mod users;
 mod warm;

@@ -23,7 +23,8 @@ Usage: cargo xtask TASK
   bench engines
               the same of warm engines, beside bare forks of their template
   bench node
-              the same of runs of the node that warm engines have: within it, and over HTTP
+              the same of runs of the node that warm engines have, and of re-execution in sessions: within it, and
+              over HTTP, beside a Jupyter kernel
   openapi    make requests of the node's own OpenAPI document, and hold its answers against it
   kills [ROUNDS]
              kill each part of a node so many times under load (38 make 456 in all), and look at what is left

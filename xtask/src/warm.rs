@@ -29,7 +29,7 @@ pub(crate) fn library() -> Done {
 pub(crate) fn bench_of_node() -> Done {
     library()?;
     let build = ["cargo", "build", "--release", "--quiet", "--package", "stockade", "--package", "stockade-node"];
-    tools::run(&[&build, ["--example", "warm", "--bins"].as_slice()].concat())?;
+    tools::run(&[&build, ["--example", "warm", "--example", "session", "--bins"].as_slice()].concat())?;
     let find = |name: &str, below: PathBuf| {
         let found = [below.join("x86_64-unknown-linux-gnu"), below.join("aarch64-unknown-linux-gnu"), below];
         found.into_iter().map(|folder| folder.join("release").join(name)).find(|path| path.is_file())
@@ -49,7 +49,10 @@ pub(crate) fn bench_of_node() -> Done {
             ));
         }
     }
-    Ok(())
+    let example = find("examples/session", tools::target()).ok_or_else(|| missing("the example"))?;
+    say("$ session sql");
+    let status = Command::new(&example).arg("sql").env("STOCKADE_BENCH_JUPYTER", &jupyter).status();
+    if status.is_ok_and(|status| status.success()) { Ok(()) } else { Err("sessions were not measured".to_owned()) }
 }
 
 /// The machine's Python with what a Jupyter kernel needs, and the libraries of the machine.

@@ -154,6 +154,18 @@ class WithNode(WithRealNode):
             session.run("1")
         self.assertEqual(over.exception.status, 409)
 
+    @unittest.skipUnless(os.path.exists("/usr/bin/Rscript"), "there is no R on this machine")
+    def test_a_session_speaks_r(self) -> None:
+        with self.node.session(language="r", inputs={"a.txt": b"hello\n"}) as session:
+            session.run("x <- readLines('a.txt')").check()
+            self.assertEqual(session.run("x").stdout, '[1] "hello"\n')
+            failed = session.run("stop('bad')")
+            self.assertEqual((failed.status, failed.stderr), (1, "Error: bad\n"))
+            self.assertEqual(session.details["language"], "r")
+        with self.assertRaises(NodeError) as refused:
+            self.node.session(language="julia")
+        self.assertEqual(refused.exception.status, 422)
+
     def test_what_a_session_executes_is_interrupted_and_restarted(self) -> None:
         with self.node.session(inputs={"in.txt": b"in"}) as session:
             session.run("x = 1").check()

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use stockade_core::layer::{Layer, Layers};
 use stockade_core::limits::Limit;
 use stockade_core::paths;
-use stockade_core::request::{CgroupMode, Input, Request, ResultDescriptor, Scratch, Start, Streams, Tier, Tree};
+use stockade_core::request::{
+    CgroupMode, Input, Language, Request, ResultDescriptor, Scratch, Start, Streams, Tier, Tree,
+};
 use stockade_core::text;
 use stockade_core::trust::Libraries;
 use stockade_egress::control::SecretValue;
@@ -166,7 +168,9 @@ fn start(run: &Run, code: &Code, services: &mut Services) -> Result<(Start, Used
         Engine::Stdin => PythonCode::Stdin,
         Engine::Notebook(name) => PythonCode::Notebook(name.clone()),
         Engine::Sql(name) => PythonCode::Sql(name.clone()),
-        Engine::Session => PythonCode::Session,
+        Engine::Session(Language::R) => return r_start(run, stockade_engines::r_session(), services),
+        Engine::Session(Language::Sql) => PythonCode::SqlSession,
+        Engine::Session(_) => PythonCode::Session,
         Engine::Warm => PythonCode::Warm,
         Engine::Function(spec) => PythonCode::Function(spec.clone()),
     };

@@ -43,7 +43,8 @@ pub(crate) enum Engine {
     Sql(String),
     R(String),
     Program(String),
-    Session,
+    /// One that is kept, for code that comes later.
+    Session(Language),
     /// A script that comes later, for an engine that is there already.
     Warm,
     /// A data function as the engine reads it.
@@ -53,13 +54,10 @@ pub(crate) enum Engine {
 impl Engine {
     pub(crate) const fn language(&self) -> Language {
         match self {
-            Self::Script(_)
-            | Self::Inline(_)
-            | Self::Stdin
-            | Self::Notebook(_)
-            | Self::Session
-            | Self::Warm
-            | Self::Function(_) => Language::Python,
+            Self::Script(_) | Self::Inline(_) | Self::Stdin | Self::Notebook(_) | Self::Warm | Self::Function(_) => {
+                Language::Python
+            }
+            Self::Session(language) => *language,
             Self::Sql(_) => Language::Sql,
             Self::R(_) => Language::R,
             Self::Program(_) => Language::Program,
@@ -77,8 +75,10 @@ pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
         ));
     }
     let mut words = words(run)?;
-    if run.supervised.session.is_some() {
-        return if words.is_empty() { Ok(session()) } else { Err(no_script()) };
+    if let Some(language) = &run.supervised.session {
+        let known = Language::ALL.into_iter().find(|known| known.name() == language);
+        let language = known.filter(|_| words.is_empty()).ok_or_else(no_script)?;
+        return Ok(session(language));
     }
     if run.supervised.pool.is_some() {
         return pool(&words);
@@ -107,8 +107,8 @@ pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
 }
 
 /// Its code comes later, and each piece has a record of its own.
-pub(crate) fn session() -> Code {
-    without_file(Engine::Session, "session", Vec::new(), b"session".to_vec())
+pub(crate) fn session(language: Language) -> Code {
+    without_file(Engine::Session(language), "session", Vec::new(), b"session".to_vec())
 }
 
 fn no_script() -> Problem {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::Serialize;
+use stockade_core::request::Language;
 use stockade_core::{paths, text};
 use stockade_engines::{Interpreter, R};
 use stockade_environments::{Builder, Ecosystem, Environment, Limits, Machine, Progress, RRequest, Request, Store};
@@ -42,13 +43,13 @@ pub(crate) fn asked_by_code(request: &mut Request, code: &Code) -> Result<(), Pr
     // What executes notebooks and queries comes from an environment like any other package.
     match code.engine {
         Engine::Notebook(_) => request.with("nbclient,ipykernel")?,
-        Engine::Sql(_) => request.with("duckdb")?,
+        Engine::Sql(_) | Engine::Session(Language::Sql) => request.with("duckdb")?,
         Engine::Script(_)
         | Engine::Inline(_)
         | Engine::Stdin
         | Engine::R(_)
         | Engine::Program(_)
-        | Engine::Session
+        | Engine::Session(_)
         | Engine::Warm => {}
         Engine::Function(_) => {
             if let Some(function) = &code.function {

@@ -1,5 +1,6 @@
 //! Options that need or exclude each other, told before anything is made.
 
+use stockade_core::request::Language;
 use stockade_environments::RRequest;
 
 use crate::args::{Build, Cgroup, Packages, Run, Tier};
@@ -25,8 +26,10 @@ pub(crate) fn check(run: &Run, engine: &Engine) -> Result<(), Problem> {
     )?;
     needs((run.overwrite, "--overwrite"), (out, "--out DIR"), "it replaces files in the folder of the outputs")?;
     // These may name packages themselves.
-    let names_packages =
-        matches!(engine, Engine::Script(_) | Engine::Notebook(_) | Engine::Sql(_) | Engine::Function(_));
+    let names_packages = matches!(
+        engine,
+        Engine::Script(_) | Engine::Notebook(_) | Engine::Sql(_) | Engine::Session(Language::Sql) | Engine::Function(_)
+    );
     let net = !run.net.is_empty();
     for option in [(!run.secrets.is_empty(), "--secret"), (!run.net_budget.is_empty(), "--net-budget")] {
         needs(option, (net, "--net HOST"), "it is about what a run may reach")?;
@@ -81,12 +84,12 @@ pub(crate) fn check(run: &Run, engine: &Engine) -> Result<(), Problem> {
     ];
     let given = options.into_iter().find_map(|(is_given, option)| is_given.then_some(option));
     match (engine, given) {
-        (Engine::R(_), Some(option)) => Err(Problem::new(
+        (Engine::R(_) | Engine::Session(Language::R), Some(option)) => Err(Problem::new(
             format!("{option} does nothing for an R script"),
             "it is about Python",
             format!("leave out {option}; packages of R are named with --r"),
         )),
-        (Engine::R(_) | Engine::Program(_), None) => Ok(()),
+        (Engine::R(_) | Engine::Session(Language::R) | Engine::Program(_), None) => Ok(()),
         (_, _) if r => Err(Problem::new(
             "--r does nothing for Python code",
             "it names packages of R",

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use stockade_core::request::Language;
 use stockade_core::text;
 use stockade_engines::Said;
 use stockade_launch::Finished;
@@ -24,7 +25,11 @@ pub(crate) fn hints(finished: &Finished, code: &Code) -> Vec<String> {
 
 fn hint(said: &Said, beside: &Path, engine: &Engine) -> Option<String> {
     match said {
-        Said::Exception { name: Some(package), .. } if matches!(engine, Engine::R(_)) => missing_r_package(package),
+        Said::Exception { name: Some(package), .. }
+            if matches!(engine, Engine::R(_) | Engine::Session(Language::R)) =>
+        {
+            missing_r_package(package)
+        }
         Said::Exception { name: Some(module), .. } => missing_module(module, beside),
         Said::Exception { path: Some(path), .. } => missing_file(path, beside),
         Said::Exception { .. } | Said::Figure { .. } | Said::Imported { .. } | Said::Attempt { .. } => None,

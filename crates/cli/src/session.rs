@@ -231,7 +231,11 @@ fn document(done: &Done) -> String {
     json!({
         "cause": done.cause,
         "goes_on": done.goes_on,
-        "usage": { "wall_ms": done.wall_ms, "stream_bytes": done.stream_bytes },
+        "usage": {
+            "wall_ms": u64::try_from(done.wall.as_millis()).unwrap_or(u64::MAX),
+            "wall_usec": u64::try_from(done.wall.as_micros()).unwrap_or(u64::MAX),
+            "stream_bytes": done.stream_bytes,
+        },
         "figures": figures,
         "exception": exception,
     })

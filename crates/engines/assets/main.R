@@ -28,18 +28,21 @@ local({
   stockade$report <- function(...) {
     fields <- Filter(function(value) is.character(value) && length(value) == 1L, list(...))
     try(silent = TRUE, {
-      link <- Sys.readlink(paste0("/proc/self/fd/", results))
-      # Another kind of file under this number is not the launcher's pipe.
-      if (nzchar(results) && startsWith(link, "pipe:")) {
-        values <- vapply(fields, quoted, "", room = 900L)
-        line <- paste0("{", paste0('"', names(fields), '":', values, collapse = ","), "}\n")
-        # The walls let nobody open a descriptor anew by its path; a child has it already.
-        pipe <- pipe(paste0("exec cat >&", as.integer(results)), "wb")
-        on.exit(close(pipe))
-        writeBin(charToRaw(line), pipe)
-      }
+      values <- vapply(fields, quoted, "", room = 900L)
+      tell(paste0("{", paste0('"', names(fields), '":', values, collapse = ","), "}\n"))
     })
     invisible()
+  }
+
+  stockade$tell <- function(line) {
+    link <- Sys.readlink(paste0("/proc/self/fd/", results))
+    # Another kind of file under this number is not the launcher's pipe.
+    if (nzchar(results) && startsWith(link, "pipe:")) {
+      # The walls let nobody open a descriptor anew by its path; a child has it already.
+      pipe <- pipe(paste0("exec cat >&", as.integer(results)), "wb")
+      on.exit(close(pipe))
+      writeBin(charToRaw(line), pipe)
+    }
   }
 
   # R says which file is missing in a warning, then fails with another message.

@@ -5,6 +5,8 @@
 _given = globals().copy()  # what python put into `__main__`
 import sys
 
+import stockade_execute
+
 
 def _import_all(names):
     import importlib
@@ -249,34 +251,14 @@ def fresh_main():
 
 def execute(text, name, main):
     """As a script: its own module, its exceptions shown. Says with which status it ends."""
-    status = 0
-    try:
-        exec(compile(text, name, "exec", dont_inherit=True), main.__dict__)
-    except SystemExit as end:
-        status = _status_of(end.code)
-    except BaseException as error:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_globals is globals():
-            trace = trace.tb_next
-        error.__traceback__ = sys.last_traceback = trace
-        sys.last_type, sys.last_value = type(error), error
-        _show(error, trace)
-        status = 1
-        if isinstance(error, KeyboardInterrupt):
-            _ended_by_interrupt.append(True)
-    return status
+    return stockade_execute.execute(text, name, main.__dict__, _caught)
 
 
-def _show(error, trace):
-    try:
-        sys.excepthook(type(error), error, trace)
-    except SystemExit:
-        pass
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        traceback.print_exception(type(error), error, trace)
+def _caught(error, trace):
+    sys.last_traceback, sys.last_type, sys.last_value = trace, type(error), error
+    stockade_execute.show(error, trace)
+    if isinstance(error, KeyboardInterrupt):
+        _ended_by_interrupt.append(True)
 
 
 def finish(status, last):
@@ -356,15 +338,6 @@ def _interrupted():
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGINT)
-
-
-def _status_of(code):
-    if code is None:
-        return 0
-    if isinstance(code, int):
-        return code
-    print(code, file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

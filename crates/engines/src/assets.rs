@@ -30,10 +30,16 @@ const PYTHON: [(&str, &[u8]); 5] = assets![
 ];
 const MAIN: [(&str, &[u8]); 4] =
     assets!["main.py", "lib/stockade_start.py", "lib/stockade_notebook.py", "lib/stockade_sql.py"];
-const SESSION: [(&str, &[u8]); 1] = assets!["lib/stockade_session.py"];
+const SESSION: [(&str, &[u8]); 4] =
+    assets!["lib/stockade_execute.py", "lib/stockade_python.py", "lib/stockade_session.py", "lib/stockade_sql.py"];
 const FUNCTION: [(&str, &[u8]); 1] = assets!["function.py"];
 const WARM: [(&str, &[u8]); 1] = assets!["warm.py"];
 const R: [(&str, &[u8]); 1] = assets!["main.R"];
+/// The library is made by `build.rs`.
+const R_SESSION: [(&str, &[u8]); 2] = [
+    ("session.R", include_bytes!("../assets/session.R").as_slice()),
+    ("libstockade_r.so", include_bytes!(concat!(env!("OUT_DIR"), "/libstockade_r.so")).as_slice()),
+];
 
 /// What every Python program needs.
 pub(crate) fn python() -> impl Iterator<Item = MadeFile> {
@@ -64,6 +70,11 @@ pub(crate) fn warm() -> impl Iterator<Item = MadeFile> {
 /// What R code needs.
 pub(crate) fn r() -> Vec<MadeFile> {
     made(&R).collect()
+}
+
+/// What a session of R needs besides.
+pub(crate) fn r_session() -> impl Iterator<Item = MadeFile> {
+    made(&R_SESSION)
 }
 
 fn made(files: &[(&'static str, &'static [u8])]) -> impl Iterator<Item = MadeFile> {

@@ -13,5 +13,5 @@ pub mod warm;
 
 pub use interpreter::{Interpreter, Unusable, Venv};
 pub use python::{PythonCode, python};
-pub use r::{R, r, r_library};
+pub use r::{R, r, r_library, r_session};
 pub use said::{Said, said};

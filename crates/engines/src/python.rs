@@ -11,6 +11,7 @@ const FUNCTION_SPEC: &str = "/opt/stockade/engine/function.json";
 const MAIN: &str = "/opt/stockade/engine/main.py";
 /// Binds no name in `__main__`, and imports nothing of the working folder.
 const SESSION: &str = "__import__('sys').path.pop(0); __import__('stockade_session').main()";
+const SQL_SESSION: &str = "__import__('sys').path.pop(0); __import__('stockade_session').main('sql')";
 
 /// What is to be run by Python.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub enum PythonCode {
     Sql(String),
     /// One piece after the other, as they are ordered over the result descriptor.
     Session,
+    /// The same of SQL: what is ordered are queries, over one connection.
+    SqlSession,
     /// What a warm engine is given; its process is there already.
     Warm,
     /// A Spotfire data function: its description as JSON.
@@ -49,8 +52,9 @@ pub fn python(code: PythonCode, arguments: Vec<String>, interpreter: &Interprete
     let mut path = "/opt/stockade/engine/site";
     let mut result = ResultDescriptor::Open;
     match code {
-        PythonCode::Session => {
-            argv.extend(["-c".to_owned(), SESSION.to_owned()]);
+        PythonCode::Session | PythonCode::SqlSession => {
+            let code = if code == PythonCode::Session { SESSION } else { SQL_SESSION };
+            argv.extend(["-c".to_owned(), code.to_owned()]);
             files.extend(assets::session());
             result = ResultDescriptor::Conversation;
         }

@@ -28,6 +28,14 @@ pub fn r(script: &str, arguments: Vec<String>) -> Start {
     Start { argv, vars, trees: Vec::new(), files: assets::r(), result: ResultDescriptor::Open }
 }
 
+/// What a session of R needs inside: one process of R, which executes what it is ordered to.
+#[must_use]
+pub fn r_session() -> Start {
+    let mut start = r(&format!("{}/session.R", paths::ENGINE), Vec::new());
+    start.files.extend(assets::r_session());
+    Start { result: ResultDescriptor::Conversation, ..start }
+}
+
 /// Where distributions keep R; what it is, is read there, and nothing is started.
 const HOMES: [&str; 2] = ["/usr/lib/R", "/usr/lib64/R"];
 const DESCRIPTION_BYTES_MAX: u64 = 64 << 10;

@@ -81,8 +81,8 @@ pub struct Done {
     pub cause: Cause,
     /// Whether the session goes on.
     pub goes_on: bool,
-    /// How long it took.
-    pub wall_ms: u64,
+    /// How long it took, from the order to the engine until its answer and what it had written were here.
+    pub wall: Duration,
     /// Bytes of its streams.
     pub stream_bytes: u64,
     /// What it said beside: a claim of the code.
@@ -391,7 +391,7 @@ impl Current {
             name: self.name,
             cause,
             goes_on,
-            wall_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            wall: self.began.elapsed(),
             stream_bytes: self.bytes(),
             said: self.said,
         }

@@ -18,15 +18,37 @@ pub const EXECUTION_MS_MAX: u64 = 3_600_000;
 pub enum Language {
     /// Python.
     Python,
+    /// R.
+    R,
+    /// SQL, with `DuckDB`.
+    Sql,
 }
 
 impl Language {
+    const ALL: [Self; 3] = [Self::Python, Self::R, Self::Sql];
+
     /// As it is written.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Python => "python",
+            Self::R => "r",
+            Self::Sql => "sql",
         }
+    }
+
+    /// From what a caller wrote.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that says which there are.
+    pub fn parse(name: &str) -> Result<Self, Refusal> {
+        Self::ALL.into_iter().find(|language| language.name() == name).ok_or_else(|| {
+            Refusal::invalid(
+                format!("there are no sessions of `{}`", stockade_core::text::shown(name, 40)),
+                "only `python`, `r` and `sql` are kept between executions",
+                "name one of these; leave `language` out for Python",
+            )
+        })
     }
 }
 
@@ -56,6 +78,13 @@ impl Opening {
     pub fn check(&self, bounds: &Bounds) -> Result<(), Refusal> {
         order::check_files(&mut self.inputs.iter())?;
         order::check_packages(&self.with, self.environment.as_deref())?;
+        if self.language == Language::R && !self.with.is_empty() {
+            return Err(Refusal::invalid(
+                "`with` does nothing for R",
+                "it names packages of Python",
+                "name an environment that has packages of R: `stockade env build NAME --r PACKAGES`",
+            ));
+        }
         order::check_limits(&self.limits, bounds)?;
         order::check_length(self)
     }
@@ -103,6 +132,7 @@ pub(crate) mod tests {
             Opening { with: vec!["./x.whl".to_owned()], ..opening() },
             Opening { environment: Some("/etc".to_owned()), ..opening() },
             Opening { limits: BTreeMap::new(), ..opening() },
+            Opening { language: Language::R, with: vec!["pandas".to_owned()], ..opening() },
         ] {
             assert!(bad.check(&bounds).is_err(), "{bad:?}");
         }

@@ -138,6 +138,7 @@ class Node:
     def session(
         self,
         *,
+        language: Optional[str] = None,
         with_: Sequence[str] = (),
         environment: Optional[str] = None,
         inputs: Optional[Mapping[str, Content]] = None,
@@ -147,13 +148,15 @@ class Node:
     ) -> Session:
         """Opens a session: an engine that keeps its variables between pieces of code.
 
+        `language="r"` or `"sql"` is for these; Python is meant when nothing is said.
+
         Close it, or use it in a `with` statement. `limits={"time": "20m"}` is its whole life, `idle="5m"` how long it
         may be idle.
         """
         if isinstance(with_, str):
             raise TypeError("with_ is a list of words")
         request: Dict[str, Any] = {"with": list(with_)}
-        optional = {"environment": environment, "limits": limits, "idle": idle}
+        optional = {"language": language, "environment": environment, "limits": limits, "idle": idle}
         request.update({name: value for name, value in optional.items() if value is not None})
         headers = {"content-type": "application/json", "idempotency-key": key or str(uuid.uuid4())}
         document = self._again("/v1/sessions", headers, json.dumps(request).encode())

@@ -26,7 +26,7 @@ pub(crate) struct Supervised {
     pub(crate) principal: Option<String>,
 
     /// Keep an engine of this language between pieces of code, which are ordered over standard input, a socket
-    #[arg(long, hide = true, value_name = "LANGUAGE", requires = "report_fd", value_parser = ["python"])]
+    #[arg(long, hide = true, value_name = "LANGUAGE", requires = "report_fd", value_parser = ["python", "r", "sql"])]
     pub(crate) session: Option<String>,
 
     /// Run the code as this user and group of the host, and the gate as the next one: no one's, leased to this run

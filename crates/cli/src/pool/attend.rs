@@ -14,7 +14,7 @@ use stockade_core::audit::{Asker, Recorded};
 use stockade_core::limits::Limit;
 use stockade_core::plan::Plan;
 use stockade_core::pool::{Claim, Said};
-use stockade_core::request::Request;
+use stockade_core::request::{Language, Request};
 use stockade_engines::warm;
 use stockade_launch::warm::twin::{Heard, Link, Word, leave};
 use stockade_launch::warm::{Claimed, Engine};
@@ -176,7 +176,7 @@ impl Ready {
             return None;
         }
         let code = match session {
-            Some(_) => code::session(),
+            Some(_) => code::session(Language::Python),
             None => code_of(&claim, read(files.first()?)?),
         };
         if environment::names_packages(&code) {
@@ -228,7 +228,7 @@ fn read(file: &OwnedFd) -> Option<Vec<u8>> {
 }
 
 fn code_of(claim: &Claim, bytes: Vec<u8>) -> Code {
-    let Some(script) = &claim.script else { return code::session() };
+    let Some(script) = &claim.script else { return code::session(Language::Python) };
     Code {
         engine: code::Engine::Script(script.clone()),
         label: script.clone(),

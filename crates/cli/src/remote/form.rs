@@ -107,7 +107,7 @@ fn script(code: &Code) -> Result<(String, Vec<u8>), Problem> {
             "it sends scripts",
             "leave out --node to run it here, or ask the node itself: POST /v1/data-functions",
         )),
-        Engine::Session | Engine::Warm => Err(Problem::new(
+        Engine::Session(_) | Engine::Warm => Err(Problem::new(
             "the node cannot run a session of this command",
             "it starts those that it is asked for",
             "POST /v1/sessions, as in the guide of sessions",

@@ -1,4 +1,4 @@
-"""A session: one interpreter that executes one piece of code after the other.
+"""A session: one process that executes one piece of code after the other, Python or SQL.
 
 Inside the sandbox. `serve` takes orders from a SOCK_SEQPACKET descriptor, one at
 a time, in the frames of `warm.py`: 16 bytes (kind; the length of the text behind
@@ -17,12 +17,10 @@ here is believed outside: it is the word of the code.
 
 import array
 import fcntl
-import linecache
 import os
 import signal
 import socket
 import sys
-import traceback
 
 HEAD = 24
 TEXT_BYTES_MAX = 1024
@@ -31,29 +29,32 @@ EXECUTE, PUT, GET, TABLE = 3, 4, 5, 6
 GET_BYTES_MAX = 100 << 20
 # As a shell tells that an interrupt ended something.
 INTERRUPTED = 130
+# For the descriptors of an order.
+ROOM = socket.CMSG_SPACE(4 * array.array("i").itemsize)
 
 
-def main():
+def main(language="python"):
     """Serves on the result descriptor, which is a socket in a session."""
     number, _ = sys.modules["stockade_state"].result
     if hasattr(sys, "orig_argv"):
         # How it was started is nothing of the code's.
         sys.orig_argv[1:] = sys.argv
-    serve(socket.socket(fileno=os.dup(number)))
+    if language == "sql":
+        from stockade_sql import Session
+    else:
+        from stockade_python import Session
+    serve(socket.socket(fileno=os.dup(number)), Session())
 
 
-def serve(channel):
-    """Until the other end closes. All code shares the namespace of `__main__`."""
+def serve(channel, session):
+    """Until the other end closes. `session.execute` executes code, and says with which status it ends;
+    `session.interrupt` is what an interrupt does."""
     own = os.getpid()
-    main = sys.modules["__main__"].__dict__
-    # As where code is typed in: modules beside it can be imported.
-    if sys.path[:1] != [""]:
-        sys.path.insert(0, "")
     folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    calm = signal.getsignal(signal.SIGINT)
-    handler = calm if callable(calm) else signal.default_int_handler
+    early = _Early()
+    signal.signal(signal.SIGINT, early)
     # It is blocked from the start of the process, so that one for the first piece of code waits for that.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     number, tables = 0, {}
     while True:
         frame, given = _receive(channel)
@@ -62,10 +63,10 @@ def serve(channel):
         kind, name, text = frame[0], frame[16:HEAD], frame[HEAD:]
         if frame[1]:
             # One was sent for an order before this, whose answer it may have come after.
-            _forget_interrupts()
+            early.has_come = False
         if kind == EXECUTE:
             number += 1
-            status = _execute(given, number, main, handler)
+            status = _execute(given, number, session, early)
             # A child of the code's that came back here is none of ours.
             if os.getpid() != own:
                 os._exit(status)
@@ -84,7 +85,8 @@ def _receive(channel):
     space = array.array("i")
     while True:
         try:
-            frame, beside, _, _ = channel.recvmsg(HEAD + TEXT_BYTES_MAX, socket.CMSG_SPACE(4 * space.itemsize))
+            # They close in children of the code's.
+            frame, beside, _, _ = channel.recvmsg(HEAD + TEXT_BYTES_MAX, ROOM, socket.MSG_CMSG_CLOEXEC)
             break
         except InterruptedError:
             continue
@@ -93,109 +95,69 @@ def _receive(channel):
     for level, kind, data in beside:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             space.frombytes(data[: len(data) - len(data) % space.itemsize])
-    given = list(space)
-    for descriptor in given:
-        os.set_inheritable(descriptor, False)
-    return frame, given
+    return frame, space.tolist()
 
 
-def _execute(given, number, main, handler):
+class _Early:
+    """What an interrupt does between two pieces of code: one that was sent before the code could begin waits for it.
+
+    It is not blocked meanwhile, nor ignored: threads of libraries would take it, and nobody would hear of it.
+    """
+
+    has_come = False
+
+    def __call__(self, number, frame):
+        self.has_come = True
+
+
+def _execute(given, number, session, early):
     """One piece of code; its output goes where the order says, and after it nowhere."""
     output, error, code = given
-    with open(code, "rb") as file:
-        source = file.read()
+    source = _read(code)
     # What threads have said meanwhile is nobody's.
     _flush()
     _connect(output, error)
     try:
-        # What the code did to it, it did for itself only.
-        signal.signal(signal.SIGINT, handler)
         try:
-            # One that was sent before the code could begin waits for this.
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            status = execute(source, "<execution %d>" % number, main)
+            # From here on one ends the code.
+            signal.signal(signal.SIGINT, session.interrupt)
+            if early.has_come:
+                raise KeyboardInterrupt
+            status = session.execute(source, "<execution %d>" % number)
             _flush()
         finally:
-            _hold_interrupts()
+            # What the code did to it, it did for itself only.
+            signal.signal(signal.SIGINT, early)
     except KeyboardInterrupt:
         # It came before the code began, or between its end and here.
-        _hold_interrupts()
+        signal.signal(signal.SIGINT, early)
         status = INTERRUPTED
         _flush()
-    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    _connect(nowhere, os.dup(nowhere))
+    early.has_come = False
+    _connect_nowhere()
     return status & 0xFF
 
 
-def _hold_interrupts():
-    """Until the next piece of code begins. The kernel keeps one that is blocked, ignored or not."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _forget_interrupts():
-    while signal.SIGINT in signal.sigpending():
-        signal.sigwait({signal.SIGINT})
-
-
-def execute(source, filename, main):
-    """As a script in `main`: its exceptions are shown as python shows them. Says with which status it ends."""
-    try:
-        text = source.decode("utf-8", "replace")
-        # Tracebacks show its lines, also when a function of it is called later.
-        linecache.cache[filename] = len(text), None, text.splitlines(True), filename
-        exec(compile(source, filename, "exec", dont_inherit=True), main)
-    except SystemExit as end:
-        return _status_of(end.code)
-    except BaseException as error:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_globals is globals():
-            trace = trace.tb_next
-        error.__traceback__ = trace
-        _report(error)
-        _show(error)
-        return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
-    return 0
-
-
-def _show(error):
-    """By the hook of the code's own, if it has set one."""
-    hook = sys.excepthook
-    if hook is not sys.__excepthook__:
-        try:
-            hook(type(error), error, error.__traceback__)
-            return
-        except BaseException:
-            pass
-    traceback.print_exception(type(error), error, error.__traceback__)
-
-
-def _report(error):
-    try:
-        from stockade_result import report_exception
-
-        report_exception(error)
-    except Exception:
-        pass
-
-
-def _status_of(code):
-    if code is None:
-        return 0
-    if isinstance(code, int):
-        return code & 0xFF
-    print(code, file=sys.stderr)
-    return 1
+def _read(code):
+    """A sealed file, to its end."""
+    pieces = []
+    while True:
+        piece = os.read(code, 1 << 16)
+        if not piece:
+            break
+        pieces.append(piece)
+    os.close(code)
+    return b"".join(pieces)
 
 
 def _connect(output, error):
-    # What the code closed may have been opened again as one of these.
-    copies = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3) for descriptor in (output, error)]
-    for descriptor in {output, error} - {1, 2}:
-        os.close(descriptor)
-    for copy, number in zip(copies, (1, 2)):
-        os.dup2(copy, number, inheritable=True)
-        os.close(copy)
+    if output < 3 or error < 3:
+        # What the code closed has been opened again as one of these.
+        output, error = [_moved(descriptor) for descriptor in (output, error)]
+    os.dup2(output, 1)
+    os.dup2(error, 2)
+    os.close(output)
+    os.close(error)
     for name, number in (("stdout", 1), ("stderr", 2)):
         plain = getattr(sys, "__%s__" % name, None)
         if plain is None or plain.closed:
@@ -203,6 +165,30 @@ def _connect(output, error):
             plain = open(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
             setattr(sys, "__%s__" % name, plain)
             setattr(sys, name, plain)
+
+
+def _moved(descriptor):
+    """The same by a number that is no standard stream's."""
+    copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(descriptor)
+    return copy
+
+
+_nowhere = None
+
+
+def _connect_nowhere():
+    """What is written between two pieces of code reaches nobody."""
+    global _nowhere
+    try:
+        if _nowhere is None:
+            _nowhere = _moved(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
+        os.dup2(_nowhere, 1)
+        os.dup2(_nowhere, 2)
+    except OSError:
+        # The code has closed it, or there is no room for more: nowhere then is what is closed.
+        _nowhere = None
+        os.closerange(1, 3)
 
 
 def _flush():

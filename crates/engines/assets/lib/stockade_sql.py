@@ -2,12 +2,16 @@
 
 Inside the sandbox. Every data file is a view named after it; each result is
 printed as a table, the last one is also written to `result.csv`, unless such a
-file exists. No extension is ever fetched.
+file exists. No extension is ever fetched. `Session` does so again and again, over one
+connection.
 """
 
 import os
 import re
+import select
+import signal
 import sys
+import threading
 
 from stockade_result import report_exception
 
@@ -23,6 +27,7 @@ ARROW = (".arrow", ".feather", ".ipc")
 FILES_MAX = 1000
 ROWS_SHOWN_MAX = 40
 RESULT = "result.csv"
+PARTIAL = ".stockade.result"
 TABLE = "stockade_result"
 SETTINGS = {
     "autoinstall_known_extensions": "false",
@@ -40,7 +45,7 @@ def main(arguments):
     """Runs the file named first; returns the exit status."""
     name = arguments[0]
     try:
-        import duckdb
+        connection = _connect()
     except ImportError as error:
         report_exception(error)
         return _fail("`%s` needs duckdb" % name, "the environment has no duckdb", "add `--with duckdb`")
@@ -50,33 +55,183 @@ def main(arguments):
     except (OSError, UnicodeDecodeError) as error:
         return _fail("cannot read `%s`" % name, error, "give a text file in UTF-8")
 
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")
-    connection = duckdb.connect(":memory:", config=_settings())
     views = list(_name_views(_data_files()))
     for view, path in views:
-        if CATALOG.search(text) or view.casefold() in text.casefold() or path in text:
+        if _is_named(view, path, text):
             _make_view(connection, view, path)
     try:
         last = _run(connection, name, text)
         if last is not None:
             _write(last)
     except _Stopped as stopped:
-        report_exception(stopped.error)
-        sys.stdout.flush()
-        given = ", ".join(view for view, _ in views[:20])
-        return _fail(
-            "`%s` line %d: %s" % (name, stopped.line, stopped.error),
-            None,
-            "the files given are the tables " + given if given and _is_about_a_table(stopped) else None,
-        )
+        return _fail_at(stopped, name, views)
     return 0
+
+
+# As a shell tells that an interrupt ended something.
+INTERRUPTED = 130
+
+
+class Session:
+    """One connection, whose tables, views and settings stay."""
+
+    def __init__(self):
+        self.connection = None
+        self.views = {}  # ours: the file as it was, and the view's text
+        self.result = None  # the file of results, as we left it
+        self.was_interrupted = self.is_interruptible = False
+
+    def interrupt(self, number, frame):
+        """What an interrupt does, as soon as Python may do something."""
+        self.was_interrupted = True
+        if self.is_interruptible:
+            self.is_interruptible = False
+            raise KeyboardInterrupt
+
+    def execute(self, source, name):
+        """A script of SQL. Says with which status it ends."""
+        watcher = None
+        try:
+            if self.connection is None:
+                self.connection = _connect()
+            watcher = _Watcher(self.connection)
+            self.is_interruptible = True
+            status = self._execute(source, name)
+        except ImportError as error:
+            report_exception(error)
+            what, why = "`%s` needs duckdb" % name, "the environment has no duckdb"
+            return _fail(what, why, "open a session without `environment`, or build one with duckdb in it")
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+        finally:
+            self.is_interruptible = False
+            if watcher is not None:
+                watcher.end()
+        if self.was_interrupted:
+            self.was_interrupted = False
+            status = INTERRUPTED
+            _fail("`%s` was interrupted" % name, None, None)
+        return status
+
+    def _execute(self, source, name):
+        try:
+            text = source.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            return _fail("cannot read `%s`" % name, error, "send text in UTF-8")
+        views = list(_name_views(self._files()))
+        try:
+            for view, path in views:
+                if _is_named(view, path, text):
+                    self._see(view, path)
+            last = _run(self.connection, name, text, lambda: self.was_interrupted)
+            if last is not None:
+                self._write(last)
+        except _Stopped as stopped:
+            return INTERRUPTED if self.was_interrupted else _fail_at(stopped, name, views)
+        except Exception as error:
+            report_exception(error)
+            return _fail("`%s` has no result" % name, error, None)
+        return 0
+
+    def _files(self):
+        return [path for path in _data_files() if path != RESULT or _stamp(path) != self.result]
+
+    def _see(self, view, path):
+        """Makes a file's view, and again when the file has changed; what the code made itself is left alone."""
+        stamp, (before, text) = _stamp(path), self.views.get(view, (None, None))
+        there = self._text_of(view)
+        if there is None or (there == text and stamp != before):
+            _make_view(self.connection, view, path)
+            self.views[view] = stamp, self._text_of(view)
+
+    def _text_of(self, name):
+        """What a table or view of this name was made by; None if there is none."""
+        query = "SELECT sql FROM duckdb_views() WHERE lower(view_name) = lower($1) UNION ALL "
+        query += "SELECT coalesce(sql, '') FROM duckdb_tables() WHERE lower(table_name) = lower($1)"
+        try:
+            found = self.connection.execute(query, [name]).fetchall()
+        except Exception:
+            return ""  # in a transaction that has failed nothing can be asked
+        return found[0][0] if found else None
+
+    def _write(self, last):
+        """The file of the last result is replaced by the next one, but never a file of the code's."""
+        if os.path.lexists(RESULT) and _stamp(RESULT) != self.result:
+            _keep_result()
+            return
+        try:
+            last.write_csv(PARTIAL, header=True)
+            self.result = _stamp(PARTIAL)
+            os.rename(PARTIAL, RESULT)
+        except BaseException:
+            # Interrupted, or the scratch is full: the one before stays.
+            self.result = _stamp(RESULT)
+            if os.path.lexists(PARTIAL):
+                os.unlink(PARTIAL)
+            raise
+
+
+class _Watcher:
+    """Ends queries as soon as there is an interrupt: Python hears of it only where DuckDB lets it."""
+
+    def __init__(self, connection):
+        near, self.far = os.pipe()
+        os.set_blocking(self.far, False)
+        self.thread = threading.Thread(target=self._watch, args=(near, connection), daemon=True)
+        self.thread.start()
+        signal.set_wakeup_fd(self.far, warn_on_full_buffer=False)
+
+    def _watch(self, near, connection):
+        pause = None
+        while not select.select([near], [], [], pause)[0] or os.read(near, 64):
+            connection.interrupt()
+            # Again and again: one that comes between two queries ends neither.
+            pause = 0.05
+        os.close(near)
+
+    def end(self):
+        """Not one moment later, or it would be the next query that is ended."""
+        signal.set_wakeup_fd(-1)
+        os.close(self.far)
+        self.thread.join()
+
+
+def _stamp(path):
+    """What changes with a file."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _connect():
+    import duckdb
+
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    return duckdb.connect(":memory:", config=_settings())
+
+
+def _is_named(view, path, text):
+    return CATALOG.search(text) or view.casefold() in text.casefold() or path in text
 
 
 class _Stopped(Exception):
     def __init__(self, line, error):
         super().__init__(line, error)
         self.line, self.error = line, error
+
+
+def _fail_at(stopped, name, views):
+    report_exception(stopped.error)
+    sys.stdout.flush()
+    given = ", ".join(view for view, _ in views[:20])
+    return _fail(
+        "`%s` line %d: %s" % (name, stopped.line, stopped.error),
+        None,
+        "the files given are the tables " + given if given and _is_about_a_table(stopped) else None,
+    )
 
 
 def _is_about_a_table(stopped):
@@ -150,7 +305,7 @@ def _make_view(connection, view, path):
             connection.register(path, table)  # for FROM 'sales.arrow'
         else:
             connection.execute(
-                "CREATE VIEW %s AS FROM %s(%s)" % (_quoted(view, '"'), READERS[kind], _quoted(path, "'"))
+                "CREATE OR REPLACE VIEW %s AS FROM %s(%s)" % (_quoted(view, '"'), READERS[kind], _quoted(path, "'"))
             )
     except ImportError:
         sys.stderr.write("note: `%s` has no view: reading it needs pyarrow; add `--with pyarrow`\n" % path)
@@ -177,12 +332,14 @@ def _quoted(text, mark):
     return mark + text.replace(mark, mark * 2) + mark
 
 
-def _run(connection, name, text):
-    """Runs every statement; returns the last result."""
+def _run(connection, name, text, is_over=lambda: False):
+    """Runs every statement until it is over; returns the last result."""
     last = None
     statements = list(_statements(connection, text))
     selects = [statement for _, statement in statements if _is(statement, "SELECT")]
     for line, statement in statements:
+        if is_over():
+            break
         try:
             result = _result(connection, statement)
             if result is not None:
@@ -242,10 +399,16 @@ def _show(result, statement):
         print("\n".join(str(row[-1]) for row in result.fetchall()))
     else:
         result.show(max_rows=ROWS_SHOWN_MAX)
+    # The next statement may take long.
+    sys.stdout.flush()
 
 
 def _write(result):
     if os.path.lexists(RESULT):
-        sys.stderr.write("note: `%s` exists and is kept; the last result was not written\n" % RESULT)
+        _keep_result()
         return
     result.write_csv(RESULT, header=True)
+
+
+def _keep_result():
+    sys.stderr.write("note: `%s` exists and is kept; the last result was not written\n" % RESULT)

@@ -727,6 +727,11 @@ class Session(unittest.TestCase):
         self.engine.send_signal(signal.SIGINT)
         # Whoever sent it for what is over by now says so.
         self.assertEqual(self.finish(self.begin("print('on')", was_interrupted=True)), (0, "on\n", ""))
+        # One that comes before the code begins is for that, also when a thread of a library's takes it.
+        self.execute("import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()")
+        self.engine.send_signal(signal.SIGINT)
+        self.assertEqual(self.execute("print('on')"), (130, "", ""))
+        self.assertEqual(self.execute("print('on')"), (0, "on\n", ""))
         self.execute("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)")
         out, err = self.begin("print('begun', flush=True)\ntime.sleep(100)")
         self.assertEqual(os.read(out, 100), b"begun\n")

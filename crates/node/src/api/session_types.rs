@@ -12,7 +12,7 @@ use super::types::InlineInput;
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SessionRequest {
-    /// `python`, which is also meant when it is left out; others are not kept yet
+    /// `python`, which is also meant when it is left out, `r` or `sql`
     pub(super) language: Option<String>,
     /// Small files of the working folder; others are put there later
     pub(super) inputs: Vec<InlineInput>,

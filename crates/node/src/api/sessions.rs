@@ -58,7 +58,7 @@ pub(super) async fn open(
     let most_idle = u64::try_from(terms.idle.as_millis()).unwrap_or(u64::MAX);
     let bounds = shared.node.session_bounds();
     let opening = Opening {
-        language: language(asked.language.as_deref())?,
+        language: asked.language.as_deref().map_or(Ok(Language::Python), Language::parse)?,
         inputs: names,
         with: asked.with,
         environment: asked.environment,
@@ -185,7 +185,7 @@ pub(super) async fn executions(
 
 /// Interrupt what is executed
 ///
-/// As Ctrl-C does: the code sees `KeyboardInterrupt`, and variables stay. Answers at once.
+/// As Ctrl-C does: Python code sees `KeyboardInterrupt`, R the condition `interrupt`, a query ends; variables stay. Answers at once.
 #[utoipa::path(post, path = "/v1/sessions/{id}/interrupt", operation_id = "interrupt", tag = "sessions",
     params(("id" = String, Path, description = "The session", pattern = "^[0-9a-f]{16}$")),
     responses((status = 200, description = "What is interrupted, if anything is executed", body = Interrupted), ProblemTypes)
@@ -344,17 +344,6 @@ fn judge((ending, report): &(Ending, Vec<u8>)) -> Result<(), Refusal> {
 
 fn not_moved(error: std::io::Error) -> Refusal {
     Refusal::failed("the file was not moved", crate::system_text(&error))
-}
-
-fn language(name: Option<&str>) -> Result<Language, Refusal> {
-    match name {
-        None | Some("python") => Ok(Language::Python),
-        Some(other) => Err(Refusal::invalid(
-            format!("there are no sessions of `{}`", stockade_core::text::shown(other, 40)),
-            "only Python is kept between executions so far",
-            "leave `language` out, or run R and SQL with POST /v1/runs",
-        )),
-    }
 }
 
 fn span(name: &str, text: &str, most: u64) -> Result<u64, Refusal> {

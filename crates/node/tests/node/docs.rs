@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use stockade_testkit::Folder;
+use stockade_testkit::{Folder, skipped};
 
 use crate::support::{alive, command, signal, until};
 
@@ -139,6 +139,10 @@ fn a_copy_that_was_made_while_the_node_ran_is_a_node() {
 
 #[test]
 fn the_guide_of_sessions_shows_what_its_commands_do() {
+    if !Path::new("/usr/bin/Rscript").is_file() {
+        skipped("the guide of sessions", "there is no R on this machine");
+        return;
+    }
     assert!(run_page("docs/guides/sessions.md", "```console") >= 5);
 }
 

@@ -29,5 +29,6 @@ mod streams;
 mod support;
 mod tables;
 mod tenancy;
+mod tongues;
 mod users;
 mod warm;

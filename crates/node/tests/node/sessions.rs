@@ -26,7 +26,7 @@ impl<'a> Session<'a> {
         Self { node, id }
     }
 
-    fn path(&self, rest: &str) -> String {
+    pub(crate) fn path(&self, rest: &str) -> String {
         format!("/v1/sessions/{}{rest}", self.id)
     }
 
@@ -37,13 +37,13 @@ impl<'a> Session<'a> {
     }
 
     #[track_caller]
-    fn run_with(&self, asked: &Value) -> Value {
+    pub(crate) fn run_with(&self, asked: &Value) -> Value {
         self.node.ask("POST", &self.path("/executions"), &[], asked).whole().unwrap().expect(200).json()
     }
 
     /// Has code executed, and does not wait for it.
     #[track_caller]
-    fn submit(&self, code: &str) -> String {
+    pub(crate) fn submit(&self, code: &str) -> String {
         let headers = [("prefer", "respond-async")];
         let answer = self.node.ask("POST", &self.path("/executions"), &headers, &json!({ "code": code }));
         answer.whole().unwrap().expect(202).json()["id"].as_str().unwrap().to_owned()
@@ -51,25 +51,25 @@ impl<'a> Session<'a> {
 
     /// Has code executed, when it has said this.
     #[track_caller]
-    fn submit_until(&self, code: &str, text: &str) -> String {
+    pub(crate) fn submit_until(&self, code: &str, text: &str) -> String {
         let run = self.submit(code);
         self.node.until_says(&run, text);
         run
     }
 
     #[track_caller]
-    fn show(&self) -> Value {
+    pub(crate) fn show(&self) -> Value {
         self.node.get(&self.path("")).expect(200).json()
     }
 
     #[track_caller]
-    fn until_over(&self) -> Value {
+    pub(crate) fn until_over(&self) -> Value {
         until("the session is over", || self.show()["ended_ms"].is_i64());
         self.show()
     }
 
     #[track_caller]
-    fn interrupt(&self) -> Value {
+    pub(crate) fn interrupt(&self) -> Value {
         self.node.send("POST", &self.path("/interrupt"), &[], b"").whole().unwrap().expect(200).json()
     }
 
@@ -78,7 +78,7 @@ impl<'a> Session<'a> {
         self.node.send("DELETE", &self.path(""), &[], b"").whole().unwrap().expect(200).json()
     }
 
-    fn put(&self, name: &str, bytes: &[u8]) -> u16 {
+    pub(crate) fn put(&self, name: &str, bytes: &[u8]) -> u16 {
         self.node.send("PUT", &self.path(&format!("/files/{name}")), &[], bytes).whole().unwrap().status
     }
 }
@@ -140,7 +140,7 @@ fn plain() -> Value {
 }
 
 #[track_caller]
-fn said(run: &Value) -> &str {
+pub(crate) fn said(run: &Value) -> &str {
     run["stdout"].as_str().unwrap_or_else(|| panic!("{run}"))
 }
 
@@ -276,7 +276,9 @@ fn a_session_ends_when_it_was_idle_and_when_its_time_is_over(start: Start) {
         (json!({"limits": {"time": "101s"}}), "is more than this node gives"),
         (json!({"idle": "11m"}), "is more than this node gives"),
         (json!({"idle": "soon"}), "is no value of `idle`"),
-        (json!({"language": "r"}), "there are no sessions of `r`"),
+        (json!({"language": "julia"}), "there are no sessions of `julia`"),
+        (json!({"language": "R"}), "there are no sessions of `R`"),
+        (json!({"language": "r", "with": ["six"]}), "`with` does nothing for R"),
         (json!({"code": "1"}), "cannot be understood"),
     ] {
         let refused = node.ask("POST", "/v1/sessions", &[], &asked).whole().unwrap().expect(422).json();
@@ -516,13 +518,14 @@ const SLEEPS: &str = "import time; print('begun', flush=True); time.sleep(1000)"
 const CALLED: &str = "import ctypes; ctypes.CDLL(None).prctl(15, b'the-engine')\n";
 
 /// The process that calls itself so, below a supervisor of the node.
-fn engine(node: &Node) -> u32 {
+pub(crate) fn engine(node: &Node) -> u32 {
     let mut found = None;
     until("the engine runs", || {
         let mut below = node.supervisors();
         while let Some(id) = below.pop() {
             let name = std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
-            if name.trim() == "the-engine" {
+            let line = std::fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            if name.trim() == "the-engine" || line.contains("session.R") {
                 found = Some(id);
                 return true;
             }

@@ -159,12 +159,17 @@ pub(super) async fn accept<T: serde::de::DeserializeOwned + Default>(
         };
         let (asked, script, sent) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
         let (order, files) = put_together(asked, script, sent)?;
-        // Who waits for the end knows nothing of the run before it, and asks for it again by a key only.
-        let durable = key.is_some() || is_async(&headers) || events::Format::asked(&headers).is_some();
+        let durable = is_durable(key.as_deref(), &headers);
         Submission { asked: Asked::Run(order), files, key, durable }
     };
     let run = shared.node.accept(&principal.0, submission).await?;
     answer(&shared.node, principal, run, &headers).await
+}
+
+/// Whether a request waits for the disk: who waits for the end knows nothing of the run before it, and asks for it
+/// again by a key only.
+pub(super) fn is_durable(key: Option<&str>, headers: &HeaderMap) -> bool {
+    key.is_some() || is_async(headers) || events::Format::asked(headers).is_some()
 }
 
 /// Answers for something that was accepted, in the way that the caller wants: with its events, at once, or at its end.

@@ -869,10 +869,11 @@ mod tests {
         BufReader::new(leader.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let helper = Pid::from_raw(line.trim().parse().unwrap()).unwrap();
         let helper = rustix::process::pidfd_open(helper, PidfdFlags::empty()).unwrap();
-        let pidfd = rustix::process::pidfd_open(Pid::from_child(&leader), PidfdFlags::empty()).unwrap();
-        signal_session(pidfd.as_fd(), Signal::TERM).unwrap();
+        let pid = Pid::from_child(&leader);
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        signal_session((pidfd.as_fd(), pid), Signal::TERM).unwrap();
         rustix::event::poll(&mut [rustix::event::PollFd::new(&helper, rustix::event::PollFlags::IN)], None).unwrap();
         leader.wait().unwrap();
-        assert_eq!(signal_session(pidfd.as_fd(), Signal::TERM), Ok(()), "it has ended");
+        assert_eq!(signal_session((pidfd.as_fd(), pid), Signal::TERM), Ok(()), "it has ended");
     }
 }

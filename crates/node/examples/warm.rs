@@ -233,6 +233,9 @@ fn over_http(code: &str, beside: &[(&str, f64)], forks: &mut Bare) {
     });
     let each = began.elapsed().as_secs_f64() * 1e6 / sustained.len() as f64;
     let forked = timed(|| forks.run_many(sustained.len())).as_secs_f64() * 1e6 / sustained.len() as f64;
+    let namespaces = timed(|| forks.run_many_with_namespaces(sustained.len())).as_secs_f64() * 1e6;
+    let namespaces = namespaces / sustained.len() as f64;
+    println!("bare forks with five namespaces each and no other wall: rate × {:.2}", forked / namespaces);
     let warm = sustained.iter().filter(|(_, is_warm)| *is_warm).count();
     let mut times: Vec<Duration> = sustained.iter().map(|(time, _)| *time).collect();
     show("over HTTP without a pause", &mut times, &[]);

@@ -11,9 +11,13 @@ fn root() -> PathBuf {
 fn tests_of(path: &Path) -> BTreeSet<String> {
     let source = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut found = BTreeSet::new();
-    let mut is_test = false;
+    let (mut is_test, mut is_list) = (false, false);
     for line in source.lines().map(str::trim) {
-        if line == "#[test]" || line.starts_with("#[tokio::test") {
+        // Tests of two kinds of engines are listed there, and a macro makes them.
+        is_list = line == "of_both![" || (is_list && line != "];");
+        if is_list {
+            found.extend(line.split(',').map(|name| name.trim().to_owned()));
+        } else if line == "#[test]" || line.starts_with("#[tokio::test") {
             is_test = true;
         } else if let Some(rest) = line.strip_prefix("fn ").or_else(|| line.strip_prefix("async fn ")) {
             if is_test {

@@ -63,7 +63,6 @@ impl Bare {
     }
 
     /// Each with namespaces of its own, and no other wall: what the kernel takes for the least of a sandbox.
-    #[allow(dead_code, reason = "one of two programs does this")]
     pub(crate) fn run_many_with_namespaces(&mut self, count: usize) {
         self.run_many_with(count, b'n');
     }

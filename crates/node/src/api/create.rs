@@ -146,8 +146,7 @@ pub(super) async fn accept<T: serde::de::DeserializeOwned + Default>(
     let key = key(&headers)?;
     // The room is for what is not written down yet.
     let (Assembled { order, files, tables }, _) = order_of(shared, principal, request, put_together).await?;
-    // Who waits for the end knows nothing of the run before it, and asks for it again by a key only.
-    let durable = key.is_some() || is_async(&headers) || events::Format::asked(&headers).is_some();
+    let durable = is_durable(key.as_deref(), &headers);
     let submission = Submission { asked: Asked::Run(order), files, tables, key, durable };
     let run = shared.node.accept(&principal.0, submission).await?;
     answer(&shared.node, principal, run, &headers).await
@@ -177,6 +176,12 @@ pub(super) async fn order_of<T: serde::de::DeserializeOwned + Default>(
     };
     let (asked, script, sent) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
     Ok((put_together(asked, script, sent)?, room))
+}
+
+/// Whether a request waits for the disk: who waits for the end knows nothing of the run before it, and asks for it
+/// again by a key only.
+pub(super) fn is_durable(key: Option<&str>, headers: &HeaderMap) -> bool {
+    key.is_some() || is_async(headers) || events::Format::asked(headers).is_some()
 }
 
 /// Answers for something that was accepted, in the way that the caller wants: with its events, at once, or at its end.

@@ -160,8 +160,8 @@ pub(super) async fn execute(
     let usual = EXECUTION_MS.min(most);
     let time_ms = asked.time.map_or(Ok(usual), |time| span("time", &time, most))?;
     let asked_for = Asked::Execution(Execution { session, time_ms });
-    let submission =
-        Submission { asked: asked_for, files: vec![asked.code.into()], tables: Vec::new(), key, durable: true };
+    let durable = create::is_durable(key.as_deref(), &headers);
+    let submission = Submission { asked: asked_for, files: vec![asked.code.into()], tables: Vec::new(), key, durable };
     let run = shared.node.accept(&principal.0, submission).await?;
     create::answer(&shared.node, &principal, run, &headers).await
 }

@@ -4,6 +4,7 @@
 
 mod compare;
 mod environments;
+mod tables;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -42,7 +43,8 @@ pub(crate) fn bench(what: Option<&str>, part: Option<&str>) -> Done {
     match what {
         None => runs(),
         Some("environments") => environments::bench(part),
-        Some(other) => Err(format!("there is no benchmark `{other}`: leave it out, or say `environments`")),
+        Some("tables") => tables::bench(),
+        Some(other) => Err(format!("there is no benchmark `{other}`: leave it out, or say `environments` or `tables`")),
     }
 }
 

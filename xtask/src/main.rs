@@ -18,6 +18,8 @@ Usage: cargo xtask TASK
   bench      build for release and time Stockade beside its peers; prints ratios
   bench environments [start|import|cached|cold]
              the same of environments, beside plain uv and the package index of this machine
+  bench tables
+              tables to code on a node of this machine, by descriptor beside by stream
   bench engines
               the same of warm engines, beside bare forks of their template
   bench node

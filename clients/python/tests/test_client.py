@@ -4,52 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 import tempfile
-import time
 import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from stockade_client import AsyncNode, CodeFailed, Event, Node, NodeError  # noqa: E402
+from real_node import WithRealNode  # noqa: E402
 
-PROGRAM = os.environ.get("STOCKADE_NODE_PROGRAM", "")
 
-
-@unittest.skipUnless(PROGRAM, "STOCKADE_NODE_PROGRAM does not say where stockade-node is")
-class WithNode(unittest.TestCase):
-    folder: "tempfile.TemporaryDirectory[str]"
-    process: "subprocess.Popen[bytes]"
-    node: Node
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.folder = tempfile.TemporaryDirectory(prefix="stockade-client-")
-        os.chmod(cls.folder.name, 0o777)
-        socket = os.path.join(cls.folder.name, "node.sock")
-        words = [PROGRAM, "start", "--folder", os.path.join(cls.folder.name, "node"), "--socket", socket]
-        words += ["--socket-mode", "666"]
-        if os.geteuid() == 0:
-            words += ["--run-as", "61234"]
-        else:
-            words += ["--shared-user"]
-        vars_ = {**os.environ, "PATH": "/usr/local/bin:/usr/bin:/bin"}
-        cls.process = subprocess.Popen(words, env=vars_, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 60
-        while not os.path.exists(socket):
-            if cls.process.poll() is not None or time.monotonic() > until:
-                raise AssertionError("the node does not start")
-            time.sleep(0.02)
-        cls.node = Node(socket)
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.process.terminate()
-        assert cls.process.wait(60) == 0
-        cls.folder.cleanup()
-
+class WithNode(WithRealNode):
     def test_code_runs_and_its_result_is_told(self) -> None:
         result = self.node.run("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)")
         self.assertEqual((result.stdout, result.stderr, result.status, result.cause), ("out\n", "err\n", 3, "exited"))
@@ -57,6 +23,35 @@ class WithNode(unittest.TestCase):
             result.check()
         self.assertIn("status 3", str(failed.exception))
         self.assertEqual(self.node.run("print(1)").check().stdout, "1\n")
+
+    def test_what_one_may_have_and_what_would_be_decided_is_told(self) -> None:
+        me = self.node.me()
+        self.assertEqual((me.principal, me.class_, me.cpu_most), (f"uid-{os.geteuid()}@local", "usual", None))
+        self.node.run("sum(range(10**6))").check()
+        self.assertGreater(self.node.me().cpu_used, 0)
+        self.assertIn("python", self.node.policies()["languages"])
+        self.assertTrue(self.node.check("print(open('a').read())", inputs={"a": b"1"}).is_permitted)
+        refused = self.node.check("1", environment="nosuch")
+        self.assertEqual((refused.decision, refused.is_permitted), ("refused", False))
+        self.assertIn("nosuch", refused.what)
+        self.assertTrue(refused.next)
+        with self.assertRaises(NodeError) as limit:
+            self.node.check("1", limits={"time": "100h"})
+        self.assertEqual((limit.exception.status, limit.exception.retry_after), (422, None))
+        self.assertEqual(self.node.environments(), [])
+        with self.assertRaises(NodeError) as missing:
+            self.node.environment("no such/thing?")
+        self.assertEqual(missing.exception.status, 404)
+
+    def test_the_same_is_told_to_who_awaits_it(self) -> None:
+        async def ask() -> None:
+            async with AsyncNode(self.node._path) as node:
+                self.assertEqual((await node.me()).class_, "usual")
+                self.assertEqual(await node.environments(), [])
+                self.assertTrue((await node.check("1")).is_permitted)
+                self.assertIn("limits", await node.policies())
+
+        asyncio.run(ask())
 
     def test_inputs_go_in_and_outputs_come_out(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

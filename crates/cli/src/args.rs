@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 pub(crate) use env::*;
-pub(crate) use supervised::Supervised;
+pub(crate) use supervised::{Look, Supervised};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 

@@ -66,6 +66,7 @@ impl Used {
 pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result<Asked, Problem> {
     let mut remarks = Vec::new();
     let inputs = inputs(run, code, &mut remarks)?;
+    let tables = run.supervised.table_fd.iter().map(|one| staging::table(one)).collect::<Result<_, _>>()?;
     let shares = run.share.iter().map(|share| staging::share(share)).collect::<Result<_, _>>()?;
     let limits = limits(run)?;
     let (require, vars) = (require(run)?, vars(run)?);
@@ -88,6 +89,7 @@ pub(crate) fn request(run: &Run, code: &Code, services: &mut Services) -> Result
         language: code.engine.language(),
         start,
         inputs,
+        tables,
         shares,
         libraries: Libraries::Unjudged,
         limits,

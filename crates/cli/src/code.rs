@@ -76,7 +76,9 @@ pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
     }
     let mut words = words(run)?;
     if let Some(language) = &run.supervised.session {
-        return session(language, &words);
+        let known = Language::ALL.into_iter().find(|known| known.name() == language);
+        let language = known.filter(|_| words.is_empty()).ok_or_else(no_script)?;
+        return Ok(session(language));
     }
     if run.supervised.pool.is_some() {
         return pool(&words);
@@ -105,12 +107,12 @@ pub(crate) fn code(run: &Run) -> Result<Code, Problem> {
 }
 
 /// Its code comes later, and each piece has a record of its own.
-fn session(language: &str, words: &[String]) -> Result<Code, Problem> {
-    let known = Language::ALL.into_iter().find(|known| known.name() == language);
-    if let (Some(language), true) = (known, words.is_empty()) {
-        return Ok(without_file(Engine::Session(language), "session", Vec::new(), b"session".to_vec()));
-    }
-    Err(Problem::new("a session has no script", "its code is ordered later", "leave out the script"))
+pub(crate) fn session(language: Language) -> Code {
+    without_file(Engine::Session(language), "session", Vec::new(), b"session".to_vec())
+}
+
+fn no_script() -> Problem {
+    Problem::new("a session has no script", "its code is ordered later", "leave out the script")
 }
 
 /// Runs are given to its engines later; their plan is what counts now.

@@ -267,6 +267,7 @@ fn probe(command: &str, limits: &[(Limit, u64)], network: Network) -> Result<(Ou
         language: Language::Program,
         start,
         inputs: vec![program],
+        tables: Vec::new(),
         shares: Vec::new(),
         libraries: Libraries::None,
         limits: all,

@@ -108,6 +108,7 @@ pub(crate) fn find_or_build(
     if let Some(found) = stockade_environments::find(request, &wanted, &machine, &store)? {
         return Ok(found);
     }
+    check_may_build(services)?;
     let mut jail = BuildJail { interpreter: Some(interpreter), services };
     let mut builder = Builder {
         store: &store,
@@ -118,6 +119,20 @@ pub(crate) fn find_or_build(
         progress,
     };
     Ok(builder.find_or_build(request)?)
+}
+
+/// Who only wants to know builds nothing.
+fn check_may_build(services: &Services) -> Result<(), Problem> {
+    if services.builds {
+        return Ok(());
+    }
+    let why = "its environment is not there yet, and what is in it is not known before it is built";
+    Err(Problem::new(
+        "it cannot be said yet",
+        why,
+        "run it, which builds the environment first, or ask again after that",
+    )
+    .undecided())
 }
 
 /// What the command line asks for of R; `None` when it asks for nothing of it.
@@ -177,6 +192,7 @@ pub(crate) fn find_or_build_r(
     if let Some(found) = stockade_environments::find_r(request, &interpreter, &machine, &store)? {
         return Ok(found);
     }
+    check_may_build(services)?;
     let mut jail = BuildJail { interpreter: None, services };
     let mut builder = Builder {
         store: &store,

@@ -91,6 +91,7 @@ impl BuildJail<'_> {
             language: Language::Program,
             start,
             inputs: Vec::new(),
+            tables: Vec::new(),
             shares: Vec::new(),
             libraries: Libraries::None,
             limits: vec![(Limit::Time, step.time_ms_max), (Limit::Scratch, step.scratch_bytes_max)],

@@ -13,6 +13,7 @@ mod gate;
 mod hints;
 mod jail;
 mod learn;
+mod look;
 mod machine;
 mod manual;
 mod network;

@@ -24,11 +24,19 @@ pub(crate) struct Services {
     pub(crate) principal: String,
     /// The user of the host that code runs as, where it was leased by somebody else.
     pub(crate) host_user: Option<u32>,
+    /// Whether an environment that is not there is built.
+    pub(crate) builds: bool,
 }
 
 impl Services {
     pub(crate) fn of_user() -> Self {
-        Self { trail: FileTrail::of_user(), gate: Gate::default(), principal: principal(), host_user: None }
+        Self {
+            trail: FileTrail::of_user(),
+            gate: Gate::default(),
+            principal: principal(),
+            host_user: None,
+            builds: true,
+        }
     }
 
     /// Takes the users that a launcher leased: one for code, the next for the gate.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use stockade_core::network::Network;
-use stockade_core::policy::{Explained, Policy};
+use stockade_core::policy::{Explained, Policy, Rules};
 use stockade_core::request::Request;
 use stockade_core::text;
 
@@ -60,12 +60,18 @@ pub(crate) fn or_shipped(given: Vec<Policy>, request: &Request) -> Vec<Policy> {
 /// Prints what the policies come to, and which of them says what.
 pub(crate) fn explain(what: &Explain) -> Result<ExitCode, Problem> {
     let Explain::Policy { policies } = what;
-    let mut policies = given(policies)?;
-    if policies.is_empty() {
-        policies.push(Policy::default_of_callers());
-    }
+    let policies = or(given(policies)?, Policy::default_of_callers);
     printer::page(&Explained(&policies).to_string());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The same for programs, for runs that reach nothing of the network.
+pub(crate) fn rules(files: &[PathBuf]) -> Result<Rules, Problem> {
+    Ok(Rules::of(&or(given(files)?, Policy::offline)))
+}
+
+fn or(given: Vec<Policy>, shipped: impl FnOnce() -> Policy) -> Vec<Policy> {
+    if given.is_empty() { vec![shipped()] } else { given }
 }
 
 /// The policy of the machine's administrator, if there is one.

@@ -18,6 +18,8 @@ pub(crate) struct Problem {
     status: u8,
     /// Whether code of the run may have run: nobody must take it then for one that never did.
     may_have_run: bool,
+    /// Whether it only says that nothing was decided.
+    undecided: bool,
 }
 
 /// The exit status of a refusal or failure of Stockade itself (run.md).
@@ -25,7 +27,14 @@ const REFUSED: u8 = 125;
 
 impl Problem {
     pub(crate) fn new(what: impl Into<String>, why: impl AsRef<str>, next: impl Into<String>) -> Self {
-        Self { what: what.into(), why: plain(why.as_ref()), next: next.into(), status: REFUSED, may_have_run: false }
+        Self {
+            what: what.into(),
+            why: plain(why.as_ref()),
+            next: next.into(),
+            status: REFUSED,
+            may_have_run: false,
+            undecided: false,
+        }
     }
 
     /// Something about a path of the caller.
@@ -43,6 +52,22 @@ impl Problem {
     pub(crate) const fn that_may_have_run(mut self) -> Self {
         self.may_have_run = true;
         self
+    }
+
+    /// That nothing was decided, since something is not there yet.
+    pub(crate) const fn undecided(mut self) -> Self {
+        self.undecided = true;
+        self
+    }
+
+    /// Whether it says that.
+    pub(crate) const fn is_undecided(&self) -> bool {
+        self.undecided
+    }
+
+    /// What to do, without a name.
+    pub(crate) fn next(&self) -> &str {
+        &self.next
     }
 
     /// With another exit status: 126 not executable, 127 not found.

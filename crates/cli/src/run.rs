@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use sha2::{Digest, Sha256};
 use stockade_core::audit::Closed;
 use stockade_core::outcome::Attempt;
+use stockade_core::plan::Plan;
 use stockade_core::text;
+use stockade_egress::control::SecretValue;
 use stockade_engines::Said;
 use stockade_environments::Environment;
 use stockade_launch::{Disk, Finished, Input, Output, Streams};
@@ -20,7 +22,7 @@ use crate::report::{Begun, Report};
 use crate::session::Conversation;
 use crate::supervised::{self, Reporter};
 use crate::trail::{FileTrail, now_ms};
-use crate::{environment, flags, function, hints, learn, outputs, policy, pool, printer, remote};
+use crate::{environment, flags, function, hints, learn, look, outputs, policy, pool, printer, remote};
 
 /// Runs code inside walls.
 pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
@@ -34,6 +36,9 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
     if arguments.supervised.pool.is_some() {
         return pool::keep(arguments);
     }
+    if let Some(what) = arguments.supervised.look {
+        return Ok(look::look(arguments, what, &mut reporter));
+    }
     match reported(arguments, &mut reporter) {
         // Standard error is the code's alone.
         Err(problem) if reporter.is_there() => {
@@ -45,20 +50,13 @@ pub(crate) fn run(arguments: &Run) -> Result<ExitCode, Problem> {
 }
 
 fn reported(arguments: &Run, reporter: &mut Reporter) -> Result<ExitCode, Problem> {
-    let policies = policy::given(&arguments.policies)?;
-    let mut services = Services::of_user();
-    if let Some(principal) = &arguments.supervised.principal {
-        services.principal.clone_from(principal);
-    }
-    services.have_users(arguments.supervised.host_user);
-    let (code, asked) = ask(arguments, &mut services)?;
-    let policies = policy::or_shipped(policies, &asked.request);
-    let plan = pipeline::planned_by(&policies, asked.request, services.host_user)?;
-    let plan = services.network(plan, asked.secrets)?;
+    let mut services = services(arguments);
+    let Decided { code, plan, secrets, environment, remarks } = decided(arguments, &mut services)?;
+    let plan = services.network(plan, secrets)?;
     let mut kept = Kept {
         code,
-        environment: asked.environment,
-        remarks: asked.remarks,
+        environment,
+        remarks,
         destination: outputs::open_destination(arguments)?,
         proposal: arguments.learn.as_deref().map(learn::Proposal::open).transpose()?,
         begun: Begun::Cold,
@@ -102,6 +100,35 @@ fn reported(arguments: &Run, reporter: &mut Reporter) -> Result<ExitCode, Proble
         printer::remark(&format!("stockade: {failure}: {}; {}", failure.why(), failure.next()));
     }
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(125)))
+}
+
+/// A run that was decided about, as it will be carried out.
+pub(crate) struct Decided {
+    code: Code,
+    pub(crate) plan: Plan,
+    secrets: Vec<SecretValue>,
+    pub(crate) environment: Used,
+    pub(crate) remarks: Vec<String>,
+}
+
+/// Who asks, and what was leased for that.
+pub(crate) fn services(arguments: &Run) -> Services {
+    let mut services = Services::of_user();
+    if let Some(principal) = &arguments.supervised.principal {
+        services.principal.clone_from(principal);
+    }
+    services.have_users(arguments.supervised.host_user);
+    services
+}
+
+/// From a command line to what was decided: the one way, for who runs it and for who only wants to know.
+pub(crate) fn decided(arguments: &Run, services: &mut Services) -> Result<Decided, Problem> {
+    let policies = policy::given(&arguments.policies)?;
+    let (code, asked) = ask(arguments, services)?;
+    let Asked { request, secrets, environment, remarks } = asked;
+    let policies = policy::or_shipped(policies, &request);
+    let plan = pipeline::planned_by(&policies, request, services.host_user)?;
+    Ok(Decided { code, plan, secrets, environment, remarks })
 }
 
 /// Keeps which modules of the environment the code said it imported, for warm engines.
@@ -189,11 +216,12 @@ pub(crate) fn conclude(
 
 /// Prints the plan and runs nothing.
 pub(crate) fn plan(arguments: &Run) -> Result<ExitCode, Problem> {
-    let policies = policy::given(&arguments.policies)?;
-    let (_, asked) = ask(arguments, &mut Services::of_user())?;
-    let plan = pipeline::planned_by(&policy::or_shipped(policies, &asked.request), asked.request, None)?;
+    if let Some(node) = &arguments.node {
+        return remote::explain(arguments, node);
+    }
+    let Decided { plan, remarks, .. } = decided(arguments, &mut Services::of_user())?;
     printer::page(&plan.to_string());
-    remark(&asked.remarks);
+    remark(&remarks);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -49,11 +49,13 @@ impl Conversation {
             Problem::new("cannot begin the session", error.to_string(), "sessions are the node's: POST /v1/sessions")
         };
         let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
-        match rustix::net::sockopt::socket_type(&socket) {
-            Ok(rustix::net::SocketType::SEQPACKET) => Ok(Self(socket)),
-            Ok(_) => Err(failed(Errno::NOTSOCK.into())),
-            Err(errno) => Err(failed(errno.into())),
-        }
+        Self::on(socket).ok_or_else(|| failed(Errno::NOTSOCK.into()))
+    }
+
+    /// On this, if it is such a socket.
+    pub(crate) fn on(socket: OwnedFd) -> Option<Self> {
+        let kind = rustix::net::sockopt::socket_type(&socket);
+        (kind == Ok(rustix::net::SocketType::SEQPACKET)).then_some(Self(socket))
     }
 
     pub(crate) fn recorded<'a>(&'a self, trail: &'a mut dyn Trail, run: &'a str, principal: &'a str) -> Recorded<'a> {
@@ -113,6 +115,13 @@ impl Recorded<'_> {
                     Ok(Act { name, what: What::Put(file, bytes), longest: FILES, output: None, error: None })
                 })
             }
+            session::Act::Table { name: file } => {
+                self.report = first.map(File::from);
+                table(second).and_then(|memory| {
+                    self.record(name, "table", &file, "none")?;
+                    Ok(Act { name, what: What::Table(file, memory), longest: FILES, output: None, error: None })
+                })
+            }
             session::Act::Get { name: file } => {
                 self.report = first.map(File::from);
                 self.record(name, "get", &file, "none").map(|()| Act {
@@ -159,6 +168,14 @@ impl Recorded<'_> {
             printer::remark(&format!("stockade: an answer of the session is lost: {error}"));
         }
     }
+}
+
+/// The memory of a table, through an open file of its own.
+fn table(given: Option<OwnedFd>) -> Result<OwnedFd, Problem> {
+    let failed = |why: String| Problem::new("cannot take the table", why, "hand it over anew");
+    let given = given.ok_or_else(|| failed(stockade_launch::errno_text(Errno::BADF)))?;
+    stockade_launch::table::check(&given).map_err(|unfit| failed(unfit.to_string()))?;
+    stockade_launch::table::reopen(&given).map_err(|errno| failed(stockade_launch::errno_text(errno)))
 }
 
 /// A sealed copy, and its digest.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use stockade_core::facts::{Source, SourceKind};
 use stockade_core::paths::{self, InsidePath};
-use stockade_core::request::{Access, Input, Share};
+use stockade_core::request::{Access, Input, Share, Table};
 use stockade_core::text;
 use stockade_launch::facts;
 
@@ -214,6 +214,24 @@ fn looks_secret(name: &str) -> bool {
         || NAMES.iter().any(|secret| low == secret.to_ascii_lowercase())
         || ENDINGS.iter().any(|ending| low.ends_with(ending))
         || (low.starts_with("service-account") && low.ends_with(".json"))
+}
+
+/// One `--table-fd NUMBER:NAME`.
+pub(crate) fn table(given: &str) -> Result<Table, Problem> {
+    let unknown = || {
+        let why = "a table is a descriptor's number, a colon and a name";
+        Problem::new(format!("`{}` is no table", text::shown(given, 200)), why, "--table-fd NUMBER:NAME")
+    };
+    let (number, name) = given.split_once(':').ok_or_else(unknown)?;
+    let number: u32 = number.parse().map_err(|_| unknown())?;
+    let source = stockade_launch::table::look(number).map_err(|unfit| {
+        Problem::new(
+            format!("descriptor {number} cannot be given as a table"),
+            unfit.to_string(),
+            "write it into a file of memory of mode 0444, and seal that",
+        )
+    })?;
+    Ok(Table { source, target: in_job(name)? })
 }
 
 /// One `--share PATH[:ro|:rw][=NAME]`.

@@ -43,12 +43,12 @@ pub enum Record<'a> {
         act: &'a str,
         /// Who asked: `name@realm`.
         principal: &'a str,
-        /// `execute`, `put` or `get`.
+        /// `execute`, `put`, `table` or `get`.
         what: &'static str,
-        /// The file that is put or fetched.
+        /// The file that is put or fetched, or leads to the table.
         #[serde(skip_serializing_if = "str::is_empty")]
         file: &'a str,
-        /// SHA-256 of the code, or of the file that is put.
+        /// SHA-256 of the code, or of the file that is put; `none` of a table, which nobody here reads.
         digest: &'a str,
     },
     /// A run has ended.

@@ -196,6 +196,7 @@ fn kept(ground: &Ground, mount: Mount) -> Result<Option<Mount>, Unplannable> {
             Mount::Layered { source, target, over }
         }),
         Mount::Shared { .. } => return Err(Unplannable::Tier("a shared folder")),
+        Mount::Table { .. } => return Err(Unplannable::NoTables(Tier::Landlock)),
         Mount::System { .. }
         | Mount::Link { .. }
         | Mount::Device { .. }

@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod budget;
 mod builtin;
+pub mod class;
 pub mod container;
 pub mod facts;
 pub mod grant;

@@ -20,6 +20,22 @@ pub const ENGINE: &str = "/opt/stockade/engine";
 /// Where tools of the build jail are mounted.
 pub const TOOLS: &str = "/opt/stockade/tools";
 
+/// Where each process finds its own descriptors.
+const DESCRIPTORS: &str = "/proc/self/fd/";
+
+/// The text of the link that leads to a descriptor of whoever follows it.
+#[must_use]
+pub fn descriptor(number: u32) -> String {
+    format!("{DESCRIPTORS}{number}")
+}
+
+/// Whether a link's text is such a one.
+#[must_use]
+pub fn is_descriptor(text: &[u8]) -> bool {
+    let number = text.strip_prefix(DESCRIPTORS.as_bytes());
+    number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+}
+
 /// An absolute path inside the sandbox: no `.`/`..`, no empty component, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]

@@ -19,7 +19,7 @@ use crate::network::{BLOCKS_MAX, Network, PORTS_MAX, PROXY_PORT};
 use crate::paths::{self, InsidePath};
 use crate::policy::Grant;
 use crate::request::{
-    Access, CgroupMode, Input, Over, Request, ResultDescriptor, Scratch, Share, Start, Streams, Tier, Tree,
+    Access, CgroupMode, Input, Over, Request, ResultDescriptor, Scratch, Share, Start, Streams, Table, Tier, Tree,
 };
 use crate::syscalls::{Architecture, Profile};
 use crate::text;
@@ -32,6 +32,10 @@ pub const INSIDE_ID: u32 = 1000;
 const THROW_AWAY_BASE: u32 = 0x7000_0000;
 /// The name of the throw-away user.
 const USER: &str = "runner";
+/// Most tables of a run.
+pub const TABLES_MAX: usize = 16;
+/// The number that the first table has inside; the others follow. Above those of our own descriptors.
+const TABLES_FROM: u32 = 100;
 /// `PATH` of every run.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -159,6 +163,15 @@ pub enum Mount {
         /// Where.
         target: InsidePath,
     },
+    /// A caller's sealed memory, as a descriptor to be read, and a link to it.
+    Table {
+        /// The memory.
+        source: Source,
+        /// Where the link is.
+        target: InsidePath,
+        /// The descriptor's number inside.
+        number: u32,
+    },
     /// A caller's folder the code writes to, live.
     Shared {
         /// The folder.
@@ -245,6 +258,12 @@ pub enum Unplannable {
     /// A path of the host that cannot be named to Landlock.
     #[error("`{0}` cannot be used without a root of the run's own: its path is relative or has control characters")]
     Place(String),
+    /// Tables for a tier that has no way to give them.
+    #[error("the tier `{}` cannot give tables by descriptor", .0.name())]
+    NoTables(Tier),
+    /// Tables with nowhere to lie.
+    #[error("the code is given {0} tables, and may have {1} files open")]
+    Tables(usize, u64),
     /// A tier whose runtime is not on this machine.
     #[error("the tier `{}` needs {}, which is not in PATH", .0.name(), runtimes(*.0))]
     NoRuntime(Tier),
@@ -285,6 +304,8 @@ impl Unplannable {
             Self::Variable(_) => "use letters, digits and underscores",
             Self::Architecture => "use an x86-64 or 64-bit ARM machine",
             Self::Tier(_) => "stage it with --in, or run without --tier landlock",
+            Self::NoTables(_) => "give them as files, or run without --tier",
+            Self::Tables(..) => "give fewer of them, or raise --limit open-files=COUNT",
             Self::NoRuntime(Tier::Gvisor) => "install gVisor (Debian: apt install runsc), or leave out --tier",
             Self::NoRuntime(_) => "install one of them (Debian: apt install runc), or leave out --tier",
             Self::RuntimeElsewhere(_) => "install it below /usr",
@@ -316,10 +337,12 @@ const fn runtimes(tier: Tier) -> &'static str {
 pub fn build(grant: Grant, host: &HostFacts, run: &str) -> Result<Plan, Unplannable> {
     let (request, limits, required, policy) = grant.into_parts();
     check_inputs(&request, &limits)?;
+    check_tables(&request, &limits)?;
     let syscalls = Architecture::native().map(Profile::builtin).ok_or(Unplannable::Architecture)?;
     check_scratch(&request)?;
-    let Request { label, start, inputs, shares, network, vars, cgroup, scratch, streams, tier, libraries, .. } =
-        request;
+    let Request {
+        label, start, inputs, tables, shares, network, vars, cgroup, scratch, streams, tier, libraries, ..
+    } = request;
     check_network(&network, &vars)?;
     let vars = all_vars(&start, &network, vars)?;
     let mut mounts = Vec::with_capacity(48);
@@ -330,6 +353,11 @@ pub fn build(grant: Grant, host: &HostFacts, run: &str) -> Result<Plan, Unplanna
     mounts.extend(files.into_iter().map(|file| Mount::File { target: file.target, contents: file.contents }));
     given(&mut mounts, trees)?;
     writable(&mut mounts, inputs, shares);
+    mounts.extend((TABLES_FROM..).zip(tables).map(|(number, Table { source, target })| Mount::Table {
+        source,
+        target,
+        number,
+    }));
     mounts.push(Mount::Proc);
     let landlock = reach(&mounts);
     let plan = Plan {
@@ -405,6 +433,7 @@ const fn identity(host: &HostFacts, tier: Tier) -> Identity {
 
 fn check_inputs(request: &Request, limits: &Limits) -> Result<(), Unplannable> {
     let mut targets: Vec<&InsidePath> = request.inputs.iter().map(|input| &input.target).collect();
+    targets.extend(request.tables.iter().map(|table| &table.target));
     targets.extend(request.shares.iter().map(|share| &share.target));
     for target in &targets {
         if target.below(paths::JOB).is_none() {
@@ -418,7 +447,9 @@ fn check_inputs(request: &Request, limits: &Limits) -> Result<(), Unplannable> {
     // A share is mounted last, and below a single file there is no place.
     let files =
         request.inputs.iter().filter(|input| input.source.kind != SourceKind::Folder).map(|input| &input.target);
-    let covers: Vec<&InsidePath> = request.shares.iter().map(|share| &share.target).chain(files).collect();
+    let tables = request.tables.iter().map(|table| &table.target);
+    let covers: Vec<&InsidePath> =
+        request.shares.iter().map(|share| &share.target).chain(tables).chain(files).collect();
     let covered = |target: &&InsidePath| {
         covers.iter().any(|cover| target.below(cover.as_str()).is_some_and(|below| !below.is_empty()))
     };
@@ -433,6 +464,29 @@ fn check_inputs(request: &Request, limits: &Limits) -> Result<(), Unplannable> {
         .sum();
     if copied > limits.scratch_bytes {
         return Err(Unplannable::TooLarge(copied, limits.scratch_bytes));
+    }
+    Ok(())
+}
+
+/// Their links are made where nothing of the caller's lies on the way, and their numbers are not taken.
+fn check_tables(request: &Request, limits: &Limits) -> Result<(), Unplannable> {
+    let Some(first) = request.tables.first() else { return Ok(()) };
+    if request.tier != Tier::Namespaces {
+        return Err(Unplannable::NoTables(request.tier));
+    }
+    let is_deep =
+        |table: &&Table| table.target.below(paths::JOB).is_none_or(|name| name.is_empty() || name.contains('/'));
+    if let Some(table) = request.tables.iter().find(is_deep) {
+        return Err(Unplannable::Reserved(table.target.to_string()));
+    }
+    if request.inputs.iter().any(|input| input.target.as_str() == paths::JOB) {
+        return Err(Unplannable::Covered(first.target.to_string()));
+    }
+    let count = request.tables.len();
+    let last = u64::from(TABLES_FROM) + u64::try_from(count).unwrap_or(u64::MAX);
+    // Some are the engine's own.
+    if count > TABLES_MAX || last > limits.open_files {
+        return Err(Unplannable::Tables(count, limits.open_files));
     }
     Ok(())
 }
@@ -633,6 +687,7 @@ fn reach(mounts: &[Mount]) -> Vec<Reach> {
             | Mount::File { .. }
             | Mount::Copied { .. }
             | Mount::CopiedTree { .. }
+            | Mount::Table { .. }
             | Mount::Device { .. }
             | Mount::Terminals
             | Mount::Proc
@@ -666,6 +721,7 @@ impl Plan {
             | Mount::CopyOnWrite { source, .. }
             | Mount::Copied { source, .. }
             | Mount::CopiedTree { source, .. }
+            | Mount::Table { source, .. }
             | Mount::Shared { source, .. } => Some(source),
             Mount::System { .. }
             | Mount::Link { .. }
@@ -710,6 +766,13 @@ impl Plan {
         let at = self.mounts.iter().rposition(|mount| matches!(mount, Mount::File { .. }));
         self.mounts.insert(at.map_or(0, |at| at + 1), file);
         self
+    }
+
+    /// The tables that are handed over: the memory, where its link is, its number inside.
+    pub fn tables(&self) -> impl Iterator<Item = (&Source, &InsidePath, u32)> {
+        self.mounts.iter().filter_map(|mount| {
+            if let Mount::Table { source, target, number } = mount { Some((source, target, *number)) } else { None }
+        })
     }
 
     /// A small plan for tests.
@@ -847,6 +910,12 @@ impl fmt::Display for Mount {
                 if hidden.is_empty() { Ok(()) } else { write!(out, ", without {hidden}") }
             }
             Self::Copied { source, target } => write!(out, "copied {}", from_to(source, target)),
+            Self::Table { source, target, number } => write!(
+                out,
+                "table {} read-only through descriptor {number} ({})",
+                from_to(source, target),
+                text::bytes(source.bytes)
+            ),
             Self::Shared { source, target } => write!(out, "shared {} writable", from_to(source, target)),
             Self::Scratch { target, .. } => write!(out, "scratch {}", inside(target)),
             Self::Device { target } => write!(out, "device {}", inside(target)),
@@ -884,6 +953,7 @@ mod tests {
             language: Language::Program,
             start,
             inputs: vec![],
+            tables: vec![],
             shares: vec![],
             libraries: Libraries::None,
             limits: vec![],

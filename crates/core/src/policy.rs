@@ -11,7 +11,7 @@ use crate::grant::{Effect, Grant as NetworkGrant};
 use crate::layer::{Layer, Layers};
 use crate::limits::{Limit, Limits};
 use crate::network::Network;
-pub use explain::Explained;
+pub use explain::{Explained, Rules};
 
 use crate::request::{CgroupMode, Language, Request, Scratch, Tier};
 use crate::trust::{self, Libraries, Sensitive};

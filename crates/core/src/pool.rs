@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// To the process that follows a waiting engine: the run that it is for. Beside it: where standard output, standard
-/// error and the report go; the script; the inputs.
+/// error and the report go; the script, if it has one; the inputs; for a session the socket of its orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
     /// Who asks.
     pub principal: String,
-    /// The script's name.
-    pub script: String,
+    /// The script's name; none for a session, whose orders come later.
+    pub script: Option<String>,
     /// What it is given.
     pub arguments: Vec<String>,
     /// Names of the inputs.

@@ -127,6 +127,15 @@ pub struct Input {
     pub hidden: Vec<String>,
 }
 
+/// A table that is handed to the code as a descriptor of sealed memory: nobody copies it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The memory, by the number that its descriptor has outside.
+    pub source: Source,
+    /// The link in the working folder that leads to it.
+    pub target: InsidePath,
+}
+
 /// A folder shared live with the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
@@ -250,6 +259,8 @@ pub struct Request {
     pub start: Start,
     /// Files and folders staged into the working folder.
     pub inputs: Vec<Input>,
+    /// Tables handed over as descriptors.
+    pub tables: Vec<Table>,
     /// Folders shared live.
     pub shares: Vec<Share>,
     /// The libraries of strangers that the code has, as they were judged.

@@ -45,6 +45,12 @@ pub enum Act {
         /// Its name.
         name: String,
     },
+    /// Makes a table a file of the working folder: a link to a descriptor. Beside it: where the report goes; its
+    /// sealed memory.
+    Table {
+        /// Its name.
+        name: String,
+    },
     /// Reads one. Beside it: where the report goes; where the content goes.
     Get {
         /// Its name.
@@ -58,7 +64,7 @@ impl Act {
     pub const fn descriptors(&self) -> usize {
         match self {
             Self::Execute { .. } => 4,
-            Self::Put { .. } | Self::Get { .. } => 2,
+            Self::Put { .. } | Self::Table { .. } | Self::Get { .. } => 2,
         }
     }
 }
@@ -71,6 +77,7 @@ impl Order {
             Self::Act { act, what: Act::Execute { time_ms } } => (1, *act, *time_ms, ""),
             Self::Act { act, what: Act::Put { name } } => (2, *act, 0, name.as_str()),
             Self::Act { act, what: Act::Get { name } } => (3, *act, 0, name.as_str()),
+            Self::Act { act, what: Act::Table { name } } => (6, *act, 0, name.as_str()),
             Self::Interrupt { act } => (4, *act, 0, ""),
             Self::Close => (5, 0, 0, ""),
         };
@@ -93,6 +100,7 @@ impl Order {
             3 if is_file_name(name) => Self::Act { act, what: Act::Get { name: name.to_owned() } },
             4 => Self::Interrupt { act },
             5 => Self::Close,
+            6 if is_file_name(name) => Self::Act { act, what: Act::Table { name: name.to_owned() } },
             _ => return None,
         };
         // One frame for one order: what says more than it means is none.
@@ -151,6 +159,7 @@ mod tests {
             (any::<u64>(), any::<u64>()).prop_map(|(act, time_ms)| Order::Act { act, what: Act::Execute { time_ms } }),
             (any::<u64>(), name).prop_map(|(act, name)| Order::Act { act, what: Act::Put { name } }),
             (any::<u64>(), name).prop_map(|(act, name)| Order::Act { act, what: Act::Get { name } }),
+            (any::<u64>(), name).prop_map(|(act, name)| Order::Act { act, what: Act::Table { name } }),
             any::<u64>().prop_map(|act| Order::Interrupt { act }),
             Just(Order::Close),
         ]

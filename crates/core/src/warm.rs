@@ -150,7 +150,11 @@ impl Plan {
         let is_given = |mount: &Mount| {
             matches!(
                 mount,
-                Mount::CopyOnWrite { .. } | Mount::CopiedTree { .. } | Mount::Copied { .. } | Mount::Shared { .. }
+                Mount::CopyOnWrite { .. }
+                    | Mount::CopiedTree { .. }
+                    | Mount::Copied { .. }
+                    | Mount::Shared { .. }
+                    | Mount::Table { .. }
             )
         };
         if self.network != Network::None || self.mounts.iter().any(is_given) {

@@ -18,7 +18,7 @@ use stockade_core::plan::{self, Plan, Unplannable};
 use stockade_core::policy::{self, Decision, Policy, REQUIRED, Reason};
 use stockade_core::request::{
     Access, CgroupMode, Input, Language, MadeFile, Over, Request, ResultDescriptor, Scratch, Share, Start, Streams,
-    Tier, Tree,
+    Table, Tier, Tree,
 };
 use stockade_core::trust::Libraries;
 
@@ -38,6 +38,7 @@ fn request() -> Request {
         language: Language::Program,
         start,
         inputs: Vec::new(),
+        tables: Vec::new(),
         shares: Vec::new(),
         libraries: Libraries::None,
         limits: Vec::new(),
@@ -591,6 +592,44 @@ fn a_container_is_made_of_the_root_of_the_same_run() {
         assert_eq!(argv.first().map(String::as_str), Some(program));
         assert!(!vars.contains_key("PYTHONPATH") && vars.contains_key("PATH"), "{vars:?}");
     }
+}
+
+fn table(name: &str) -> Table {
+    let source = source("/proc/self/fd/9", SourceKind::File { executable: false });
+    Table { source, target: InsidePath::parse(&format!("/job/{name}")).unwrap() }
+}
+
+#[test]
+fn tables_are_descriptors_with_numbers_of_their_own_and_links_to_them() {
+    let plan = planned(Request { tables: vec![table("a.arrow"), table("b.arrow")], ..script() });
+    let shown: Vec<String> = plan.to_string().lines().filter(|line| line.contains(" table ")).map(Into::into).collect();
+    assert_eq!(shown.len(), 2);
+    assert!(shown[0].contains("/proc/self/fd/9 at /job/a.arrow read-only through descriptor 100"), "{shown:?}");
+    assert!(shown[1].contains("at /job/b.arrow read-only through descriptor 101"), "{shown:?}");
+    assert_eq!(plan.sources().filter(|source| source.path.ends_with("fd/9")).count(), 2, "the record has them");
+}
+
+#[test]
+fn tables_that_could_not_be_given_are_refused() {
+    let of = |change: &dyn Fn(&mut Request)| {
+        let mut asked = Request { tables: vec![table("a.arrow")], ..script() };
+        change(&mut asked);
+        try_plan(&Policy::offline(), asked, &HostFacts::fixture()).unwrap_err()
+    };
+    for tier in [Tier::Landlock, Tier::Gvisor, Tier::Oci] {
+        assert_eq!(of(&|asked| asked.tier = tier), Unplannable::NoTables(tier));
+    }
+    assert_eq!(of(&|asked| asked.tables.push(table("a.arrow"))), Unplannable::Collision("/job/a.arrow".to_owned()));
+    assert_eq!(of(&|asked| asked.tables.push(table("d/a.arrow"))), Unplannable::Reserved("/job/d/a.arrow".to_owned()));
+    assert!(matches!(of(&|asked| asked.limits.push((Limit::OpenFiles, 100))), Unplannable::Tables(1, 100)));
+    let many = |asked: &mut Request| asked.tables = (0..17).map(|number| table(&number.to_string())).collect();
+    assert!(matches!(of(&many), Unplannable::Tables(17, _)));
+    let project = |asked: &mut Request| asked.inputs.push(input("/home/ann/project", "/job", SourceKind::Folder));
+    assert_eq!(of(&project), Unplannable::Covered("/job/a.arrow".to_owned()));
+    let below = |asked: &mut Request| {
+        asked.inputs.push(input("/data/x.csv", "/job/a.arrow/x.csv", SourceKind::File { executable: false }));
+    };
+    assert_eq!(of(&below), Unplannable::Covered("/job/a.arrow/x.csv".to_owned()));
 }
 
 #[test]

@@ -62,6 +62,7 @@ fn request(texts: &[&str]) -> Request {
             result: ResultDescriptor::None,
         },
         inputs: Vec::new(),
+        tables: Vec::new(),
         shares: Vec::new(),
         libraries: Libraries::None,
         limits: Vec::new(),

@@ -97,6 +97,7 @@ def main(words):
     import os
     import random  # noqa: F401, for `_random_sources`
     import select  # noqa: F401, for `engine`
+    import signal  # noqa: F401
     import socket
     import threading
 
@@ -111,7 +112,7 @@ def main(words):
     serve.argtypes, serve.restype = (ctypes.c_int, ctypes.c_char_p), ctypes.c_int
     after_fork = ctypes.pythonapi.PyOS_AfterFork_Child
     after_fork.argtypes, after_fork.restype = (), None
-    _import_all(names)
+    _import_all(["stockade_session", *names])
     if threading.active_count() != 1:
         sys.exit("a library that was imported ahead has started a thread")
     # What is imported from here on, in engines, may start threads.
@@ -143,8 +144,9 @@ def _take_result_descriptor():
 
 # Claim: 16 bytes (kind, then the length of the text in bytes 8 to 16), the text. Longer text comes as a descriptor.
 # Kind 1: the text is code. Kind 6: the text is the words of a script in the working folder, each ended by a zero.
+# Kind 7: no text; what follows are the orders of a session (`stockade_session`).
 CLAIM_BYTES_MAX = 8192
-CODE, SCRIPT = 1, 6
+CODE, SCRIPT, SESSION = 1, 6, 7
 _ended_by_interrupt = []
 
 
@@ -152,26 +154,37 @@ def engine(channel):
     """Waits for its claim, runs the code, says how it ended, and ends."""
     import os
     import select
+    import signal
     import socket
 
+    # One for code that has not begun waits for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     last, own = next(reversed(sys.modules)), os.getpid()
     # Memory that any run writes to is its own before it is waited for, unless it waits already: where pages are slow
     # to come by, they are most of what a short run takes.
     if not select.select((channel,), (), (), 0)[0]:
         rehearse()
     packet, descriptors, _, _ = socket.recv_fds(channel, 16 + CLAIM_BYTES_MAX, 4)
-    if len(packet) < 16 or packet[0] not in (CODE, SCRIPT):
+    if len(packet) < 16 or packet[0] not in (CODE, SCRIPT, SESSION):
         os._exit(0)
+    if packet[0] == SESSION:
+        session(channel)
+        os._exit(finish(0, last) & 0xFF)
     length = int.from_bytes(packet[8:16], "little")
     if descriptors:
         with open(descriptors[0], "rb") as file:
             text = file.read(length)
     else:
         text = packet[16:16 + length]
-    if packet[0] == CODE:
-        status = execute(text, "<string>", fresh_main())
-    else:
-        status = script(os.fsdecode(text).split("\0")[:-1], os.getcwd())
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        if packet[0] == CODE:
+            status = execute(text, "<string>", fresh_main())
+        else:
+            status = script(os.fsdecode(text).split("\0")[:-1], os.getcwd())
+    except KeyboardInterrupt:
+        status = 1
+        _ended_by_interrupt.append(True)
     status = finish(status, last)
     # A child of the code may come here too; its end is not the run's.
     if os.getpid() == own:
@@ -212,6 +225,18 @@ def script(argv, folder):
     with open(path, "rb") as file:
         text = file.read()
     return execute(text, path, main)
+
+
+def session(channel):
+    """As `python -c` that serves a session: what is said of it goes the same way as its answers."""
+    import os
+
+    main = fresh_main()
+    del main.__cached__
+    main.__loader__ = sys.modules["_frozen_importlib"].BuiltinImporter
+    os.dup2(channel.detach(), 3, inheritable=False)
+    sys.modules["stockade_state"].result = 3, os.fstat(3).st_ino
+    sys.modules["stockade_session"].main()
 
 
 def fresh_main():

@@ -83,13 +83,18 @@ fn claim(scene: &mut Scene, engine: Engine, times: &mut Vec<Duration>) -> stocka
 
 /// End to end, as many as there is time for: walls rise, engines come and end while others run.
 fn sustained(scene: &mut Scene, bare: &mut Bare) {
-    let (mut ours, mut theirs) = (Duration::ZERO, Duration::ZERO);
+    let (mut ours, mut theirs, mut namespaces) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
     for _ in 0..4 {
         theirs += timed(|| bare.run_many(ROUNDS)).0;
+        namespaces += timed(|| bare.run_many_with_namespaces(ROUNDS)).0;
         ours += timed(|| run_many(scene, ROUNDS)).0;
     }
     let each = |time: Duration| time.as_secs_f64() * 1e6 / (4 * ROUNDS) as f64;
-    let (theirs, ours) = (each(theirs), each(ours));
+    let (theirs, ours, namespaces) = (each(theirs), each(ours), each(namespaces));
+    println!(
+        "sustained, bare forks with five namespaces each and no other wall: {namespaces:.0} µs each; rate × {:.2}",
+        theirs / namespaces
+    );
     println!("sustained, bare forks: {theirs:.0} µs each; engines: {ours:.0} µs each; rate × {:.2}", theirs / ours);
 }
 

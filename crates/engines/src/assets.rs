@@ -33,7 +33,7 @@ const MAIN: [(&str, &[u8]); 4] =
 const SESSION: [(&str, &[u8]); 4] =
     assets!["lib/stockade_execute.py", "lib/stockade_python.py", "lib/stockade_session.py", "lib/stockade_sql.py"];
 const FUNCTION: [(&str, &[u8]); 1] = assets!["function.py"];
-const WARM: [(&str, &[u8]); 2] = assets!["warm.py", "lib/stockade_execute.py"];
+const WARM: [(&str, &[u8]); 1] = assets!["warm.py"];
 const R: [(&str, &[u8]); 1] = assets!["main.R"];
 /// The library is made by `build.rs`.
 const R_SESSION: [(&str, &[u8]); 2] = [

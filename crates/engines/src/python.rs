@@ -58,7 +58,8 @@ pub fn python(code: PythonCode, arguments: Vec<String>, interpreter: &Interprete
             files.extend(assets::session());
             result = ResultDescriptor::Conversation;
         }
-        PythonCode::Warm => {}
+        // It may become a session.
+        PythonCode::Warm => files.extend(assets::session()),
         PythonCode::Function(spec) => {
             argv.extend([FUNCTION, FUNCTION_SPEC].map(ToOwned::to_owned));
             files.extend(assets::function(spec));

@@ -30,6 +30,7 @@ const CODE_INLINE_MAX: usize = 8192;
 /// Kinds of claims, as `warm.py` knows them.
 const CODE: u8 = 1;
 const SCRIPT: u8 = 6;
+const SESSION: u8 = 7;
 /// As a run's.
 const SAID_MAX: usize = 1 << 20;
 const FRAME_BYTES: usize = 16;
@@ -99,11 +100,8 @@ pub struct Bounds {
 /// When the system refuses; what the engine does is no error.
 pub fn run(claimed: &Claimed, code: &[u8], bounds: Bounds) -> Result<Answer, Errno> {
     let deadline = Instant::now() + bounds.longest;
-    match send(claimed.socket(), CODE, code) {
-        // It may be gone before it was claimed: its socket tells.
-        Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => {}
-        Err(errno) => return Err(errno),
-    }
+    // It may be gone before it was claimed: its socket tells.
+    send_or_gone(claimed, CODE, code)?;
     let mut heard = Heard { output: Vec::new(), error: Vec::new(), said: Vec::new(), bounds };
     let ended = loop {
         if let Some(ended) = heard.next(claimed, deadline)? {
@@ -124,7 +122,19 @@ pub fn run(claimed: &Claimed, code: &[u8], bounds: Bounds) -> Result<Answer, Err
 /// When the system refuses.
 pub fn begin<'w>(claimed: &Claimed, words: impl Iterator<Item = &'w String>) -> Result<(), Errno> {
     let text: Vec<u8> = words.flat_map(|word| word.bytes().chain([0])).collect();
-    match send(claimed.socket(), SCRIPT, &text) {
+    send_or_gone(claimed, SCRIPT, &text)
+}
+
+/// Lets an engine serve a session, whose orders come over the same socket. It may be gone already, as above.
+///
+/// # Errors
+/// When the system refuses.
+pub fn begin_session(claimed: &Claimed) -> Result<(), Errno> {
+    send_or_gone(claimed, SESSION, &[])
+}
+
+fn send_or_gone(claimed: &Claimed, kind: u8, text: &[u8]) -> Result<(), Errno> {
+    match send(claimed.socket(), kind, text) {
         Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
         Err(errno) => Err(errno),
     }

@@ -31,6 +31,7 @@ use crate::hooks::{self, Side};
 use crate::seccomp::{Instruction, Telling};
 use crate::sources::Given;
 use crate::sys::{self, Forked};
+use crate::table::Handed;
 use crate::warm::cell;
 use crate::wire::{self, Event, Order, Received};
 use crate::{bare, cgroup, confine, disk, init, network, outside};
@@ -74,6 +75,8 @@ pub(crate) struct Rest {
     pub(crate) streams: [OwnedFd; 3],
     /// The result descriptor, when the plan has one.
     pub(crate) result: Option<OwnedFd>,
+    /// Tables, and their numbers inside.
+    pub(crate) tables: Vec<Handed>,
     /// What was done outside (by root) about each mount of the plan; empty when nothing was.
     pub(crate) sources: Vec<Given>,
     /// Scratch on disk, if it is there.
@@ -171,6 +174,7 @@ pub(crate) fn enter_groups(kit: &mut Rest) -> Result<(), Failed> {
 pub(crate) fn born<'p>(plan: &'p Plan, kit: Rest, control: BorrowedFd<'static>) -> Result<Carried<'p>, Failed> {
     let mut kept: Vec<RawFd> = [control.as_raw_fd(), kit.host_proc.as_raw_fd()].into();
     kept.extend(kit.streams.iter().chain(&kit.result).chain(&kit.alive).chain(&kit.doors).map(AsRawFd::as_raw_fd));
+    kept.extend(kit.tables.iter().map(|(table, _)| table.as_raw_fd()));
     kept.extend(
         kit.sources
             .iter()
@@ -375,6 +379,25 @@ pub(crate) fn connect_streams(carried: &Carried<'_>, terminal: Option<&OwnedFd>)
     Ok(())
 }
 
+/// Gives each table the number that its link names. What was open there before is closed by that, so it must be
+/// nothing that is still needed.
+fn place_tables(carried: &Carried<'_>, needed: &[RawFd]) -> Result<Vec<RawFd>, Failed> {
+    let placed: Vec<(&OwnedFd, RawFd)> = carried
+        .kit
+        .tables
+        .iter()
+        .map(|(table, number)| Ok((table, RawFd::try_from(*number).map_err(|_| Errno::BADF).at(Step::Descriptors)?)))
+        .collect::<Result<_, _>>()?;
+    for (table, number) in &placed {
+        let is_taken = needed.contains(number) || placed.iter().any(|(other, _)| other.as_raw_fd() == *number);
+        if is_taken {
+            return Err(Errno::EXIST).at(Step::Descriptors);
+        }
+        sys::place_descriptor(table.as_fd(), *number).at(Step::Descriptors)?;
+    }
+    Ok(placed.into_iter().map(|(_, number)| number).collect())
+}
+
 pub(crate) fn set_rlimits(carried: &mut Carried<'_>) -> Result<(), Failed> {
     if hooks::removed(Layer::Rlimits) {
         return Ok(());
@@ -480,6 +503,7 @@ impl<'p> Rooted<'p> {
         confine::to_plan(&mut carried)?;
         let mut kept = vec![carried.control.as_raw_fd(), handover.as_raw_fd()];
         kept.extend(carried.kit.result.as_ref().map(|_| 3));
+        kept.extend(place_tables(&carried, &kept)?);
         kept.sort_unstable();
         sys::close_all_but(&kept).at(Step::Descriptors)?;
         let listener = seal_calls(&mut carried)?;

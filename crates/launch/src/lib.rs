@@ -32,6 +32,7 @@ mod stage;
 mod streams;
 mod supervise;
 mod sys;
+pub mod table;
 pub mod users;
 pub mod warm;
 pub mod watch;

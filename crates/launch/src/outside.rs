@@ -37,6 +37,7 @@ use crate::sources::{self, Given};
 use crate::stage::{self, Staged};
 use crate::streams::Streams;
 use crate::sys::{self, Forked};
+use crate::table;
 use crate::warm::Entrances;
 use crate::wire::{self, Event, Order, Received};
 
@@ -223,6 +224,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
     let disk = Disk::make(&plan, &mut notes)?;
     let scratch = disk.as_ref().map_or(Ok(disk::Given::Memory), |disk| disk.given(&plan))?;
     let sources = open_sources_as_root(&plan)?;
+    let tables = table::open_all(&plan)?;
     let (ends, streams, result) = pipes(&plan)?;
     let (control, control_inside) = control_pair()?;
     let host_proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
@@ -230,6 +232,7 @@ pub fn start(recorded: Recorded) -> Result<Running, Failure> {
     let rest = Rest {
         streams,
         result,
+        tables,
         sources,
         scratch,
         host_proc,

@@ -230,6 +230,11 @@ impl Root {
                 let c_text = c(text)?;
                 with_parents(target, |path| sys::make_link(path, &c_text))?;
             }
+            Mount::Table { target, number, .. } => {
+                let text = c(&paths::descriptor(*number))?;
+                // In the working folder itself, which is scratch: nothing of the caller's lies on the way.
+                sys::make_link(&c(target.as_str())?, &text).at(Step::Mount)?;
+            }
             Mount::File { target, contents } => with_parents(target, |path| sys::make_file(path, contents))?,
             Mount::Scratch { target, .. } => return self.mount_scratch(number, target),
             Mount::Layered { target, over, .. } => return layer_read_only(number, target, over, source()?),
@@ -308,6 +313,7 @@ const fn workshop_folders(mount: &Mount) -> &'static [(char, u32)] {
         | Mount::File { .. }
         | Mount::Copied { .. }
         | Mount::CopiedTree { .. }
+        | Mount::Table { .. }
         | Mount::Shared { .. }
         | Mount::Device { .. }
         | Mount::Terminals

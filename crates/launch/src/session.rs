@@ -51,6 +51,8 @@ pub enum What {
     Execute(OwnedFd),
     /// Writes this sealed file of memory to the file of this name.
     Put(String, OwnedFd),
+    /// Makes this table the file of this name: it was checked, and can only be read.
+    Table(String, OwnedFd),
     /// Sends the file of this name.
     Get(String),
 }
@@ -338,6 +340,7 @@ impl<'a> Relay<'a> {
             What::Execute(code) => (3, String::new(), Some(code)),
             What::Put(file, content) => (4, file, Some(content)),
             What::Get(file) => (5, file, None),
+            What::Table(file, memory) => (6, file, Some(memory)),
         };
         given.extend(content);
         self.current = Some(Current {

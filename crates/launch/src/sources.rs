@@ -50,6 +50,7 @@ pub(crate) fn open_one(mount: &Mount) -> Result<Option<OwnedFd>, Failed> {
         Mount::System { .. } | Mount::Device { .. } => Ok(None),
         Mount::Copied { .. }
         | Mount::CopiedTree { .. }
+        | Mount::Table { .. }
         | Mount::Link { .. }
         | Mount::File { .. }
         | Mount::Scratch { .. }

@@ -59,16 +59,17 @@ pub(crate) fn wait(
     follow(running, streams, caller, None)
 }
 
-/// Follows the run of a warm engine to its end.
+/// Follows the run of a warm engine to its end, or its session.
 pub(crate) fn follow_engine(
     mut running: Running,
     streams: Streams<'_>,
     engine: Engine<'_>,
+    caller: Option<&mut dyn Caller>,
 ) -> Result<Finished, Failure> {
     // Nothing is read from it: the code's input is at its end.
     let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     running.ends.input = Some(nothing.map_err(failed("open", "/dev/null"))?);
-    follow(running, streams, None, Some(engine))
+    follow(running, streams, caller, Some(engine))
 }
 
 fn follow(
@@ -83,7 +84,12 @@ fn follow(
     let mut supervisor = Supervisor::new(&mut running, streams, signals)?;
     supervisor.engine = engine;
     if let Some(caller) = caller {
-        let channel = supervisor.result.take().ok_or(Failure::Lost)?;
+        let channel = match &mut supervisor.engine {
+            // What it says of itself comes there too.
+            Some(engine) => engine.take_socket(),
+            None => supervisor.result.take(),
+        };
+        let channel = channel.ok_or(Failure::Lost)?;
         supervisor.session = Some(Relay::new(caller, channel));
     }
     supervisor.follow()?;
@@ -383,7 +389,7 @@ impl<'r, 'a> Supervisor<'r, 'a, '_, '_> {
     fn meet(&mut self, needed: Needed) -> Result<(), Failure> {
         match needed {
             Needed::Nothing => Ok(()),
-            Needed::Interrupt => self.order(Order::Signal(libc::SIGINT)),
+            Needed::Interrupt => self.signal(libc::SIGINT),
             Needed::Stop(cause) => self.stop(cause),
         }
     }
@@ -504,6 +510,11 @@ impl<'r, 'a> Supervisor<'r, 'a, '_, '_> {
 
     fn pass_on(&mut self, signal: i32) -> Result<(), Failure> {
         self.passed_on.get_or_insert(signal);
+        self.signal(signal)
+    }
+
+    /// Sends it to the code's processes.
+    fn signal(&self, signal: i32) -> Result<(), Failure> {
         match &self.engine {
             None => self.order(Order::Signal(signal)),
             Some(engine) => engine.signal(signal),

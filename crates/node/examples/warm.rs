@@ -1,7 +1,8 @@
 //! Runs of warm engines: from claim to report within the node, and over HTTP; beside bare forks of the same imports.
 //!
 //! `warm [MODULE]`, as root; the programs lie where they are built, `STOCKADE_WARM_LIBRARY` names the library, and
-//! `STOCKADE_BENCH_JUPYTER` a Python with `jupyter_client` and `ipykernel`, to compare with.
+//! `STOCKADE_BENCH_JUPYTER` a Python with `jupyter_client` and `ipykernel`, to compare with; podman is compared with
+//! where it is, or where `STOCKADE_BENCH_PODMAN` says.
 //! Machines are shared and noisy: what counts are ratios of what was measured side by side.
 #![expect(
     clippy::unwrap_used,
@@ -14,6 +15,8 @@
 
 #[path = "../../engines/examples/support/bare.rs"]
 mod bare;
+#[path = "support/podman.rs"]
+mod podman;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -39,7 +42,9 @@ fn main() {
     let mut times: Vec<Duration> = (0..ROUNDS).map(|_| timed(|| forks.run())).collect();
     let fork = show("bare fork, to its output", &mut times, &[]);
     let kernel = jupyter(&code);
-    let beside: Vec<(&str, f64)> = std::iter::once(("a bare fork", fork)).chain(kernel).collect();
+    let container = podman::run(&code)
+        .map(|mut times| ("podman run", show("podman run of the same Python, to its output", &mut times, &[])));
+    let beside: Vec<(&str, f64)> = std::iter::once(("a bare fork", fork)).chain(kernel).chain(container).collect();
     within(&modules, &code, &beside);
     over_http(&code, &beside, &mut forks);
 }
@@ -112,7 +117,7 @@ fn within(modules: &[&str], code: &str, beside: &[(&str, f64)]) {
         std::fs::create_dir(&out).unwrap();
         let claim = Claim {
             principal: "bench@local".to_owned(),
-            script: "main.py".to_owned(),
+            script: Some("main.py".to_owned()),
             arguments: Vec::new(),
             inputs: Vec::new(),
             limits: limits.iter().cloned().collect(),

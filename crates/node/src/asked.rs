@@ -37,6 +37,14 @@ impl Asked {
         }
     }
 
+    /// How many tables lie beside it, after the files.
+    pub(crate) const fn tables(&self) -> usize {
+        match self {
+            Self::Run(order) => order.tables.len(),
+            Self::Session(_) | Self::Execution(_) => 0,
+        }
+    }
+
     pub(crate) fn check(&self, bounds: &Bounds) -> Result<(), Refusal> {
         match self {
             Self::Run(order) => order.check(bounds),

@@ -11,6 +11,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::look::Look;
 use crate::opening::Opening;
 use crate::order::Order;
 use crate::refusal::Refusal;
@@ -95,6 +96,18 @@ impl Link {
         descriptors: Vec<OwnedFd>,
     ) -> Result<oneshot::Receiver<Ending>, Refusal> {
         let ask = Ask::OpenSession { run: run.clone(), principal: principal.to_owned(), opening };
+        self.begin(run, ask, descriptors).await
+    }
+
+    /// Looks at something; as with a run.
+    pub(crate) async fn look(
+        &self,
+        run: &RunId,
+        principal: &str,
+        what: Look,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<oneshot::Receiver<Ending>, Refusal> {
+        let ask = Ask::Look { run: run.clone(), principal: principal.to_owned(), what };
         self.begin(run, ask, descriptors).await
     }
 

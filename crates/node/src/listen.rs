@@ -53,6 +53,33 @@ impl Listening {
         Self { listener, all: Arc::new(Semaphore::new(connections)), each_max, each: Arc::default() }
     }
 
+    /// The next connection, its user and its place; none when it is not taken.
+    pub(crate) async fn accept(&self, node: &Node) -> Option<(UnixStream, u32, Place)> {
+        let stream = match self.listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Too many open files, most likely: a moment later there may be fewer.
+                tracing::warn!(error = %error, "a connection cannot be taken");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                return None;
+            }
+        };
+        let user = stream.peer_cred().ok()?.uid();
+        // The code of a run that climbed out of its walls asks for nothing.
+        if node.engines().has(user) {
+            tracing::error!(user, "a user of a run has connected: it is out of its walls");
+            node.metrics.refused_connection();
+            return None;
+        }
+        let Some(place) = self.place(user) else {
+            // Closed at once: an answer would have to wait for a reader.
+            node.metrics.refused_connection();
+            return None;
+        };
+        node.metrics.connected();
+        Some((stream, user, place))
+    }
+
     /// A place for a connection of this user, if there is one.
     fn place(&self, user: u32) -> Option<Place> {
         let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
@@ -67,7 +94,7 @@ impl Listening {
 }
 
 /// A place that is taken, until it is dropped.
-struct Place {
+pub(crate) struct Place {
     user: u32,
     each: Arc<Mutex<HashMap<u32, usize>>>,
     _permit: OwnedSemaphorePermit,
@@ -89,29 +116,8 @@ impl Drop for Place {
 pub(crate) async fn serve(listening: Listening, node: Arc<Node>) {
     let router = api::router(Arc::clone(&node));
     loop {
-        let stream = match listening.listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Too many open files, most likely: a moment later there may be fewer.
-                tracing::warn!(error = %error, "a connection cannot be taken");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let Ok(peer) = stream.peer_cred() else { continue };
-        // The code of a run that climbed out of its walls asks for nothing.
-        if node.engines().has(peer.uid()) {
-            tracing::error!(user = peer.uid(), "a user of a run has connected: it is out of its walls");
-            node.metrics.refused_connection();
-            continue;
-        }
-        let Some(place) = listening.place(peer.uid()) else {
-            // Closed at once: an answer would have to wait for a reader.
-            node.metrics.refused_connection();
-            continue;
-        };
-        node.metrics.connected();
-        let router = router.clone().layer(Extension(principal(peer.uid())));
+        let Some((stream, user, place)) = listening.accept(&node).await else { continue };
+        let router = router.clone().layer(Extension(principal(user)));
         tokio::spawn(async move {
             connection(stream, router).await;
             drop(place);

@@ -12,6 +12,16 @@ use crate::users::Engines;
 /// Upper bounds of the buckets, seconds.
 const BUCKETS: [f64; 9] = [0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0];
 
+/// What waits and runs at the moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Load {
+    pub(crate) waiting: usize,
+    pub(crate) running: usize,
+    /// How many wait, by class.
+    pub(crate) classes: Vec<(String, usize)>,
+    pub(crate) sessions: usize,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Metrics(Mutex<Figures>);
 
@@ -26,6 +36,8 @@ struct Figures {
     warm: u64,
     cold: u64,
     denials: u64,
+    cpu_ms: u64,
+    over_quota: u64,
     waited: Histogram,
     ran: Histogram,
     answers: BTreeMap<u16, u64>,
@@ -49,6 +61,17 @@ impl Histogram {
         self.count += 1;
         self.sum += seconds;
     }
+}
+
+/// How the node is at the moment.
+#[derive(Debug)]
+pub(crate) struct Now {
+    /// What waits and runs.
+    pub(crate) load: Load,
+    /// How many tables there are, and their bytes.
+    pub(crate) tables: (usize, u64),
+    /// Whom engines are.
+    pub(crate) engines: Engines,
 }
 
 impl Metrics {
@@ -93,6 +116,17 @@ impl Metrics {
         figures.denials += u64::try_from(outcome.denials).unwrap_or(0);
     }
 
+    /// CPU time that principals were charged with.
+    pub(crate) fn used(&self, cpu_ms: i64) {
+        let mut figures = self.lock();
+        figures.cpu_ms = figures.cpu_ms.saturating_add(u64::try_from(cpu_ms).unwrap_or(0));
+    }
+
+    /// Somebody has no CPU time left today.
+    pub(crate) fn over_quota(&self) {
+        self.lock().over_quota += 1;
+    }
+
     pub(crate) fn answered(&self, status: u16) {
         *self.lock().answers.entry(status).or_default() += 1;
     }
@@ -105,12 +139,26 @@ impl Metrics {
         self.lock().connections_refused += 1;
     }
 
-    /// All of them, with how many wait and run, how many sessions are open, and whom engines are.
-    pub(crate) fn text(&self, (waiting, running): (usize, usize), sessions: usize, engines: Engines) -> String {
+    /// All of them, with how the node is at the moment.
+    pub(crate) fn text(&self, now: &Now) -> String {
+        let Now { load, tables: (tables, table_bytes), engines } = now;
+        let (tables, table_bytes, engines) = (*tables, *table_bytes, *engines);
         let figures = self.lock();
         let mut text = String::new();
-        gauge(&mut text, "stockade_runs_waiting", "Runs that wait.", waiting);
-        gauge(&mut text, "stockade_runs_running", "Runs under way.", running);
+        gauge(&mut text, "stockade_tables_held", "Tables by descriptor that are needed.", tables);
+        let bytes = usize::try_from(table_bytes).unwrap_or(usize::MAX);
+        gauge(&mut text, "stockade_tables_held_bytes", "Bytes of them, which are their callers' memory.", bytes);
+        gauge(&mut text, "stockade_runs_waiting", "Runs that wait.", load.waiting);
+        gauge(&mut text, "stockade_runs_running", "Runs under way.", load.running);
+        let name = "stockade_class_runs_waiting";
+        text.push_str(&format!("# HELP {name} Runs that wait, by class of principals.\n# TYPE {name} gauge\n"));
+        for (class, waiting) in &load.classes {
+            text.push_str(&format!("{name}{{class=\"{class}\"}} {waiting}\n"));
+        }
+        let used = [("", figures.cpu_ms / 1_000)];
+        counter(&mut text, "stockade_cpu_seconds_total", "CPU time that principals were charged with.", used);
+        let refused = [("", figures.over_quota)];
+        counter(&mut text, "stockade_cpu_quota_refusals_total", "Refused for want of CPU time of the day.", refused);
         let ids = if let Engines::Own(range) = engines { range.count() } else { 0 };
         let help = "Ids of the host for engines; 0: all have the node's own.";
         gauge(&mut text, "stockade_engine_users", help, usize::try_from(ids).unwrap_or(usize::MAX));
@@ -121,7 +169,7 @@ impl Metrics {
         counter(&mut text, "stockade_runs_begun_total", help, begun);
         let denials = [("", figures.denials)];
         counter(&mut text, "stockade_denials_total", "What runs asked for and were denied, as told.", denials);
-        gauge(&mut text, "stockade_sessions_open", "Sessions that are open.", sessions);
+        gauge(&mut text, "stockade_sessions_open", "Sessions that are open.", load.sessions);
         counter(&mut text, "stockade_sessions_opened_total", "Sessions that were opened.", [("", figures.sessions)]);
         by_cause(&mut text, "stockade_sessions_ended_total", "Sessions that ended, by cause.", &figures.sessions_ended);
         let executions = [("", figures.executions)];
@@ -188,10 +236,15 @@ mod tests {
         metrics.accepted(Kind::Run);
         metrics.ended(Kind::Run, "exited", Some(Duration::from_millis(50)));
         metrics.ended(Kind::Execution, "limit", Some(Duration::from_millis(50)));
-        let text = metrics.text((3, 1), 2, Engines::Shared);
+        metrics.used(2_900);
+        let classes = vec![("usual".to_owned(), 2), ("first".to_owned(), 1)];
+        let load = Load { waiting: 3, running: 1, classes, sessions: 2 };
+        let text = metrics.text(&Now { load, tables: (1, 5), engines: Engines::Shared });
         for line in [
             "stockade_runs_waiting 3",
             "stockade_sessions_open 2",
+            "stockade_class_runs_waiting{class=\"first\"} 1",
+            "stockade_cpu_seconds_total 2",
             "stockade_executions_ended_total{cause=\"limit\"} 1",
             "stockade_engine_users 0",
             "stockade_runs_ended_total{cause=\"exited\"} 1",

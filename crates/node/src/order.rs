@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use stockade_core::limits::{Limit, Limits};
+use stockade_core::plan::TABLES_MAX;
 use stockade_core::session::{self, NAME_BYTES_MAX};
+use stockade_launch::table::BYTES_MAX;
 
 use crate::refusal::Refusal;
 
@@ -41,10 +43,24 @@ pub struct Order {
     pub environment: Option<String>,
     /// Limits by name, every one of them.
     pub limits: BTreeMap<String, u64>,
+    /// Tables; their memory lies beside the order, after the inputs.
+    // Left out where there are none, as below.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<Table>,
     /// Whether the script describes a data function, whose files are the inputs.
     // Left out where it is not, so that a key of a former node still stands for the same request.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub data_function: bool,
+}
+
+/// A table that is handed over as a descriptor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// The name in the working folder that leads to it.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: u64,
 }
 
 /// What a node lets one run have at most.
@@ -94,12 +110,30 @@ impl Order {
     /// # Errors
     /// The [`Refusal`] that says which part cannot be had.
     pub fn check(&self, bounds: &Bounds) -> Result<(), Refusal> {
-        check_files(&mut std::iter::once(&self.script).chain(&self.inputs))?;
+        let tables = self.tables.iter().map(|table| &table.name);
+        check_files(&mut std::iter::once(&self.script).chain(&self.inputs).chain(tables))?;
+        self.check_tables()?;
         self.check_ending()?;
         self.check_arguments()?;
         check_packages(&self.with, self.environment.as_deref())?;
         check_limits(&self.limits, bounds)?;
         check_length(self)
+    }
+
+    fn check_tables(&self) -> Result<(), Refusal> {
+        if self.tables.len() > TABLES_MAX {
+            let why = format!("the most is {TABLES_MAX}");
+            return Err(Refusal::invalid("there are too many tables", why, "put some into one"));
+        }
+        if self.data_function && !self.tables.is_empty() {
+            let why = "its description names files";
+            return Err(Refusal::invalid("a data function takes no tables by descriptor", why, "send them as inputs"));
+        }
+        if self.tables.iter().any(|table| table.bytes == 0 || table.bytes > BYTES_MAX) {
+            let why = format!("a table has 1 to {BYTES_MAX} bytes");
+            return Err(Refusal::invalid("a table cannot be of that size", why, "hand over less"));
+        }
+        Ok(())
     }
 
     fn check_ending(&self) -> Result<(), Refusal> {
@@ -292,6 +326,7 @@ pub(crate) mod tests {
             with: Vec::new(),
             environment: None,
             limits: limits(&BTreeMap::new(), &Bounds::default()).unwrap(),
+            tables: Vec::new(),
             data_function: false,
         }
     }
@@ -307,6 +342,29 @@ pub(crate) mod tests {
         // One of a former node's state is none, and is written as it was.
         let text = serde_json::to_string(&order()).unwrap();
         assert!(!serde_json::from_str::<Order>(&text).unwrap().data_function && !text.contains("data_function"));
+    }
+
+    #[test]
+    fn tables_are_few_plain_names_beside_the_files() {
+        let bounds = Bounds::default();
+        let with = |tables: &[(&str, u64)]| {
+            let tables = tables.iter().map(|(name, bytes)| Table { name: (*name).to_owned(), bytes: *bytes }).collect();
+            Order { tables, ..order() }
+        };
+        with(&[("a.arrow", 1), ("b.arrow", BYTES_MAX)]).check(&bounds).unwrap();
+        for bad in [
+            with(&[("main.py", 1)]),
+            with(&[("a.arrow", 1), ("a.arrow", 1)]),
+            with(&[("../a.arrow", 1)]),
+            with(&[("--out", 1)]),
+            with(&[("a.arrow", 0)]),
+            with(&[("a.arrow", BYTES_MAX + 1)]),
+            with(&(0..=TABLES_MAX).map(|_| ("a.arrow", 1)).collect::<Vec<_>>()),
+            Order { script: FUNCTION.to_owned(), data_function: true, ..with(&[("a.arrow", 1)]) },
+        ] {
+            assert!(bad.check(&bounds).is_err(), "{:?}", bad.tables);
+        }
+        assert!(!serde_json::to_string(&order()).unwrap().contains("tables"), "a key of a former node still counts");
     }
 
     #[test]

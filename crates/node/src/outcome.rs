@@ -18,6 +18,8 @@ pub(crate) struct Outcome {
     pub(crate) has_report: bool,
     /// Bytes of its outputs.
     pub(crate) outputs: i64,
+    /// CPU time by its supervisor's measure, milliseconds; none where nobody measured what may have run.
+    pub(crate) cpu_ms: Option<i64>,
     /// For the log and the figures: one word.
     pub(crate) cause: String,
     /// Whether a warm engine had it, if that is known.
@@ -82,7 +84,8 @@ pub(crate) fn refused(refusal: &Refusal, known: Known) -> Outcome {
 
 /// A run that was cancelled while it waited.
 pub(crate) fn unstarted() -> Outcome {
-    without_report("cancelled", 130, Value::Null, Known { cancelled: true, ..Known::default() })
+    let outcome = without_report("cancelled", 130, Value::Null, Known { cancelled: true, ..Known::default() });
+    Outcome { cpu_ms: Some(0), ..outcome }
 }
 
 /// A run that was under way when the node ended.
@@ -104,6 +107,8 @@ fn without_report(cause: &str, status: i32, refusal: Value, known: Known) -> Out
         document,
         has_report: false,
         outputs: 0,
+        // What was refused, or was cancelled before its turn, did not run.
+        cpu_ms: (cause == "refused").then_some(0),
         cause: cause.to_owned(),
         begun: None,
         denials: 0,
@@ -117,6 +122,10 @@ fn reported(status: i32, mut report: Value, known: Known) -> Outcome {
     }
     let cause = report.pointer("/cause/kind").and_then(Value::as_str).unwrap_or("unknown").to_owned();
     let outputs = report.pointer("/outputs/bytes").and_then(Value::as_i64).unwrap_or(0).max(0);
+    let cpu_ms = match report.pointer("/usage/cpu_ms").and_then(Value::as_u64) {
+        Some(measured) => Some(i64::try_from(measured).unwrap_or(i64::MAX)),
+        None => (cause == "refused").then_some(0),
+    };
     let mut events = listed(&report, "/denials", "denial");
     let denials = events.len();
     let begun = match report.get("begun").and_then(Value::as_str) {
@@ -136,7 +145,7 @@ fn reported(status: i32, mut report: Value, known: Known) -> Outcome {
     let has_report = !report.is_null();
     let document = document(&cause, status, refusal, report, known).to_string();
     events.push(NewEvent::new("result", document.clone()));
-    Outcome { document, events, has_report, outputs, cause, begun, denials }
+    Outcome { document, events, has_report, outputs, cpu_ms, cause, begun, denials }
 }
 
 /// An execution whose session ended with it.

@@ -55,6 +55,7 @@ async fn job(node: &Node) -> Result<(), Refusal> {
         inputs: Vec::new(),
         with: Vec::new(),
         environment: None,
+        tables: Vec::new(),
         data_function: false,
         limits: limits(&[("time".to_owned(), "30s".to_owned())].into(), &Bounds::default())?,
     };

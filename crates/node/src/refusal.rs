@@ -44,12 +44,21 @@ pub struct Refusal {
     pub why: String,
     /// What to do.
     pub next: String,
+    /// When to try again, seconds, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_s: Option<u64>,
 }
 
 impl Refusal {
     /// A refusal of this kind.
     pub fn new(kind: Kind, what: impl Into<String>, why: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), why: why.into(), next: next.into() }
+        Self { kind, what: what.into(), why: why.into(), next: next.into(), retry_s: None }
+    }
+
+    /// The same, which is known to hold for so long.
+    #[must_use]
+    pub fn that_holds_for(self, seconds: u64) -> Self {
+        Self { retry_s: Some(seconds), ..self }
     }
 
     /// What was asked for cannot be had.

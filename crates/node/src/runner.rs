@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::MemfdFlags;
 use rustix::pipe::PipeFlags;
 use stockade_core::session::Act;
-use stockade_store::{Kind, NewEvent, Run};
+use stockade_store::{Ended, Kind, NewEvent, Run};
 use tokio::net::unix::pipe::Receiver;
 
 use crate::asked::Asked;
@@ -16,6 +16,7 @@ use crate::link::Ending;
 use crate::opening::Execution;
 use crate::outcome::{self, Known, Outcome};
 use crate::pump;
+use crate::quota;
 use crate::refusal::Refusal;
 use crate::service::{Node, Stop, now_ms};
 use crate::wire::RunId;
@@ -35,9 +36,9 @@ pub(crate) struct Ends {
 /// Runs it to its end, which is on record when this returns.
 pub(crate) async fn run(node: &Node, principal: &str, run: &RunId) {
     let began = Instant::now();
-    let (kind, durable, followed) = match node.run(principal, run.as_str()).await {
-        Ok(kept) => (kept.kind, kept.durable, follow(node, &kept, run).await),
-        Err(refusal) => (Kind::Run, true, Err(refusal)),
+    let (kind, durable, most_cpu, followed) = match node.run(principal, run.as_str()).await {
+        Ok(kept) => (kept.kind, kept.durable, quota::most_of(&kept), follow(node, &kept, run).await),
+        Err(refusal) => (Kind::Run, true, 0, Err(refusal)),
     };
     let outcome = match followed {
         Ok(Some(outcome)) => outcome,
@@ -47,6 +48,8 @@ pub(crate) async fn run(node: &Node, principal: &str, run: &RunId) {
     };
     node.metrics.ended(kind, &outcome.cause, Some(began.elapsed()));
     node.metrics.reported(&outcome);
+    let cpu_ms = quota::charge(kind, outcome.cpu_ms, began.elapsed(), most_cpu);
+    node.metrics.used(cpu_ms);
     tracing::info!(run = %run, principal, cause = %outcome.cause, ms = began.elapsed().as_millis(), "ended");
     // Without a report nobody can name its outputs, and what they fill may be what the outcome needs.
     if !outcome.has_report
@@ -54,20 +57,20 @@ pub(crate) async fn run(node: &Node, principal: &str, run: &RunId) {
     {
         tracing::warn!(run = %run, why = %refusal.why, "files of the run stay until it is forgotten");
     }
-    keep(node, run, outcome, durable).await;
+    keep(node, run, outcome, durable, cpu_ms).await;
 }
 
 /// Ends a run that waits.
 pub(crate) async fn end_unstarted(node: &Node, run: &RunId) {
     tracing::info!(run = %run, "cancelled while it waited");
     node.metrics.ended(Kind::Run, "cancelled", None);
-    keep(node, run, outcome::unstarted(), true).await;
+    keep(node, run, outcome::unstarted(), true, 0).await;
 }
 
 /// Ends what waits and will never have its turn.
 pub(crate) async fn end_refused(node: &Node, run: &RunId, refusal: &Refusal) {
     node.metrics.ended(Kind::Execution, "refused", None);
-    keep(node, run, outcome::refused(refusal, Known::default()), true).await;
+    keep(node, run, outcome::refused(refusal, Known::default()), true, 0).await;
 }
 
 /// What the node knows of the end of something.
@@ -78,10 +81,13 @@ fn known(node: &Node, run: &RunId, kind: Kind, cut: bool) -> Known {
 
 async fn follow(node: &Node, kept: &Run, run: &RunId) -> Result<Option<Outcome>, Refusal> {
     let asked = Asked::parse(kept.kind, &kept.request)?;
+    // It may have been accepted when there was time left, long ago, or beside many others.
+    node.check_cpu(&kept.principal).await?;
     let mut given = Vec::new();
     for file in (0_i64..).take(asked.files()) {
         given.push(spool(node, run, file).await?);
     }
+    given.extend(node.tables_of(run, asked.tables())?);
     let (ends, mut descriptors) = ends().map_err(|error| Refusal::failed("the run cannot be started", error))?;
     descriptors.append(&mut given);
     if node.link.is_over() {
@@ -176,13 +182,16 @@ async fn spool(node: &Node, run: &RunId, file: i64) -> Result<OwnedFd, Refusal> 
 }
 
 /// Writes an outcome down, however long it takes: until then the run is not over.
-async fn keep(node: &Node, run: &RunId, outcome: Outcome, durable: bool) {
+async fn keep(node: &Node, run: &RunId, outcome: Outcome, durable: bool, cpu_ms: i64) {
     loop {
         let (id, document, events) = (run.clone(), outcome.document.clone(), outcome.events.clone());
         let outputs = outcome.outputs;
         match node
             .keeper
-            .with(move |store| store.end((id.as_str(), durable), &document, outputs, &events, now_ms()))
+            .with(move |store| {
+                let ended = Ended { outcome: &document, outputs, cpu_ms, events: &events };
+                store.end((id.as_str(), durable), &ended, now_ms())
+            })
             .await
         {
             Ok(_) => return,

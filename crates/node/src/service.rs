@@ -1,6 +1,7 @@
 //! What the node does, whoever asks: accepts runs, lets them wait, starts them, ends them, tells of them.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,12 +11,14 @@ use stockade_store::{Acceptance, Event, File, NewEvent, NewRun, Run, State, Whic
 use tokio::sync::{Notify, watch};
 
 use crate::asked::Asked;
+use crate::classes::Classes;
 use crate::keeper::Keeper;
 use crate::link::Link;
 use crate::listen;
 use crate::log::Log;
-use crate::metrics::Metrics;
-use crate::order::Bounds;
+use crate::looks::Looks;
+use crate::metrics::{Load, Metrics};
+use crate::order::{Bounds, Order};
 use crate::outcome;
 use crate::pressure::Pressure;
 use crate::queue::{Caps, Crowded, Queue};
@@ -23,6 +26,7 @@ use crate::refusal::{Kind, Refusal};
 use crate::room::Room;
 use crate::runner;
 use crate::sessions::{self, Sessions, Slot};
+use crate::tables::{Table, Tables};
 use crate::users::Engines;
 use crate::wire::RunId;
 
@@ -39,6 +43,7 @@ const EVENT_BYTES: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) caps: Caps,
+    pub(crate) classes: Classes,
     /// How long what is over is kept.
     pub(crate) keep: Duration,
     /// How many runs that are over are kept of one principal.
@@ -49,6 +54,8 @@ pub(crate) struct Terms {
     pub(crate) bounds: Bounds,
     /// Largest form, with all its files.
     pub(crate) form_bytes: usize,
+    /// Bytes of tables of one principal.
+    pub(crate) table_bytes: u64,
     pub(crate) log: Log,
     /// Whom engines are on the host.
     pub(crate) engines: Engines,
@@ -78,6 +85,8 @@ pub(crate) struct Submission {
     pub(crate) asked: Asked,
     /// The script, if it has one, then the inputs.
     pub(crate) files: Vec<Bytes>,
+    /// The tables that it names.
+    pub(crate) tables: Vec<Table>,
     pub(crate) key: Option<String>,
     /// Whether its caller, or anybody else, may ask for it again: it then is on the disk before it is answered for.
     pub(crate) durable: bool,
@@ -96,6 +105,10 @@ pub(crate) struct Node {
     pub(crate) owners: [String; 2],
     pub(crate) room: Room,
     pub(crate) sessions: Sessions,
+    pub(crate) looks: Looks,
+    /// Whose runs come first, and what each principal may have.
+    pub(crate) classes: Classes,
+    pub(crate) tables: Tables,
     pressure: Pressure,
     terms: Terms,
     queue: Mutex<Queue>,
@@ -113,6 +126,8 @@ struct Live {
     /// The number of its last event; closed when it is over.
     last: watch::Sender<i64>,
     cancelled: bool,
+    /// Those that it names, until it is over.
+    tables: Vec<Table>,
 }
 
 impl Node {
@@ -133,8 +148,11 @@ impl Node {
                 .map(|uid| listen::principal(uid.as_raw()).0),
             room,
             sessions: Sessions::new(terms.sessions),
+            looks: Looks::default(),
+            tables: Tables::new(terms.table_bytes),
             pressure,
-            queue: Mutex::new(Queue::new(terms.caps)),
+            queue: Mutex::new(Queue::new(terms.caps, terms.classes.clone())),
+            classes: terms.classes.clone(),
             terms,
             live: Mutex::default(),
             wake: Notify::new(),
@@ -158,7 +176,8 @@ impl Node {
         for run in found.waiting {
             let Some(id) = RunId::parse(&run.id) else { continue };
             tracing::info!(run = %run.id, principal = %run.principal, "the run still waits");
-            self.lives(&id);
+            // Its tables were with the former process, and it will be told so in its turn.
+            self.lives(&id, Vec::new());
             self.queue().enter_again(&run.principal, id);
         }
         self.wake.notify_one();
@@ -205,11 +224,9 @@ impl Node {
         bounds
     }
 
-    /// Accepts a run; when this returns it will run, whatever happens to the node.
-    ///
-    /// A caller who goes away meanwhile changes nothing.
-    pub(crate) async fn accept(self: &Arc<Self>, principal: &str, submission: Submission) -> Result<Run, Refusal> {
-        match &submission.asked {
+    /// Whether something could be accepted at the moment, but for a place to wait in.
+    fn check(&self, asked: &Asked) -> Result<(), Refusal> {
+        match asked {
             Asked::Session(opening) => opening.check(&self.session_bounds())?,
             other @ (Asked::Run(_) | Asked::Execution(_)) => other.check(&self.bounds)?,
         }
@@ -222,18 +239,40 @@ impl Node {
             ));
         }
         self.room.check()?;
-        if submission.asked.kind() != stockade_store::Kind::Execution {
+        if asked.kind() != stockade_store::Kind::Execution {
             self.pressure.check()?;
         }
+        Ok(())
+    }
+
+    /// Refuses a run that would not be accepted now, in the same words.
+    pub(crate) async fn check_run(&self, principal: &str, order: &Order) -> Result<(), Refusal> {
+        let asked = Asked::Run(order.clone());
+        self.check(&asked)?;
+        self.check_cpu(principal).await?;
+        self.reserve(principal, &asked).map(|place| self.release(principal, place))
+    }
+
+    /// Accepts a run; when this returns it will run, whatever happens to the node.
+    ///
+    /// A caller who goes away meanwhile changes nothing.
+    pub(crate) async fn accept(self: &Arc<Self>, principal: &str, submission: Submission) -> Result<Run, Refusal> {
+        self.check(&submission.asked)?;
         let (node, principal) = (Arc::clone(self), principal.to_owned());
         let accepted = tokio::spawn(async move {
+            let mut submission = submission;
+            let tables = std::mem::take(&mut submission.tables);
             let asked = submission.asked.clone();
-            let reserved = node.reserve(&principal, &asked);
+            // Who asks again for what is known needs no time and no place.
+            let reserved = match node.check_cpu(&principal).await {
+                Ok(()) => node.reserve(&principal, &asked),
+                Err(refusal) => Err(refusal),
+            };
             let written = node.write_down(&principal, submission, reserved.is_ok()).await;
             match (written, reserved) {
                 (Ok(Some((id, true))), Ok(place)) => {
                     node.metrics.accepted(asked.kind());
-                    node.lives(&id);
+                    node.lives(&id, tables);
                     node.enter(&principal, &id, asked, place).await;
                     node.run(&principal, id.as_str()).await
                 }
@@ -253,7 +292,9 @@ impl Node {
     fn reserve(&self, principal: &str, asked: &Asked) -> Result<Place, Refusal> {
         match asked {
             Asked::Run(_) => self.queue().reserve(principal).map(|()| Place::Queue).map_err(crowded),
-            Asked::Session(_) => self.sessions.reserve(principal).map(Place::Session),
+            Asked::Session(_) => {
+                self.sessions.reserve(principal, self.classes.share(principal).sessions).map(Place::Session)
+            }
             Asked::Execution(execution) => {
                 let session = self.sessions.find(principal, execution.session.as_str());
                 session.ok_or_else(sessions::over_refusal)?.reserve().map(Place::InSession)
@@ -516,6 +557,28 @@ impl Node {
         self.lock_live().get(run).is_some_and(|live| live.cancelled)
     }
 
+    /// Keeps a table until a session is over, which has it from now on; lets go of it when that is over.
+    pub(crate) fn keep_table(&self, session: &RunId, table: Table) {
+        if let Some(live) = self.lock_live().get_mut(session) {
+            live.tables.push(table);
+        }
+    }
+
+    /// Descriptors of the tables of a run, which it still has.
+    ///
+    /// # Errors
+    /// [`Refusal`] when they were with a former process.
+    pub(crate) fn tables_of(&self, run: &RunId, count: usize) -> Result<Vec<OwnedFd>, Refusal> {
+        let live = self.lock_live();
+        let held = live.get(run).map_or([].as_slice(), |live| live.tables.as_slice());
+        if held.len() != count {
+            let why = "the node has ended since they were handed over, and they were in memory";
+            return Err(Refusal::new(Kind::Unavailable, "the tables of the run are gone", why, "ask for it anew"));
+        }
+        let failed = |error: std::io::Error| Refusal::failed("the run cannot be started", crate::system_text(&error));
+        held.iter().map(|table| table.for_run().map_err(failed)).collect()
+    }
+
     /// Tells those who follow a run that there is more.
     pub(crate) fn tell(&self, run: &RunId, last: i64) {
         if let Some(live) = self.lock_live().get(run) {
@@ -532,18 +595,29 @@ impl Node {
         }
     }
 
-    /// How many wait, and how many run.
-    pub(crate) fn load(&self) -> (usize, usize) {
+    /// What waits and runs.
+    pub(crate) fn load(&self) -> Load {
         let queue = self.queue();
-        (queue.waiting(), queue.running())
+        let names = self.classes.shares().iter().map(|share| share.name.clone());
+        Load {
+            waiting: queue.waiting(),
+            running: queue.running(),
+            classes: names.zip(queue.waiting_by_class()).collect(),
+            sessions: self.sessions.count(),
+        }
+    }
+
+    /// How many runs of a principal wait, and how many run.
+    pub(crate) fn load_of(&self, principal: &str) -> (usize, usize) {
+        self.queue().load_of(principal)
     }
 
     pub(crate) fn is_draining(&self) -> bool {
         *self.draining.borrow()
     }
 
-    fn lives(&self, run: &RunId) {
-        self.lock_live().insert(run.clone(), Live { last: watch::Sender::new(0), cancelled: false });
+    fn lives(&self, run: &RunId, tables: Vec<Table>) {
+        self.lock_live().insert(run.clone(), Live { last: watch::Sender::new(0), cancelled: false, tables });
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -26,7 +26,6 @@ const WAITING_MAX: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) all: usize,
-    pub(crate) each: usize,
     /// How long one may be idle.
     pub(crate) idle: Duration,
     /// How long one lives.
@@ -109,8 +108,8 @@ impl Sessions {
         Self { terms, open: Mutex::default(), taken: Arc::default() }
     }
 
-    /// Takes a place for one more session.
-    pub(crate) fn reserve(&self, principal: &str) -> Result<Slot, Refusal> {
+    /// Takes a place for one more session, of as many as each may have.
+    pub(crate) fn reserve(&self, principal: &str, each: usize) -> Result<Slot, Refusal> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let next = "close a session, or try again when one has ended";
         let crowded = |why: String| Refusal::new(Kind::TooMany, "there are too many sessions", why, next);
@@ -118,11 +117,16 @@ impl Sessions {
             return Err(crowded(format!("the node has {}, as many as it may", self.terms.all)));
         }
         let count = taken.entry(principal.to_owned()).or_default();
-        if *count >= self.terms.each {
-            return Err(crowded(format!("you have {}, as many as you may", self.terms.each)));
+        if *count >= each {
+            return Err(crowded(format!("you have {each}, as many as you may")));
         }
         *count += 1;
         Ok(Slot { taken: Arc::clone(&self.taken), principal: principal.to_owned() })
+    }
+
+    /// How many of this principal are open, or about to be.
+    pub(crate) fn count_of(&self, principal: &str) -> usize {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).get(principal).copied().unwrap_or(0)
     }
 
     /// An open session of this principal.

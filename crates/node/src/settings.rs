@@ -96,6 +96,14 @@ pub struct Start {
     #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub sessions_each: u16,
 
+    /// CPU seconds that each principal's runs and sessions may use in a day of UTC; no bound if left out
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub cpu_each: Option<u32>,
+
+    /// Classes of principals, by user and group of the machine: whose runs come first, and what each may have
+    #[arg(long, value_name = "FILE")]
+    pub classes: Option<PathBuf>,
+
     /// How long a session may be idle before it ends
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub session_idle: u32,
@@ -120,6 +128,11 @@ pub struct Start {
     /// MiB of a form, with all its files
     #[arg(long, value_name = "MIB", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub form_mib: u16,
+
+    /// MiB of memory for tables that one principal may have until its runs are over; 0 gives none. It is charged to who
+    /// writes it
+    #[arg(long, value_name = "MIB", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
+    pub table_mib: u32,
 
     /// Connections at once
     #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..))]

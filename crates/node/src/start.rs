@@ -11,6 +11,7 @@ use rustix::process::Resource;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::classes::Classes;
 use crate::keeper::Keeper;
 use crate::launcher;
 use crate::link::Link;
@@ -25,16 +26,15 @@ use crate::room::Room;
 use crate::service::{Node, Terms};
 use crate::sessions;
 use crate::settings::{self, Launcher, Start};
+use crate::sockets::{self, Sockets};
 use crate::systemd::Given;
 use crate::users::{self, Engines};
-use crate::{bringup, confine, ready, user};
+use crate::{bringup, confine, handover, ready, user};
 
 /// One more than is told to the queue: for the job that shows whether anything can run.
 const READINESS: usize = 1;
 /// Where the node's own state lies, apart from what runs have.
 const STORE: &str = "store";
-/// Longest path of a socket, by the kernel.
-const SOCKET_BYTES_MAX: usize = 107;
 
 /// Serves until it is told to end.
 ///
@@ -62,14 +62,7 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
     let folder = make_folder(asked)?;
     let handed = given.path();
     let socket = handed.clone().or_else(|| asked.socket.clone()).unwrap_or_else(|| folder.join("node.sock"));
-    if socket.as_os_str().len() > SOCKET_BYTES_MAX {
-        let why = format!("the system takes {SOCKET_BYTES_MAX} bytes");
-        return Err(Refusal::invalid(
-            "the path of the socket is too long",
-            why,
-            "name a shorter one with --socket PATH",
-        ));
-    }
+    sockets::check_length(&socket)?;
     if handed.is_none() && asked.socket.is_none() && asked.socket_mode != "600" {
         return Err(Refusal::invalid(
             "others cannot reach the node",
@@ -77,6 +70,7 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
             "name another place, with --socket PATH",
         ));
     }
+    let classes = classes(asked, caps)?;
     let policies = asked.policies.iter().map(|path| absolute(path)).collect::<Result<Vec<_>, _>>()?;
     let lock = Lock::take(&folder)?;
     if let Some(logs) = &asked.log_dir {
@@ -85,11 +79,12 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
     note(asked, &folder, &socket)?;
     let held: Vec<&std::fs::File> = held.iter().chain([lock.file()]).collect();
     let (launcher, control) = launcher.begin(&folder, &policies, &held)?;
-    let listener = given.listener.take().map_or_else(|| bind(&socket, &asked.socket_mode), Ok)?;
+    let mut listening = Sockets::open(&mut given, &socket, &asked.socket_mode, asked.table_mib > 0)?;
+    // Those that were handed over stay when the node goes.
+    let own_sockets = listening.take_own();
     give_up_privileges()?;
     allow_descriptors()?;
     let store = folder.join(STORE);
-    // One that was handed over stays when the node goes.
     let own_socket = handed.is_none().then_some(socket.as_path());
     let of_socket = own_socket.map_or(store.as_path(), |socket| {
         socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -101,12 +96,14 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
         .enable_all()
         .build()
         .map_err(|error| Refusal::failed("the node cannot be started", error))?;
-    let socket = Socket { path: &socket, listener, given };
-    let terms = terms(asked, caps, engines, log);
+    let socket = Socket { path: &socket, listening, given };
+    let terms = terms(asked, (caps, classes), engines, log);
     let served = runtime.block_on(serve(asked, &folder, socket, terms, pressure, control, launcher));
     runtime.shutdown_timeout(Duration::from_secs(1));
     // Nobody has to tidy up after it.
-    drop(own_socket.map(std::fs::remove_file));
+    for own in own_sockets {
+        drop(std::fs::remove_file(own));
+    }
     served
 }
 
@@ -192,9 +189,17 @@ fn allow_descriptors() -> Result<(), Refusal> {
         .map_err(|errno| Refusal::failed("the node cannot have more descriptors", errno))
 }
 
-fn terms(asked: &Start, caps: Caps, engines: Engines, log: Log) -> Terms {
+/// What each principal may have, by the flags and the file that they name.
+fn classes(asked: &Start, caps: Caps) -> Result<Classes, Refusal> {
+    let cpu_day_ms = asked.cpu_each.map(|seconds| i64::from(seconds) * 1_000);
+    let classes = Classes::new(caps, asked.sessions_each.into(), cpu_day_ms);
+    asked.classes.as_ref().map_or_else(|| Ok(classes.clone()), |file| classes.clone().with_file(file))
+}
+
+fn terms(asked: &Start, (caps, classes): (Caps, Classes), engines: Engines, log: Log) -> Terms {
     Terms {
         caps,
+        classes,
         keep: Duration::from_secs(u64::from(asked.keep_hours) * 3_600),
         keep_each: asked.keep_each.into(),
         keep_bytes: i64::from(asked.keep_mib) << 20,
@@ -202,7 +207,6 @@ fn terms(asked: &Start, caps: Caps, engines: Engines, log: Log) -> Terms {
         boot: boot(),
         sessions: sessions::Terms {
             all: asked.sessions.into(),
-            each: asked.sessions_each.into(),
             idle: Duration::from_secs(asked.session_idle.into()),
             life: Duration::from_secs(asked.session_maxtime.into()),
         },
@@ -212,6 +216,7 @@ fn terms(asked: &Start, caps: Caps, engines: Engines, log: Log) -> Terms {
         ),
         log,
         form_bytes: usize::from(asked.form_mib) << 20,
+        table_bytes: u64::from(asked.table_mib) << 20,
     }
 }
 
@@ -255,12 +260,18 @@ async fn serve(
     node.recover().await?;
     tokio::spawn(Arc::clone(&node).dispatch());
     tokio::spawn(Arc::clone(&node).tidy());
-    let Socket { path: socket, listener, given } = socket;
-    let listener = UnixListener::from_std(listener).map_err(failed)?;
+    let Socket { path: socket, listening: sockets, given } = socket;
+    let listener = UnixListener::from_std(sockets.api).map_err(failed)?;
+    let tables = sockets.tables.map(UnixListener::from_std).transpose().map_err(failed)?;
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
     let listening = Listening::new(listener, asked.connections.into());
     let serving = tokio::spawn(listen::serve(listening, Arc::clone(&node)));
+    if let Some(tables) = tables {
+        let listening = Listening::new(tables, handover::CONNECTIONS);
+        tokio::spawn(handover::serve(listening, Arc::clone(&node)));
+        tokio::spawn(handover::outdate(Arc::clone(&node)));
+    }
     tracing::info!(socket = %socket.display(), runs = running, "serving");
     given.ready("serving");
     tokio::select! {
@@ -303,26 +314,6 @@ async fn without_launcher(node: &Node, error: Option<std::io::Error>, launcher: 
 /// Where the node listens. Who connects before it is ready waits.
 struct Socket<'a> {
     path: &'a Path,
-    listener: std::os::unix::net::UnixListener,
+    listening: Sockets,
     given: Given,
-}
-
-fn bind(socket: &Path, mode: &str) -> Result<std::os::unix::net::UnixListener, Refusal> {
-    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-    let failed = |error: std::io::Error| {
-        Refusal::invalid(
-            format!("the node cannot listen at `{}`", stockade_core::text::shown(&socket.to_string_lossy(), 200)),
-            crate::system_text(&error),
-            "name a path that the node's user may make, with --socket PATH",
-        )
-    };
-    // A former node's; that it is gone is known by the lock.
-    if std::fs::symlink_metadata(socket).is_ok_and(|status| status.file_type().is_socket()) {
-        std::fs::remove_file(socket).map_err(failed)?;
-    }
-    let listener = std::os::unix::net::UnixListener::bind(socket).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    let mode = u32::from_str_radix(mode, 8).unwrap_or(0o600);
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
-    Ok(listener)
 }

@@ -31,10 +31,30 @@ pub fn status(asked: &Status) -> Result<(), Refusal> {
         0 => "all runs have the node's own user on the host (--shared-user)".to_owned(),
         ids => format!("each run has a user of its own on the host, out of {ids} ids"),
     };
-    let line = format!("ready: {running} running, {waiting} waiting, {accepted} accepted since it started\n{users}\n");
+    let own = me(&socket).map_or_else(String::new, |own| own + "\n");
+    let line =
+        format!("ready: {running} running, {waiting} waiting, {accepted} accepted since it started\n{users}\n{own}");
     // A reader that went away is no error.
     drop(std::io::stdout().write_all(line.as_bytes()));
     Ok(())
+}
+
+/// What who asks may have, in a line; none of a node that does not tell.
+fn me(socket: &Path) -> Option<String> {
+    let (200, body) = ask(socket, "GET", "/v1/me", None).ok()? else { return None };
+    let me: serde_json::Value = serde_json::from_str(&body).ok()?;
+    let text = |key: &str| Some(stockade_core::text::shown(me.get(key)?.as_str()?, 100));
+    let number = |pointer: &str| me.pointer(pointer)?.as_u64();
+    let used = stockade_core::text::span(number("/cpu/used_ms")?);
+    let most =
+        number("/cpu/most_ms").map_or_else(String::new, |most| format!(" of {}", stockade_core::text::span(most)));
+    Some(format!(
+        "you are {} of the class {}: {} running, {} waiting, {used}{most} of CPU time used today (UTC)",
+        text("principal")?,
+        text("class")?,
+        number("/runs/running")?,
+        number("/runs/waiting")?,
+    ))
 }
 
 /// The socket of a node that is named, or lies in its folder.

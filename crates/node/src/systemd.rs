@@ -9,13 +9,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::PathBuf;
 
+use rustix::net::{AddressFamily, SocketType};
+
 use crate::refusal::Refusal;
+use crate::{handover, sockets};
 
 /// What the node was handed.
 #[derive(Debug)]
 pub(crate) struct Given {
     /// A socket that listens, made by the service manager.
     pub(crate) listener: Option<UnixListener>,
+    /// One for tables, if there is one.
+    pub(crate) tables: Option<UnixListener>,
     notify: Option<UnixDatagram>,
 }
 
@@ -26,10 +31,18 @@ impl Given {
     /// [`Refusal`] when something was handed over that the node cannot use: it would serve elsewhere than meant.
     pub(crate) fn take() -> Result<Self, Refusal> {
         let mut sockets = listenfd::ListenFd::from_env();
-        let listener = match sockets.len() {
-            0 => None,
-            1 => Some(listening(sockets.take_unix_listener(0))?),
-            count => return Err(wrong_socket(format!("there are {count}"))),
+        let count = sockets.len();
+        if count > 2 {
+            return Err(wrong_socket(format!("there are {count}")));
+        }
+        let listener = if count > 0 { Some(listening(sockets.take_unix_listener(0))?) } else { None };
+        let tables = match &listener {
+            Some(listener) if count > 1 => {
+                let kind =
+                    (AddressFamily::UNIX.as_raw().into(), i32::try_from(SocketType::SEQPACKET.as_raw()).unwrap_or(0));
+                Some(of_tables(listener, sockets.take_custom(1, kind.0, kind.1, "socket of ListenSequentialPacket="))?)
+            }
+            Some(_) | None => None,
         };
         let notify = match std::env::var_os("NOTIFY_SOCKET") {
             None => None,
@@ -41,7 +54,7 @@ impl Given {
                 )
             })?),
         };
-        Ok(Self { listener, notify })
+        Ok(Self { listener, tables, notify })
     }
 
     /// Where the socket lies that was handed over.
@@ -81,11 +94,25 @@ fn listening(taken: io::Result<Option<UnixListener>>) -> Result<UnixListener, Re
     Ok(listener)
 }
 
+/// The second one is for tables, and lies where they are looked for.
+fn of_tables(api: &UnixListener, taken: io::Result<Option<UnixListener>>) -> Result<UnixListener, Refusal> {
+    let tables = listening(taken)?;
+    let path = |socket: &UnixListener| socket.local_addr().ok()?.as_pathname().map(ToOwned::to_owned);
+    let wanted = path(api).map(|path| sockets::of_tables(&path));
+    if path(&tables) != wanted {
+        return Err(wrong_socket(format!(
+            "the second one has another path than the first with `{}`",
+            handover::ENDING
+        )));
+    }
+    Ok(tables)
+}
+
 fn wrong_socket(why: String) -> Refusal {
     Refusal::invalid(
         "the socket that the service manager hands over cannot be used",
         why,
-        "give the .socket unit one ListenStream= with a path; `stockade node install --dry-run` shows one",
+        "give the .socket unit one ListenStream= with a path, and ListenSequentialPacket= for tables if need be; `stockade node install --dry-run` shows one",
     )
 }
 

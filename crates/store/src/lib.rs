@@ -10,6 +10,7 @@ mod files;
 mod run;
 mod runs;
 mod schema;
+mod usage;
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +21,8 @@ pub use error::{Error, Result};
 pub use events::{Event, NewEvent};
 pub use files::File;
 pub use run::{Kind, Run, State};
-pub use runs::{Acceptance, NewRun, Recovered, Which};
+pub use runs::{Acceptance, Ended, NewRun, Recovered, Which};
+pub use usage::{DAY_MS, day};
 
 /// How long another program (a backup) may hold the file.
 const BUSY: Duration = Duration::from_secs(5);

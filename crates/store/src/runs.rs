@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::events::{self, NewEvent};
 use crate::files::{self, File};
 use crate::run::{COLUMNS, COLUMNS_COUNT, Kind, Run, read};
+use crate::usage;
 
 /// A run to be accepted.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,19 @@ pub struct NewRun<'a> {
     pub events: &'a [NewEvent],
     /// Whether it is to outlive the machine: all do that somebody may ask for again. Every run outlives the process.
     pub durable: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'a> {
+    /// As the node tells it.
+    pub outcome: &'a str,
+    /// Bytes of outputs that lie elsewhere.
+    pub outputs: i64,
+    /// CPU time that its principal is charged with, milliseconds.
+    pub cpu_ms: i64,
+    /// What is said last of it.
+    pub events: &'a [NewEvent],
 }
 
 /// Which are listed.
@@ -130,27 +144,21 @@ impl Store {
         Ok(true)
     }
 
-    /// Keeps how a run ended, and how many bytes of outputs lie elsewhere; `false` when that is known already.
+    /// Keeps how a run ended, and counts what it used; `false` when its end is known already, and so was counted.
     ///
     /// # Errors
-    /// [`crate::Error`].
-    pub fn end(
-        &mut self,
-        (run, durable): (&str, bool),
-        outcome: &str,
-        outputs: i64,
-        events: &[NewEvent],
-        now_ms: i64,
-    ) -> Result<bool> {
+    /// [`crate::Error`]; neither is kept then.
+    pub fn end(&mut self, (run, durable): (&str, bool), ended: &Ended<'_>, now_ms: i64) -> Result<bool> {
         let transaction = self.of(durable).transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let changed = over(&transaction, run, "ended", outcome, events, now_ms)?;
+        let changed = over(&transaction, run, "ended", ended.outcome, ended.events, now_ms)?;
         if changed {
             transaction
                 .prepare_cached(
                     "UPDATE runs SET bytes = ?2 + (SELECT coalesce(sum(length(body)), 0) FROM events WHERE run = ?1)
                      WHERE id = ?1",
                 )?
-                .execute(params![run, outputs])?;
+                .execute(params![run, ended.outputs])?;
+            usage::count(&transaction, run, ended.cpu_ms, now_ms)?;
         }
         transaction.commit()?;
         Ok(changed)

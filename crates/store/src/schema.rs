@@ -50,6 +50,15 @@ const STEPS: &[M<'static>] = &[
         "ALTER TABLE runs ADD COLUMN durable INTEGER NOT NULL DEFAULT 1 CHECK (durable IN (0, 1));
         CREATE TABLE boot (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL) STRICT;",
     ),
+    // CPU time of principals by the day, which outlives the runs that it was counted from.
+    M::up(
+        "CREATE TABLE cpu_use (
+            principal TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            ms INTEGER NOT NULL,
+            PRIMARY KEY (principal, day)
+        ) STRICT, WITHOUT ROWID;",
+    ),
 ];
 
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), rusqlite_migration::Error> {

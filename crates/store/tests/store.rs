@@ -1,7 +1,7 @@
 //! The store keeps what it said it keeps, through any end of its process.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests may stop at the first surprise")]
 
-use stockade_store::{Acceptance, File, Kind, NewEvent, NewRun, State, Store, Which};
+use stockade_store::{Acceptance, DAY_MS, Ended, File, Kind, NewEvent, NewRun, State, Store, Which};
 
 fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -24,6 +24,10 @@ fn run<'a>(id: &'a str, principal: &'a str, key: Option<&'a str>, digest: &'a st
     }
 }
 
+fn ended(outcome: &str, cpu_ms: i64) -> Ended<'_> {
+    Ended { outcome, outputs: 0, cpu_ms, events: &[] }
+}
+
 #[test]
 fn a_key_stands_for_one_run_of_one_principal() {
     let (_folder, mut store) = store();
@@ -43,8 +47,10 @@ fn a_run_goes_forward_only() {
     store.accept(&run("a", "ann", None, "1"), 1).unwrap();
     assert!(store.start(("a", true), &[], 2).unwrap());
     assert!(!store.start(("a", true), &[], 3).unwrap(), "it was handed over before");
-    assert!(store.end(("a", true), "done", 0, &[NewEvent::new("result", "done")], 4).unwrap());
-    assert!(!store.end(("a", true), "other", 0, &[NewEvent::new("result", "other")], 5).unwrap());
+    assert!(
+        store.end(("a", true), &Ended { events: &[NewEvent::new("result", "done")], ..ended("done", 0) }, 4).unwrap()
+    );
+    assert!(!store.end(("a", true), &ended("other", 0), 5).unwrap());
     assert!(!store.start(("a", true), &[], 6).unwrap());
     let kept = store.run("ann", "a").unwrap().unwrap();
     assert_eq!((kept.state, kept.outcome.as_deref(), kept.ended_ms), (State::Ended, Some("done"), Some(4)));
@@ -60,7 +66,7 @@ fn a_store_opened_again_loses_what_ran_and_keeps_what_waits() {
     }
     store.start(("runs", true), &[], 2).unwrap();
     store.start(("over", true), &[], 2).unwrap();
-    store.end(("over", true), "done", 0, &[], 3).unwrap();
+    store.end(("over", true), &ended("done", 0), 3).unwrap();
     store.append("runs", &[NewEvent::new("stdout", "so far")], 3).unwrap();
     // Not closed: what a killed process leaves.
     std::mem::forget(store);
@@ -112,7 +118,7 @@ fn what_is_outdated_is_told_by_age_and_number_and_forgotten_whole() {
         store.accept(&run(id, "ann", Some(id), "1"), 1).unwrap();
         store.start((id, true), &[], 2).unwrap();
         store.append(id, &[NewEvent::new("stdout", "x")], 3).unwrap();
-        store.end((id, true), "done", 99, &[], end).unwrap();
+        store.end((id, true), &Ended { outputs: 99, ..ended("done", 0) }, end).unwrap();
     }
     store.accept(&run("waits", "ann", None, "1"), 1).unwrap();
     let ids = |store: &mut Store, before, most, bytes| {
@@ -159,4 +165,51 @@ fn what_did_not_wait_for_the_disk_is_lost_with_the_machine_and_not_with_the_proc
     let names = |runs: &[stockade_store::Run]| runs.iter().map(|run| run.id.clone()).collect::<Vec<_>>();
     assert_eq!((names(&found.lost), names(&found.waiting)), (vec!["quick".to_owned()], vec!["durable".to_owned()]));
     assert_eq!(store.run("ann", "quick").unwrap().unwrap().state, State::Lost);
+}
+
+#[test]
+fn what_a_run_used_is_counted_once_with_its_end_and_outlives_the_run() {
+    let (folder, mut store) = store();
+    for (id, principal) in [("a", "ann"), ("b", "ann"), ("c", "bob"), ("d", "ann")] {
+        store.accept(&run(id, principal, None, "1"), 1).unwrap();
+    }
+    assert!(store.end(("a", true), &ended("done", 700), 5).unwrap());
+    assert!(!store.end(("a", true), &ended("done", 700), 6).unwrap());
+    assert!(store.end(("b", false), &ended("done", 30), 7).unwrap());
+    assert!(store.end(("c", true), &ended("done", i64::MAX), 8).unwrap());
+    assert!(store.end(("d", true), &ended("done", -5), 9).unwrap(), "nobody gets time back");
+    store.forget("a").unwrap();
+    std::mem::forget(store);
+    let mut store = Store::open(&folder.path().join("state.sqlite")).unwrap();
+    store.recover("boot", "lost", &[], 10).unwrap();
+    assert_eq!(store.cpu_used("ann", 11).unwrap(), 730);
+    assert_eq!(store.cpu_used("cyd", 11).unwrap(), 0);
+}
+
+#[test]
+fn each_day_has_its_own_count_however_the_clock_jumps() {
+    let (_folder, mut store) = store();
+    let uses = |store: &mut Store, number: i64, at: i64| {
+        let id = format!("r{number}");
+        store.accept(&run(&id, "ann", None, "1"), at).unwrap();
+        store.end((&id, true), &ended("done", 10), at).unwrap();
+    };
+    uses(&mut store, 0, DAY_MS - 1);
+    uses(&mut store, 1, DAY_MS);
+    // Back over midnight, far ahead, and back again.
+    uses(&mut store, 2, DAY_MS - 1);
+    for number in 0..20 {
+        uses(&mut store, 100 + number, 40_000 * DAY_MS + number * DAY_MS);
+    }
+    uses(&mut store, 3, DAY_MS - 1);
+    assert_eq!(store.cpu_used("ann", 0).unwrap(), 30);
+    assert_eq!(store.cpu_used("ann", DAY_MS).unwrap(), 10);
+    // What is kept is bounded, and today is among it.
+    for number in 0..60 {
+        uses(&mut store, 1_000 + number, number * DAY_MS);
+    }
+    uses(&mut store, 4, 5);
+    assert_eq!(store.cpu_used("ann", 59 * DAY_MS).unwrap(), 10);
+    assert_eq!(store.cpu_used("ann", 30 * DAY_MS).unwrap(), 0, "long ago");
+    assert_eq!(store.cpu_used("ann", 5).unwrap(), 10);
 }

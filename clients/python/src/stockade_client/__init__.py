@@ -3,6 +3,22 @@
 from ._async import AsyncNode, AsyncSession
 from ._client import Node
 from ._session import Session
-from ._types import CodeFailed, Event, NodeError, Result, Run
+from ._tables import ArrowStream, TableLike
+from ._types import CodeFailed, Decision, Environment, Event, Me, NodeError, Result, Run
 
-__all__ = ["AsyncNode", "AsyncSession", "CodeFailed", "Event", "Node", "NodeError", "Result", "Run", "Session"]
+__all__ = [
+    "ArrowStream",
+    "AsyncNode",
+    "AsyncSession",
+    "CodeFailed",
+    "Decision",
+    "Environment",
+    "Event",
+    "Me",
+    "Node",
+    "NodeError",
+    "Result",
+    "Run",
+    "Session",
+    "TableLike",
+]

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, AsyncIterator, Awaitable, Callable, Itera
 
 from ._client import Node
 from ._session import Session
+from ._tables import TableLike
 from ._types import Event, Result, Run
 
 if TYPE_CHECKING:
     from typing import Concatenate, ParamSpec
+
+    from ._tables import Table
 
     _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -50,8 +53,8 @@ def _as_it_happens(
 
 
 class AsyncNode:
-    """A node, for asyncio: the methods of `Node`, to be awaited. What a `Result` fetches, `output` and `save`, is
-    fetched here by the methods of the same names.
+    """A node, for asyncio: the methods of `Node`, to be awaited. What a `Result` fetches, `output`, `table` and
+    `save`, is fetched here by the methods of the same names.
 
     At most `threads` calls wait for the node at once; others wait for them.
     """
@@ -87,7 +90,13 @@ class AsyncNode:
     forget = _in_thread(Node.forget)
     output = _in_thread(Node.output)
     save = _in_thread(Node.save)
+    table = _in_thread(Node.table)
     is_ready = _in_thread(Node.is_ready)
+    me = _in_thread(Node.me)
+    environments = _in_thread(Node.environments)
+    environment = _in_thread(Node.environment)
+    policies = _in_thread(Node.policies)
+    check = _in_thread(Node.check)
     _open = _in_thread(Node.session)
 
     async def session(self, **asked: Any) -> "AsyncSession":
@@ -199,6 +208,14 @@ class AsyncSession:
     async def put(self, name: str, content: Any) -> None:
         """Writes a file of the working folder: bytes, or the path of a file here."""
         await self._node._do(self._session.put, name, content)
+
+    async def put_table(self, name: str, table: TableLike) -> None:
+        """Gives it a table, as the file `NAME.arrow` of the working folder."""
+        await self._node._do(self._session.put_table, name, table)
+
+    async def table(self, name: str) -> "Table":
+        """A file of the working folder that is an Arrow IPC file, `NAME` or `NAME.arrow`, as a table."""
+        return await self._node._do(self._session.table, name)
 
     async def get(self, name: str) -> bytes:
         """The bytes of a file of the working folder."""

@@ -7,13 +7,17 @@ import json
 import os
 import uuid
 from pathlib import Path, PurePosixPath
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union
 from urllib.parse import quote
 
-from . import _http
+from . import _http, _tables
 from ._http import Content
 from ._session import Session
-from ._types import Event, NodeError, Result, Run
+from ._tables import TableLike
+from ._types import Decision, Environment, Event, Me, NodeError, Result, Run
+
+if TYPE_CHECKING:
+    from ._tables import Table
 
 _LINES = "application/x-ndjson"
 _TRIES = 5
@@ -34,6 +38,7 @@ class Node:
         code: str,
         *,
         inputs: Optional[Mapping[str, Content]] = None,
+        tables: Optional[Mapping[str, TableLike]] = None,
         with_: Sequence[str] = (),
         environment: Optional[str] = None,
         arguments: Sequence[str] = (),
@@ -44,11 +49,12 @@ class Node:
     ) -> Result:
         """Runs code to its end. Code that fails is no error; see `Result.check`.
 
-        `inputs` maps names to bytes, or to paths of files. A connection that is lost is made anew, and the code is
-        still run once.
+        `inputs` maps names to bytes, or to paths of files; `tables` maps names to tables, which the code finds as
+        Arrow IPC files `NAME.arrow`. To a node of this machine they are written once, to memory that the code reads: nothing
+        of it is copied. A connection that is lost is made anew, and the code is still run once.
         """
         request = _request(code, with_, environment, arguments, language, name, limits)
-        run = self._submit(request, inputs, key or str(uuid.uuid4()))
+        run = self._submit(request, inputs, key or str(uuid.uuid4()), tables=tables)
         for _ in self.events(run.id):
             pass
         return self.result(run.id)
@@ -58,6 +64,7 @@ class Node:
         code: str,
         *,
         inputs: Optional[Mapping[str, Content]] = None,
+        tables: Optional[Mapping[str, TableLike]] = None,
         with_: Sequence[str] = (),
         environment: Optional[str] = None,
         arguments: Sequence[str] = (),
@@ -68,13 +75,14 @@ class Node:
     ) -> Run:
         """Has code accepted and does not wait for it."""
         request = _request(code, with_, environment, arguments, language, name, limits)
-        return self._submit(request, inputs, key or str(uuid.uuid4()))
+        return self._submit(request, inputs, key or str(uuid.uuid4()), tables=tables)
 
     def stream(
         self,
         code: str,
         *,
         inputs: Optional[Mapping[str, Content]] = None,
+        tables: Optional[Mapping[str, TableLike]] = None,
         with_: Sequence[str] = (),
         environment: Optional[str] = None,
         arguments: Sequence[str] = (),
@@ -85,7 +93,7 @@ class Node:
     ) -> Iterator[Event]:
         """Runs code and tells what happens, as it happens; the last event is `result`."""
         request = _request(code, with_, environment, arguments, language, name, limits)
-        run = self._submit(request, inputs, key or str(uuid.uuid4()))
+        run = self._submit(request, inputs, key or str(uuid.uuid4()), tables=tables)
         return self.events(run.id)
 
     def data_function(
@@ -229,6 +237,10 @@ class Node:
         with self._ask("GET", f"/v1/runs/{quote(run)}/outputs/{quote(name)}", {}) as answer:
             return answer.read()
 
+    def table(self, run: str, name: str) -> "Table":
+        """An output that is an Arrow IPC file, `NAME` or `NAME.arrow`, as a table; its bytes are copied once, to here."""
+        return _tables.read(self.output(run, _tables.file_name(name)))
+
     def save(self, run: str, names: Sequence[str], folder: "Union[str, os.PathLike[str]]") -> List[str]:
         """Writes outputs below a folder; nothing that exists is replaced."""
         saved = []
@@ -246,6 +258,39 @@ class Node:
             saved.append(str(place))
         return saved
 
+    def me(self) -> Me:
+        """Who you are to the node, what you may have and what you have used."""
+        return Me.of(self._json("GET", "/v1/me"))
+
+    def environments(self) -> List[Environment]:
+        """The environments that have names."""
+        return [Environment.of(one) for one in self._json("GET", "/v1/environments")["environments"]]
+
+    def environment(self, name: str) -> Environment:
+        """An environment by name or digest, with its packages."""
+        return Environment.of(self._json("GET", f"/v1/environments/{quote(name)}"))
+
+    def policies(self) -> Mapping[str, Any]:
+        """The rules that hold for your runs: policies, languages, limits and what is required."""
+        return self._json("GET", "/v1/policies")
+
+    def check(
+        self,
+        code: str,
+        *,
+        inputs: Optional[Mapping[str, Content]] = None,
+        with_: Sequence[str] = (),
+        environment: Optional[str] = None,
+        arguments: Sequence[str] = (),
+        language: Optional[str] = None,
+        name: Optional[str] = None,
+        limits: Optional[Mapping[str, str]] = None,
+    ) -> Decision:
+        """What would be decided about this run; nothing is run. What the node would not accept is a `NodeError`."""
+        request = _request(code, with_, environment, arguments, language, name, limits)
+        kind, body = _body(request, inputs)
+        return Decision.of(self._json("POST", "/v1/policies/check", {"content-type": kind}, body))
+
     def is_ready(self) -> bool:
         """Whether the node can run something: it runs a tiny job."""
         try:
@@ -257,24 +302,45 @@ class Node:
         return True
 
     def _submit(
-        self, request: Mapping[str, Any], inputs: Optional[Mapping[str, Content]], key: str, target: str = "/v1/runs"
+        self,
+        request: Mapping[str, Any],
+        inputs: Optional[Mapping[str, Content]],
+        key: str,
+        target: str = "/v1/runs",
+        tables: Optional[Mapping[str, TableLike]] = None,
     ) -> Run:
-        if inputs:
-            kind, body = _http.form(request, {name: _http.read(content) for name, content in inputs.items()})
-        else:
-            kind, body = "application/json", json.dumps(request).encode()
-        headers = {"content-type": kind, "prefer": "respond-async", "idempotency-key": key}
-        return Run.of(self._again(target, headers, body))
-
-    def _again(self, target: str, headers: Mapping[str, str], body: bytes) -> Dict[str, Any]:
-        """Asks for something that is done once, however often it is asked for: the headers have its key."""
+        files = {name: _http.read(content) for name, content in (inputs or {}).items()}
+        if not tables:
+            return self._post(request, files, key, target)
         for last in (False, True):
+            # A token is good once, so each try has its own.
+            handed = _tables.hand_over(self._path, self._timeout, tables)
+            if handed is None:
+                return self._post(request, {**files, **_tables.contents(tables)}, key, target)
+            with handed:
+                try:
+                    return self._post({**request, "tables": handed.tables}, files, key, target, tries=1)
+                except (ConnectionError, http.client.HTTPException):
+                    if last:
+                        raise
+        raise AssertionError("one of the two tries returns or raises")
+
+    def _post(
+        self, request: Mapping[str, Any], files: Mapping[str, bytes], key: str, target: str, tries: int = 2
+    ) -> Run:
+        kind, body = _body(request, files)
+        headers = {"content-type": kind, "prefer": "respond-async", "idempotency-key": key}
+        return Run.of(self._again(target, headers, body, tries))
+
+    def _again(self, target: str, headers: Mapping[str, str], body: bytes, tries: int = 2) -> Dict[str, Any]:
+        """Asks for something that is done once, however often it is asked for: the headers have its key."""
+        for left in reversed(range(tries)):
             try:
                 return self._json("POST", target, headers, body)
             except (ConnectionError, http.client.HTTPException):
-                if last:
+                if not left:
                     raise
-        raise AssertionError("one of the two tries returns or raises")
+        raise AssertionError("the last try returns or raises")
 
     def _ask(
         self, method: str, target: str, headers: Mapping[str, str], body: Optional[bytes] = None
@@ -297,6 +363,12 @@ def _own() -> str:
         state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
         folder = os.path.join(state, "stockade-node")
     return os.path.join(folder, "node.sock")
+
+
+def _body(request: Mapping[str, Any], inputs: Optional[Mapping[str, Content]]) -> "tuple[str, bytes]":
+    if inputs:
+        return _http.form(request, {name: _http.read(content) for name, content in inputs.items()})
+    return "application/json", json.dumps(request).encode()
 
 
 def _request(

@@ -60,7 +60,9 @@ def ask(
         problem: Any = json.loads(text)
     except ValueError:
         problem = {}
-    raise NodeError(answer.status, problem if isinstance(problem, dict) else {})
+    after = answer.headers.get("retry-after", "")
+    wait = float(after) if after.isascii() and after.isdigit() else None
+    raise NodeError(answer.status, problem if isinstance(problem, dict) else {}, wait)
 
 
 def form(request: Mapping[str, Any], inputs: Mapping[str, bytes]) -> Tuple[str, bytes]:

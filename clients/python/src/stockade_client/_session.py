@@ -8,12 +8,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Optional, Type
 from urllib.parse import quote
 
-from . import _http
+from . import _http, _tables
 from ._http import Content
+from ._tables import TableLike
 from ._types import Event, NodeError, Result, Run
 
 if TYPE_CHECKING:
     from ._client import Node
+    from ._tables import Table
 
 
 class Session:
@@ -99,6 +101,21 @@ class Session:
         """Writes a file of the working folder: bytes, or the path of a file here."""
         headers = {"content-type": "application/octet-stream"}
         self.node._ask("PUT", self._path(f"/files/{quote(name, safe='')}"), headers, _http.read(content)).close()
+
+    def put_table(self, name: str, table: TableLike) -> None:
+        """Gives it a table, as the file `NAME.arrow` of the working folder."""
+        file = _tables.file_name(name)
+        handed = _tables.hand_over(self.node._path, self.node._timeout, {name: table})
+        if handed is None:
+            return self.put(file, _tables.contents({name: table})[file])
+        with handed:
+            body = json.dumps({"token": handed.tables[0]["token"]}).encode()
+            headers = {"content-type": "application/json"}
+            self.node._ask("PUT", self._path(f"/tables/{quote(file, safe='')}"), headers, body).close()
+
+    def table(self, name: str) -> "Table":
+        """A file of the working folder that is an Arrow IPC file, `NAME` or `NAME.arrow`, as a table."""
+        return _tables.read(self.get(_tables.file_name(name)))
 
     def get(self, name: str) -> bytes:
         """The bytes of a file of the working folder."""

@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     import os
 
     from ._client import Node
+    from ._tables import Table
 
 
 class NodeError(Exception):
     """The node refused or failed: what happened, why, and what to do next."""
 
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+    def __init__(self, status: int, problem: Mapping[str, Any], retry_after: Optional[float] = None) -> None:
         self.status = status
+        self.retry_after = retry_after
+        """Seconds after which to ask again, if the node knows."""
         self.kind = str(problem.get("type", "")).rsplit(":", 1)[-1]
         self.what = str(problem.get("title", "the node refused"))
         self.why = str(problem.get("detail", "it does not say why"))
@@ -121,6 +124,10 @@ class Result:
         """The bytes of one output."""
         return self.node.output(self.run.id, name)
 
+    def table(self, name: str) -> "Table":
+        """An output that is an Arrow IPC file, `NAME` or `NAME.arrow`, as a table."""
+        return self.node.table(self.run.id, name)
+
     def save(self, folder: "str | os.PathLike[str]") -> "list[str]":
         """Writes all outputs below a folder; nothing that exists is replaced."""
         return self.node.save(self.run.id, self.outputs, folder)
@@ -137,3 +144,77 @@ class Result:
         if self.status != 0:
             raise CodeFailed(self)
         return self
+
+
+@dataclass(frozen=True)
+class Me:
+    """Who asks, what it may have and what it has used."""
+
+    principal: str
+    class_: str
+    """The class of principals: `usual`, or one of the node's file."""
+    cpu_used: float
+    """CPU time of today (UTC), seconds."""
+    cpu_most: Optional[float]
+    """The most of a day; none when there is no bound."""
+    details: Mapping[str, Any]
+    """All that the node said."""
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Me":
+        cpu = document["cpu"]
+        most = cpu["most_ms"]
+        return cls(
+            str(document["principal"]),
+            str(document["class"]),
+            int(cpu["used_ms"]) / 1000,
+            None if most is None else int(most) / 1000,
+            document,
+        )
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An environment that runs can name."""
+
+    names: "tuple[str, ...]"
+    digest: str
+    python: Optional[str]
+    """The version of Python that it is for."""
+    r: Optional[str]
+    """The version of R that it is for."""
+    packages: "Mapping[str, str]"
+    """Names and versions; empty in a list, where `details["packages"]` says how many they are."""
+    trusted: Optional[bool]
+    """Whether the machine's trust list vouches for all of it; none in a list."""
+    details: Mapping[str, Any]
+    """All that the node said."""
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Environment":
+        packages = {str(one["name"]): str(one["version"]) for one in document.get("contents", ())}
+        names = tuple(str(name) for name in document["names"])
+        python, r, trusted = document["python"], document["r"], document.get("trusted")
+        return cls(names, str(document["digest"]), python, r, packages, trusted, document)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What would be decided about a run."""
+
+    decision: str
+    """`permitted`, `refused`, or `unknown` where its environment is to be built first."""
+    what: str
+    why: str
+    next: str
+    details: Mapping[str, Any]
+    """All that the node said."""
+
+    @property
+    def is_permitted(self) -> bool:
+        return self.decision == "permitted"
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Decision":
+        what, why, next_ = (str(document.get(part) or "") for part in ("what", "why", "next"))
+        return cls(str(document["decision"]), what, why, next_, document)

@@ -1,6 +1,6 @@
 //! What the node says to `stockade run` when it is the supervisor of a run of somebody else's.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// Not for people: a caller who is a program, and who asks on behalf of others.
 #[derive(Clone, Debug, Default, Args)]
@@ -17,6 +17,10 @@ pub(crate) struct Supervised {
     #[arg(long, hide = true, value_name = "NUMBER", requires = "parent")]
     pub(crate) witness_fd: Option<u32>,
 
+    /// Give the code this descriptor of sealed memory, which `NAME` in the working folder leads to
+    #[arg(long, hide = true, value_name = "NUMBER:NAME")]
+    pub(crate) table_fd: Vec<String>,
+
     /// Who asks for the run, for its record
     #[arg(long, hide = true, value_name = "NAME@REALM", requires = "report_fd")]
     pub(crate) principal: Option<String>,
@@ -29,6 +33,10 @@ pub(crate) struct Supervised {
     #[arg(long, hide = true, value_name = "ID", requires = "parent", value_parser = clap::value_parser!(u32).range(1..i64::from(u32::MAX) - 1))]
     pub(crate) host_user: Option<u32>,
 
+    /// Run nothing: tell the rules, the environments, one of them, or what would be decided about this run
+    #[arg(long, hide = true, value_name = "WHAT", requires = "report_fd", conflicts_with_all = ["session", "pool"])]
+    pub(crate) look: Option<Look>,
+
     /// Keep warm engines for runs, whose users are of these ids; orders and engines go over standard input, a socket
     #[arg(long, hide = true, value_name = "FIRST:COUNT", requires = "parent", conflicts_with_all = ["report_fd", "session", "host_user"])]
     pub(crate) pool: Option<stockade_core::warm::Ids>,
@@ -40,4 +48,17 @@ pub(crate) struct Supervised {
     /// How many warm engines may wait
     #[arg(long, hide = true, value_name = "COUNT", requires = "pool", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) ahead: u32,
+}
+
+/// What a caller wants to know without running anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Look {
+    /// What the policies permit together
+    Policies,
+    /// The environments that have names
+    Environments,
+    /// The one of `--environment`
+    Environment,
+    /// What would be decided about the run of this command line
+    Run,
 }

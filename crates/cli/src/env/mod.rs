@@ -13,6 +13,8 @@ mod verify;
 
 use std::process::ExitCode;
 
+pub(crate) use time::seconds;
+
 use crate::args::{Env, Trust};
 use crate::problem::Problem;
 

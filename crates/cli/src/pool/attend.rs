@@ -14,10 +14,10 @@ use stockade_core::audit::{Asker, Recorded};
 use stockade_core::limits::Limit;
 use stockade_core::plan::Plan;
 use stockade_core::pool::{Claim, Said};
-use stockade_core::request::Request;
+use stockade_core::request::{Language, Request};
 use stockade_engines::warm;
-use stockade_launch::warm::Engine;
 use stockade_launch::warm::twin::{Heard, Link, Word, leave};
+use stockade_launch::warm::{Claimed, Engine};
 use stockade_launch::{Finished, Input, Output, Streams};
 
 use super::control;
@@ -26,6 +26,7 @@ use crate::code::{self, Code};
 use crate::problem::Problem;
 use crate::report::Begun;
 use crate::run::{self, Kept, hexadecimal};
+use crate::session::Conversation;
 use crate::supervised::{self, Reporter};
 use crate::trail::now_ms;
 use crate::{environment, outputs, pipeline, printer};
@@ -57,7 +58,7 @@ fn rehearse(kind: &Kind, engine: &Engine) -> Option<()> {
     let limits = &engine.plan().limits;
     let claim = Claim {
         principal: kind.services.principal.clone(),
-        script: "main.py".to_owned(),
+        script: Some("main.py".to_owned()),
         arguments: Vec::new(),
         inputs: Vec::new(),
         limits: Limit::ALL.map(|limit| (limit.name().to_owned(), limits.of(limit))).into(),
@@ -125,7 +126,9 @@ fn carry_out(
         return 0;
     }
     let streams = [&ready.output, &ready.error];
-    let status = follow(engine, recorded, &ready.claim, &ready.files, streams, link)
+    let begun = begin(engine, recorded, &ready.claim, &ready.files);
+    let status = begun
+        .and_then(|claimed| follow(claimed, ready.session.as_ref(), &mut kind, (&run, &ready.claim), streams, link))
         .map_err(|problem| pipeline::failed(&mut kind.services.trail, &run, problem))
         .and_then(|finished| conclude(&mut kind, ready.claim, ready.bytes, &finished, &mut reporter));
     let status = status.unwrap_or_else(|problem| {
@@ -150,7 +153,9 @@ struct Ready {
     output: OwnedFd,
     error: OwnedFd,
     report: OwnedFd,
+    /// The script, if there is one, and the inputs.
     files: Vec<OwnedFd>,
+    session: Option<Conversation>,
 }
 
 impl Ready {
@@ -163,11 +168,17 @@ impl Ready {
         if !engine.is_there() {
             return None;
         }
-        if files.len() != claim.inputs.len() + 1 || !kind.stamps.are_as_they_were() || !is_the_same_environment(kind) {
+        let session = if claim.script.is_none() { Some(Conversation::on(files.pop()?)?) } else { None };
+        if files.len() != claim.inputs.len() + usize::from(session.is_none())
+            || !kind.stamps.are_as_they_were()
+            || !is_the_same_environment(kind)
+        {
             return None;
         }
-        let bytes = read(files.first()?)?;
-        let code = code_of(&claim, bytes);
+        let code = match session {
+            Some(_) => code::session(Language::Python),
+            None => code_of(&claim, read(files.first()?)?),
+        };
         if environment::names_packages(&code) {
             return None;
         }
@@ -176,16 +187,18 @@ impl Ready {
             .iter()
             .map(|(name, value)| Some((Limit::ALL.into_iter().find(|limit| limit.name() == name)?, *value)));
         let limits = limits.collect::<Option<Vec<_>>>()?;
-        let request = Request { label: claim.script.clone(), limits, ..kind.request.clone() };
+        let request = Request { label: code.label.clone(), limits, ..kind.request.clone() };
         let plan = pipeline::planned_on(&kind.policies, request, &kind.facts).ok()?;
         let plan = plan.into_engine(engine.user()).ok()?;
         if !engine.serves(&plan) {
             return None;
         }
         let digest = hexadecimal(&Sha256::digest(&code.bytes));
-        // What runs is what is on record, whatever becomes of the file meanwhile.
-        *files.first_mut()? = warm::file_of(&code.bytes).ok()?;
-        Some(Self { claim, plan, digest, bytes: code.bytes, output, error, report, files })
+        if session.is_none() {
+            // What runs is what is on record, whatever becomes of the file meanwhile.
+            *files.first_mut()? = warm::file_of(&code.bytes).ok()?;
+        }
+        Some(Self { claim, plan, digest, bytes: code.bytes, output, error, report, files, session })
     }
 }
 
@@ -215,40 +228,54 @@ fn read(file: &OwnedFd) -> Option<Vec<u8>> {
 }
 
 fn code_of(claim: &Claim, bytes: Vec<u8>) -> Code {
+    let Some(script) = &claim.script else { return code::session(Language::Python) };
     Code {
-        engine: code::Engine::Script(claim.script.clone()),
-        label: claim.script.clone(),
+        engine: code::Engine::Script(script.clone()),
+        label: script.clone(),
         arguments: claim.arguments.clone(),
         bytes,
-        file: Some(PathBuf::from(&claim.script)),
+        file: Some(PathBuf::from(script)),
         staged: Vec::new(),
         function: None,
     }
 }
 
-/// From a recorded plan to everything inside dead.
-fn follow(
-    engine: Engine,
-    recorded: Recorded,
-    claim: &Claim,
-    files: &[OwnedFd],
-    [output, error]: [&OwnedFd; 2],
-    link: &Link,
-) -> Result<Finished, Problem> {
+/// From a recorded plan to code that begins.
+fn begin(engine: Engine, recorded: Recorded, claim: &Claim, files: &[OwnedFd]) -> Result<Claimed, Problem> {
     let mut claimed = engine.claim(recorded)?;
-    let names = std::iter::once(&claim.script).chain(&claim.inputs).map(String::as_str);
+    let names = claim.script.iter().chain(&claim.inputs).map(String::as_str);
     let mut files: Vec<_> = names.zip(files).collect();
     // As inputs of a run: who lists the folder sees them in the same order.
     files.sort_by_key(|(name, _)| *name);
     claimed.stage(&files)?;
-    let words = std::iter::once(&claim.script).chain(&claim.arguments);
-    warm::begin(&claimed, words).map_err(control::failed)?;
+    let begun = match &claim.script {
+        Some(script) => warm::begin(&claimed, std::iter::once(script).chain(&claim.arguments)),
+        None => warm::begin_session(&claimed),
+    };
+    begun.map_err(control::failed)?;
+    Ok(claimed)
+}
+
+/// Until everything inside is dead.
+fn follow(
+    claimed: Claimed,
+    session: Option<&Conversation>,
+    kind: &mut Kind,
+    (run, claim): (&str, &Claim),
+    [output, error]: [&OwnedFd; 2],
+    link: &Link,
+) -> Result<Finished, Problem> {
     let streams = Streams {
         input: Input::Empty,
         output: Output::Descriptor { to: output.as_fd(), neutral: false },
         error: Output::Descriptor { to: error.as_fd(), neutral: false },
     };
-    Ok(claimed.follow(streams, link)?)
+    Ok(match session {
+        None => claimed.follow(streams, link)?,
+        Some(session) => {
+            claimed.converse(streams, link, &mut session.recorded(&mut kind.services.trail, run, &claim.principal))?
+        }
+    })
 }
 
 fn conclude(

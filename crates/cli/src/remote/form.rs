@@ -69,7 +69,6 @@ fn check(run: &Run) -> Result<(), Problem> {
         (run.cgroup != Cgroup::default(), "--cgroup"),
         (!run.vars.is_empty(), "--env"),
         (run.learn.is_some(), "--learn"),
-        (run.explain, "--explain"),
     ];
     match local.into_iter().find_map(|(is_given, option)| is_given.then_some(option)) {
         None => Ok(()),

@@ -1,6 +1,7 @@
 //! `stockade run --node unix:PATH`: the same command, carried out by a node. Streams, outputs, report and exit status
 //! are those that a run here would have had.
 
+mod explain;
 mod form;
 mod http;
 mod interrupts;
@@ -15,6 +16,7 @@ use stockade_core::text;
 use crate::args::Run;
 use crate::problem::Problem;
 use crate::{code, flags, outputs};
+pub(crate) use explain::explain;
 use http::Node;
 use results::Remote;
 
@@ -37,6 +39,9 @@ struct Refusal {
 
 /// Has a node run it.
 pub(crate) fn run(run: &Run, address: &str) -> Result<ExitCode, Problem> {
+    if run.explain {
+        return explain(run, address);
+    }
     let node = Node::at(address)?;
     let code = code::code(run)?;
     flags::check(run, &code.engine)?;

@@ -68,6 +68,7 @@ pub fn plan_of(label: &str, start: Start, cgroup: CgroupMode) -> Plan {
         language: Language::Python,
         start,
         inputs: vec![],
+        tables: vec![],
         shares: vec![],
         libraries: Libraries::Unjudged,
         limits: vec![(Limit::Memory, MEMORY)],

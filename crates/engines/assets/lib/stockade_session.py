@@ -8,6 +8,7 @@ name the order, so that no answer is taken for another's.
     3 execute   descriptors: output, error, code
     4 put       descriptors: content; the text is a file's name
     5 get       descriptors: output; the text is a file's name
+    6 table     descriptors: memory; the text is a file's name
     answer      2, then a status in byte 4, and the order's name in bytes 8 to 16
 
 Whatever else is said (`stockade_result`) begins with `{`. Nothing that is said
@@ -23,7 +24,7 @@ import sys
 
 HEAD = 24
 TEXT_BYTES_MAX = 1024
-EXECUTE, PUT, GET = 3, 4, 5
+EXECUTE, PUT, GET, TABLE = 3, 4, 5, 6
 # A file that is fetched; the supervisor takes no more either.
 GET_BYTES_MAX = 100 << 20
 # As a shell tells that an interrupt ended something.
@@ -35,6 +36,9 @@ ROOM = socket.CMSG_SPACE(4 * array.array("i").itemsize)
 def main(language="python"):
     """Serves on the result descriptor, which is a socket in a session."""
     number, _ = sys.modules["stockade_state"].result
+    if hasattr(sys, "orig_argv"):
+        # How it was started is nothing of the code's.
+        sys.orig_argv[1:] = sys.argv
     if language == "sql":
         from stockade_sql import Session
     else:
@@ -51,7 +55,7 @@ def serve(channel, session):
     signal.signal(signal.SIGINT, early)
     # It is blocked from the start of the process, so that one for the first piece of code waits for that.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    number = 0
+    number, tables = 0, {}
     while True:
         frame, given = _receive(channel)
         if len(frame) < HEAD:
@@ -70,6 +74,8 @@ def serve(channel, session):
             status = _put(folder, given, text)
         elif kind == GET:
             status = _get(folder, given, text)
+        elif kind == TABLE:
+            status = _table(folder, given, text, tables)
         else:
             return
         channel.send(bytes((2, 0, 0, 0, status & 0xFF, 0, 0, 0)) + name)
@@ -213,6 +219,29 @@ def _put(folder, given, text):
         except OSError:
             pass
         return error.errno or 5
+    return 0
+
+
+def _table(folder, given, text, tables):
+    """Keeps a descriptor open, which a link of the working folder leads to; an errno if that cannot be done."""
+    name, memory = text.decode(), given[0]
+    partial = ".stockade.partial"
+    try:
+        # As those that a run begins with: what is executed in its place has it too.
+        os.set_inheritable(memory, True)
+        os.symlink("/proc/self/fd/%d" % memory, partial, dir_fd=folder)
+        os.rename(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError as error:
+        os.close(memory)
+        try:
+            os.unlink(partial, dir_fd=folder)
+        except OSError:
+            pass
+        return error.errno or 5
+    former = tables.pop(name, None)
+    tables[name] = memory
+    if former is not None:
+        os.close(former)
     return 0
 
 

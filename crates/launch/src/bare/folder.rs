@@ -106,6 +106,7 @@ impl Folder {
                 | Mount::System { .. }
                 | Mount::Link { .. }
                 | Mount::Shared { .. }
+                | Mount::Table { .. }
                 | Mount::Device { .. }
                 | Mount::Terminals
                 | Mount::Proc

@@ -11,6 +11,7 @@ use std::vec;
 
 use rustix::fs::readlinkat;
 use rustix::io::Errno;
+use stockade_core::paths;
 
 use super::beneath::{self, Facts, Kind, Side};
 use super::names::{self, Guard, NameFault};
@@ -396,6 +397,10 @@ impl<'a> Walk<'a> {
     fn symlink(&mut self, frame: &Frame, name: &CStr) {
         let target = |folder: &OwnedFd| readlinkat(folder, name, Vec::new()).ok();
         let now = target(&frame.folder);
+        // Tables are found through such, and to whoever is outside it means nothing.
+        if now.as_ref().is_some_and(|now| paths::is_descriptor(now.to_bytes())) {
+            return;
+        }
         if now.is_none() || now != frame.original.as_ref().and_then(target) {
             self.leave_out(Why::Symlink);
         }

@@ -17,7 +17,7 @@ use crate::outside::failed;
 /// The process of an engine, while its run is followed.
 #[derive(Debug)]
 pub(crate) struct Engine<'e> {
-    /// `None` once it has closed its end.
+    /// `None` once it has closed its end, and where a session has it.
     socket: Option<OwnedFd>,
     /// `None` once who has the template is gone.
     link: Option<&'e Link>,
@@ -40,6 +40,11 @@ pub(crate) enum Of {
 impl<'e> Engine<'e> {
     pub(crate) fn new(socket: OwnedFd, link: &'e Link, (pid, pidfd): (Pid, OwnedFd)) -> Self {
         Self { socket: Some(socket), link: Some(link), pidfd, pid }
+    }
+
+    /// Takes its socket, over which a session is spoken: of its end its parent tells.
+    pub(crate) const fn take_socket(&mut self) -> Option<OwnedFd> {
+        self.socket.take()
     }
 
     pub(crate) fn wait(&self) -> [Option<PollFd<'_>>; 2] {

@@ -189,6 +189,7 @@ fn kit(plan: &Plan, init_filter: Vec<Instruction>, attached: Vec<OwnedFd>, proc:
     let rest = Rest {
         streams: [copy(0)?, copy(1)?, copy(2)?],
         result: None,
+        tables: Vec::new(),
         sources,
         scratch: disk::Given::Memory,
         host_proc: rustix::io::fcntl_dupfd_cloexec(proc, 3)?,

@@ -14,6 +14,7 @@ use crate::cgroup::Group;
 use crate::failure::Failure;
 use crate::finished::Finished;
 use crate::outside::{Init, control_pair, failed};
+use crate::session::Caller;
 use crate::streams::Streams;
 use crate::sys::{self, Forked};
 
@@ -221,12 +222,26 @@ impl Claimed {
     /// # Errors
     /// [`Failure`] when it ended without a word; everything in it is dead then.
     pub fn follow(self, streams: Streams<'_>, link: &Link) -> Result<Finished, Failure> {
+        self.follow_as(streams, link, None)
+    }
+
+    /// Follows it as a session, to its end: `caller` orders, and is answered.
+    ///
+    /// # Errors
+    /// As [`Self::follow`].
+    pub fn converse(self, streams: Streams<'_>, link: &Link, caller: &mut dyn Caller) -> Result<Finished, Failure> {
+        self.follow_as(streams, link, Some(caller))
+    }
+
+    fn follow_as(
+        self,
+        streams: Streams<'_>,
+        link: &Link,
+        caller: Option<&mut dyn Caller>,
+    ) -> Result<Finished, Failure> {
         let Engine { running, socket, seen, .. } = self.0;
-        crate::supervise::follow_engine(
-            running,
-            streams,
-            super::ending::Engine::new(socket, link, (seen.pid, seen.pidfd)),
-        )
+        let engine = super::ending::Engine::new(socket, link, (seen.pid, seen.pidfd));
+        crate::supervise::follow_engine(running, streams, engine, caller)
     }
 }
 

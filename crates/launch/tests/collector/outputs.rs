@@ -59,6 +59,19 @@ fn links_fifos_sockets_and_devices_stay_behind_and_are_named() {
     assert_eq!(fs::read_dir(place.at("out")).unwrap().count(), 0);
 }
 
+/// Tables are found through such.
+#[test]
+fn a_link_to_a_descriptor_is_no_output_and_nobody_misses_it() {
+    let place = Place::new();
+    for (name, text) in [("t.arrow", "/proc/self/fd/100"), ("fd", "/proc/self/fd/"), ("other", "/proc/self/fd/1/x")] {
+        symlink(text, place.at(&format!("job/{name}"))).unwrap();
+    }
+    let collected = place.collect(Bounds::default());
+    assert_eq!(why(&collected, "t.arrow"), None);
+    assert_eq!([why(&collected, "fd"), why(&collected, "other")], [Some(Why::Symlink); 2]);
+    assert!(collected.files.is_empty() && fs::read_dir(place.at("out")).unwrap().count() == 0);
+}
+
 #[test]
 fn a_name_that_could_steer_a_terminal_is_left_out_and_shown_escaped() {
     let place = Place::new();

@@ -16,13 +16,14 @@ use stockade_store::Run;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
-use super::types::{InlineInput, ProblemTypes, RunDocument, RunRequest};
+use super::types::{InlineInput, ProblemTypes, RunDocument, RunRequest, TableInput};
 use super::{Asker, Shared, events, runs};
 use crate::asked::Asked;
 use crate::listen::Principal;
-use crate::order::{Order, limits};
+use crate::order::{self, Order, limits};
 use crate::refusal::{Kind, Refusal};
 use crate::service::{Node, Submission};
+use crate::tables::Table;
 
 /// Largest body of JSON.
 const JSON_BYTES_MAX: usize = 16 << 20;
@@ -128,8 +129,10 @@ pub(super) async fn create(
     Extension(principal): Asker,
     request: Request,
 ) -> Result<Response, Problem> {
-    accept(&shared, &principal, request, |asked: RunRequest, script, sent| assemble(asked, script, sent, &shared.node))
-        .await
+    accept(&shared, &principal, request, |asked: RunRequest, script, sent| {
+        assemble(asked, script, sent, &shared.node, &principal)
+    })
+    .await
 }
 
 /// From a request of either type to its answer.
@@ -137,31 +140,14 @@ pub(super) async fn accept<T: serde::de::DeserializeOwned + Default>(
     shared: &Shared,
     principal: &Principal,
     request: Request,
-    put_together: impl FnOnce(T, Option<Sent>, Vec<Sent>) -> Result<(Order, Vec<Bytes>), Refusal>,
+    put_together: impl FnOnce(T, Option<Sent>, Vec<Sent>) -> Result<Assembled, Refusal>,
 ) -> Result<Response, Problem> {
     let headers = request.headers().clone();
     let key = key(&headers)?;
-    let submission = {
-        let kind = kind(&headers)?;
-        let bytes_max = kind.bytes_max(&shared.node);
-        let length = length(&headers)?.unwrap_or(bytes_max);
-        if length > bytes_max {
-            return Err(too_large(bytes_max).into());
-        }
-        let _room = shared.uploads.room(principal, length).await?;
-        let read = async {
-            match kind {
-                Body::Json => json(request).await.map(|asked| (asked, None, Vec::new())),
-                Body::Form => form(request, &shared.node).await.map_err(|refused: Refusal| {
-                    if refused.kind == Kind::TooLarge { too_large(bytes_max) } else { refused }
-                }),
-            }
-        };
-        let (asked, script, sent) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
-        let (order, files) = put_together(asked, script, sent)?;
-        let durable = is_durable(key.as_deref(), &headers);
-        Submission { asked: Asked::Run(order), files, key, durable }
-    };
+    // The room is for what is not written down yet.
+    let (Assembled { order, files, tables }, _) = order_of(shared, principal, request, put_together).await?;
+    let durable = is_durable(key.as_deref(), &headers);
+    let submission = Submission { asked: Asked::Run(order), files, tables, key, durable };
     let run = shared.node.accept(&principal.0, submission).await?;
     answer(&shared.node, principal, run, &headers).await
 }
@@ -170,6 +156,32 @@ pub(super) async fn accept<T: serde::de::DeserializeOwned + Default>(
 /// again by a key only.
 pub(super) fn is_durable(key: Option<&str>, headers: &HeaderMap) -> bool {
     key.is_some() || is_async(headers) || events::Format::asked(headers).is_some()
+}
+
+/// From a request of either type to an order, what lies beside it, and the room that its files take.
+pub(super) async fn order_of<T: serde::de::DeserializeOwned + Default>(
+    shared: &Shared,
+    principal: &Principal,
+    request: Request,
+    put_together: impl FnOnce(T, Option<Sent>, Vec<Sent>) -> Result<Assembled, Refusal>,
+) -> Result<(Assembled, Option<Room>), Refusal> {
+    let kind = kind(request.headers())?;
+    let bytes_max = kind.bytes_max(&shared.node);
+    let length = length(request.headers())?.unwrap_or(bytes_max);
+    if length > bytes_max {
+        return Err(too_large(bytes_max));
+    }
+    let room = shared.uploads.room(principal, length).await?;
+    let read = async {
+        match kind {
+            Body::Json => json(request).await.map(|asked| (asked, None, Vec::new())),
+            Body::Form => form(request, &shared.node).await.map_err(|refused: Refusal| {
+                if refused.kind == Kind::TooLarge { too_large(bytes_max) } else { refused }
+            }),
+        }
+    };
+    let (asked, script, sent) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
+    Ok((put_together(asked, script, sent)?, room))
 }
 
 /// Answers for something that was accepted, in the way that the caller wants: with its events, at once, or at its end.
@@ -351,12 +363,13 @@ async fn sent(field: Field<'_>) -> Result<Sent, Refusal> {
 }
 
 /// Puts what was sent together, and refuses what is there twice or not at all.
-fn assemble(
+pub(super) fn assemble(
     asked: RunRequest,
     script: Option<Sent>,
     sent: Vec<Sent>,
     node: &Node,
-) -> Result<(Order, Vec<Bytes>), Refusal> {
+    principal: &Principal,
+) -> Result<Assembled, Refusal> {
     let (script, code) = match (script, asked.code) {
         (Some(_), Some(_)) => {
             return Err(Refusal::invalid("there are two scripts", "`code` and the part `script`", "leave out one"));
@@ -371,6 +384,7 @@ fn assemble(
         }
     };
     let (names, files) = files(code, asked.inputs, sent)?;
+    let (named, tables) = tables(asked.tables, node, principal)?;
     let order = Order {
         script,
         arguments: asked.arguments,
@@ -378,10 +392,34 @@ fn assemble(
         with: asked.with,
         environment: asked.environment,
         limits: limits(&asked.limits, &node.bounds)?,
+        tables: named,
         data_function: false,
     };
     order.check(&node.bounds)?;
-    Ok((order, files))
+    Ok(Assembled { order, files, tables })
+}
+
+/// What was written, by its tokens: none of them is good again, whatever becomes of the request.
+fn tables(
+    asked: Vec<TableInput>,
+    node: &Node,
+    principal: &Principal,
+) -> Result<(Vec<order::Table>, Vec<Table>), Refusal> {
+    let mut named = Vec::new();
+    let mut taken = Vec::new();
+    for TableInput { name, token } in asked {
+        let table = node.tables.take(principal, &token)?;
+        named.push(order::Table { name, bytes: table.bytes });
+        taken.push(table);
+    }
+    Ok((named, taken))
+}
+
+/// What is to be run, and what lies beside it.
+pub(super) struct Assembled {
+    pub(super) order: Order,
+    pub(super) files: Vec<Bytes>,
+    pub(super) tables: Vec<Table>,
 }
 
 /// Names of all inputs, and the files of an order: its script first.

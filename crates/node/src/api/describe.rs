@@ -5,7 +5,7 @@ use axum::response::Html;
 use serde_json::Value;
 use utoipa::OpenApi;
 
-use super::{admin, create, events, functions, health, outputs, problem, runs, sessions, types};
+use super::{admin, create, events, functions, health, looks, me, outputs, problem, runs, sessions, types};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,7 +28,13 @@ use super::{admin, create, events, functions, health, outputs, problem, runs, se
         sessions::interrupt,
         sessions::restart,
         sessions::put,
+        sessions::put_table,
         sessions::get,
+        me::me,
+        looks::environments,
+        looks::environment,
+        looks::policies,
+        looks::check,
         admin::levels,
         admin::change,
         health::alive,
@@ -122,7 +128,7 @@ mod tests {
     fn every_path_is_described_and_the_page_needs_nothing_from_elsewhere() {
         let document = document();
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 16, "{paths:?}");
+        assert_eq!(paths.len(), 22, "{paths:?}");
         let page = written(&document);
         for path in paths {
             assert!(page.contains(path.as_str()), "{path}");

@@ -1,11 +1,10 @@
 //! Data functions: runs whose description and files are sent, and whose results are outputs.
 
 use axum::Extension;
-use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::response::Response;
 
-use super::create::{self, Sent};
+use super::create::{self, Assembled, Sent};
 use super::problem::Problem;
 use super::types::{FunctionForm, FunctionRequest, ProblemTypes, RunDocument};
 use super::{Asker, Shared};
@@ -45,7 +44,7 @@ pub(super) async fn run(
     .await
 }
 
-fn assemble(asked: FunctionRequest, sent: Vec<Sent>, node: &Node) -> Result<(Order, Vec<Bytes>), Refusal> {
+fn assemble(asked: FunctionRequest, sent: Vec<Sent>, node: &Node) -> Result<Assembled, Refusal> {
     if !asked.function.is_object() {
         return Err(Refusal::invalid("nothing to run", "there is no `function`", "send its description"));
     }
@@ -57,8 +56,9 @@ fn assemble(asked: FunctionRequest, sent: Vec<Sent>, node: &Node) -> Result<(Ord
         with: asked.with,
         environment: asked.environment,
         limits: limits(&asked.limits, &node.bounds)?,
+        tables: Vec::new(),
         data_function: true,
     };
     order.check(&node.bounds)?;
-    Ok((order, files))
+    Ok(Assembled { order, files, tables: Vec::new() })
 }

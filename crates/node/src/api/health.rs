@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use super::Shared;
 use super::problem::Problem;
 use super::types::ProblemTypes;
+use crate::metrics::Now;
 use crate::ready;
 use crate::refusal::{Kind, Refusal};
 
@@ -31,7 +32,8 @@ pub(super) async fn ready(State(shared): State<Shared>) -> Result<&'static str, 
 #[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "The figures", body = String)))]
 pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
     let node = &shared.node;
-    let mut answer = node.metrics.text(node.load(), node.sessions.count(), node.engines()).into_response();
+    let now = Now { load: node.load(), tables: node.tables.taken(), engines: node.engines() };
+    let mut answer = node.metrics.text(&now).into_response();
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     answer.headers_mut().insert(header::CONTENT_TYPE, kind);
     answer

@@ -6,6 +6,8 @@ mod describe;
 mod events;
 mod functions;
 mod health;
+mod looks;
+mod me;
 mod outputs;
 mod problem;
 mod runs;
@@ -20,7 +22,7 @@ use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 
 use crate::listen::Principal;
@@ -29,6 +31,7 @@ use crate::service::Node;
 use crate::wire::RunId;
 
 use problem::Problem;
+pub(crate) use problem::problem_of;
 
 /// What all handlers share.
 #[derive(Clone, Debug)]
@@ -53,6 +56,12 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/v1/sessions/{id}/interrupt", post(sessions::interrupt))
         .route("/v1/sessions/{id}/restart", post(sessions::restart))
         .route("/v1/sessions/{id}/files/{name}", get(sessions::get).put(sessions::put))
+        .route("/v1/me", get(me::me))
+        .route("/v1/environments", get(looks::environments))
+        .route("/v1/environments/{*name}", get(looks::environment))
+        .route("/v1/policies", get(looks::policies))
+        .route("/v1/policies/check", post(looks::check))
+        .route("/v1/sessions/{id}/tables/{name}", put(sessions::put_table))
         .route("/v1/admin/log", get(admin::levels).put(admin::change))
         .route("/livez", get(health::alive))
         .route("/readyz", get(health::ready))

@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use crate::refusal::{Kind, Refusal};
 
-/// When to try again, seconds.
-const RETRY_AFTER: &str = "2";
+/// When to try again where nobody knows, seconds.
+const RETRY_S: u64 = 2;
 
 /// The name of a request.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut answer = status(self.0.kind).into_response();
         if matches!(self.0.kind, Kind::TooMany | Kind::Unavailable) {
-            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+            answer.headers_mut().insert(header::RETRY_AFTER, self.0.retry_s.unwrap_or(RETRY_S).into());
         }
         // Written when the request's name is known.
         answer.extensions_mut().insert(self);
@@ -63,16 +63,7 @@ pub(super) fn named(mut answer: Response, request: &str) -> Response {
         None => return answer,
     };
     let status = answer.status();
-    let kind = serde_json::to_value(refusal.kind).ok();
-    let kind = kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or("failed");
-    let document = ProblemDocument {
-        kind: format!("urn:stockade:problem:{kind}"),
-        title: refusal.what,
-        status: status.as_u16(),
-        detail: refusal.why,
-        next: refusal.next,
-        request_id: request.to_owned(),
-    };
+    let document = document(refusal, status, request);
     let retry = answer.headers().get(header::RETRY_AFTER).cloned();
     let mut answer = (status, Json(document)).into_response();
     let headers = answer.headers_mut();
@@ -81,6 +72,25 @@ pub(super) fn named(mut answer: Response, request: &str) -> Response {
         headers.insert(header::RETRY_AFTER, retry);
     }
     answer
+}
+
+/// A refusal as a document, where it is not said over HTTP.
+pub(crate) fn problem_of(refusal: Refusal) -> impl Serialize {
+    let status = status(refusal.kind);
+    document(refusal, status, "")
+}
+
+fn document(refusal: Refusal, status: StatusCode, request: &str) -> ProblemDocument {
+    let kind = serde_json::to_value(refusal.kind).ok();
+    let kind = kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or("failed");
+    ProblemDocument {
+        kind: format!("urn:stockade:problem:{kind}"),
+        title: refusal.what,
+        status: status.as_u16(),
+        detail: refusal.why,
+        next: refusal.next,
+        request_id: request.to_owned(),
+    }
 }
 
 /// What the framework refused by itself, such as a query that cannot be parsed.

@@ -80,6 +80,14 @@ pub(super) struct SessionList {
     pub(super) before: Option<i64>,
 }
 
+/// A table for a session.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TableRequest {
+    /// The token of its memory; good for one request
+    pub(super) token: String,
+}
+
 /// What was interrupted.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct Interrupted {

@@ -19,7 +19,7 @@ use tokio_util::io::ReaderStream;
 use super::create::{self, FILE_BYTES_MAX};
 use super::problem::Problem;
 use super::runs::{self, Listed};
-use super::session_types::{ExecutionRequest, Interrupted, SessionDocument, SessionList, SessionRequest};
+use super::session_types::{ExecutionRequest, Interrupted, SessionDocument, SessionList, SessionRequest, TableRequest};
 use super::types::{ProblemTypes, RunDocument, RunList};
 use super::{Asker, Shared};
 use crate::asked::Asked;
@@ -68,7 +68,10 @@ pub(super) async fn open(
     opening.check(&bounds)?;
     let run = shared
         .node
-        .accept(&principal.0, Submission { asked: Asked::Session(opening), files, key, durable: true })
+        .accept(
+            &principal.0,
+            Submission { asked: Asked::Session(opening), files, tables: Vec::new(), key, durable: true },
+        )
         .await?;
     created(&shared.node, &run)
 }
@@ -158,7 +161,7 @@ pub(super) async fn execute(
     let time_ms = asked.time.map_or(Ok(usual), |time| span("time", &time, most))?;
     let asked_for = Asked::Execution(Execution { session, time_ms });
     let durable = create::is_durable(key.as_deref(), &headers);
-    let submission = Submission { asked: asked_for, files: vec![asked.code.into()], key, durable };
+    let submission = Submission { asked: asked_for, files: vec![asked.code.into()], tables: Vec::new(), key, durable };
     let run = shared.node.accept(&principal.0, submission).await?;
     create::answer(&shared.node, &principal, run, &headers).await
 }
@@ -217,7 +220,7 @@ pub(super) async fn restart(
     let opening = session.opening.clone();
     session.close(&shared.node, "restarted").await;
     shared.node.cancel(&principal.0, session.id().as_str()).await?;
-    let submission = Submission { asked: Asked::Session(opening), files, key: None, durable: true };
+    let submission = Submission { asked: Asked::Session(opening), files, tables: Vec::new(), key: None, durable: true };
     let run = shared.node.accept(&principal.0, submission).await?;
     created(&shared.node, &run)
 }
@@ -245,6 +248,32 @@ pub(super) async fn put(
     file.write_all(&bytes).map_err(not_moved)?;
     drop(bytes);
     judge(&place.file(Act::Put { name }, vec![file.into()]).await?)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Make a table a file of the working folder
+///
+/// In its turn, after what is executed. The table was written to memory of the node's; nothing of it is copied. A file of
+/// this name is replaced. It counts until the session is over.
+#[utoipa::path(put, path = "/v1/sessions/{id}/tables/{name}", operation_id = "put_table", tag = "sessions",
+    params(("id" = String, Path, description = "The session", pattern = "^[0-9a-f]{16}$"), ("name" = String, Path, description = "A plain name, such as `flights.arrow`")),
+    request_body = TableRequest,
+    responses((status = 204, description = "It is there"), ProblemTypes)
+)]
+pub(super) async fn put_table(
+    State(shared): State<Shared>,
+    Extension(principal): Asker,
+    Path((id, name)): Path<(String, String)>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    let session = found(&shared.node, &principal.0, &id).await?;
+    check_name(&name)?;
+    let asked: TableRequest = create::json_of(&shared, &principal, request).await?;
+    let table = shared.node.tables.take(&principal, &asked.token)?;
+    let memory = table.for_run().map_err(not_moved)?;
+    let place = session.reserve()?;
+    shared.node.keep_table(session.id(), table);
+    judge(&place.file(Act::Table { name }, vec![memory]).await?)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

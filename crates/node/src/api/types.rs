@@ -22,6 +22,8 @@ pub(super) struct RunRequest {
     pub(super) arguments: Vec<String>,
     /// Small files beside the script; larger ones are parts `input` of a form
     pub(super) inputs: Vec<InlineInput>,
+    /// Tables that were written to memory of the node's, got at the socket beside this one
+    pub(super) tables: Vec<TableInput>,
     /// Packages, as `stockade run --with` takes them: names and versions
     pub(super) with: Vec<String>,
     /// An environment of the node, by name or digest, instead of packages
@@ -141,6 +143,16 @@ pub(super) struct InlineInput {
     pub(super) name: String,
     /// Its bytes, in base64
     pub(super) content: String,
+}
+
+/// A table that was written.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TableInput {
+    /// The name in the working folder that leads to it, such as `flights.arrow`
+    pub(super) name: String,
+    /// The token of its memory; good for one request
+    pub(super) token: String,
 }
 
 /// A run.

@@ -33,6 +33,8 @@ Description=Socket of the Stockade node
 
 [Socket]
 ListenStream={socket}
+# Where tables are handed over as descriptors.
+ListenSequentialPacket={socket}{ending}
 # Who may connect; the kernel tells the node who it is.
 SocketMode=0{socket_mode}
 DirectoryMode=0755
@@ -43,6 +45,7 @@ RemoveOnStop=yes
 WantedBy=sockets.target
 ",
         socket = socket.display(),
+        ending = crate::handover::ENDING,
     )
 }
 

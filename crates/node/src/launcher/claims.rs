@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use stockade_core::pool::Said;
 
+use super::command::Task;
+use crate::opening::Opening;
 use crate::order::Order;
 use crate::wire::{self, Beside, Frame, RunId};
 
@@ -21,12 +23,52 @@ struct Claimed {
     anew: Option<Anew>,
 }
 
-/// What a run is started with.
+/// What a run or a session is started with.
 #[derive(Debug)]
 pub(super) struct Anew {
     pub(super) principal: String,
-    pub(super) order: Order,
+    pub(super) work: Work,
     pub(super) descriptors: Vec<OwnedFd>,
+}
+
+/// What is to be done, kept.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A run.
+    Run(Order),
+    /// A session, whose orders come over this socket.
+    Session(Opening, OwnedFd),
+}
+
+impl Work {
+    /// # Errors
+    /// When there is no room for another descriptor.
+    pub(super) fn of(task: Task<'_>) -> io::Result<Self> {
+        Ok(match task {
+            Task::Run(order) => Self::Run(order.clone()),
+            Task::Session(opening, socket) => Self::Session(opening.clone(), socket.try_clone()?),
+            // No engine is claimed for what runs nothing.
+            Task::Look(_) => return Err(io::ErrorKind::Unsupported.into()),
+        })
+    }
+
+    pub(super) const fn task(&self) -> Task<'_> {
+        match self {
+            Self::Run(order) => Task::Run(order),
+            Self::Session(opening, socket) => Task::Session(opening, socket),
+        }
+    }
+}
+
+impl Anew {
+    /// What lies beside its claim.
+    pub(super) fn beside(&self) -> Vec<BorrowedFd<'_>> {
+        let socket = match &self.work {
+            Work::Run(_) => None,
+            Work::Session(_, socket) => Some(socket),
+        };
+        self.descriptors.iter().chain(socket).map(AsFd::as_fd).collect()
+    }
 }
 
 /// What has come of a run.
@@ -35,7 +77,7 @@ pub(super) enum Come {
     /// Nothing that matters.
     Nothing,
     /// It has not begun, and is to be started anew.
-    Cold(Anew),
+    Cold(Box<Anew>),
     /// It is over, and reported.
     Done(i32),
     /// Its follower said what none says.
@@ -77,7 +119,7 @@ impl Claims {
             (Some(Said::Begun), Some(_)) => Come::Nothing,
             (Some(Said::Cold), Some(anew)) => {
                 self.0.remove(run);
-                Come::Cold(anew)
+                Come::Cold(Box::new(anew))
             }
             (Some(Said::Done(status)), None) => {
                 self.0.remove(run);
@@ -98,7 +140,7 @@ mod tests {
         let (near, far) = wire::pair().unwrap();
         let run = RunId::parse("0123456789abcdef").unwrap();
         let mut claims = Claims::default();
-        let anew = Anew { principal: "uid-1@local".to_owned(), order: order(), descriptors: Vec::new() };
+        let anew = Anew { principal: "uid-1@local".to_owned(), work: Work::Run(order()), descriptors: Vec::new() };
         claims.insert(&run, near, anew);
         (claims, run, far)
     }

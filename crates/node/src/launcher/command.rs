@@ -1,5 +1,6 @@
 //! From an order to the command line of its supervisor. The only place where one is put together.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,8 +14,9 @@ use stockade_core::limits::Limit;
 use super::Settings;
 use super::kind::Kind;
 use super::users::Lease;
+use crate::look::Look;
 use crate::opening::Opening;
-use crate::order::{Bounds, Order};
+use crate::order::{Bounds, Order, Table};
 
 /// What a supervisor is told of its surroundings; where its interpreter, its index and its authorities are is the
 /// operator's word.
@@ -46,26 +48,48 @@ pub(super) enum Task<'a> {
     Run(&'a Order),
     /// A session, whose orders come over this socket.
     Session(&'a Opening, &'a OwnedFd),
+    /// A question, for which nothing is run.
+    Look(&'a Look),
 }
 
 impl Task<'_> {
-    /// Names of its files, as they lie beside it.
-    pub(super) fn files(&self) -> impl Iterator<Item = &String> {
-        let script = if let Self::Run(order) = self { Some(&order.script) } else { None };
-        script.into_iter().chain(self.inputs())
+    /// The run that it is, or is about.
+    fn order(&self) -> Option<&Order> {
+        match self {
+            Self::Run(order) => Some(order),
+            Self::Look(look) => look.order(),
+            Self::Session(..) => None,
+        }
     }
 
-    fn inputs(&self) -> &[String] {
+    /// Names of its files, as they lie beside it.
+    pub(super) fn files(&self) -> impl Iterator<Item = &String> {
+        self.script().into_iter().chain(self.inputs())
+    }
+
+    pub(super) fn tables(&self) -> &[Table] {
+        self.order().map_or(&[], |order| &order.tables)
+    }
+
+    pub(super) fn script(&self) -> Option<&String> {
+        self.order().map(|order| &order.script)
+    }
+
+    pub(super) fn arguments(&self) -> &[String] {
+        self.order().map_or(&[], |order| &order.arguments)
+    }
+
+    pub(super) fn inputs(&self) -> &[String] {
         match self {
-            Self::Run(order) => &order.inputs,
             Self::Session(opening, _) => &opening.inputs,
+            Self::Run(_) | Self::Look(_) => self.order().map_or(&[], |order| &order.inputs),
         }
     }
 
     fn with(&self) -> &[String] {
         match self {
-            Self::Run(order) => &order.with,
             Self::Session(opening, _) => &opening.with,
+            Self::Run(_) | Self::Look(_) => self.order().map_or(&[], |order| &order.with),
         }
     }
 
@@ -73,15 +97,20 @@ impl Task<'_> {
         match self {
             Self::Run(order) => order.environment.as_deref(),
             Self::Session(opening, _) => opening.environment.as_deref(),
+            Self::Look(look) => look.environment(),
+        }
+    }
+
+    pub(super) fn limits(&self) -> &BTreeMap<String, u64> {
+        static NONE: BTreeMap<String, u64> = BTreeMap::new();
+        match self {
+            Self::Session(opening, _) => &opening.limits,
+            Self::Run(_) | Self::Look(_) => self.order().map_or(&NONE, |order| &order.limits),
         }
     }
 
     pub(super) fn limit(&self, limit: Limit) -> Option<u64> {
-        let limits = match self {
-            Self::Run(order) => &order.limits,
-            Self::Session(opening, _) => &opening.limits,
-        };
-        limits.get(limit.name()).copied()
+        self.limits().get(limit.name()).copied()
     }
 }
 
@@ -94,28 +123,47 @@ pub(super) struct Asker<'a> {
     pub(super) user: Option<u32>,
 }
 
-/// Starts the supervisor of a run or a session whose files lie in `inputs`.
-pub(super) fn spawn(
-    settings: &Settings,
-    asker: Asker<'_>,
-    task: Task<'_>,
-    inputs: &Path,
-    streams: Streams<'_>,
-) -> io::Result<Child> {
-    // A number of its own that stays open over the execution; nothing else is started meanwhile.
-    let report = streams.report.try_clone()?;
-    rustix::io::fcntl_setfd(&report, FdFlags::empty())?;
+/// What a supervisor is given besides its words.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Given<'a> {
+    pub(super) streams: Streams<'a>,
+    /// The folder of its files.
+    pub(super) inputs: &'a Path,
+    /// The memory of its tables, which was checked.
+    pub(super) tables: &'a [OwnedFd],
+}
+
+/// Starts the supervisor of a run or a session.
+pub(super) fn spawn(settings: &Settings, asker: Asker<'_>, task: Task<'_>, given: Given<'_>) -> io::Result<Child> {
+    let Given { streams, inputs, tables } = given;
+    // Numbers of their own that stay open over the execution; nothing else is started meanwhile.
+    let report = inherited(streams.report)?;
+    let tables = tables.iter().map(inherited).collect::<io::Result<Vec<_>>>()?;
+    let numbers = Numbers { report: report.as_raw_fd(), tables: tables.iter().map(AsRawFd::as_raw_fd).collect() };
     let input = match task {
-        Task::Run(_) => Stdio::null(),
+        Task::Run(_) | Task::Look(_) => Stdio::null(),
         Task::Session(_, socket) => socket.try_clone()?.into(),
     };
     command(settings)
-        .args(words(settings, asker, task, report.as_raw_fd(), std::process::id()))
+        .args(words(settings, asker, task, &numbers, std::process::id()))
         .current_dir(inputs)
         .stdin(input)
         .stdout(streams.out.try_clone()?)
         .stderr(streams.error.try_clone()?)
         .spawn()
+}
+
+fn inherited(descriptor: &OwnedFd) -> io::Result<OwnedFd> {
+    let own = descriptor.try_clone()?;
+    rustix::io::fcntl_setfd(&own, FdFlags::empty())?;
+    Ok(own)
+}
+
+/// Descriptors that a supervisor inherits.
+#[derive(Debug)]
+struct Numbers {
+    report: i32,
+    tables: Vec<i32>,
 }
 
 /// Starts a pool of warm engines of a kind, with these users, which is spoken to over `socket`.
@@ -175,17 +223,19 @@ fn words_of_policies(settings: &Settings) -> impl Iterator<Item = OsString> {
 
 /// The words. What comes from an order stands behind a `=` of its flag, or is a file's name that begins with no dash,
 /// or follows the script and is the script's.
-fn words(settings: &Settings, asker: Asker<'_>, task: Task<'_>, report: i32, parent: u32) -> Vec<OsString> {
+fn words(settings: &Settings, asker: Asker<'_>, task: Task<'_>, numbers: &Numbers, parent: u32) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec![
         "run".into(),
         "--quiet".into(),
-        format!("--report-fd={report}").into(),
+        format!("--report-fd={}", numbers.report).into(),
         format!("--parent={parent}").into(),
         format!("--principal={}", asker.principal).into(),
         "--out=../out".into(),
     ];
     words.extend(settings.witness.map(|number| format!("--witness-fd={number}").into()));
     words.extend(asker.user.map(|user| format!("--host-user={user}").into()));
+    let tables = task.tables().iter().zip(&numbers.tables);
+    words.extend(tables.map(|(table, number)| format!("--table-fd={number}:{}", table.name).into()));
     words.extend(words_of_policies(settings));
     for limit in Limit::ALL {
         if let Some(value) = task.limit(limit) {
@@ -193,18 +243,23 @@ fn words(settings: &Settings, asker: Asker<'_>, task: Task<'_>, report: i32, par
         }
     }
     // Those of a data function are named by its description.
-    if !matches!(task, Task::Run(Order { data_function: true, .. })) {
+    if !task.order().is_some_and(|order| order.data_function) {
         words.extend(task.inputs().iter().map(|name| format!("--in={name}").into()));
     }
     words.extend(task.with().iter().map(|package| format!("--with={package}").into()));
     words.extend(task.environment().iter().map(|reference| format!("--environment={reference}").into()));
     match task {
-        Task::Run(order) if order.data_function => words.push(format!("--data-function={}", order.script).into()),
-        Task::Run(order) => {
+        Task::Session(opening, _) => words.push(format!("--session={}", opening.language.name()).into()),
+        Task::Look(look) => words.push(format!("--look={}", look.name()).into()),
+        Task::Run(_) => {}
+    }
+    match task.order() {
+        Some(order) if order.data_function => words.push(format!("--data-function={}", order.script).into()),
+        Some(order) => {
             words.push(order.script.clone().into());
             words.extend(order.arguments.iter().map(Into::into));
         }
-        Task::Session(opening, _) => words.push(format!("--session={}", opening.language.name()).into()),
+        None => {}
     }
     words
 }
@@ -246,6 +301,7 @@ mod tests {
             script: "x.py".to_owned(),
             arguments: vec!["--out=/etc".to_owned(), "--".to_owned(), "sh".to_owned()],
             inputs: vec!["a.csv".to_owned()],
+            tables: vec![Table { name: "t:1.arrow".to_owned(), bytes: 1 }],
             with: vec!["pandas>=2".to_owned()],
             ..order()
         };
@@ -260,13 +316,15 @@ mod tests {
             witness: None,
         };
         let asker = Asker { principal: "uid-1@local", user: Some(100_000) };
-        let words = words(&settings, asker, Task::Run(&order), 7, 8);
+        let numbers = Numbers { report: 7, tables: vec![9] };
+        let words = words(&settings, asker, Task::Run(&order), &numbers, 8);
         let script = words.iter().position(|word| word == "x.py").unwrap();
         assert!(words[1..script].iter().all(|word| word.to_str().unwrap().starts_with("--")));
         assert_eq!(words[script + 1..], ["--out=/etc", "--", "sh"]);
         for word in [
             "--host-user=100000",
             "--in=a.csv",
+            "--table-fd=9:t:1.arrow",
             "--with=pandas>=2",
             "--policy=/policy",
             "--limit=time=600000ms",
@@ -276,8 +334,14 @@ mod tests {
         }
         let opening = Opening { inputs: vec!["a.csv".to_owned()], ..crate::opening::tests::opening() };
         let (socket, _) = crate::wire::pair().unwrap();
-        let words = self::words(&settings, asker, Task::Session(&opening, &socket), 7, 8);
+        let words = self::words(&settings, asker, Task::Session(&opening, &socket), &numbers, 8);
         assert!(words[1..].iter().all(|word| word.to_str().unwrap().starts_with("--")), "{words:?}");
         assert!(words.iter().any(|word| word == "--session=python"));
+        // What is told of a run is told of the very words that would run it.
+        let of_run = self::words(&settings, asker, Task::Run(&order), &numbers, 8);
+        let look = Look::Run { order };
+        let of_look = self::words(&settings, asker, Task::Look(&look), &numbers, 8);
+        let but_for_that: Vec<OsString> = of_look.into_iter().filter(|word| word != "--look=run").collect();
+        assert_eq!(but_for_that, of_run);
     }
 }

@@ -33,7 +33,10 @@ impl Folders {
         let runs = folder.join("runs");
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&runs)?;
         for entry in std::fs::read_dir(&runs)? {
-            remove(&entry?.path().join(IN));
+            let folder = entry?.path();
+            remove(&folder.join(IN));
+            // Of what had nothing else; a folder with outputs stays.
+            drop(std::fs::remove_dir(folder));
         }
         Ok(Self { runs })
     }
@@ -58,6 +61,12 @@ impl Folders {
                 Err(error)
             }
         }
+    }
+
+    /// For what has no outputs.
+    pub(super) fn make_inputs_alone(&self, run: &RunId) -> io::Result<Place> {
+        std::fs::DirBuilder::new().mode(0o700).create(self.runs.join(run.as_str()))?;
+        self.make_inputs(run)
     }
 
     /// For one that needs it after all.

@@ -3,8 +3,11 @@
 //! Pure, and only a guess where it looks at code: what is not served well by one engine is by another, and what an
 //! engine cannot serve it says before it begins. Nothing is decided here that walls depend on.
 
+use std::collections::BTreeMap;
+
 use stockade_core::limits::{Limit, Limits};
 
+use crate::opening::{Language, Opening};
 use crate::order::{Bounds, Order};
 
 /// As much of a script as is looked at.
@@ -63,17 +66,29 @@ impl Kind {
         let is_python = order.script.ends_with(".py") || order.script.ends_with(".pyw");
         let names_packages = beginning.windows(NAMES_PACKAGES.len()).any(|part| part == NAMES_PACKAGES);
         // What packages come to may change from run to run; an environment is named, and looked at again.
-        if !is_python || names_packages || !order.with.is_empty() || !are_usual(order, &bounds.usual) {
+        // A table is given to a process when it begins.
+        let is_cold = !is_python || names_packages || !order.with.is_empty() || !order.tables.is_empty();
+        if is_cold || !are_usual(&order.limits, &bounds.usual) {
             return None;
         }
         Some(Self { environment: order.environment.clone(), tier: Tier::of(beginning) })
     }
+
+    /// The kind of engines for a session, of whose code nothing is known yet: with all that there is, so that what it
+    /// imports is shared.
+    pub(super) fn of_session(opening: &Opening, bounds: &Bounds) -> Option<Self> {
+        let is_python = opening.language == Language::Python;
+        if !is_python || !opening.with.is_empty() || !are_usual(&opening.limits, &bounds.usual) {
+            return None;
+        }
+        Some(Self { environment: opening.environment.clone(), tier: Tier::Pandas })
+    }
 }
 
 /// Walls that stand have the usual limits; others are watched from outside, and may differ.
-fn are_usual(order: &Order, usual: &Limits) -> bool {
+fn are_usual(limits: &BTreeMap<String, u64>, usual: &Limits) -> bool {
     Limit::ALL.into_iter().all(|limit| {
-        let (asked, usual) = (order.limits.get(limit.name()).copied(), usual.of(limit));
+        let (asked, usual) = (limits.get(limit.name()).copied(), usual.of(limit));
         match limit {
             Limit::Time | Limit::Output | Limit::OutputFiles | Limit::OutputDepth | Limit::Streams => true,
             Limit::CpuTime => asked.is_some_and(|asked| asked <= usual),
@@ -126,6 +141,8 @@ mod tests {
         assert!(limited("time", 1_000).is_some());
         assert!(limited("cpu-time", 1_000).is_some());
         assert!(limited("memory", 64 << 20).is_none());
+        let tables = vec![crate::order::Table { name: "a.arrow".to_owned(), bytes: 1 }];
+        assert!(Kind::of(&Order { tables, ..order() }, b"", &Bounds::default()).is_none());
         assert!(Kind::of(&Order { with: vec!["six".to_owned()], ..order() }, b"", &Bounds::default()).is_none());
         let mut order = order();
         order.limits.remove("memory");

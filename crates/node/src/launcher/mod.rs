@@ -13,14 +13,17 @@ mod claims;
 mod command;
 mod folders;
 mod kind;
+mod looks;
 mod outbox;
+mod parked;
 mod pools;
 mod sessions;
 mod supervisor;
+mod tables;
 mod users;
 mod warm;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -39,6 +42,7 @@ use claims::Claims;
 use command::Task;
 use folders::{Folders, Place};
 use outbox::Outbox;
+use parked::Parking;
 use pools::Pools;
 use sessions::Sessions;
 use supervisor::Supervisor;
@@ -71,8 +75,8 @@ const STREAMS: usize = 3;
 /// Ids that each run has: the code's, and the gate's.
 const IDS_OF_RUN: u32 = 2;
 
-/// How long environments may be built before the code of a run begins.
-const PREPARATION: Duration = Duration::from_secs(1_800);
+/// How long a run may take beside its time: environments are built before it, outputs are collected after it.
+const BESIDE: Duration = Duration::from_secs(1_800);
 
 /// How long an engine that is told to end may take, before it is ended.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -86,15 +90,17 @@ pub fn serve(control: OwnedFd, settings: Settings) -> io::Result<()> {
     let bounds = Bounds::default();
     let users = settings.users.map(Users::new).transpose()?;
     let mut launcher = Launcher {
-        pools: Pools::new(settings.pools),
+        pools: Pools::new(settings.pools, Duration::from_millis(bounds.most.wall_ms) + BESIDE),
         claims: Claims::default(),
         wanted: BTreeMap::new(),
+        parked: Parking::default(),
         folders,
         settings,
         bounds,
         users,
         runs: BTreeMap::new(),
         sessions: Sessions::default(),
+        looks: BTreeSet::new(),
         outbox: Outbox::default(),
         control,
     };
@@ -113,11 +119,15 @@ struct Launcher {
     runs: BTreeMap<RunId, Supervisor>,
     /// Those of the runs that are sessions.
     sessions: Sessions,
+    /// Those of the runs that run nothing.
+    looks: BTreeSet<RunId>,
     /// Those of the runs that warm engines have.
     claims: Claims,
     pools: Pools,
     /// Of runs for which no engine waited: what pool would have one.
     wanted: BTreeMap<RunId, kind::Kind>,
+    /// Runs that wait for the next engine.
+    parked: Parking,
     outbox: Outbox,
 }
 
@@ -142,8 +152,10 @@ impl Launcher {
 
     /// Waits for whatever comes first; says whether the node has something.
     fn wait(&mut self) -> io::Result<bool> {
+        let parked = self.serve_parked();
         let now = Instant::now();
-        let next = self.runs.values_mut().filter_map(|run| run.press(now)).chain(self.pools.press(now)).min();
+        let pressed = self.runs.values_mut().filter_map(|run| run.press(now));
+        let next = pressed.chain(self.pools.press(now)).chain(parked).min();
         let timeout = next
             .map(|next| Timespec::try_from(next.saturating_duration_since(now)))
             .transpose()
@@ -208,15 +220,24 @@ impl Launcher {
         let lease = self.runs.remove(run).and_then(|supervisor| supervisor.lease());
         self.give_back(lease);
         let (status, killed) = supervisor::status(status);
+        if self.looks.remove(run) {
+            self.folders.remove(run);
+            return self.outbox.say(&Answer::Ended { run: run.clone(), status, killed }, None);
+        }
         self.learn_from(run, if killed { None } else { Some(status) });
+        self.end_session(run, status, killed);
+        self.folders.remove_inputs(run);
+        self.outbox.say(&Answer::Ended { run: run.clone(), status, killed }, None);
+    }
+
+    /// Lets go of a session that is over, if it is one, with what it had to do.
+    fn end_session(&mut self, run: &RunId, status: i32, killed: bool) {
         match self.sessions.remove(run) {
             Some(act) if killed => self.outbox.say(&Answer::Ended { run: act, status, killed }, None),
             // A supervisor that ends by itself answers what it has begun.
             Some(act) => self.outbox.say(&Answer::Refused { run: act, refusal: sessions::over() }, None),
             None => {}
         }
-        self.folders.remove_inputs(run);
-        self.outbox.say(&Answer::Ended { run: run.clone(), status, killed }, None);
     }
 
     /// # Errors
@@ -231,6 +252,10 @@ impl Launcher {
                     .and_then(|()| self.start(&run, &principal, Task::Run(&order), descriptors));
                 self.refuse(&run, started);
             }
+            Ask::Look { run, principal, what } => {
+                let begun = self.look(&run, &principal, &what, &descriptors);
+                self.refuse(&run, begun);
+            }
             Ask::OpenSession { run, principal, opening } => {
                 let opened = self.open_session(&run, &principal, &opening, descriptors);
                 self.refuse(&run, opened);
@@ -242,7 +267,9 @@ impl Launcher {
             Ask::Interrupt { session, act } => self.sessions.interrupt(&session, &act),
             Ask::CloseSession { session } => self.close_session(&session),
             Ask::Cancel { run } => {
-                if let Some(supervisor) = self.runs.get_mut(&run) {
+                if !self.unpark(&run)
+                    && let Some(supervisor) = self.runs.get_mut(&run)
+                {
                     supervisor.cancel(Instant::now());
                 }
             }
@@ -277,21 +304,22 @@ impl Launcher {
             return Err(Refusal::failed("the run has no asker", "its principal has another form"));
         }
         let (there, most) = match task {
-            Task::Run(_) => (self.runs.len() - self.sessions.count(), self.settings.concurrent),
+            Task::Run(_) | Task::Look(_) => {
+                let runs = self.runs.len() + self.parked.count();
+                (runs - self.sessions.count() - self.looks.len(), self.settings.concurrent)
+            }
             Task::Session(..) => (self.sessions.count(), self.settings.sessions),
         };
         if there >= most {
             return Err(Refusal::new(Kind::TooMany, "too many at once", "as many run as may", "wait for one"));
         }
-        if self.runs.contains_key(run) {
+        if self.is_there(run) {
             return Err(Refusal::failed("the run was started before", "its name is taken"));
         }
-        if descriptors.len() != task.files().count() + STREAMS {
+        if descriptors.len() != task.files().count() + STREAMS + task.tables().len() {
             return Err(Refusal::failed("the run cannot be started", "its files are not those that it names"));
         }
-        if let Task::Run(order) = task
-            && self.claim(run, principal, order, &mut descriptors)?
-        {
+        if self.claim(run, principal, task, &mut descriptors)? {
             return Ok(());
         }
         let place = self.folders.make(run).map_err(|error| not_spooled(&error))?;
@@ -307,18 +335,23 @@ impl Launcher {
         descriptors: &[OwnedFd],
         place: &Place,
     ) -> Result<(), Refusal> {
-        let [out, error, report, files @ ..] = descriptors else {
+        let Some((files, tables)) = descriptors.split_at_checked(STREAMS + task.files().count()) else {
             return Err(Refusal::failed("the run cannot be started", "descriptors are missing"));
         };
+        let [out, error, report, files @ ..] = files else {
+            return Err(Refusal::failed("the run cannot be started", "descriptors are missing"));
+        };
+        tables::check(task.tables(), tables).inspect_err(|_| self.folders.remove(run))?;
         let lease = self.lease().inspect_err(|_| self.folders.remove(run))?;
         let asker = command::Asker { principal, user: lease.map(|lease| lease.first) };
         let started = place
             .spool(task.files(), files)
             .and_then(|()| {
                 let streams = command::Streams { out, error, report };
-                let child = command::spawn(&self.settings, asker, task, place.inputs(), streams)?;
+                let given = command::Given { streams, inputs: place.inputs(), tables };
+                let child = command::spawn(&self.settings, asker, task, given)?;
                 let wall = Duration::from_millis(task.limit(Limit::Time).unwrap_or(0));
-                Supervisor::of(child, lease, Instant::now() + wall + PREPARATION)
+                Supervisor::of(child, lease, Instant::now() + wall + BESIDE)
             })
             .map_err(|error| {
                 self.folders.remove(run);
@@ -376,7 +409,11 @@ impl Launcher {
     /// Passes on what a supervisor says of its session; one that says what none says is killed.
     fn hear_session(&mut self, session: &RunId) {
         match self.sessions.hear(session) {
-            Ok(Some((run, status))) => self.outbox.say(&Answer::Ended { run, status, killed: false }, None),
+            Ok(Some((run, status))) => {
+                self.outbox.say(&Answer::Ended { run, status, killed: false }, None);
+                // It may go on for long: what it has shown of its environment counts now.
+                self.learn_from(session, Some(status));
+            }
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(run = %session, error = %error, "a supervisor is not itself any more");
@@ -389,6 +426,9 @@ impl Launcher {
 
     /// An engine that does not end by itself is ended.
     fn close_session(&mut self, session: &RunId) {
+        if self.unpark(session) {
+            return;
+        }
         let Some(supervisor) = self.runs.get_mut(session) else { return };
         match self.sessions.close(session) {
             Ok(()) => supervisor.end_by(Instant::now() + CLOSING),
@@ -396,15 +436,20 @@ impl Launcher {
         }
     }
 
+    /// Whether it has been started and is not over.
+    fn is_there(&self, run: &RunId) -> bool {
+        self.runs.contains_key(run) || self.parked.has(run)
+    }
+
     fn output(&self, run: &RunId, path: &str) -> Result<(OwnedFd, u64), Refusal> {
-        if self.runs.contains_key(run) {
+        if self.is_there(run) {
             return Err(missing());
         }
         self.folders.output(run, path).map_err(|_| missing())
     }
 
     fn forget(&mut self, run: &RunId) -> Result<(), Refusal> {
-        if self.runs.contains_key(run) {
+        if self.is_there(run) {
             return Err(Refusal::failed("the run is not over", "its files are in use"));
         }
         self.folders.remove(run);

@@ -28,8 +28,6 @@ const IDLE: Duration = Duration::from_secs(600);
 const IDLE_FOR_ANOTHER: Duration = Duration::from_secs(20);
 /// How long an engine that nobody claimed may take to end.
 const LEAVING: Duration = Duration::from_secs(2);
-/// How long a pool and its engines may take to end.
-const ENDING: Duration = Duration::from_secs(4_000);
 /// After a pool has failed no other of its kind is started for so long, and each time longer.
 const PAUSE: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(600);
@@ -40,6 +38,8 @@ const FAILED_MAX: usize = 100;
 #[derive(Debug)]
 pub(super) struct Pools {
     most: usize,
+    /// How long a pool and its engines may take to end: as long as any of their runs.
+    ending: Duration,
     all: Vec<Pool>,
     failed: BTreeMap<Kind, Failed>,
     /// Processes that end by themselves, and are waited for.
@@ -54,6 +54,8 @@ struct Pool {
     process: Supervisor,
     waiting: VecDeque<Waiting>,
     used: Instant,
+    /// When it told of an engine last.
+    made: Option<Instant>,
     has_served: bool,
     /// It has said that it makes no more engines, and finishes what it has begun.
     is_closing: bool,
@@ -77,6 +79,8 @@ struct Failed {
 pub(super) enum Found {
     /// This process has it, and speaks on this socket.
     Claimed(OwnedFd, OwnedFd),
+    /// Nothing waits, and the pool of its kind makes engines: it made one at this moment.
+    Soon(Instant),
     /// Nothing waits, and a pool of its kind should be started.
     Wanted,
     /// Nothing waits.
@@ -84,8 +88,8 @@ pub(super) enum Found {
 }
 
 impl Pools {
-    pub(super) const fn new(most: usize) -> Self {
-        Self { most, all: Vec::new(), failed: BTreeMap::new(), leaving: Vec::new() }
+    pub(super) const fn new(most: usize, ending: Duration) -> Self {
+        Self { most, ending, all: Vec::new(), failed: BTreeMap::new(), leaving: Vec::new() }
     }
 
     /// Whether there can be any.
@@ -94,16 +98,15 @@ impl Pools {
     }
 
     /// Hands an order to an engine that waits.
-    pub(super) fn claim(&mut self, kind: &Kind, claim: &Claim, descriptors: &[OwnedFd], now: Instant) -> Found {
+    pub(super) fn claim(&mut self, kind: &Kind, claim: &Claim, beside: &[BorrowedFd<'_>], now: Instant) -> Found {
         let Some(pool) = self.all.iter_mut().find(|pool| pool.kind == *kind && pool.socket.is_some()) else {
             let may = self.failed.get(kind).map_or(self.failed.len() < FAILED_MAX, |failed| now >= failed.not_before);
             return if may { Found::Wanted } else { Found::Nothing };
         };
         pool.used = now;
         let Ok(bytes) = serde_json::to_vec(claim) else { return Found::Nothing };
-        let beside: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
         while let Some(Waiting { process, socket }) = pool.waiting.pop_front() {
-            match wire::send(&socket, &bytes, &beside) {
+            match wire::send(&socket, &bytes, beside) {
                 Ok(()) => {
                     pool.has_served = true;
                     return Found::Claimed(process, socket);
@@ -112,7 +115,7 @@ impl Pools {
                 Err(_) => self.leaving.push(Supervisor::of_twin(process, now + LEAVING)),
             }
         }
-        Found::Nothing
+        pool.made.map_or(Found::Nothing, Found::Soon)
     }
 
     /// Whether a pool of this kind may be started now. If only room is missing, lets the pool go that was needed least
@@ -126,7 +129,7 @@ impl Pools {
         }
         let oldest = self.all.iter_mut().filter(|pool| pool.socket.is_some()).min_by_key(|pool| pool.used);
         if let Some(pool) = oldest.filter(|pool| now.duration_since(pool.used) > IDLE_FOR_ANOTHER) {
-            let left = pool.end(now);
+            let left = pool.end(now + self.ending);
             self.leaving.extend(left);
         }
         // It counts until it is gone: with it go memory and users.
@@ -151,6 +154,7 @@ impl Pools {
                 process,
                 waiting: VecDeque::new(),
                 used: now,
+                made: None,
                 has_served: false,
                 is_closing: false,
             }),
@@ -184,7 +188,7 @@ impl Pools {
             self.leaving.extend(left);
             if pool.is_closing && pool.socket.is_some() {
                 let (kind, has_served) = (pool.kind.clone(), pool.has_served);
-                let left = pool.end(now);
+                let left = pool.end(now + self.ending);
                 self.leaving.extend(left);
                 self.note_failure(kind, has_served, now);
                 continue;
@@ -198,7 +202,7 @@ impl Pools {
             if pool.socket.is_some() {
                 self.note_failure(pool.kind.clone(), pool.has_served, now);
             }
-            let left = pool.end(now);
+            let left = pool.end(now + self.ending);
             self.leaving.extend(left);
         }
         self.leaving.retain_mut(|one| one.ended().is_none());
@@ -221,7 +225,7 @@ impl Pools {
     pub(super) fn press(&mut self, now: Instant) -> Option<Instant> {
         for pool in self.all.iter_mut().filter(|pool| pool.socket.is_some()) {
             if now.duration_since(pool.used) > IDLE {
-                let left = pool.end(now);
+                let left = pool.end(now + self.ending);
                 self.leaving.extend(left);
             }
         }
@@ -255,7 +259,7 @@ fn pause(times: u32) -> Duration {
 
 impl Pool {
     /// Lets it end: it finishes what it has begun.
-    fn end(&mut self, now: Instant) -> Vec<Supervisor> {
+    fn end(&mut self, until: Instant) -> Vec<Supervisor> {
         // Engines of which it has told meanwhile are this process's children too, to be waited for.
         while let Some(socket) = &self.socket {
             let Ok(Frame::Whole(bytes, descriptors)) = wire::receive(socket, Beside::Descriptors) else { break };
@@ -264,8 +268,9 @@ impl Pool {
             }
         }
         self.socket = None;
-        self.process.end_by(now + ENDING);
-        self.waiting.drain(..).map(|one| Supervisor::of_twin(one.process, now + LEAVING)).collect()
+        self.process.end_by(until);
+        let leave = Instant::now() + LEAVING;
+        self.waiting.drain(..).map(|one| Supervisor::of_twin(one.process, leave)).collect()
     }
 
     /// Takes what it says; those of its engines that are no more are to be waited for.
@@ -306,6 +311,7 @@ impl Pool {
         match (notice, descriptors.next(), descriptors.next(), descriptors.next()) {
             (Notice::Waiting {}, Some(process), Some(socket), None) if self.waiting.len() < WAITING_MAX => {
                 self.waiting.push_back(Waiting { process, socket });
+                self.made = Some(Instant::now());
                 Ok(())
             }
             (Notice::NotWarm { what, why }, None, None, None) => {

@@ -11,6 +11,8 @@ use crate::order::check_name;
 use crate::refusal::{Kind, Refusal};
 use crate::wire::{self, Beside, Frame, RunId};
 
+use super::tables;
+
 /// Every session whose supervisor lives.
 #[derive(Debug, Default)]
 pub(super) struct Sessions(BTreeMap<RunId, Session>);
@@ -122,10 +124,13 @@ fn check(what: &Act, descriptors: &[OwnedFd]) -> Result<(), Refusal> {
             ));
         }
         Act::Execute { .. } => {}
-        Act::Put { name } | Act::Get { name } => check_name(name)?,
+        Act::Put { name } | Act::Get { name } | Act::Table { name } => check_name(name)?,
     }
     if descriptors.len() != what.descriptors() {
         return Err(Refusal::failed("the act cannot begin", "its descriptors are not those that it needs"));
+    }
+    if let (Act::Table { name }, Some(memory)) = (what, descriptors.get(1)) {
+        tables::check_one(name, memory)?;
     }
     Ok(())
 }
@@ -176,6 +181,9 @@ mod tests {
             (Act::Put { name: "../x".to_owned() }, 2),
             (Act::Get { name: "/etc/passwd".to_owned() }, 2),
             (Act::Get { name: "x".to_owned() }, 3),
+            (Act::Table { name: "../x".to_owned() }, 2),
+            // Files of disk.
+            (Act::Table { name: "x".to_owned() }, 2),
         ] {
             assert!(sessions.act(&id(1), &id(2), what.clone(), &files(count)).is_err(), "{what:?} {count}");
         }

@@ -6,54 +6,62 @@ use std::time::{Duration, Instant};
 use stockade_core::limits::Limit;
 use stockade_core::pool::Claim;
 
-use super::claims::{Anew, Come};
+use super::claims::{Anew, Come, Work};
 use super::command::{self, Task};
 use super::kind::{Kind, LOOKED_AT_BYTES};
+use super::parked::Parked;
 use super::pools::{self, Found};
 use super::supervisor::{self, Supervisor};
-use super::{Launcher, not_spooled};
-use crate::order::Order;
+use super::{BESIDE, Launcher, STREAMS, not_spooled};
 use crate::refusal::Refusal;
 use crate::wire::{self, Answer, RunId};
 
-/// What a run may take beyond its time: its outputs are collected.
-const COLLECTING: Duration = Duration::from_secs(60);
 /// The status of a run that was refused.
 const REFUSED: i32 = 125;
 /// A follower that has reported has this long to end.
 const LEAVING: Duration = Duration::from_secs(5);
 
 impl Launcher {
-    /// Hands an order to a warm engine; says whether one has it.
+    /// Hands an order to a warm engine, or lets it wait for the next one; says whether it is seen to.
     pub(super) fn claim(
         &mut self,
         run: &RunId,
         principal: &str,
-        order: &Order,
+        task: Task<'_>,
         descriptors: &mut Vec<OwnedFd>,
     ) -> Result<bool, Refusal> {
         if !self.pools.are_possible() {
             return Ok(false);
         }
-        let beginning = descriptors.get(3).map(beginning).unwrap_or_default();
-        let Some(kind) = Kind::of(order, &beginning, &self.bounds) else { return Ok(false) };
+        let kind = match task {
+            Task::Run(order) => {
+                let beginning = descriptors.get(STREAMS).map(beginning).unwrap_or_default();
+                Kind::of(order, &beginning, &self.bounds)
+            }
+            Task::Session(opening, _) => Kind::of_session(opening, &self.bounds),
+            Task::Look(_) => None,
+        };
+        let Some(kind) = kind else { return Ok(false) };
+        let work = Work::of(task).map_err(|error| not_spooled(&error))?;
         let out = self.folders.make_outputs(run).map_err(|error| not_spooled(&error))?;
         let claim = Claim {
             principal: principal.to_owned(),
-            script: order.script.clone(),
-            arguments: order.arguments.clone(),
-            inputs: order.inputs.clone(),
-            limits: order.limits.clone(),
+            script: task.script().map(ToOwned::to_owned),
+            arguments: task.arguments().to_vec(),
+            inputs: task.inputs().to_vec(),
+            limits: task.limits().clone(),
             out: out.to_string_lossy().into_owned(),
         };
         let now = Instant::now();
-        match self.pools.claim(&kind, &claim, descriptors, now) {
+        let anew = Anew { principal: principal.to_owned(), work, descriptors: std::mem::take(descriptors) };
+        let found = self.pools.claim(&kind, &claim, &anew.beside(), now);
+        match found {
             Found::Claimed(process, socket) => {
-                let wall = Duration::from_millis(order.limits.get(Limit::Time.name()).copied().unwrap_or(0));
-                self.runs.insert(run.clone(), Supervisor::of_twin(process, now + wall + COLLECTING));
-                let descriptors = std::mem::take(descriptors);
-                let anew = Anew { principal: principal.to_owned(), order: order.clone(), descriptors };
-                self.claims.insert(run, socket, anew);
+                self.begin(run, (process, socket), anew, now);
+                return Ok(true);
+            }
+            Found::Soon(_) => {
+                self.parked.park(Parked::new(run.clone(), kind, claim, anew, now));
                 return Ok(true);
             }
             // A name that anybody could have made up is believed when a run has had its environment.
@@ -61,8 +69,50 @@ impl Launcher {
             Found::Wanted => self.start_pool(kind, now),
             Found::Nothing => {}
         }
+        *descriptors = anew.descriptors;
         self.folders.remove(run);
         Ok(false)
+    }
+
+    fn begin(&mut self, run: &RunId, (process, socket): (OwnedFd, OwnedFd), anew: Anew, now: Instant) {
+        let wall = Duration::from_millis(anew.work.task().limit(Limit::Time).unwrap_or(0));
+        self.runs.insert(run.clone(), Supervisor::of_twin(process, now + wall + BESIDE));
+        self.claims.insert(run, socket, anew);
+    }
+
+    /// Gives runs that wait the engines that have come, and starts those anew that have waited long enough; tells when
+    /// to look again.
+    pub(super) fn serve_parked(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut next: Option<Instant> = None;
+        for parked in self.parked.take() {
+            let found = self.pools.claim(&parked.kind, &parked.claim, &parked.anew.beside(), now);
+            match found {
+                Found::Claimed(process, socket) => self.begin(&parked.run, (process, socket), parked.anew, now),
+                Found::Soon(made) if now < parked.until(made) => {
+                    let until = parked.until(made);
+                    next = Some(next.map_or(until, |next| next.min(until)));
+                    self.parked.park(parked);
+                }
+                Found::Soon(_) | Found::Wanted | Found::Nothing => self.start_anew(&parked.run, parked.anew),
+            }
+        }
+        next
+    }
+
+    /// Takes back a run that waits for an engine; says whether it did.
+    pub(super) fn unpark(&mut self, run: &RunId) -> bool {
+        let was_parked = self.parked.remove(run).is_some();
+        if was_parked {
+            self.say_interrupted(run);
+        }
+        was_parked
+    }
+
+    fn say_interrupted(&mut self, run: &RunId) {
+        let status = supervisor::INTERRUPTED;
+        self.end_session(run, status, true);
+        self.outbox.say(&Answer::Ended { run: run.clone(), status, killed: true }, None);
     }
 
     /// The next runs of this kind may find an engine; without one they are started anew.
@@ -106,9 +156,11 @@ impl Launcher {
     pub(super) fn hear_claim(&mut self, run: &RunId) {
         match self.claims.hear(run) {
             Come::Nothing => {}
-            Come::Cold(anew) => self.start_anew(run, anew),
+            Come::Cold(anew) => self.start_anew(run, *anew),
             Come::Done(status) => {
                 self.let_follower_go(run);
+                self.hear_session(run);
+                self.end_session(run, status, false);
                 self.outbox.say(&Answer::Ended { run: run.clone(), status, killed: false }, None);
             }
             Come::Nonsense => {
@@ -131,13 +183,14 @@ impl Launcher {
     /// A run that has not begun is started as if there were no warm engines, unless it was to end meanwhile.
     pub(super) fn start_anew(&mut self, run: &RunId, anew: Anew) {
         if self.let_follower_go(run) == Some(true) {
-            let status = supervisor::INTERRUPTED;
-            self.outbox.say(&Answer::Ended { run: run.clone(), status, killed: true }, None);
-            return;
+            return self.say_interrupted(run);
         }
         let place = self.folders.make_inputs(run).map_err(|error| not_spooled(&error));
-        let Anew { principal, order, descriptors } = anew;
-        let started = place.and_then(|place| self.start_in(run, &principal, Task::Run(&order), &descriptors, &place));
+        let Anew { principal, work, descriptors } = anew;
+        let started = place.and_then(|place| self.start_in(run, &principal, work.task(), &descriptors, &place));
+        if started.is_err() {
+            self.end_session(run, REFUSED, false);
+        }
         self.refuse(run, started);
     }
 }

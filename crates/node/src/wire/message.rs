@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use stockade_core::session::Act;
 
+use crate::look::Look;
 use crate::opening::Opening;
 use crate::order::Order;
 use crate::refusal::Refusal;
@@ -86,6 +87,15 @@ pub enum Ask {
         principal: String,
         /// What is to be run.
         order: Order,
+    },
+    /// Looks at something, and runs nothing. Beside it: where the answer goes; the script and the inputs of a run.
+    Look {
+        /// Its name, of which no run is.
+        run: RunId,
+        /// Who asks.
+        principal: String,
+        /// At what.
+        what: Look,
     },
     /// Opens a session. Beside it: where what it says outside of its acts and its report go; the inputs.
     OpenSession {
@@ -203,15 +213,26 @@ mod tests {
         RunId::parse("0123456789abcdef").unwrap()
     }
 
-    /// One of each message about sessions.
+    /// One of each message about sessions, and of looks.
     fn of_sessions(number: usize, text: String, time_ms: u64) -> Ask {
         let (session, act) = (id(), id());
-        let what = match number % 6 {
+        let what = match number % 10 {
+            6 => return Ask::Look { run: id(), principal: text, what: Look::Policies {} },
+            7 => return Ask::Look { run: id(), principal: text, what: Look::Environments {} },
+            8 => {
+                return Ask::Look {
+                    run: id(),
+                    principal: "a@b".to_owned(),
+                    what: Look::Environment { reference: text },
+                };
+            }
+            9 => return Ask::Look { run: id(), principal: text, what: Look::Run { order: order() } },
             0 => return Ask::OpenSession { run: id(), principal: text, opening: opening() },
             1 => return Ask::Interrupt { session, act },
             2 => return Ask::CloseSession { session },
             3 => Act::Execute { time_ms },
             4 => Act::Put { name: text },
+            5 => Act::Table { name: text },
             _ => Act::Get { name: text },
         };
         Ask::Act { session, act, what }
@@ -258,7 +279,7 @@ mod tests {
 
         #[test]
         fn a_damaged_message_about_a_session_is_refused_or_whole(
-            which in 0_usize..6, text in ".{0,60}", time_ms in any::<u64>(), at in any::<prop::sample::Index>(), with in any::<u8>()
+            which in 0_usize..10, text in ".{0,60}", time_ms in any::<u64>(), at in any::<prop::sample::Index>(), with in any::<u8>()
         ) {
             let ask = of_sessions(which, text, time_ms);
             let mut bytes = encode(&ask).unwrap();

@@ -147,6 +147,11 @@ fn the_guide_of_sessions_shows_what_its_commands_do() {
 }
 
 #[test]
+fn the_guide_of_tables_shows_what_its_commands_do() {
+    assert!(run_page("docs/guides/tables.md", "```console") >= 7);
+}
+
+#[test]
 fn the_example_of_the_readme_that_needs_a_node_shows_what_it_does() {
     assert!(run_page("README.md", "```console node") >= 4);
 }

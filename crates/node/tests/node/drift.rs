@@ -99,6 +99,44 @@ fn a_run_of_a_warm_environment_goes_by_the_policy_as_it_is_now() {
 }
 
 #[test]
+fn a_name_has_a_pool_only_when_a_run_has_had_its_environment() {
+    let Some(place) = Place::start() else { return };
+    place.build("six==1.17.0");
+    let pools = || {
+        let is_of_it = |pid: &u32| {
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.contains("--environment=ours"))
+        };
+        called(&place.node, "stockade").iter().filter(|pid| is_of_it(pid)).count()
+    };
+    let request = json!({ "code": "import time; print('begun', flush=True); time.sleep(1000)", "environment": "ours" });
+    let run = place.node.post(&[("prefer", "respond-async")], &request).whole().unwrap().expect(202).json();
+    let run = run["id"].as_str().unwrap();
+    place.node.until_says(run, "begun");
+    assert_eq!(pools(), 0);
+    drop(place.node.send("DELETE", &format!("/v1/runs/{run}"), &[], b"").whole().unwrap().expect(200));
+    assert_eq!(begun(&place.run()), "cold");
+    until("there is a pool", || pools() == 1);
+}
+
+#[test]
+fn a_run_under_way_is_finished_when_its_pool_is_to_end() {
+    let Some(place) = Place::start() else { return };
+    place.build("six==1.17.0");
+    place.until_warm();
+    let code = "import time; print('begun', flush=True); time.sleep(4); print('done')";
+    let request = json!({ "code": code, "environment": "ours" });
+    let run = place.node.post(&[("prefer", "respond-async")], &request).whole().unwrap().expect(202).json();
+    let run = run["id"].as_str().unwrap();
+    place.node.until_says(run, "begun");
+    place.folder.write("policy.conf", policy("languages = [sql]"));
+    assert_eq!(place.run()["outcome"]["cause"], "refused");
+    until("no engine waits", || followers(&place.node).is_empty());
+    let run = place.node.until_state(run, "ended");
+    assert_eq!((begun(&run), &run["stdout"]), (&json!("warm"), &json!("begun\ndone\n")), "{run}");
+}
+
+#[test]
 fn an_environment_that_is_trusted_no_more_has_no_warm_engines() {
     let Some(place) = Place::start() else { return };
     place.build("six==1.17.0");

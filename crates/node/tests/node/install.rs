@@ -69,7 +69,13 @@ fn systemd_understands_every_line_of_the_units() {
 fn a_dry_run_shows_everything_and_does_nothing() {
     let prefix = own_folder();
     let ran = installed(&prefix, &["--dry-run"]).expect(0);
-    for shown in ["useradd --system", "/var/lib/stockade", "Delegate=yes", "ListenStream=/run/stockade/node.sock"] {
+    for shown in [
+        "useradd --system",
+        "/var/lib/stockade",
+        "Delegate=yes",
+        "ListenStream=/run/stockade/node.sock",
+        "ListenSequentialPacket=/run/stockade/node.sock.tables",
+    ] {
         assert!(ran.stdout.contains(shown), "{}", ran.stdout);
     }
     assert_eq!(std::fs::read_dir(prefix.path()).unwrap().count(), 0);
@@ -199,16 +205,33 @@ impl Drop for Service {
 
 /// As systemd does it: the socket is descriptor 3, and variables say so, and where to tell how it goes.
 fn activated(before: &[&str], flags: &[&str], listener: impl Into<OwnedFd>, home: Folder) -> Service {
+    activated_with(before, flags, listener, None, home)
+}
+
+/// The same, with a second socket as descriptor 4.
+fn activated_with(
+    before: &[&str],
+    flags: &[&str],
+    listener: impl Into<OwnedFd>,
+    second: Option<OwnedFd>,
+    home: Folder,
+) -> Service {
     let told = UnixDatagram::bind(home.path().join("notify")).unwrap();
     std::fs::set_permissions(home.path().join("notify"), std::fs::Permissions::from_mode(0o777)).unwrap();
     told.set_read_timeout(Some(PATIENCE)).unwrap();
-    let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"";
+    let script = match second {
+        None => "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"",
+        Some(_) => "exec 3<&0 4<&1 </dev/null >/dev/null; LISTEN_PID=$$ LISTEN_FDS=2 exec \"$@\"",
+    };
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", script, "sh"]).args(before).args([NODE, "start", "--folder"]).arg(home.path().join("node"));
     if before.is_empty() {
         shell.arg("--shared-user");
     }
     shell.args(flags).stdin(Stdio::from(listener.into()));
+    if let Some(second) = second {
+        shell.stdout(Stdio::from(second));
+    }
     shell.env_clear().env("PATH", PLAIN_PATH).env("NOTIFY_SOCKET", home.path().join("notify"));
     if before.is_empty() && rustix::process::geteuid().is_root() {
         shell.uid(ORDINARY).gid(ORDINARY);
@@ -248,6 +271,41 @@ fn a_node_serves_the_socket_it_is_given_and_says_when_it_is_ready_and_when_it_en
     assert_eq!(service.hears(), "STOPPING=1\nSTATUS=finishing runs that are under way\n");
     assert_eq!(service.process.wait().unwrap().code(), Some(0));
     assert!(service.socket().exists(), "it is the service manager's");
+}
+
+/// A socket of packets that listens.
+fn for_tables(path: &Path) -> OwnedFd {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    rustix::net::listen(&socket, 16).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).unwrap();
+    socket
+}
+
+#[test]
+fn a_node_takes_tables_at_the_second_socket_it_is_given_if_that_is_where_they_are_looked_for() {
+    let home = open_folder();
+    let listener = UnixListener::bind(home.path().join("given.sock")).unwrap();
+    let beside = home.path().join("given.sock.tables");
+    let second = for_tables(&beside);
+    let service = activated_with(&[], &[], listener, Some(second), home);
+    assert_eq!(service.hears(), "READY=1\nSTATUS=serving\n");
+    let answer = crate::tables::say_at(beside, b"{}").unwrap();
+    assert_eq!(answer["status"], 422, "it is served: {answer}");
+    drop(service);
+    for wrong in ["elsewhere.sock", "stream"] {
+        let home = open_folder();
+        let listener = UnixListener::bind(home.path().join("given.sock")).unwrap();
+        let beside = home.path().join("given.sock.tables");
+        let second = if wrong == "stream" {
+            UnixListener::bind(&beside).unwrap().into()
+        } else {
+            for_tables(&home.path().join(wrong))
+        };
+        let mut service = activated_with(&[], &[], listener, Some(second), home);
+        assert_eq!(service.process.wait().unwrap().code(), Some(125), "{wrong}");
+    }
 }
 
 #[test]

@@ -114,10 +114,12 @@ fn the_command_starts_its_neighbour_and_asks_how_it_is() {
     let status =
         |words: &[&str]| call(command().to_str().unwrap(), User::Caller).args(["node", "status"]).args(words).run();
     let ready = status(&["--socket", node.socket().to_str().unwrap()]).expect(0);
-    assert_eq!(
-        ready.stdout,
-        "ready: 0 running, 0 waiting, 1 accepted since it started\nall runs have the node's own user on the host (--shared-user)\n"
-    );
+    let expected = "ready: 0 running, 0 waiting, 1 accepted since it started\n\
+                    all runs have the node's own user on the host (--shared-user)\n";
+    let own = ready.stdout.strip_prefix(expected).unwrap_or_else(|| panic!("{}", ready.stdout));
+    let you =
+        format!("you are uid-{}@local of the class usual: 0 running, 0 waiting, ", rustix::process::geteuid().as_raw());
+    assert!(own.starts_with(&you) && own.ends_with(" of CPU time used today (UTC)\n"), "{own}");
     let refused = status(&["--socket", "/nothing/here"]).expect(125);
     assert!(refused.stderr.contains("no node answers at `/nothing/here`"), "{}", refused.stderr);
     let help = call(command().to_str().unwrap(), User::Caller).args(["node", "start", "--help"]).run().expect(0);

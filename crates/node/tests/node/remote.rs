@@ -60,7 +60,7 @@ fn a_run_there_is_byte_for_byte_a_run_here() {
 fn what_a_node_does_not_give_is_refused_before_anything_is_sent() {
     let folder = work();
     let nowhere = folder.path().join("nothing");
-    for words in [&["--net=example.com"][..], &["--project=."], &["--tier=landlock"], &["--env=A=b"], &["--explain"]] {
+    for words in [&["--net=example.com"][..], &["--project=."], &["--tier=landlock"], &["--env=A=b"]] {
         let ran = run(&folder).arg(address(&nowhere)).args(words).arg("main.py").run().expect(125);
         assert!(ran.stderr.contains("cannot be had with --node"), "{}", ran.stderr);
     }
@@ -90,6 +90,28 @@ fn a_refusal_of_the_node_is_told_as_one_of_ours() {
     // This one only a run finds out.
     let ran = run(&folder).arg(address(&node.socket())).args(["--environment=none", "main.py"]).run().expect(125);
     assert!(ran.stderr.contains("error: ") && ran.stderr.contains("\n  next: "), "{}", ran.stderr);
+}
+
+#[test]
+fn what_would_be_decided_there_is_told_and_nothing_is_run() {
+    let (folder, node) = (work(), Node::start(&[]));
+    let at = || run(&folder).arg(address(&node.socket()));
+    let told = at().args(["--explain", "--limit=memory=2GiB", "main.py"]).run().expect(0);
+    assert!(told.stdout.starts_with("policy    offline\nenvironment none\nlimit     time "), "{}", told.stdout);
+    assert!(
+        told.stdout.contains(&format!("\nlimit     memory {}\n", stockade_core::text::bytes(2 << 30))),
+        "{}",
+        told.stdout
+    );
+    let document = at().args(["--explain", "--json", "main.py"]).run().expect(0).stdout;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&document).unwrap()["decision"], "permitted");
+    let refused = at().args(["--explain", "--environment=none", "main.py"]).run().expect(125);
+    let run = at().args(["--environment=none", "main.py"]).run().expect(125);
+    assert_eq!(refused.stderr, run.stderr);
+    let refused = at().args(["--explain", "--limit=time=9999h", "main.py"]).run().expect(125);
+    assert!(refused.stderr.starts_with("error: limit `time` is more than this node gives"), "{}", refused.stderr);
+    let figures = node.get("/metrics").expect(200).text();
+    assert!(figures.contains("\nstockade_runs_accepted_total 1\n"), "but for the one that ran: {figures}");
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use stockade_testkit::skipped;
 
-use crate::support::{Node, signal, until};
+use crate::support::{AS_SERVICE, Node, signal, until};
 use crate::tenancy::as_user;
+use crate::warm::{WARM, begun, followers};
 
 const KILL: rustix::process::Signal = rustix::process::Signal::KILL;
 
@@ -82,6 +83,58 @@ impl<'a> Session<'a> {
     }
 }
 
+/// How a node is started whose sessions these are.
+type Start = fn(&[&str]) -> Node;
+
+/// Each of these holds of engines that are started for a session, and of those that waited for one.
+macro_rules! of_both {
+    ($($name:ident),* $(,)?) => {
+        mod cold {
+            $(#[test] fn $name() { super::$name(super::Node::start) })*
+        }
+        mod warm {
+            $(#[test] fn $name() {
+                if crate::warm::can_be_warm() {
+                    super::$name(super::start_warm)
+                }
+            })*
+        }
+    };
+}
+
+of_both![
+    variables_stay_and_errors_are_pythons_own,
+    outputs_are_collected_when_a_session_is_closed,
+    a_session_that_is_closed_or_used_as_soon_as_it_is_open_is_closed_and_used,
+    an_interrupt_takes_less_than_a_second_and_keeps_the_state,
+    an_interrupt_reaches_its_execution_however_early_it_comes_and_none_after_it,
+    an_execution_has_a_time_of_its_own,
+    a_session_ends_when_it_was_idle_and_when_its_time_is_over,
+    files_go_in_and_out_of_a_living_session,
+    files_with_hostile_names_and_kinds_are_refused,
+    what_an_earlier_execution_still_says_is_not_said_by_a_later_one,
+    code_that_forges_answers_speaks_for_nobody_but_itself,
+    a_flood_ends_its_session_and_no_other,
+    nothing_of_a_session_is_seen_in_another,
+    executions_wait_in_order_and_not_too_many,
+    executions_stream_reconnect_and_are_not_repeated,
+    a_restart_gives_another_engine_with_the_same_inputs,
+    a_principal_sees_its_own_sessions_only,
+    a_killed_engine_ends_its_session_and_says_so,
+    a_killed_supervisor_loses_its_session_and_leaves_nothing,
+    sessions_are_lost_with_the_launcher_and_with_the_node,
+    a_node_that_drains_closes_its_sessions,
+    what_is_executed_is_on_record_before_the_engine_hears_of_it,
+];
+
+/// A node whose sessions get engines that waited for them.
+fn start_warm(flags: &[&str]) -> Node {
+    let node = Node::start(&[&AS_SERVICE, WARM.as_slice(), flags].concat());
+    until("a session has a warm engine", || begun(&Session::open(&node, &plain()).close()) == "warm");
+    until("the next one waits", || !followers(&node).is_empty());
+    node
+}
+
 fn plain() -> Value {
     json!({})
 }
@@ -91,9 +144,8 @@ pub(crate) fn said(run: &Value) -> &str {
     run["stdout"].as_str().unwrap_or_else(|| panic!("{run}"))
 }
 
-#[test]
-fn variables_stay_and_errors_are_pythons_own() {
-    let node = Node::start(&[]);
+fn variables_stay_and_errors_are_pythons_own(start: Start) {
+    let node = start(&[]);
     let session = Session::open(&node, &plain());
     assert_eq!(said(&session.run("x = 41\ndef f():\n    return 1 / 0")), "");
     assert_eq!(said(&session.run("print(x + 1, __name__)")), "42 __main__\n");
@@ -120,9 +172,8 @@ fn variables_stay_and_errors_are_pythons_own() {
     assert_eq!(node.get("/v1/sessions").json()["sessions"][0]["id"], json!(session.id));
 }
 
-#[test]
-fn outputs_are_collected_when_a_session_is_closed() {
-    let node = Node::start(&[]);
+fn outputs_are_collected_when_a_session_is_closed(start: Start) {
+    let node = start(&[]);
     let session = Session::open(&node, &json!({"inputs": [{"name": "in.txt", "content": "aGVsbG8="}]}));
     assert_eq!(said(&session.run("print(open('in.txt').read()); open('out.txt', 'w').write('made')")), "hello\n");
     let closed = session.close();
@@ -134,9 +185,8 @@ fn outputs_are_collected_when_a_session_is_closed() {
     assert_eq!(session.close()["state"], "ended", "closing again changes nothing");
 }
 
-#[test]
-fn a_session_that_is_closed_or_used_as_soon_as_it_is_open_is_closed_and_used() {
-    let node = Node::start(&[]);
+fn a_session_that_is_closed_or_used_as_soon_as_it_is_open_is_closed_and_used(start: Start) {
+    let node = start(&[]);
     for _ in 0..10 {
         let session = Session::open(&node, &plain());
         assert_eq!(session.put("a", b"x"), 204);
@@ -144,12 +194,11 @@ fn a_session_that_is_closed_or_used_as_soon_as_it_is_open_is_closed_and_used() {
         let session = Session::open(&node, &plain());
         assert_ne!(session.close()["ended_ms"], Value::Null);
     }
-    assert!(node.supervisors().is_empty());
+    until("nothing of them runs", || supervisors(&node).is_empty());
 }
 
-#[test]
-fn an_interrupt_takes_less_than_a_second_and_keeps_the_state() {
-    let node = Node::start(&[]);
+fn an_interrupt_takes_less_than_a_second_and_keeps_the_state(start: Start) {
+    let node = start(&[]);
     let session = Session::open(&node, &plain());
     session.run("x = 1");
     assert_eq!(session.interrupt()["interrupted"], Value::Null, "nothing is executed");
@@ -171,9 +220,8 @@ fn an_interrupt_takes_less_than_a_second_and_keeps_the_state() {
     assert_eq!(said(&session.run("print(x)")), "1\n");
 }
 
-#[test]
-fn an_interrupt_reaches_its_execution_however_early_it_comes_and_none_after_it() {
-    let node = Node::start(&[]);
+fn an_interrupt_reaches_its_execution_however_early_it_comes_and_none_after_it(start: Start) {
+    let node = start(&[]);
     let session = Session::open(&node, &plain());
     for _ in 0..30 {
         let run = session.submit("while True: pass");
@@ -188,9 +236,8 @@ fn an_interrupt_reaches_its_execution_however_early_it_comes_and_none_after_it()
     }
 }
 
-#[test]
-fn an_execution_has_a_time_of_its_own() {
-    let node = Node::start(&[]);
+fn an_execution_has_a_time_of_its_own(start: Start) {
+    let node = start(&[]);
     let session = Session::open(&node, &plain());
     session.run("x = 1");
     let late = session.run_with(&json!({"code": "while True: pass", "time": "300ms"}));
@@ -209,9 +256,8 @@ fn an_execution_has_a_time_of_its_own() {
     assert_eq!(session.until_over()["outcome"]["report"]["cause"]["limit"], "time");
 }
 
-#[test]
-fn a_session_ends_when_it_was_idle_and_when_its_time_is_over() {
-    let node = Node::start(&["--session-maxtime", "100"]);
+fn a_session_ends_when_it_was_idle_and_when_its_time_is_over(start: Start) {
+    let node = start(&["--session-maxtime", "100"]);
     let idle = Session::open(&node, &json!({"idle": "1s"}));
     idle.run("x = 1");
     assert!(idle.show()["idle_ends_ms"].is_i64(), "the client is told");
@@ -240,9 +286,8 @@ fn a_session_ends_when_it_was_idle_and_when_its_time_is_over() {
     }
 }
 
-#[test]
-fn files_go_in_and_out_of_a_living_session() {
-    let node = Node::start(&[]);
+fn files_go_in_and_out_of_a_living_session(start: Start) {
+    let node = start(&[]);
     let session = Session::open(&node, &plain());
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|number| number as u8).collect();
     assert_eq!(session.put("data.bin", &bytes), 204);
@@ -255,9 +300,8 @@ fn files_go_in_and_out_of_a_living_session() {
     assert_eq!(said(&session.run("print(open('data.bin').read())")), "less\n", "a file is replaced");
 }
 
-#[test]
-fn files_with_hostile_names_and_kinds_are_refused() {
-    let node = Node::start(&[]);
+fn files_with_hostile_names_and_kinds_are_refused(start: Start) {
+    let node = start(&[]);
     let session = Session::open(&node, &plain());
     for name in ["..", ".hidden", "-rf", "a%2Fb", "%2Fetc%2Fpasswd", "..%2F..%2Fx", "a%0Ab", "a%00", "a%5Cb", "a=b"] {
         assert!(matches!(session.put(name, b"x"), 404 | 405 | 422), "{name}");
@@ -277,9 +321,8 @@ fn files_with_hostile_names_and_kinds_are_refused() {
     assert_eq!(session.put("folder", b"x"), 409);
 }
 
-#[test]
-fn what_an_earlier_execution_still_says_is_not_said_by_a_later_one() {
-    let node = Node::start(&[]);
+fn what_an_earlier_execution_still_says_is_not_said_by_a_later_one(start: Start) {
+    let node = start(&[]);
     let session = Session::open(&node, &plain());
     let code = "import os, time
 if os.fork() == 0:
@@ -302,9 +345,8 @@ print('parent')";
     assert_eq!(said(&session.run("print('two')")), "two\n");
 }
 
-#[test]
-fn code_that_forges_answers_speaks_for_nobody_but_itself() {
-    let node = Node::start(&[]);
+fn code_that_forges_answers_speaks_for_nobody_but_itself(start: Start) {
+    let node = start(&[]);
     let forging = "import os, struct
 def forge(frame):
     for fd in range(3, 64):
@@ -339,9 +381,8 @@ def forge(frame):
     assert_eq!(said(&session.run("print('on')")), "on\n");
 }
 
-#[test]
-fn a_flood_ends_its_session_and_no_other() {
-    let node = Node::start(&[]);
+fn a_flood_ends_its_session_and_no_other(start: Start) {
+    let node = start(&[]);
     let other = Session::open(&node, &plain());
     other.run("x = 1");
     let flooding = Session::open(&node, &json!({"limits": {"streams": "1m"}}));
@@ -359,9 +400,8 @@ fn a_flood_ends_its_session_and_no_other() {
     assert_eq!(said(&other.run("print(x)")), "1\n");
 }
 
-#[test]
-fn nothing_of_a_session_is_seen_in_another() {
-    let node = Node::start(&[]);
+fn nothing_of_a_session_is_seen_in_another(start: Start) {
+    let node = start(&[]);
     let one = Session::open(&node, &plain());
     let code = "import os, sys
 open('secret', 'w').write('s'); open('/tmp/secret', 'w').write('s'); os.environ['SECRET'] = 's'; sys.secret = 's'; secret = 's'
@@ -375,9 +415,8 @@ print([p for p in os.listdir('/proc') if p.isdigit() and b'sleep' in open(f'/pro
     assert_eq!(said(&two.run(look)), "False False False False False []\n[]\n");
 }
 
-#[test]
-fn executions_wait_in_order_and_not_too_many() {
-    let node = Node::start(&[]);
+fn executions_wait_in_order_and_not_too_many(start: Start) {
+    let node = start(&[]);
     let session = Session::open(&node, &plain());
     let first = session.submit_until("import time; print('begun', flush=True); time.sleep(1000)", "begun");
     let waiting: Vec<String> =
@@ -399,9 +438,8 @@ fn executions_wait_in_order_and_not_too_many() {
     assert_eq!(said(&session.run("print(x)")), "14\n");
 }
 
-#[test]
-fn executions_stream_reconnect_and_are_not_repeated() {
-    let node = Node::start(&[]);
+fn executions_stream_reconnect_and_are_not_repeated(start: Start) {
+    let node = start(&[]);
     let session = Session::open(&node, &plain());
     let asked = json!({"code": "n = globals().get('n', 0) + 1; print(n)"});
     let key = [("idempotency-key", "one"), ("accept", "application/x-ndjson")];
@@ -418,9 +456,8 @@ fn executions_stream_reconnect_and_are_not_repeated() {
     conflict.expect(409);
 }
 
-#[test]
-fn a_restart_gives_another_engine_with_the_same_inputs() {
-    let node = Node::start(&["--sessions-each", "1"]);
+fn a_restart_gives_another_engine_with_the_same_inputs(start: Start) {
+    let node = start(&["--sessions-each", "1"]);
     let session = Session::open(&node, &json!({"inputs": [{"name": "in.txt", "content": "aGVsbG8="}]}));
     session.run("x = 1; import time");
     session.submit_until("print('begun', flush=True); time.sleep(1000)", "begun");
@@ -436,13 +473,12 @@ fn a_restart_gives_another_engine_with_the_same_inputs() {
     Session::open(&node, &plain());
 }
 
-#[test]
-fn a_principal_sees_its_own_sessions_only() {
+fn a_principal_sees_its_own_sessions_only(start: Start) {
     if !rustix::process::geteuid().is_root() {
         skipped("sessions of two users", "only root can ask as several users");
         return;
     }
-    let node = Node::start(&[]);
+    let node = start(&[]);
     let session = Session::open(&node, &plain());
     let run = session.run("x = 1")["id"].as_str().unwrap().to_owned();
     let json = [("content-type", "application/json")];
@@ -466,14 +502,30 @@ fn a_principal_sees_its_own_sessions_only() {
     assert_eq!(said(&session.run("print(x)")), "1\n");
 }
 
-/// The process that serves a session, below a supervisor of the node.
+/// Those that follow a session, however it began.
+fn supervisors(node: &Node) -> Vec<u32> {
+    let is_one = |pid: &u32| {
+        let of = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        !of("cmdline").contains("--pool=") || of("comm").trim() == "engine-runs"
+    };
+    node.supervisors().into_iter().filter(is_one).collect()
+}
+
+/// Code that says when it has begun, and goes on.
+const SLEEPS: &str = "import time; print('begun', flush=True); time.sleep(1000)";
+
+/// By this code an engine calls itself so that it is found.
+const CALLED: &str = "import ctypes; ctypes.CDLL(None).prctl(15, b'the-engine')\n";
+
+/// The process that calls itself so, below a supervisor of the node.
 pub(crate) fn engine(node: &Node) -> u32 {
     let mut found = None;
     until("the engine runs", || {
         let mut below = node.supervisors();
         while let Some(id) = below.pop() {
+            let name = std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
             let line = std::fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
-            if ["stockade_session", "session.R"].iter().any(|name| line.contains(name)) {
+            if name.trim() == "the-engine" || line.contains("session.R") {
                 found = Some(id);
                 return true;
             }
@@ -485,11 +537,10 @@ pub(crate) fn engine(node: &Node) -> u32 {
     found.unwrap()
 }
 
-#[test]
-fn a_killed_engine_ends_its_session_and_says_so() {
-    let node = Node::start(&[]);
+fn a_killed_engine_ends_its_session_and_says_so(start: Start) {
+    let node = start(&[]);
     let session = Session::open(&node, &plain());
-    let run = session.submit_until("import time; print('begun', flush=True); time.sleep(1000)", "begun");
+    let run = session.submit_until(&format!("{CALLED}{SLEEPS}"), "begun");
     let waiting = session.submit("print(1)");
     signal(engine(&node), KILL);
     let run = node.until_state(&run, "ended");
@@ -504,13 +555,12 @@ fn a_killed_engine_ends_its_session_and_says_so() {
     assert_eq!(waiting["outcome"]["cause"], "refused", "{waiting}");
 }
 
-#[test]
-fn a_killed_supervisor_loses_its_session_and_leaves_nothing() {
-    let node = Node::start(&[]);
+fn a_killed_supervisor_loses_its_session_and_leaves_nothing(start: Start) {
+    let node = start(&[]);
     let session = Session::open(&node, &plain());
-    let run = session.submit_until("import time; print('begun', flush=True); time.sleep(1000)", "begun");
+    let run = session.submit_until(&format!("{CALLED}{SLEEPS}"), "begun");
     let engine = engine(&node);
-    signal(node.supervisors()[0], KILL);
+    signal(supervisors(&node)[0], KILL);
     let run = node.until_state(&run, "ended");
     assert_eq!((&run["outcome"]["cause"], &run["stdout"]), (&json!("lost"), &json!("begun\n")), "{run}");
     assert_eq!(session.until_over()["outcome"]["cause"], "lost");
@@ -519,13 +569,12 @@ fn a_killed_supervisor_loses_its_session_and_leaves_nothing() {
     assert_eq!(said(&Session::open(&node, &plain()).run("print(1)")), "1\n");
 }
 
-#[test]
-fn sessions_are_lost_with_the_launcher_and_with_the_node() {
+fn sessions_are_lost_with_the_launcher_and_with_the_node(start: Start) {
     for kill_node in [false, true] {
-        let mut node = Node::start(&[]);
+        let mut node = start(&[]);
         let session = Session::open(&node, &plain());
         let id = session.id.clone();
-        let run = session.submit_until("import time; print('begun', flush=True); time.sleep(1000)", "begun");
+        let run = session.submit_until(&format!("{CALLED}{SLEEPS}"), "begun");
         let waiting = session.submit("print(1)");
         let engine = engine(&node);
         if kill_node {
@@ -547,9 +596,8 @@ fn sessions_are_lost_with_the_launcher_and_with_the_node() {
     }
 }
 
-#[test]
-fn a_node_that_drains_closes_its_sessions() {
-    let mut node = Node::start(&[]);
+fn a_node_that_drains_closes_its_sessions(start: Start) {
+    let mut node = start(&[]);
     let session = Session::open(&node, &plain());
     session.run("open('kept', 'w').write('x')");
     let id = session.id.clone();
@@ -561,9 +609,8 @@ fn a_node_that_drains_closes_its_sessions() {
     assert_eq!(node.get(&format!("/v1/runs/{}/outputs/kept", session.id)).expect(200).text(), "x");
 }
 
-#[test]
-fn what_is_executed_is_on_record_before_the_engine_hears_of_it() {
-    let node = Node::start(&[]);
+fn what_is_executed_is_on_record_before_the_engine_hears_of_it(start: Start) {
+    let node = start(&[]);
     let session = Session::open(&node, &plain());
     session.run("print(1)");
     session.put("a.txt", b"x");

@@ -8,6 +8,7 @@ use stockade_testkit::{processes_with, skipped};
 
 use base64::Engine as _;
 
+use crate::sessions::Session;
 use crate::support::{AS_SERVICE, Node, signal, until, warm_library};
 use crate::users::below;
 
@@ -164,6 +165,37 @@ fn a_warm_run_and_a_cold_one_of_the_same_code_come_to_the_same() {
     }
 }
 
+/// What code of a session can tell an engine by.
+const SEEN: &str = "
+import sys, os, signal
+print({name: repr(value) for name, value in sorted(globals().items()) if name[:2] == '__' and name != '__builtins__'})
+print(sys.argv, sys.path, sys.orig_argv[1:], os.getcwd(), sys.flags, sorted(os.environ.items()), sys.executable)
+print(signal.pthread_sigmask(signal.SIG_BLOCK, []), signal.getsignal(signal.SIGINT), os.getuid(), os.listdir())
+open('out.txt', 'w').write('made')
+";
+
+#[test]
+fn a_warm_session_and_a_cold_one_see_the_same() {
+    let Some(warm) = start(&[]) else { return };
+    let cold = Node::start(&[&AS_SERVICE, ["--warm", "0"].as_slice()].concat());
+    let asked = json!({ "inputs": [{ "name": "in.csv", "content": base64(b"1,2\n") }] });
+    until("a session has a warm engine", || begun(&Session::open(&warm, &asked).close()) == "warm");
+    until("the next one waits", || !followers(&warm).is_empty());
+    let [warm, cold] = [&warm, &cold].map(|node| {
+        let session = Session::open(node, &asked);
+        let run = session.run(SEEN);
+        (run["stdout"].clone(), session.close())
+    });
+    assert_eq!(warm.0, cold.0);
+    assert_eq!((begun(&warm.1), begun(&cold.1)), (&json!("warm"), &json!("cold")));
+    let essence = |session: &Value| {
+        let report = &session["outcome"]["report"];
+        json!([report["cause"], report["outputs"], report["environment"], report["layers"]])
+    };
+    assert_eq!(essence(&warm.1), essence(&cold.1));
+    assert_eq!(warm.1["outcome"]["report"]["cause"], json!({ "kind": "exited", "status": 0 }));
+}
+
 #[test]
 fn what_engines_cannot_serve_is_started_anew() {
     let Some(node) = start(&[]) else { return };
@@ -181,6 +213,72 @@ fn what_engines_cannot_serve_is_started_anew() {
             .find_map(|line| line.strip_prefix(&format!("stockade_runs_begun_total{{begun=\"{begun}\"}} ")));
         assert!(line.unwrap().parse::<u32>().unwrap() >= at_least, "{metrics}");
     }
+}
+
+#[test]
+fn runs_that_come_at_once_wait_for_the_next_engines() {
+    let Some(node) = start(&["--runs", "8"]) else { return };
+    until_warm(&node);
+    let runs: Vec<Value> = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..24).map(|_| scope.spawn(|| node.run("print('x')"))).collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+    });
+    assert!(runs.iter().all(|run| run["stdout"] == "x\n"), "{runs:?}");
+    let warm = runs.iter().filter(|run| begun(run) == "warm").count();
+    // A machine that is busy enough makes none for a quarter of a second.
+    assert!(warm > runs.len() / 2, "{warm} of {}", runs.len());
+}
+
+#[test]
+fn a_run_waits_no_longer_for_a_pool_that_makes_no_engines_and_is_cancelled_while_it_waits() {
+    let Some(node) = start(&["--runs", "8"]) else { return };
+    until_warm(&node);
+    let pool = pool(&node);
+    signal(pool, Signal::STOP);
+    // What still waits is used up.
+    let sleeps = "import time; print('begun', flush=True); time.sleep(1000)";
+    let mut busy = Vec::new();
+    while !called(&node, "engine-waits").is_empty() {
+        busy.push(node.submit(sleeps));
+        node.until_says(busy.last().unwrap(), "begun");
+    }
+    let asked = Instant::now();
+    let run = node.run("print('goes on')");
+    assert_eq!((begun(&run), &run["stdout"]), (&json!("cold"), &json!("goes on\n")), "{run}");
+    assert!(asked.elapsed() > Duration::from_millis(250), "it did not wait: {:?}", asked.elapsed());
+    let id = node.submit("import time; time.sleep(1000)");
+    let run = node.send("DELETE", &format!("/v1/runs/{id}"), &[], b"").whole().unwrap().expect(200).json();
+    assert_eq!((&run["state"], &run["outcome"]["cancelled"]), (&json!("ended"), &json!(true)), "{run}");
+    signal(pool, Signal::CONT);
+    until("engines are made again", || begun(&node.run("pass")) == "warm");
+}
+
+#[test]
+fn a_session_waits_no_longer_for_such_a_pool_and_is_closed_while_it_waits() {
+    let Some(node) = start(&["--sessions-each", "12"]) else { return };
+    let open = || Session::open(&node, &json!({}));
+    until("a session has a warm engine", || begun(&open().close()) == "warm");
+    until("the next one waits", || !followers(&node).is_empty());
+    // There is another, of plain Python.
+    let is_of_sessions = |pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.contains("--preload=pandas"))
+    };
+    let of_sessions = |name: &str| called(&node, name).into_iter().find(is_of_sessions);
+    let pool = of_sessions("stockade").unwrap();
+    signal(pool, Signal::STOP);
+    let mut busy = Vec::new();
+    while of_sessions("engine-waits").is_some() {
+        busy.push(open());
+        assert_eq!(busy.last().unwrap().run("x = 1; print(x)")["stdout"], "1\n");
+    }
+    let session = open();
+    assert_eq!(session.run("print('goes on')")["stdout"], "goes on\n");
+    assert_eq!(begun(&session.close()), "cold");
+    let closed = open().close();
+    assert_eq!(closed["state"], "ended", "{closed}");
+    signal(pool, Signal::CONT);
+    assert_eq!(busy[0].run("print(x)")["stdout"], "1\n");
+    until("engines are made again", || begun(&open().close()) == "warm");
 }
 
 #[test]
@@ -314,6 +412,24 @@ fn a_follower_that_is_killed_takes_only_its_own_run_along() {
     assert_eq!(run["outcome"]["cause"], "failed", "{run}");
     until("an engine waits", || !followers(&node).is_empty());
     assert_eq!(begun(&node.run("print('goes on')")), "warm");
+}
+
+#[test]
+fn who_follows_an_engine_keeps_nothing_of_those_before() {
+    let Some(node) = start(&["--runs", "10"]) else { return };
+    until_warm(&node);
+    let kept = || {
+        until("an engine waits", || !followers(&node).is_empty());
+        let newest = followers(&node).into_iter().max().unwrap();
+        std::fs::read_dir(format!("/proc/{newest}/fd")).unwrap().count()
+    };
+    let before = kept();
+    for _ in 0..8 {
+        until("an engine waits", || !followers(&node).is_empty());
+        let id = node.submit("import time; print('begun', flush=True); time.sleep(1000)");
+        node.until_says(&id, "begun");
+    }
+    assert!(kept() < before + 8, "{} descriptors, {before} before", kept());
 }
 
 #[test]

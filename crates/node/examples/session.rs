@@ -8,7 +8,6 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::indexing_slicing,
-    clippy::cast_precision_loss,
     reason = "a benchmark may stop at the first surprise"
 )]
 

@@ -16,6 +16,7 @@ const DESCRIPTORS_MAX: usize = 4;
 const EXECUTE: u8 = 3;
 const PUT: u8 = 4;
 const GET: u8 = 5;
+const TABLE: u8 = 6;
 const GET_BYTES_MAX: u64 = 100 << 20;
 const PARTIAL: *const c_char = c".stockade.partial".as_ptr();
 
@@ -99,6 +100,7 @@ unsafe extern "C" {
     fn close(descriptor: c_int) -> c_int;
     fn openat(folder: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
     fn renameat(from: c_int, old: *const c_char, to: c_int, new: *const c_char) -> c_int;
+    fn symlinkat(target: *const c_char, folder: c_int, path: *const c_char) -> c_int;
     fn unlinkat(folder: c_int, path: *const c_char, flags: c_int) -> c_int;
     fn sendfile(to: c_int, from: c_int, offset: *mut i64, count: usize) -> isize;
     fn read(descriptor: c_int, bytes: *mut c_void, length: usize) -> isize;
@@ -221,6 +223,11 @@ fn next() -> Option<(c_int, bool)> {
             GET => {
                 let status = get(text, first);
                 given.into_iter().for_each(shut);
+                answer(status);
+            }
+            TABLE => {
+                let status = table(text, first);
+                given.into_iter().skip(usize::from(status == 0)).for_each(shut);
                 answer(status);
             }
             _ => return None,
@@ -373,6 +380,35 @@ fn put(name: *const c_char, content: c_int) -> c_int {
         unsafe { unlinkat(folder, PARTIAL, 0) };
     }
     status
+}
+
+/// Keeps a descriptor open, which a link of the working folder leads to; an errno if that cannot be done.
+fn table(name: *const c_char, memory: c_int) -> c_int {
+    let folder = FOLDER.load(Relaxed);
+    let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
+    let (mut rest, mut digits) = (u32::try_from(memory).unwrap_or(0), 1);
+    while rest.checked_div(10_u32.pow(digits)).is_some_and(|more| more > 0) && digits < 9 {
+        digits += 1;
+    }
+    let from = b"/proc/self/fd/".len();
+    for place in path.iter_mut().skip(from).take(usize::try_from(digits).unwrap_or(0)).rev() {
+        let [digit, ..] = (rest % 10).to_le_bytes();
+        (*place, rest) = (b'0' + digit, rest / 10);
+    }
+    // SAFETY: plain numbers. As those that a run begins with: what is executed in its place has it too.
+    let kept = unsafe { fcntl(memory, F_SETFD, 0 as c_int) };
+    // SAFETY: both are C strings.
+    if kept < 0 || unsafe { symlinkat(path.as_ptr().cast(), folder, PARTIAL) } != 0 {
+        return errno();
+    }
+    // SAFETY: both are C strings.
+    if unsafe { renameat(folder, PARTIAL, folder, name) } != 0 {
+        let status = errno();
+        // SAFETY: the path is a C string.
+        unsafe { unlinkat(folder, PARTIAL, 0) };
+        return status;
+    }
+    0
 }
 
 /// Sends a regular file of the working folder; an errno if that cannot be done.

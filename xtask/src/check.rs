@@ -46,10 +46,12 @@ pub(crate) fn check() -> Done {
     run(&["python3", "-m", "unittest", "discover", "--verbose", "--start-directory", "crates/engines/assets/tests"])?;
     // The tests before have built the node it speaks to.
     let program = format!("STOCKADE_NODE_PROGRAM={}", tools::built("debug/stockade-node").display());
+    let venv = ["python3", "-m", "venv", "--clear"];
+    let python = tools::environment("client-environment", &venv, &["pyarrow", "pandas"])?;
     run(&[
         "env",
         &program,
-        "python3",
+        &python.display().to_string(),
         "-m",
         "unittest",
         "discover",

@@ -40,6 +40,20 @@ pub(crate) fn run(words: &[&str]) -> Done {
     if status.success() { Ok(()) } else { Err(format!("`{}` failed: {status}", words.join(" "))) }
 }
 
+/// The Python of a virtual environment below the target folder, with these packages, made once.
+pub(crate) fn environment(name: &str, venv: &[&str], packages: &[&str]) -> Result<PathBuf, String> {
+    let environment = target().join(name);
+    let python = environment.join("bin/python");
+    if !environment.join("done").exists() {
+        let shown = environment.display().to_string();
+        run(&[venv, &[&shown]].concat())?;
+        let program = python.display().to_string();
+        run(&[&[program.as_str(), "-m", "pip", "install", "--quiet"], packages].concat())?;
+        std::fs::write(environment.join("done"), "").map_err(|error| error.to_string())?;
+    }
+    Ok(python)
+}
+
 /// Whether a program is there.
 pub(crate) fn has(program: &str) -> bool {
     let folders = std::env::var_os("PATH").unwrap_or_default();

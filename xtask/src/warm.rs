@@ -57,29 +57,16 @@ pub(crate) fn bench_of_node() -> Done {
 
 /// The machine's Python with what a Jupyter kernel needs, and the libraries of the machine.
 fn jupyter() -> Result<PathBuf, String> {
-    let environment = tools::target().join("jupyter-environment");
-    let python = environment.join("bin/python");
-    if !environment.join("done").exists() {
-        let shown = environment.display().to_string();
-        tools::run(&["/usr/bin/python3", "-m", "venv", "--clear", "--system-site-packages", &shown])?;
-        let program = python.display().to_string();
-        tools::run(&[&program, "-m", "pip", "install", "--quiet", "jupyter_client", "ipykernel"])?;
-        std::fs::write(environment.join("done"), "").map_err(|error| error.to_string())?;
-    }
-    Ok(python)
+    let venv = ["/usr/bin/python3", "-m", "venv", "--clear", "--system-site-packages"];
+    tools::environment("jupyter-environment", &venv, &["jupyter_client", "ipykernel"])
 }
 
 /// Warm engines beside bare forks of the same imports: of pandas, of numpy, of nothing.
 pub(crate) fn bench() -> Done {
     library()?;
-    let environment = tools::target().join("warm-environment");
-    let shown = environment.display().to_string();
-    if !environment.join("done").exists() {
-        tools::run(&["python3", "-m", "venv", "--clear", &shown])?;
-        let python = environment.join("bin/python").display().to_string();
-        tools::run(&[&python, "-m", "pip", "install", "--quiet", "pandas"])?;
-        std::fs::write(environment.join("done"), "").map_err(|error| error.to_string())?;
-    }
+    let venv = ["python3", "-m", "venv", "--clear"];
+    let python = tools::environment("warm-environment", &venv, &["pandas"])?;
+    let shown = python.ancestors().nth(2).unwrap_or(&python).display().to_string();
     let example = ["cargo", "run", "--release", "--quiet", "--package", "stockade-engines", "--example", "warm", "--"];
     for modules in [["pandas"].as_slice(), ["numpy"].as_slice(), [].as_slice()] {
         tools::run(&[&example, [shown.as_str()].as_slice(), modules].concat())?;

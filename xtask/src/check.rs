@@ -46,12 +46,11 @@ pub(crate) fn check() -> Done {
     run(&["python3", "-m", "unittest", "discover", "--verbose", "--start-directory", "crates/engines/assets/tests"])?;
     // The tests before have built the node it speaks to.
     let program = format!("STOCKADE_NODE_PROGRAM={}", tools::built("debug/stockade-node").display());
-    let venv = ["python3", "-m", "venv", "--clear"];
-    let python = tools::environment("client-environment", &venv, &["pyarrow", "pandas"])?;
+    let python = tools::python_of_client()?;
     run(&[
         "env",
         &program,
-        &python.display().to_string(),
+        &python,
         "-m",
         "unittest",
         "discover",

@@ -40,6 +40,12 @@ pub(crate) fn run(words: &[&str]) -> Done {
     if status.success() { Ok(()) } else { Err(format!("`{}` failed: {status}", words.join(" "))) }
 }
 
+/// A Python for the client, which reads and writes tables.
+pub(crate) fn python_of_client() -> Result<String, String> {
+    let venv = ["python3", "-m", "venv", "--clear"];
+    environment("client-environment", &venv, &["pyarrow", "pandas"]).map(|python| python.display().to_string())
+}
+
 /// The Python of a virtual environment below the target folder, with these packages, made once.
 pub(crate) fn environment(name: &str, venv: &[&str], packages: &[&str]) -> Result<PathBuf, String> {
     let environment = target().join(name);

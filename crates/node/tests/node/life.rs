@@ -35,7 +35,12 @@ fn run_as_drops_root_for_good() {
         .args(["start", "--run-as", "61234", "--folder"])
         .arg(folder.path().join("node"))
         .start();
-    until("it serves", || std::os::unix::net::UnixStream::connect(folder.path().join("node/node.sock")).is_ok());
+    // Whoever is answered is so by a node that has given up everything; its socket is there before.
+    until("it serves", || {
+        std::os::unix::net::UnixStream::connect(folder.path().join("node/node.sock"))
+            .and_then(|stream| crate::http::send(stream, "GET", "/livez", &[], b""))
+            .is_ok()
+    });
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
     let line = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
     assert_eq!(line("Uid:"), "Uid:\t61234\t61234\t61234\t61234");

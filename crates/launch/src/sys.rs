@@ -785,21 +785,25 @@ pub(crate) fn signal_group(pid: i32, signal: i32) -> Sys<()> {
 }
 
 /// Sends a signal to the process group that a process leads, by its pidfd; where the kernel cannot
-/// (pidfd_send_signal(2): PIDFD_SIGNAL_PROCESS_GROUP is of Linux 6.9), by its number, once the process is known to be
-/// there. No error when it has ended.
+/// (pidfd_send_signal(2): PIDFD_SIGNAL_PROCESS_GROUP is of Linux 6.9), by its number. No error when it has ended.
 pub(crate) fn signal_session((leader, pid): (BorrowedFd<'_>, Pid), signal: rustix::process::Signal) -> Sys<()> {
     const PROCESS_GROUP: libc::c_uint = 1 << 2;
-    let number = signal.as_raw();
-    let send = |flags: libc::c_uint| {
-        let none = std::ptr::null::<libc::siginfo_t>();
-        // SAFETY: a null pointer says that the kernel is to fill in who sends it.
-        check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, leader.as_raw_fd(), number, none, flags) }).map(drop)
-    };
-    match send(PROCESS_GROUP) {
-        Err(Errno::INVAL) => send(0).and_then(|()| signal_group(pid.as_raw_nonzero().get(), number)),
+    match send_to(leader, signal.as_raw(), PROCESS_GROUP) {
+        Err(Errno::INVAL) => signal_session_by_number(leader, pid, signal.as_raw()),
         sent => sent,
     }
     .or_else(|errno| if errno == Errno::SRCH { Ok(()) } else { Err(errno) })
+}
+
+/// Once the process is known to be there (no signal is sent for 0): then the number is its own.
+fn signal_session_by_number(leader: BorrowedFd<'_>, pid: Pid, signal: i32) -> Sys<()> {
+    send_to(leader, 0, 0).and_then(|()| signal_group(pid.as_raw_nonzero().get(), signal))
+}
+
+fn send_to(process: BorrowedFd<'_>, signal: i32, flags: libc::c_uint) -> Sys<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null pointer says that the kernel is to fill in who sends it.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, none, flags) }).map(drop)
 }
 
 /// Ends this process without running anything else.
@@ -862,18 +866,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signal_reaches_the_group_of_a_process() {
-        let code = "sleep 1000 & echo $!; wait";
-        let mut leader = Command::new("sh").args(["-c", code]).process_group(0).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(leader.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let helper = Pid::from_raw(line.trim().parse().unwrap()).unwrap();
-        let helper = rustix::process::pidfd_open(helper, PidfdFlags::empty()).unwrap();
-        let pid = Pid::from_child(&leader);
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap();
-        signal_session((pidfd.as_fd(), pid), Signal::TERM).unwrap();
-        rustix::event::poll(&mut [rustix::event::PollFd::new(&helper, rustix::event::PollFlags::IN)], None).unwrap();
-        leader.wait().unwrap();
-        assert_eq!(signal_session((pidfd.as_fd(), pid), Signal::TERM), Ok(()), "it has ended");
+    fn a_signal_reaches_the_group_of_a_process_by_either_way() {
+        let by_number = |leader: BorrowedFd<'_>, pid| signal_session_by_number(leader, pid, libc::SIGTERM);
+        let by_pidfd = |leader: BorrowedFd<'_>, pid| signal_session((leader, pid), Signal::TERM);
+        let ways: [(&dyn Fn(BorrowedFd<'_>, Pid) -> Sys<()>, Sys<()>); 2] =
+            [(&by_pidfd, Ok(())), (&by_number, Err(Errno::SRCH))];
+        for (send, when_it_has_ended) in ways {
+            let code = "sleep 1000 & echo $!; wait";
+            let mut leader =
+                Command::new("sh").args(["-c", code]).process_group(0).stdout(Stdio::piped()).spawn().unwrap();
+            let mut line = String::new();
+            BufReader::new(leader.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+            let helper = Pid::from_raw(line.trim().parse().unwrap()).unwrap();
+            let helper = rustix::process::pidfd_open(helper, PidfdFlags::empty()).unwrap();
+            let pid = Pid::from_child(&leader);
+            let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap();
+            send(pidfd.as_fd(), pid).unwrap();
+            rustix::event::poll(&mut [rustix::event::PollFd::new(&helper, rustix::event::PollFlags::IN)], None)
+                .unwrap();
+            leader.wait().unwrap();
+            assert_eq!(send(pidfd.as_fd(), pid), when_it_has_ended);
+        }
     }
 }

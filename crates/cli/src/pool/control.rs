@@ -45,9 +45,11 @@ impl Control {
         matches!(heard, Err(Errno::AGAIN | Errno::INTR))
     }
 
-    /// Says something; a launcher that does not hear it is gone.
+    /// Says something to a launcher that is there.
     pub(super) fn tell(&self, notice: &Notice) {
-        if let Err(problem) = self.send(notice, &[]) {
+        if let Err(problem) = self.send(notice, &[])
+            && self.is_open()
+        {
             printer::remark(&format!("stockade: the launcher does not hear: {}", problem.why()));
         }
     }

@@ -58,14 +58,10 @@ pub(crate) fn keep(arguments: &Run) -> Result<ExitCode, Problem> {
     };
     let kept = pool.follow();
     pool.end();
-    match kept {
-        Err(problem) if pool.control.is_open() => {
-            tell_why(&pool.control, &problem);
-            Err(problem)
-        }
-        // A launcher that is gone hears nothing, and whatever could not be told it is no failure.
-        Ok(()) | Err(_) => Ok(ExitCode::SUCCESS),
+    if let Err(problem) = &kept {
+        tell_why(&pool.control, problem);
     }
+    kept.map(|()| ExitCode::SUCCESS)
 }
 
 /// Every engine has a dozen; a program that waits by select(2) is not among what is started here.

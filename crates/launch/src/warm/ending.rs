@@ -42,7 +42,7 @@ impl<'e> Engine<'e> {
         Self { socket: Some(socket), link: Some(link), pidfd, pid }
     }
 
-    /// Takes its socket, over which a session is spoken: of its end its parent tells.
+    /// Takes its socket, over which a session is spoken, and its end told.
     pub(crate) const fn take_socket(&mut self) -> Option<OwnedFd> {
         self.socket.take()
     }

@@ -276,17 +276,12 @@ fn a_session_that_is_closed_ends_by_itself_whatever_its_pool_does() {
         let pool = of_sessions(node, "stockade").unwrap();
         signal(pool, Signal::STOP);
         let asked = Instant::now();
-        let closing = std::thread::scope(|scope| {
-            let closing = scope.spawn(|| session.close());
-            // The pool takes the walls down; it is given time for that once the engine must have ended.
-            std::thread::sleep(Duration::from_secs(1));
-            signal(pool, Signal::CONT);
-            closing.join().unwrap()
-        });
+        let closed = session.close();
         assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
-        let report = &closing["outcome"]["report"];
-        assert_eq!((begun(&closing), &report["cause"]), (&json!("warm"), &json!({ "kind": "exited", "status": 0 })));
-        assert!(report["outputs"].to_string().contains("ended"), "{closing}");
+        signal(pool, Signal::CONT);
+        let report = &closed["outcome"]["report"];
+        assert_eq!((begun(&closed), &report["cause"]), (&json!("warm"), &json!({ "kind": "exited", "status": 0 })));
+        assert!(report["outputs"].to_string().contains("ended"), "{closed}");
     });
 }
 

@@ -191,13 +191,20 @@ pub(crate) enum Received<T> {
     Closed,
 }
 
+/// Waits on when it was broken off: who is stopped and continued while it waits for a socket with a time limit is told
+/// so (signal(7), "Interruption of system calls by stop signals"), and what comes then belongs to what it asked before.
+pub(crate) fn whole_wait<T>(receive: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    rustix::io::retry_on_intr(receive)
+}
+
 /// Takes one event and the descriptor attached to it.
 pub(crate) fn next_event(socket: BorrowedFd<'_>) -> Result<Received<(Event, Option<OwnedFd>)>, Errno> {
     let mut bytes = [0; FRAME_BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received =
-        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received = whole_wait(|| {
+        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
     let attached = control.drain().find_map(|message| {
         if let RecvAncillaryMessage::ScmRights(mut descriptors) = message { descriptors.next() } else { None }
     });
@@ -211,7 +218,7 @@ pub(crate) fn next_event(socket: BorrowedFd<'_>) -> Result<Received<(Event, Opti
 /// Takes one order.
 pub(crate) fn next_order(socket: impl AsFd) -> Result<Received<Order>, Errno> {
     let mut bytes = [0; FRAME_BYTES];
-    match rustix::net::recv(socket, &mut bytes, RecvFlags::empty())? {
+    match whole_wait(|| rustix::net::recv(&socket, &mut bytes, RecvFlags::empty()))? {
         (_, 0) => Ok(Received::Closed),
         (_, FRAME_BYTES) => Order::parse(bytes).map(Received::Frame).ok_or(Errno::BADMSG),
         _ => Err(Errno::BADMSG),
@@ -220,8 +227,35 @@ pub(crate) fn next_order(socket: impl AsFd) -> Result<Received<Order>, Errno> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn who_is_stopped_and_goes_on_still_hears_the_answer() {
+        // Stops this process while it waits, lets it go on, and answers.
+        const HELPER: &str = "
+import os, signal, sys
+pid = os.getppid()
+def state(task): return open(f'/proc/{pid}/task/{task}/stat').read().rsplit(')', 1)[1].split()[0]
+os.kill(pid, signal.SIGSTOP)
+while any(state(task) not in 'Tt' for task in os.listdir(f'/proc/{pid}/task')): pass
+os.kill(pid, signal.SIGCONT)
+os.write(1, bytes.fromhex(sys.argv[1]))
+";
+        let frame: String = Event::Guarded.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        for _ in 0..10 {
+            let (near, far) = crate::outside::control_pair().unwrap();
+            let patience = std::time::Duration::from_secs(20);
+            rustix::net::sockopt::set_socket_timeout(&near, rustix::net::sockopt::Timeout::Recv, Some(patience))
+                .unwrap();
+            let mut helper = Command::new("python3").args(["-c", HELPER, &frame]).stdout(Stdio::from(far)).spawn();
+            let heard = next_event(near.as_fd());
+            assert!(matches!(heard, Ok(Received::Frame((Event::Guarded, None)))), "{heard:?}");
+            helper.as_mut().unwrap().wait().unwrap();
+        }
+    }
 
     proptest! {
         #[test]

@@ -180,7 +180,8 @@ impl Pool {
             Err(failure) => {
                 self.failures += 1;
                 self.not_before = Instant::now() + TICK;
-                return if self.failures > FAILURES_MAX { Err(self.gone(failure.into())) } else { Ok(()) };
+                let is_over = self.failures > FAILURES_MAX || template.makes_no_more();
+                return if is_over { Err(self.gone(failure.into())) } else { Ok(()) };
             }
         };
         self.failures = 0;

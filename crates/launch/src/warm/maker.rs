@@ -30,6 +30,7 @@ pub(crate) struct Maker {
     proc: OwnedFd,
     // Killed and reaped when dropped.
     process: Init,
+    is_lost: bool,
 }
 
 impl Maker {
@@ -49,7 +50,7 @@ impl Maker {
                 drop(inside);
                 sys::reap(Some(pid), true).map_err(failed("wait for", "the maker of an engine's walls"))?;
                 let process = next_process(&socket, proc.as_fd())?;
-                Ok(Self { socket, proc, process })
+                Ok(Self { socket, proc, process, is_lost: false })
             }
         }
     }
@@ -73,8 +74,15 @@ impl Maker {
     }
 
     /// The init of the walls that were ordered first.
-    pub(crate) fn next_process(&self) -> Result<Init, Failure> {
-        next_process(&self.socket, self.proc.as_fd())
+    pub(crate) fn next_process(&mut self) -> Result<Init, Failure> {
+        let next = next_process(&self.socket, self.proc.as_fd());
+        self.is_lost |= matches!(next, Err(Failure::Lost));
+        next
+    }
+
+    /// Whether an answer of its did not come: what comes later answers nobody can say which order.
+    pub(crate) const fn is_lost(&self) -> bool {
+        self.is_lost
     }
 }
 

@@ -412,6 +412,12 @@ impl Template {
         Ok(self.ended.remove(&pid_in_template))
     }
 
+    /// Whether it can make walls no more, and so no engines: those that there are go on.
+    #[must_use]
+    pub const fn makes_no_more(&self) -> bool {
+        self.maker.is_lost()
+    }
+
     /// The process that makes walls: its id.
     #[must_use]
     pub const fn maker(&self) -> Pid {

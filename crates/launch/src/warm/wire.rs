@@ -15,7 +15,7 @@ use rustix::net::{
 use rustix::process::Pid;
 
 use super::entrance::{Entrance, Entrances};
-use crate::wire::Event;
+use crate::wire::{Event, whole_wait};
 
 const FRAME_BYTES: usize = 16;
 /// Descriptors of one frame: an engine's trees are few.
@@ -38,8 +38,9 @@ fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Frame, Vec<OwnedFd>)>, Errn
     let mut frame = [0; FRAME_BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received =
-        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut frame)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received = whole_wait(|| {
+        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut frame)], &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
     let mut attached = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {
@@ -135,12 +136,9 @@ pub(crate) fn receive_from(socket: BorrowedFd<'_>, flags: RecvFlags) -> Result<(
     let mut frame = [0; FRAME_BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::net::recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut frame)],
-        &mut control,
-        flags | RecvFlags::CMSG_CLOEXEC,
-    )?;
+    let flags = flags | RecvFlags::CMSG_CLOEXEC;
+    let received =
+        whole_wait(|| rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut frame)], &mut control, flags))?;
     let sender = control.drain().find_map(|message| {
         if let RecvAncillaryMessage::ScmCredentials(sender) = message { Some(sender.pid) } else { None }
     });

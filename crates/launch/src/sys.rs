@@ -865,12 +865,13 @@ mod tests {
 
     use super::*;
 
+    type Way<'a> = &'a dyn Fn(BorrowedFd<'_>, Pid) -> Sys<()>;
+
     #[test]
     fn a_signal_reaches_the_group_of_a_process_by_either_way() {
         let by_number = |leader: BorrowedFd<'_>, pid| signal_session_by_number(leader, pid, libc::SIGTERM);
         let by_pidfd = |leader: BorrowedFd<'_>, pid| signal_session((leader, pid), Signal::TERM);
-        let ways: [(&dyn Fn(BorrowedFd<'_>, Pid) -> Sys<()>, Sys<()>); 2] =
-            [(&by_pidfd, Ok(())), (&by_number, Err(Errno::SRCH))];
+        let ways: [(Way<'_>, Sys<()>); 2] = [(&by_pidfd, Ok(())), (&by_number, Err(Errno::SRCH))];
         for (send, when_it_has_ended) in ways {
             let code = "sleep 1000 & echo $!; wait";
             let mut leader =

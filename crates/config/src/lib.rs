@@ -9,6 +9,7 @@ mod classes;
 mod document;
 mod policy;
 mod refused;
+pub mod security;
 mod value;
 
 pub use classes::parse as parse_classes;

@@ -12,4 +12,6 @@
 //! is, or take a failure of anything (a resolver, a hash that cannot be read, a full table) for a yes.
 #![forbid(unsafe_code)]
 
+pub mod entry;
+pub mod local;
 pub mod privilege;

@@ -94,9 +94,8 @@ impl Types {
         privilege: Privilege,
         resource: Option<&str>,
     ) -> Option<(Request, Entities)> {
-        let uid = |kind: &EntityTypeName, name: &str| {
-            EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(name))
-        };
+        let uid =
+            |kind: &EntityTypeName, name: &str| EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(name));
         let user = uid(&self.user, principal);
         let parents: HashSet<EntityUid> = roles.iter().map(|role| uid(&self.role, role)).collect();
         let thing = uid(if resource.is_some() { &self.resource } else { &self.kind }, resource.unwrap_or(""));
@@ -113,8 +112,11 @@ impl Types {
 fn policy(rule: &Rule) -> Value {
     let is_named = json!({"has": {"left": {"Var": "resource"}, "attr": "name"}});
     let any = rule.globs.iter().map(|glob| {
-        let pattern: Vec<Value> =
-            glob.pieces().into_iter().map(|piece| piece.map_or_else(|| json!("Wildcard"), |text| json!({"Literal": text}))).collect();
+        let pattern: Vec<Value> = glob
+            .pieces()
+            .into_iter()
+            .map(|piece| piece.map_or_else(|| json!("Wildcard"), |text| json!({"Literal": text})))
+            .collect();
         json!({"like": {"left": {".": {"left": {"Var": "resource"}, "attr": "name"}}, "pattern": pattern}})
     });
     let matches = any.reduce(|one, other| json!({"||": {"left": one, "right": other}}));

@@ -60,7 +60,8 @@ impl Glob {
             return Err(BadGlob::TooLong);
         }
         // `[::1]:443` is a resource.
-        let banned: &[char] = if privilege == Privilege::Egress { &['?', '\\'] } else { &['?', '\\', '[', ']', '{', '}'] };
+        let banned: &[char] =
+            if privilege == Privilege::Egress { &['?', '\\'] } else { &['?', '\\', '[', ']', '{', '}'] };
         if let Some(character) = text.chars().find(|character| banned.contains(character)) {
             return Err(BadGlob::Character(character));
         }
@@ -167,7 +168,11 @@ mod tests {
             ("a*x", "b*x", false, false),
             ("*a*", "*b*", false, true),
         ] {
-            assert_eq!((glob(one).covers(&glob(other)), glob(one).meets(&glob(other))), (covers, meets), "{one} {other}");
+            assert_eq!(
+                (glob(one).covers(&glob(other)), glob(one).meets(&glob(other))),
+                (covers, meets),
+                "{one} {other}"
+            );
         }
     }
 

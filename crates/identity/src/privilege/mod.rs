@@ -114,8 +114,7 @@ impl Authoriser {
         }
         let folded = resource.filter(|_| privilege.folds_case()).map(str::to_ascii_lowercase);
         let resource = folded.as_deref().or(resource);
-        let question =
-            Question { roles: self.numbers(roles), privilege, resource: resource.map(Box::from) };
+        let question = Question { roles: self.numbers(roles), privilege, resource: resource.map(Box::from) };
         if let Some(decision) = self.remembered.get(&question) {
             return decision;
         }
@@ -133,7 +132,13 @@ impl Authoriser {
         numbers.into()
     }
 
-    fn ask(&self, principal: &str, roles: &[impl AsRef<str>], privilege: Privilege, resource: Option<&str>) -> Decision {
+    fn ask(
+        &self,
+        principal: &str,
+        roles: &[impl AsRef<str>],
+        privilege: Privilege,
+        resource: Option<&str>,
+    ) -> Decision {
         let known = |role: &&str| self.roles.contains_key(*role);
         let roles: Vec<&str> = roles.iter().map(|role| builtin::canonical(role.as_ref())).filter(known).collect();
         let (permit, rule) = match self.compiled.ask(principal, &roles, privilege, resource) {

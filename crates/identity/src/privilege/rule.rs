@@ -107,9 +107,9 @@ impl BadMapping {
 
 /// All rules of a node, in the order in which they are named when several decide.
 pub(crate) fn all(mappings: &[(&str, &security::Mappings)]) -> Result<Vec<Arc<Rule>>, BadMapping> {
-    let built_in = builtin::rules().into_iter().map(|(role, privilege, resource)| {
-        rule(builtin::OBJECT, role, Effect::Grant, privilege, resource)
-    });
+    let built_in = builtin::rules()
+        .into_iter()
+        .map(|(role, privilege, resource)| rule(builtin::OBJECT, role, Effect::Grant, privilege, resource));
     let mut rules = built_in.collect::<Result<Vec<_>, _>>()?;
     for (object, mappings) in mappings {
         for (role, written) in &mappings.roles {
@@ -139,9 +139,9 @@ fn rule(
         return Err(bad(object, role, Wrong::Role));
     }
     let role = builtin::canonical(role);
-    let globs = resource.map_or_else(|| Ok(Vec::new()), |resource| globs(privilege, resource)).map_err(|why| {
-        bad(object, role, Wrong::Resource { resource: resource.unwrap_or_default().to_owned(), why })
-    })?;
+    let globs = resource
+        .map_or_else(|| Ok(Vec::new()), |resource| globs(privilege, resource))
+        .map_err(|why| bad(object, role, Wrong::Resource { resource: resource.unwrap_or_default().to_owned(), why }))?;
     let (role, object, resource) = (role.to_owned(), object.to_owned(), resource.map(str::to_owned));
     Ok(Arc::new(Rule { role, object, effect, privilege, resource, globs }))
 }

@@ -162,7 +162,8 @@ fn plainly(mappings: &[Mappings], roles: &[String], privilege: Privilege, resour
             continue;
         }
         for entry in &rules.deny {
-            let hits = entry.resource.as_deref().is_none_or(|on| resource.is_none_or(|asked| is_on(privilege, on, asked)));
+            let hits =
+                entry.resource.as_deref().is_none_or(|on| resource.is_none_or(|asked| is_on(privilege, on, asked)));
             if entry.name == privilege.name() && hits {
                 return false;
             }

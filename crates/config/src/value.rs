@@ -100,6 +100,16 @@ impl<'a> Value<'a> {
         Fields::of(self.document, self.path.clone(), within, known, found)
     }
 
+    /// The values of an object whose keys are names that the author chose, in the order of the text.
+    pub(crate) fn named(&self, expected: &'static str) -> Result<Vec<(&'a str, Self)>, Refused> {
+        let HoconValue::Object(found) = self.value else { return Err(self.kind(expected)) };
+        let named = |(key, value): (&'a String, &'a HoconValue)| {
+            let path = [self.path.as_slice(), std::slice::from_ref(key)].concat();
+            (key.as_str(), Value { document: self.document, path, value })
+        };
+        Ok(found.iter().map(named).collect())
+    }
+
     /// Whether it is an object.
     pub(crate) const fn is_object(&self) -> bool {
         matches!(self.value, HoconValue::Object(_))
@@ -133,7 +143,10 @@ impl<'a> Value<'a> {
     /// True or false.
     pub(crate) fn flag(&self) -> Result<bool, Refused> {
         let expected = "true or false";
-        let text = self.scalar(expected, |kind| kind == ScalarType::Boolean)?;
+        // What a variable says is always a text.
+        let filled = self.document.is_filled(&self.path);
+        let text =
+            self.scalar(expected, |kind| kind == ScalarType::Boolean || filled && kind == ScalarType::String)?;
         match text {
             "true" => Ok(true),
             "false" => Ok(false),

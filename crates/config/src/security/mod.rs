@@ -5,6 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+pub mod hosts;
+pub mod substitutions;
+
 /// What is in `configuration { … }` of a security file, in the order of the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Root {

@@ -21,7 +21,12 @@ impl<'a> Filling<'a> {
         Self { with, filled: BTreeSet::new(), bytes: 0 }
     }
 
-    pub(crate) fn field(&mut self, key: &str, value: Option<&mut HoconValue>, path: &mut Path) -> Result<(), BadVariable> {
+    pub(crate) fn field(
+        &mut self,
+        key: &str,
+        value: Option<&mut HoconValue>,
+        path: &mut Path,
+    ) -> Result<(), BadVariable> {
         path.push(key.to_owned());
         if key.contains("${") {
             return Err(BadVariable::Key);

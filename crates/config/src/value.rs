@@ -3,7 +3,7 @@
 use hocon::{HoconValue, ScalarType};
 
 use crate::document::{Document, Path};
-use crate::refused::{Refused, Wrong};
+use crate::refused::{Place, Refused, Wrong};
 
 /// A value and its place.
 #[derive(Clone, Debug)]
@@ -77,6 +77,11 @@ impl<'a> Value<'a> {
         Refused::new(Some(self.document.place(&self.path)), wrong)
     }
 
+    /// Where it stands.
+    pub(crate) fn place(&self) -> Place {
+        self.document.place(&self.path)
+    }
+
     fn kind(&self, expected: &'static str) -> Refused {
         let found = match self.value {
             HoconValue::Object(_) => "an object",
@@ -145,8 +150,7 @@ impl<'a> Value<'a> {
         let expected = "true or false";
         // What a variable says is always a text.
         let filled = self.document.is_filled(&self.path);
-        let text =
-            self.scalar(expected, |kind| kind == ScalarType::Boolean || filled && kind == ScalarType::String)?;
+        let text = self.scalar(expected, |kind| kind == ScalarType::Boolean || filled && kind == ScalarType::String)?;
         match text {
             "true" => Ok(true),
             "false" => Ok(false),

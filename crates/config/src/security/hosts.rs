@@ -125,7 +125,8 @@ pub fn parse(written: &str, wide: Wide) -> Result<HostEntry, BadEntry> {
 pub(crate) fn is_like_address(text: &str) -> bool {
     let address = text.split_once('/').map_or(text, |(address, _)| address);
     let address = address.split_once('%').map_or(address, |(address, _)| address);
-    let octets = || address.split('.').all(|octet| !octet.is_empty() && octet.bytes().all(|byte| byte.is_ascii_digit()));
+    let octets =
+        || address.split('.').all(|octet| !octet.is_empty() && octet.bytes().all(|byte| byte.is_ascii_digit()));
     address.parse::<IpAddr>().is_ok() || address.bytes().filter(|byte| *byte == b'.').count() == 3 && octets()
 }
 
@@ -198,7 +199,8 @@ fn folded(block: IpNet) -> Result<IpNet, BadEntry> {
 }
 
 fn v4(text: &str) -> Result<Ipv4Addr, BadEntry> {
-    let is_padded = |octet: &str| octet.len() > 1 && octet.starts_with('0') && octet.bytes().all(|b| b.is_ascii_digit());
+    let is_padded =
+        |octet: &str| octet.len() > 1 && octet.starts_with('0') && octet.bytes().all(|b| b.is_ascii_digit());
     if text.split('.').any(is_padded) {
         return Err(BadEntry::LeadingZero);
     }

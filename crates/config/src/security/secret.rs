@@ -49,7 +49,10 @@ pub(super) fn parse(text: &str, usage: Use) -> Result<Secret, Wrong> {
 }
 
 const fn bad_path() -> Wrong {
-    Wrong::Secret { why: "names no absolute path behind `file:`", next: "write file: and an absolute path without `..`" }
+    Wrong::Secret {
+        why: "names no absolute path behind `file:`",
+        next: "write file: and an absolute path without `..`",
+    }
 }
 
 const fn bad_variable() -> Wrong {

@@ -141,8 +141,7 @@ impl Substitutions {
         }
         let mut all = Self::none();
         for (line, written) in (1..).zip(text.strip_prefix('\u{feff}').unwrap_or(text).lines()) {
-            all.add_line(written)
-                .map_err(|bad| Refused::new(Some(Place { line, column: 1 }), Wrong::Variable(bad)))?;
+            all.add_line(written).map_err(|bad| Refused::new(Some(Place { line, column: 1 }), Wrong::Variable(bad)))?;
         }
         Ok(all)
     }
@@ -154,7 +153,8 @@ impl Substitutions {
         }
         let (name, value) = line.split_once('=').ok_or(BadVariable::NoPair)?;
         let name = name.trim_end_matches([' ', '\t']);
-        let value = unescaped(value.trim_start_matches([' ', '\t'])).ok_or_else(|| BadVariable::Escape(name.to_owned()))?;
+        let value =
+            unescaped(value.trim_start_matches([' ', '\t'])).ok_or_else(|| BadVariable::Escape(name.to_owned()))?;
         self.add(name, &value)
     }
 
@@ -210,7 +210,10 @@ fn reference(text: &str) -> Result<(&str, &str), BadVariable> {
     let mut escaped = false;
     for (at, character) in text.char_indices() {
         if character == '}' && !escaped {
-            return text.split_at_checked(at).and_then(|(inside, rest)| Some((inside, rest.strip_prefix('}')?))).ok_or(BadVariable::Open);
+            return text
+                .split_at_checked(at)
+                .and_then(|(inside, rest)| Some((inside, rest.strip_prefix('}')?)))
+                .ok_or(BadVariable::Open);
         }
         escaped = character == '\\';
     }

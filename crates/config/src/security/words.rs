@@ -88,7 +88,7 @@ impl Word {
             Self::Path => shown() && word.starts_with('/') && !word.split('/').any(|part| part == ".."),
             Self::Entry => shown() && word.contains('='),
             Self::Attribute => begins_plain && plain(".-"),
-            Self::Claim => begins_plain && plain("._-:/") || word.starts_with("https://") && plain("._-:/"),
+            Self::Claim => begins_plain && plain("._-:/"),
             Self::Client => word.bytes().all(|byte| byte.is_ascii_graphic()),
         };
         has_form && !word.is_empty() && word.chars().count() <= self.longest()

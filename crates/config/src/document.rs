@@ -4,12 +4,14 @@
 //! earlier one, and descends as deep as a dotted key is long. All that is refused before it resolves anything, by
 //! its own tokens and its own tree, so that guard and parser cannot read a text in two ways.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hocon::parser::{AstField, AstNode, Pos};
-use hocon::{Config, HoconError, HoconValue, Token, TokenKind};
+use hocon::{HoconError, HoconValue, Token, TokenKind};
 
+use crate::filling::Filling;
 use crate::refused::{Place, Refused, Wrong};
+use crate::security::substitutions::Substitutions;
 
 /// Most bytes of a text.
 pub const BYTES_MAX: usize = 64 << 10;
@@ -26,16 +28,22 @@ pub(crate) type Path = Vec<String>;
 /// A text that was understood.
 #[derive(Debug)]
 pub(crate) struct Document {
-    config: Config,
+    root: Vec<(String, Option<HoconValue>)>,
     places: BTreeMap<Path, Place>,
+    filled: BTreeSet<Path>,
     end: Place,
 }
 
 impl Document {
     /// Parses a text.
     pub(crate) fn parse(text: &str) -> Result<Self, Refused> {
-        if text.len() > BYTES_MAX {
-            return Err(Refused::new(None, Wrong::TooLarge));
+        Self::parse_within(text, BYTES_MAX)
+    }
+
+    /// Parses a text of at most so many bytes.
+    pub(crate) fn parse_within(text: &str, bytes_max: usize) -> Result<Self, Refused> {
+        if text.len() > bytes_max {
+            return Err(Refused::new(None, Wrong::TooLarge(bytes_max)));
         }
         let tokens = hocon::tokenize(text).map_err(|error| syntax(&error))?;
         check_balance(&tokens)?;
@@ -46,12 +54,32 @@ impl Document {
         let end = tokens.last().map_or(Place { line: 1, column: 1 }, place_of);
         // No variable is seen: what a policy says shall not depend on who reads it.
         let config = hocon::parse_with_env(text, &HashMap::new()).map_err(|error| resolved(&error))?;
-        Ok(Self { config, places: guard.places, end })
+        let root = config.keys().into_iter().map(|key| (key.to_owned(), config.get(&quoted(key)).cloned())).collect();
+        Ok(Self { root, places: guard.places, filled: BTreeSet::new(), end })
     }
 
     /// Every value at the top.
     pub(crate) fn fields(&self) -> Vec<(&str, Option<&HoconValue>)> {
-        self.config.keys().into_iter().map(|key| (key, self.config.get(&quoted(key)))).collect()
+        self.root.iter().map(|(key, value)| (key.as_str(), value.as_ref())).collect()
+    }
+
+    /// Puts the values of variables into strings. Only what stood in quotes can have `${` in it by now.
+    pub(crate) fn fill(&mut self, with: &Substitutions) -> Result<(), Refused> {
+        let mut root = std::mem::take(&mut self.root);
+        let mut filling = Filling::new(with);
+        for (key, value) in &mut root {
+            let mut path = Path::new();
+            let filled = filling.field(key, value.as_mut(), &mut path);
+            filled.map_err(|bad| Refused::new(Some(self.place(&path)), Wrong::Variable(bad)))?;
+        }
+        self.root = root;
+        self.filled = filling.filled;
+        Ok(())
+    }
+
+    /// Whether a string had a variable in it.
+    pub(crate) fn is_filled(&self, path: &Path) -> bool {
+        self.filled.contains(path)
     }
 
     /// Where a value stands, or what it is in.
@@ -85,7 +113,7 @@ fn resolved(error: &HoconError) -> Refused {
     }
 }
 
-const fn place_of(token: &Token) -> Place {
+pub(crate) const fn place_of(token: &Token) -> Place {
     Place { line: token.line, column: token.col }
 }
 

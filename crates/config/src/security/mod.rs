@@ -5,6 +5,22 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+pub mod hosts;
+mod mappings;
+mod object;
+mod profiles;
+mod read;
+mod realms;
+mod secret;
+pub mod substitutions;
+mod unquoted;
+mod words;
+
+pub use mappings::PRIVILEGES;
+pub use object::{Identity, Kind, Note, Noted, Object};
+pub use read::{BYTES_MAX, parse};
+pub use substitutions::Substitutions;
+
 /// What is in `configuration { … }` of a security file, in the order of the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Root {

@@ -265,7 +265,7 @@ fn ten_thousand_hosts_are_read_in_little_time() {
 
 #[test]
 fn what_a_text_may_cost_is_bounded() {
-    assert!(refused(&"#".repeat(BYTES_MAX + 1)).to_string().contains("it is larger than 512 KiB"));
+    assert!(refused(&"#".repeat(BYTES_MAX + 1)).to_string().contains("it is larger than 256 KiB"));
     let whole = |piece: &str| piece.repeat(BYTES_MAX.div_ceil(piece.len()) - 1);
     for piece in [
         "a",
@@ -299,11 +299,9 @@ fn what_a_text_may_cost_is_bounded() {
         drop(Substitutions::parse_file(&whole(piece)));
         drop(with.fill(&whole(piece)));
         assert!(begun.elapsed() < Duration::from_secs(30), "{piece}: {:?}", begun.elapsed());
-        println!("{piece:?} {:?}", begun.elapsed());
     }
-    let roles: String = (0..20_000).map(|n| format!("r{n} = []\n")).collect();
+    let roles: String = (0..15_000).map(|n| format!("r{n} = []\n")).collect();
     let begun = Instant::now();
     read(&file(&format!("RoleToPrivilegeMappings {{ privileges {{\n{roles}}} }}")));
-    println!("roles {:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
 }

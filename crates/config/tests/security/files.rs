@@ -331,6 +331,7 @@ fn what_makes_no_sense_is_refused() {
         (principal("userName = ann, password = \"env:1A\""), "names no variable"),
         (principal("userName = ann, password = \"$argon2id$short\""), "is none"),
         (principal("userName = ann, password = \"a\\nb\""), "control characters"),
+        (principal("userName = ann, password = x locked : true"), "`:` stands in a value"),
         (principal("userName = ann, roles = [user, user]"), "`user` is in the list twice"),
         (principal("userName = ann, roles = [\"a,b\"]"), "`a,b` is no name of a role"),
         (principal("userName = ann, roles = [\" a\"]"), "is no name of a role"),

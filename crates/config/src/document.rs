@@ -12,6 +12,7 @@ use hocon::{HoconError, HoconValue, Token, TokenKind};
 use crate::filling::Filling;
 use crate::refused::{Place, Refused, Wrong};
 use crate::security::substitutions::Substitutions;
+use crate::separators;
 
 /// Most bytes of a text.
 pub const BYTES_MAX: usize = 64 << 10;
@@ -47,6 +48,7 @@ impl Document {
         }
         let tokens = hocon::tokenize(text).map_err(|error| syntax(&error))?;
         check_balance(&tokens)?;
+        separators::check(&tokens)?;
         check_growth(&tokens)?;
         let tree = hocon::parser::parse_tokens(&tokens).map_err(|error| syntax(&error))?;
         let mut guard = Guard::default();
@@ -221,9 +223,11 @@ impl Guard {
 
     /// Items of lists that are put together have no numbers yet.
     fn part(&mut self, node: &AstNode, path: &mut Path, depth: usize) -> Result<(), Refused> {
-        if !matches!(node, AstNode::Array { .. }) {
-            return self.node(node, path, depth);
-        }
+        if matches!(node, AstNode::Array { .. }) { self.item(node, path, depth) } else { self.node(node, path, depth) }
+    }
+
+    /// What is an item, or has some, of a list whose other parts are elsewhere.
+    fn item(&mut self, node: &AstNode, path: &mut Path, depth: usize) -> Result<(), Refused> {
         self.lists += 1;
         path.push(format!("[+{}]", self.lists));
         let walked = self.node(node, path, depth);
@@ -244,7 +248,7 @@ impl Guard {
         if !matches!(field.value, AstNode::Include { .. }) {
             self.give(field, path, length, place)?;
         }
-        if field.append { self.part(&field.value, path, depth) } else { self.node(&field.value, path, depth) }?;
+        if field.append { self.item(&field.value, path, depth) } else { self.node(&field.value, path, depth) }?;
         path.truncate(length);
         Ok(())
     }

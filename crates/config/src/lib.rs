@@ -11,6 +11,7 @@ mod filling;
 mod policy;
 mod refused;
 pub mod security;
+mod separators;
 mod value;
 
 pub use classes::parse as parse_classes;

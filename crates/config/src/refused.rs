@@ -45,6 +45,9 @@ pub enum Wrong {
     /// A bracket without its other half.
     #[error("`{0}` has no other half")]
     Unbalanced(char),
+    /// A field after a field, with nothing between them.
+    #[error("`{0}` stands in a value")]
+    SecondSeparator(String),
     /// Another file would be read.
     #[error("other files are not included")]
     Include,
@@ -208,6 +211,7 @@ impl Refused {
         match &self.wrong {
             Wrong::TooLarge(_) => "leave out what is not needed".to_owned(),
             Wrong::Unbalanced(_) => "write each bracket with its other half".to_owned(),
+            Wrong::SecondSeparator(_) => "begin a new line for the next key, or put the value in quotes".to_owned(),
             Wrong::Include => "write what is needed into this file".to_owned(),
             Wrong::TooDeep => "write it flatter".to_owned(),
             Wrong::TooManySubstitutions => "write values out instead of `${…}`".to_owned(),

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+mod diff;
+mod export;
 pub mod hosts;
 mod mappings;
 mod object;
@@ -13,9 +15,13 @@ mod read;
 mod realms;
 mod secret;
 pub mod substitutions;
+mod tree;
 mod unquoted;
+pub mod whole;
 mod words;
 
+pub use diff::{Change, diff};
+pub use export::{Secrets, export};
 pub use mappings::PRIVILEGES;
 pub use object::{Identity, Kind, Note, Noted, Object};
 pub use read::{BYTES_MAX, parse};

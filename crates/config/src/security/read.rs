@@ -9,7 +9,7 @@ use crate::refused::{Refused, Wrong};
 use crate::value::{Fields, Value};
 
 /// Most bytes of a file: room for ten thousand hosts.
-pub const BYTES_MAX: usize = 512 << 10;
+pub const BYTES_MAX: usize = 256 << 10;
 const FILE_KEYS: &[&str] = &["name", "version", "type", "configuration"];
 
 pub(super) const TRUSTED_HOSTS: &str = "TrustedHosts";

@@ -64,7 +64,11 @@ async fn who_does_not_exist_costs_as_much_as_who_does() {
     let (passwords, stored) = passwords(costs);
     let (mut there, mut not_there) = (Vec::new(), Vec::new());
     for round in 0..41_u8 {
-        for (times, stored) in [(&mut there, Some(&stored)), (&mut not_there, None)] {
+        let mut both = [(&mut there, Some(&stored)), (&mut not_there, None)];
+        if round % 2 == 0 {
+            both.reverse();
+        }
+        for (times, stored) in both {
             let begun = Instant::now();
             let checked =
                 passwords.check(&attempt(&format!("u{round}"), from(round), 0), password("guess"), stored).await;
@@ -76,7 +80,8 @@ async fn who_does_not_exist_costs_as_much_as_who_does() {
     not_there.sort_unstable();
     let (there, not_there) = (there[20].as_secs_f64(), not_there[20].as_secs_f64());
     println!("median of a known user {:.3} ms, of an unknown one {:.3} ms", there * 1e3, not_there * 1e3);
-    assert!((there / not_there - 1.0).abs() < 0.3, "{there} {not_there}");
+    // Without a hash it would be a hundredth.
+    assert!((0.5..2.0).contains(&(there / not_there)), "{there} {not_there}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -244,7 +244,7 @@ fn resource() -> impl Strategy<Value = Option<String>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn cedar_says_what_a_plain_decider_says_whatever_the_names(

@@ -174,6 +174,13 @@ impl Hosts {
         }
     }
 
+    /// Whether an address, a block or a resolved name of an entry has it: all that [`Self::test`] knows without
+    /// asking anybody.
+    #[must_use]
+    pub fn lists(&self, peer: &Peer) -> bool {
+        self.find(peer).is_some()
+    }
+
     /// The entry of an address, a block or a resolved name; nothing is looked up.
     fn find(&self, peer: &Peer) -> Option<Entry> {
         self.table.read().unwrap_or_else(PoisonError::into_inner).find(peer)

@@ -101,9 +101,9 @@ impl Resolve for SystemResolver {
     fn names(&self, address: IpAddr) -> Answer<'_, String> {
         Box::pin(async move {
             let found = self.0.reverse_lookup(address).await.map_err(|error| unresolved(&error))?;
-            let names = found.answers().iter().filter_map(|record| match &record.data {
-                RData::PTR(name) => Some(name.0.to_ascii()),
-                _ => None,
+            let names = found.answers().iter().filter_map(|record| {
+                let RData::PTR(name) = &record.data else { return None };
+                Some(name.0.to_ascii())
             });
             Ok(Found { answers: names.collect(), ttl_ms: until(found.valid_until()) })
         })
@@ -118,12 +118,10 @@ fn until(end: Instant) -> u64 {
 
 /// A refusal of a server and a broken answer are no word about the name.
 fn unresolved(error: &NetError) -> Unresolved {
-    match error {
-        NetError::Dns(DnsError::NoRecordsFound(none))
-            if matches!(none.response_code, ResponseCode::NXDomain | ResponseCode::NoError) =>
-        {
-            Unresolved::NoSuchName
-        }
-        _ => Unresolved::Unanswered,
+    if let NetError::Dns(DnsError::NoRecordsFound(none)) = error
+        && matches!(none.response_code, ResponseCode::NXDomain | ResponseCode::NoError)
+    {
+        return Unresolved::NoSuchName;
     }
+    Unresolved::Unanswered
 }

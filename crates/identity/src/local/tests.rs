@@ -98,8 +98,8 @@ async fn ten_thousand_failures_at_once_leave_it_responsive_and_the_administrator
         async move {
             // A network of attackers, half of them at the administrator.
             let source = Source::Address(IpAddr::V4((0x0a00_0000 + number % 500).into()));
-            let who = if number % 2 == 0 { "root".to_owned() } else { format!("user{number}") };
-            let stored = (number % 2 == 0).then_some(&*stored);
+            let who = if number.is_multiple_of(2) { "root".to_owned() } else { format!("user{number}") };
+            let stored = number.is_multiple_of(2).then_some(&*stored);
             let checked = passwords.check(&attempt(&who, source, 0), password("guess"), stored).await;
             assert!(!matches!(checked, Checked::Right { .. }));
             done.fetch_add(1, Ordering::Relaxed);

@@ -73,6 +73,16 @@ fn the_table_is_bounded_and_has_room_again_when_sessions_are_over() {
 }
 
 #[test]
+fn all_of_a_token_counts_and_not_only_what_it_is_found_by() {
+    let sessions = sessions();
+    let (bearer, _) = sessions.issue("ada", "", 0).unwrap();
+    for (rest, _) in sessions.table.write().unwrap().sessions.values_mut() {
+        rest[15] ^= 1;
+    }
+    assert_eq!(sessions.check(&bearer.dangerous_text(), 0).unwrap_err(), BadToken::Unknown);
+}
+
+#[test]
 fn a_token_does_not_show_by_accident() {
     let (bearer, session) = sessions().issue("ada", "", 0).unwrap();
     let text = bearer.dangerous_text();

@@ -1,3 +1,5 @@
+//! Passwords, a few and ten thousand at once.
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,3 +1,5 @@
+//! Decisions, held against a plain decider.
+
 use proptest::prelude::*;
 use stockade_config::security::{Mappings, Privilege as Written, Rules};
 

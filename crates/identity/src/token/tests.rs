@@ -1,3 +1,5 @@
+//! Tokens, good ones and others.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -46,8 +46,12 @@ pub enum Command {
     #[command(hide = true)]
     Doctor(Doctor),
     /// Look after a node; called by `stockade admin`
-    #[command(hide = true, subcommand)]
-    Admin(Admin),
+    #[command(hide = true, disable_help_flag = true)]
+    Admin {
+        /// See `stockade admin help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
+        words: Vec<String>,
+    },
     /// The process that starts runs; not for people
     #[command(hide = true)]
     InternalLauncher(Launcher),
@@ -241,19 +245,12 @@ pub struct Doctor {
     pub root: PathBuf,
 }
 
-/// What is to be done for a node.
-#[derive(Clone, Debug, Subcommand)]
-#[command(bin_name = "stockade admin")]
-pub enum Admin {
-    /// Make one archive for a report of a bug, without secrets
-    #[command(
-        after_help = "Example:\n  stockade admin support-bundle --folder /var/lib/stockade --out bundle.tar\n\nRead it before you send it: names of people and runs are in it."
-    )]
-    SupportBundle(SupportBundle),
-}
-
-/// The flags of `support-bundle`.
-#[derive(Clone, Debug, Args)]
+/// Make one archive for a report of a bug, without secrets
+#[derive(Clone, Debug, Parser)]
+#[command(
+    bin_name = "stockade admin support-bundle",
+    after_help = "Example:\n  stockade admin support-bundle --folder /var/lib/stockade --out bundle.tar\n\nRead it before you send it: names of people and runs are in it."
+)]
 pub struct SupportBundle {
     /// The archive to write; there must be none of this name
     #[arg(long, value_name = "FILE")]

@@ -359,6 +359,28 @@ async fn a_server_that_does_not_answer_is_a_no_in_time() {
 }
 
 #[tokio::test]
+async fn a_resolver_that_never_comes_back_is_a_no_in_time_too() {
+    #[derive(Debug)]
+    struct Never;
+    impl Resolve for Never {
+        fn addresses<'a>(&'a self, _: &'a str) -> Answer<'a, IpAddr> {
+            Box::pin(std::future::pending())
+        }
+        fn names(&self, _: IpAddr) -> Answer<'_, String> {
+            Box::pin(std::future::pending())
+        }
+    }
+    let below = object(&["*.acme.com"]);
+    let hosts = Hosts::activate(&[("hosts", &below)], Arc::new(Never), 0).await.unwrap();
+    let limit = Duration::from_secs(10);
+    let verdict = tokio::time::timeout(limit, hosts.test(&peer("192.0.2.1"), 0)).await.expect("it takes too long");
+    assert!(!verdict.is_trusted && !verdict.looked_up.is_empty(), "{verdict:?}");
+    let named = object(&["host.example"]);
+    let activated = tokio::time::timeout(limit, Hosts::activate(&[("hosts", &named)], Arc::new(Never), 0)).await;
+    assert!(matches!(activated, Ok(Err(BadHosts::Unresolved(_)))));
+}
+
+#[tokio::test]
 async fn a_flood_of_addresses_is_not_remembered_without_bound() {
     #[derive(Debug)]
     struct No;

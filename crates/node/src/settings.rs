@@ -72,6 +72,10 @@ pub struct Start {
     #[arg(long, value_name = "MODE", default_value = "600", value_parser = ["600", "660", "666"])]
     pub socket_mode: String,
 
+    /// What the node is called, by those who look after it; the machine's name and `stockade` if left out
+    #[arg(long, value_name = "NODE.CLUSTER")]
+    pub service_name: Option<String>,
+
     /// Permit at most what this policy file says; of several, each must permit
     #[arg(long = "policy", value_name = "FILE")]
     pub policies: Vec<PathBuf>,

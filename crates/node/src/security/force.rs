@@ -66,7 +66,10 @@ impl InForce {
 
 /// What roles may do, each object by its name.
 fn mappings(objects: &[Object]) -> Vec<(&str, &Mappings)> {
-    objects.iter().flat_map(|object| of_object(object).map(|mappings| (object.identity.name.as_str(), mappings))).collect()
+    objects
+        .iter()
+        .flat_map(|object| of_object(object).map(|mappings| (object.identity.name.as_str(), mappings)))
+        .collect()
 }
 
 fn of_object(object: &Object) -> impl Iterator<Item = &Mappings> {
@@ -79,11 +82,7 @@ fn of_object(object: &Object) -> impl Iterator<Item = &Mappings> {
 /// The identity of an object as the store has it.
 pub(crate) fn id_of(object: &Object) -> ObjectId {
     let identity = &object.identity;
-    ObjectId {
-        kind: identity.kind.name().to_owned(),
-        name: identity.name.clone(),
-        version: identity.version.clone(),
-    }
+    ObjectId { kind: identity.kind.name().to_owned(), name: identity.name.clone(), version: identity.version.clone() }
 }
 
 /// Reads a text that was kept: its variables were filled before.
@@ -99,7 +98,7 @@ pub(crate) async fn of_store(keeper: &Keeper) -> Result<InForce, Refusal> {
     let (objects, people) = keeper.with(|store| Ok((store.objects()?, store.principals()?))).await?;
     let active = objects.iter().filter(|object| object.active);
     let objects = active.map(|object| read(&object.text)).collect::<Result<Vec<_>, _>>();
-    objects.and_then(|objects| InForce::compile(objects, people)).map_err(|why| {
-        Refusal::failed("the node's security configuration cannot be read", why)
-    })
+    objects
+        .and_then(|objects| InForce::compile(objects, people))
+        .map_err(|why| Refusal::failed("the node's security configuration cannot be read", why))
 }

@@ -14,8 +14,9 @@ mod commands;
 mod force;
 mod people;
 mod show;
+mod terms;
+mod trail;
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use stockade_identity::local::{Costs, Limits, Passwords};
@@ -25,34 +26,22 @@ use crate::keeper::Keeper;
 use crate::listen::Principal;
 use crate::refusal::{Kind, Refusal};
 
-pub(crate) use commands::run as command;
+pub(crate) use commands::{Values, run as command};
 use force::InForce;
+pub(crate) use terms::Terms;
+pub(crate) use trail::{FOLDER, Trail};
 
 /// The role of those who may do everything.
 const ADMINISTRATOR: &str = "administrator";
 /// The role of whoever the socket lets in, while nobody said otherwise.
 const USER: &str = "user";
 
-/// Users of this machine, by their numbers: as they were when the node started, which can read them no more.
-pub(crate) type Accounts = HashMap<u32, String>;
-
-/// What a node is made with.
-#[derive(Clone, Debug)]
-pub(crate) struct Terms {
-    /// `NODE.CLUSTER`.
-    pub(crate) service: String,
-    /// Who administers the node whatever its configuration says: the user it runs as, and root.
-    pub(crate) owners: Vec<u32>,
-    pub(crate) accounts: Accounts,
-    /// The policies that runs are decided by, of which each must be granted.
-    pub(crate) policies: Vec<String>,
-}
-
 /// Who may do what.
 #[derive(Debug)]
 pub(crate) struct Security {
     keeper: Keeper,
     terms: Terms,
+    trail: Trail,
     passwords: Passwords,
     in_force: RwLock<Arc<InForce>>,
     /// One change at a time.
@@ -64,23 +53,25 @@ pub(crate) struct Security {
 pub(crate) struct Caller {
     /// Whose everything is that it makes.
     pub(crate) principal: Principal,
-    /// What the machine calls it, or its number.
-    pub(crate) user: String,
+    /// Its number, by the kernel's word.
+    uid: u32,
     /// The roles it holds.
-    pub(crate) roles: Vec<String>,
+    roles: Vec<String>,
     /// What is in force for this request, to its end.
     in_force: Arc<InForce>,
 }
 
 impl Security {
     /// Takes up what is in force.
-    pub(crate) async fn open(keeper: Keeper, terms: Terms) -> Result<Self, Refusal> {
-        let passwords = Passwords::new(Costs::default(), Limits::default())
+    pub(crate) async fn open(keeper: Keeper, trail: Trail, terms: Terms) -> Result<Self, Refusal> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let passwords = Passwords::new(Costs::default(), Limits::for_processors(processors))
             .map_err(|error| Refusal::failed("passwords cannot be checked", error))?;
         let in_force = force::of_store(&keeper).await?;
         Ok(Self {
             keeper,
             terms,
+            trail,
             passwords,
             in_force: RwLock::new(Arc::new(in_force)),
             changing: tokio::sync::Mutex::default(),
@@ -101,7 +92,7 @@ impl Security {
         } else {
             in_force.roles_at_socket(&user).unwrap_or_else(|| vec![USER.to_owned()])
         };
-        Caller { principal, user, roles, in_force }
+        Caller { principal, uid, roles, in_force }
     }
 
     fn in_force(&self) -> Arc<InForce> {
@@ -130,7 +121,8 @@ impl Caller {
         if decision.is_permitted() {
             return Ok(());
         }
-        let on = resource.map_or_else(String::new, |resource| format!(" on `{}`", stockade_core::text::shown(resource, 200)));
+        let on = resource
+            .map_or_else(String::new, |resource| format!(" on `{}`", stockade_core::text::shown(resource, 200)));
         tracing::warn!(principal = %self.principal.0, %privilege, resource, %decision, "denied");
         Err(Refusal::new(
             Kind::Denied,

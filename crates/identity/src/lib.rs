@@ -13,5 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod entry;
+pub mod hosts;
 pub mod local;
 pub mod privilege;
+pub mod token;

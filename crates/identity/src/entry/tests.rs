@@ -1,3 +1,5 @@
+//! The decision, held against a table.
+
 use super::*;
 
 /// The whole decision as a table, written from the specification and not from the code. The first line that fits

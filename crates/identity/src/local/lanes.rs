@@ -19,6 +19,13 @@ pub struct Limits {
     pub of_one_source: usize,
 }
 
+impl Default for Limits {
+    /// For the processors of this machine.
+    fn default() -> Self {
+        Self::for_processors(std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
 impl Limits {
     /// For a machine with so many processors.
     #[must_use]
@@ -68,9 +75,8 @@ pub(super) struct Place {
 
 /// The right to make one hash now.
 pub(super) struct Turn {
-    _place: Place,
+    place: Place,
     _permit: OwnedSemaphorePermit,
-    state: Arc<State>,
 }
 
 impl Lanes {
@@ -111,16 +117,19 @@ impl Place {
     /// Waits for a turn, first come first served.
     pub(super) async fn turn(self) -> Option<Turn> {
         let permit = Arc::clone(&self.turns).acquire_owned().await.ok()?;
-        let state = Arc::clone(&self.state);
-        let now = state.now.fetch_add(1, Ordering::Relaxed) + 1;
-        state.peak.fetch_max(now, Ordering::Relaxed);
-        Some(Turn { _place: self, _permit: permit, state })
+        Some(Turn { place: self, _permit: permit })
     }
 }
 
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.state.now.fetch_sub(1, Ordering::Relaxed);
+impl Turn {
+    /// Does the work; place and permit are given back when it is done, whoever still waits for it.
+    pub(super) fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        let state = &self.place.state;
+        let now = state.now.fetch_add(1, Ordering::Relaxed) + 1;
+        state.peak.fetch_max(now, Ordering::Relaxed);
+        let done = work();
+        state.now.fetch_sub(1, Ordering::Relaxed);
+        done
     }
 }
 

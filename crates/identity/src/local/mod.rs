@@ -41,7 +41,8 @@ pub struct Passwords {
 /// Who logs in, from where, when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt<'a> {
-    /// Who he says he is.
+    /// Who he says he is, in the one form by which his realm compares names: a second spelling would be a second
+    /// count of failures.
     pub principal: &'a str,
     /// Where he is.
     pub source: Source,
@@ -118,12 +119,7 @@ impl Passwords {
     /// Hashes on a thread that may be slow. The place goes with it, so that who hangs up frees nothing early.
     async fn hashing<T: Send + 'static>(&self, place: Place, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let turn = place.turn().await?;
-        let done = tokio::task::spawn_blocking(move || {
-            let result = work();
-            drop(turn);
-            result
-        });
-        done.await.ok()
+        tokio::task::spawn_blocking(move || turn.run(work)).await.ok()
     }
 
     fn delays(&self) -> MutexGuard<'_, Delays> {

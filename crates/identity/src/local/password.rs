@@ -6,7 +6,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 /// Longest password: what a person or a secret store has is shorter, and longer ones cost time.
-pub const BYTES_MAX: usize = 1024;
+const BYTES_MAX: usize = 1024;
 
 /// A password that somebody claims is his. It shows nowhere, and its memory is wiped when it is done with.
 pub struct Password(Zeroizing<String>);

@@ -1,3 +1,5 @@
+//! Passwords, a few and ten thousand at once.
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,7 +66,11 @@ async fn who_does_not_exist_costs_as_much_as_who_does() {
     let (passwords, stored) = passwords(costs);
     let (mut there, mut not_there) = (Vec::new(), Vec::new());
     for round in 0..41_u8 {
-        for (times, stored) in [(&mut there, Some(&stored)), (&mut not_there, None)] {
+        let mut both = [(&mut there, Some(&stored)), (&mut not_there, None)];
+        if round % 2 == 0 {
+            both.reverse();
+        }
+        for (times, stored) in both {
             let begun = Instant::now();
             let checked =
                 passwords.check(&attempt(&format!("u{round}"), from(round), 0), password("guess"), stored).await;
@@ -76,7 +82,8 @@ async fn who_does_not_exist_costs_as_much_as_who_does() {
     not_there.sort_unstable();
     let (there, not_there) = (there[20].as_secs_f64(), not_there[20].as_secs_f64());
     println!("median of a known user {:.3} ms, of an unknown one {:.3} ms", there * 1e3, not_there * 1e3);
-    assert!((there / not_there - 1.0).abs() < 0.3, "{there} {not_there}");
+    // Without a hash it would be a hundredth.
+    assert!((0.5..2.0).contains(&(there / not_there)), "{there} {not_there}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,8 +100,8 @@ async fn ten_thousand_failures_at_once_leave_it_responsive_and_the_administrator
         async move {
             // A network of attackers, half of them at the administrator.
             let source = Source::Address(IpAddr::V4((0x0a00_0000 + number % 500).into()));
-            let who = if number % 2 == 0 { "root".to_owned() } else { format!("user{number}") };
-            let stored = (number % 2 == 0).then_some(&*stored);
+            let who = if number.is_multiple_of(2) { "root".to_owned() } else { format!("user{number}") };
+            let stored = number.is_multiple_of(2).then_some(&*stored);
             let checked = passwords.check(&attempt(&who, source, 0), password("guess"), stored).await;
             assert!(!matches!(checked, Checked::Right { .. }));
             done.fetch_add(1, Ordering::Relaxed);
@@ -117,6 +124,8 @@ async fn ten_thousand_failures_at_once_leave_it_responsive_and_the_administrator
     );
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert!(passwords.peak() <= LIMITS.at_once + 1);
+    // Who finds no place is told at once: the queue is short, and 500 sources have 2000 places of their own.
+    assert!(refused > 9_000, "{refused}");
 }
 
 #[tokio::test]

@@ -136,3 +136,25 @@ fn policy(rule: &Rule) -> Value {
         "conditions": condition.map(|body| json!({"kind": "when", "body": body})).into_iter().collect::<Vec<_>>(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// None of our rules can fail; this is for the day on which one does.
+    #[test]
+    fn a_denial_that_fails_is_a_no_and_not_nothing() {
+        let asked = |texts: &[&str]| {
+            let named =
+                |(place, text): (usize, &&str)| Policy::parse(Some(PolicyId::new(place.to_string())), text).unwrap();
+            let set = PolicySet::from_policies(texts.iter().enumerate().map(named)).unwrap();
+            let sets = HashMap::from([(Privilege::Run, set)]);
+            let compiled = Compiled { types: Types::new().unwrap(), authorizer: Authorizer::new(), sets };
+            compiled.ask("ada", &["user"], Privilege::Run, Some("default"))
+        };
+        let grant = "permit(principal, action, resource);";
+        assert_eq!(asked(&[grant]), Said::Permit(0));
+        let failing = "forbid(principal, action, resource) when { resource.missing == 1 };";
+        assert_eq!(asked(&[grant, failing]), Said::Forbid(None));
+    }
+}

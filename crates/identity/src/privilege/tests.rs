@@ -1,3 +1,5 @@
+//! Decisions, held against a plain decider.
+
 use proptest::prelude::*;
 use stockade_config::security::{Mappings, Privilege as Written, Rules};
 
@@ -244,7 +246,7 @@ fn resource() -> impl Strategy<Value = Option<String>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn cedar_says_what_a_plain_decider_says_whatever_the_names(

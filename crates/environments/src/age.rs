@@ -60,8 +60,9 @@ fn seconds_of(age: &str) -> Option<u64> {
     (0 < seconds && seconds <= DAYS_MAX * DAY).then_some(seconds)
 }
 
-/// Days and seconds of a time as text, by the civil calendar.
-fn rfc3339(seconds: u64) -> String {
+/// A time in seconds since 1970 as text, by the civil calendar.
+#[must_use]
+pub fn rfc3339(seconds: u64) -> String {
     let (days, rest) = (seconds / DAY, seconds % DAY);
     // Howard Hinnant's `civil_from_days`, for days after 1970: years begin in March.
     let shifted = days + 719_468;

@@ -319,7 +319,7 @@ impl Pool {
         }
         let mut number = 0;
         while let Some(one) = self.waiting.get(number) {
-            if is_over(&one.process) {
+            if stockade_launch::has_something(&one.process) {
                 left.extend(self.waiting.remove(number).map(|one| Supervisor::of_twin(one.process, now + LEAVING)));
             } else {
                 number += 1;
@@ -345,11 +345,6 @@ impl Pool {
             _ => Err("what lies beside its words is not what should"),
         }
     }
-}
-
-fn is_over(process: &OwnedFd) -> bool {
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    matches!(rustix::event::poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&now)), Ok(1..))
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use stockade_core::policy::Policy;
 
 use crate::refusal::Refusal;
 use crate::settings::Start;
+use crate::tls::Names;
 
 /// Longest name of a node or a cluster.
 const LABEL_CHARS_MAX: usize = 63;
@@ -24,6 +26,8 @@ pub(crate) struct Terms {
     pub(super) accounts: HashMap<u32, String>,
     /// The policies that runs are decided by, of which each must be granted.
     pub(super) policies: Vec<String>,
+    /// What the node is reached as over TLS, if it is.
+    pub(super) names: Option<Arc<Names>>,
 }
 
 impl Terms {
@@ -42,7 +46,13 @@ impl Terms {
             owners: [rustix::process::geteuid(), rustix::process::Uid::ROOT].map(rustix::process::Uid::as_raw),
             accounts: accounts(&passwords),
             policies: names(policies)?,
+            names: None,
         })
+    }
+
+    /// The same, reached over TLS.
+    pub(crate) fn reached_as(self, names: Option<Arc<Names>>) -> Self {
+        Self { names, ..self }
     }
 }
 

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
-use stockade_audit::{Place, Writer};
+use stockade_audit::{Link, Place, Writer};
+use stockade_core::audit::{self, Authentication, Decision};
 use stockade_store::{ObjectId, Transition};
 
 use super::{Caller, Security};
@@ -19,7 +20,7 @@ use crate::service::now_ms;
 /// The folder of the trail, in that of the store.
 pub(crate) const FOLDER: &str = "audit";
 /// Where callers of the node's own socket are.
-const LOCAL: &str = "local";
+pub(super) const LOCAL: &str = "local";
 
 /// The node's trail.
 #[derive(Clone, Debug)]
@@ -38,13 +39,51 @@ pub(super) enum Phase {
     Failed,
 }
 
+/// Somebody has said who he is.
+#[derive(Clone, Debug)]
+pub(super) struct Authenticated {
+    pub(super) time_ms: i64,
+    /// As it was claimed.
+    pub(super) principal: String,
+    pub(super) realm: String,
+    pub(super) source: String,
+    pub(super) method: &'static str,
+    pub(super) is_permitted: bool,
+    pub(super) reason: String,
+}
+
+/// What a thread that may wait for the disk appends.
+trait ForTrail: Send + 'static {
+    fn append_to(&self, writer: &Writer) -> Result<Link, stockade_audit::Error>;
+}
+
+impl ForTrail for Record {
+    fn append_to(&self, writer: &Writer) -> Result<Link, stockade_audit::Error> {
+        writer.append(self)
+    }
+}
+
+impl ForTrail for Authenticated {
+    fn append_to(&self, writer: &Writer) -> Result<Link, stockade_audit::Error> {
+        writer.append(&audit::Record::Authentication(Authentication {
+            time_ms: u64::try_from(self.time_ms).unwrap_or_default(),
+            principal: &self.principal,
+            realm: &self.realm,
+            source: &self.source,
+            method: self.method,
+            decision: if self.is_permitted { Decision::Permitted } else { Decision::Refused },
+            reason: &self.reason,
+        }))
+    }
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "record")]
 enum Record {
     Command {
         time_ms: i64,
         principal: String,
-        source: &'static str,
+        source: String,
         target: &'static str,
         command: &'static str,
         /// Without secrets and without texts of objects.
@@ -56,7 +95,7 @@ enum Record {
     Transition {
         time_ms: i64,
         principal: String,
-        source: &'static str,
+        source: String,
         #[serde(rename = "type")]
         kind: String,
         name: String,
@@ -74,9 +113,9 @@ impl Trail {
     }
 
     /// Appends; it is on the disk when this returns.
-    async fn append(&self, record: Record) -> Result<(), Refusal> {
+    async fn append(&self, record: impl ForTrail) -> Result<(), Refusal> {
         let writer = Arc::clone(&self.writer);
-        let done = tokio::task::spawn_blocking(move || writer.append(&record)).await;
+        let done = tokio::task::spawn_blocking(move || record.append_to(&writer)).await;
         let failed = |what: String, why: String, next: &str| {
             tracing::error!(what, why, "no record, so nothing is done");
             Refusal::new(Kind::Failed, "nothing was done", "the node cannot put it on record at the moment", next)
@@ -90,6 +129,11 @@ impl Trail {
 }
 
 impl Security {
+    /// Puts on record that somebody has said who he is, and whether he was believed.
+    pub(super) async fn record_authentication(&self, record: Authenticated) -> Result<(), Refusal> {
+        self.trail.append(record).await
+    }
+
     /// Puts a change of what is in force on record, before it is made.
     pub(super) async fn record_transition(
         &self,
@@ -101,7 +145,7 @@ impl Security {
         let record = Record::Transition {
             time_ms: now_ms(),
             principal: caller.principal.0.clone(),
-            source: LOCAL,
+            source: caller.source(),
             kind: id.kind.clone(),
             name: id.name.clone(),
             version: id.version.clone(),
@@ -122,7 +166,7 @@ impl Security {
         let record = Record::Command {
             time_ms: now_ms(),
             principal: caller.principal.0.clone(),
-            source: LOCAL,
+            source: caller.source(),
             target: command.target,
             command: command.command,
             parameters: parameters.clone(),

@@ -29,6 +29,7 @@ mod streams;
 mod support;
 mod tables;
 mod tenancy;
+mod tls;
 mod tongues;
 mod users;
 mod warm;

@@ -49,7 +49,10 @@ fn main() {
     println!("{one:>10.0} a second   the chain, one fdatasync for each record     ({:.2} ×)", one / plain);
     for callers in CALLERS {
         let all = grouped(&folder.join(format!("group-{callers}")), callers);
-        println!("{all:>10.0} a second   the chain, {callers:>3} callers with group commit      ({:.2} ×)", all / plain);
+        println!(
+            "{all:>10.0} a second   the chain, {callers:>3} callers with group commit      ({:.2} ×)",
+            all / plain
+        );
     }
     let written = written(&folder.join("written"));
     println!("{written:>10.0} a second   the chain, not waited for on the disk (runs)");

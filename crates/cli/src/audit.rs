@@ -62,14 +62,19 @@ fn lines(report: &Report, key: &str) -> String {
         Some(bad) => {
             let seq = bad.seq.map_or_else(String::new, |seq| format!(", record {seq}"));
             let file = text::shown(&bad.file, 80);
-            format!("wrong: {file}, line {}{seq}: {}\n  before it, {records} are as they were written\n", bad.line, bad.what)
+            format!(
+                "wrong: {file}, line {}{seq}: {}\n  before it, {records} are as they were written\n",
+                bad.line, bad.what
+            )
         }
     };
     let checkpoints = text::count(report.checkpoints, "checkpoint", "checkpoints");
     lines += &format!("  signed up to record {} by {checkpoints} of key {key}\n", report.vouched);
     lines += &format!("  last record {}:{}\n", report.seq, report.hash);
     for seq in report.repaired.iter().take(REPAIRS_SHOWN) {
-        lines += &format!("  record {seq} says that something was repaired: a process or the machine ended, or the file was changed\n");
+        lines += &format!(
+            "  record {seq} says that something was repaired: a process or the machine ended, or the file was changed\n"
+        );
     }
     lines
 }
@@ -111,14 +116,33 @@ fn show(entries: &VecDeque<Entry>, json: bool) {
 
 /// What tells one record from another, and who and what it is about.
 const SHOWN: [&str; 18] = [
-    "run", "principal", "source", "method", "privilege", "resource", "decision", "rule", "target", "command", "phase",
-    "label", "event", "host", "port", "asked", "reason", "error",
+    "run",
+    "principal",
+    "source",
+    "method",
+    "privilege",
+    "resource",
+    "decision",
+    "rule",
+    "target",
+    "command",
+    "phase",
+    "label",
+    "event",
+    "host",
+    "port",
+    "asked",
+    "reason",
+    "error",
 ];
 
 /// One record for people: when, which, and what it has of what is shown.
 fn line(entry: &Entry) -> String {
     let record = entry.value();
-    let time = record.get("time_ms").and_then(Value::as_u64).map_or_else(String::new, |ms| stockade_environments::rfc3339(ms / 1000));
+    let time = record
+        .get("time_ms")
+        .and_then(Value::as_u64)
+        .map_or_else(String::new, |ms| stockade_environments::rfc3339(ms / 1000));
     let mut line = format!("{} {time} {}", entry.link.seq, entry.kind());
     for key in SHOWN {
         let value = match record.get(key) {

@@ -93,7 +93,11 @@ mod tests {
         let expected = Expected::key(PublicKey::beside(&place).unwrap());
         assert_eq!(verify(&place, &expected).unwrap().bad, None);
         let entry = Records::of(place).unwrap().last().unwrap().unwrap();
-        assert!(entry.line.contains(r#","record":"network","time_ms":5,"run":"r1","event":"ended","#), "{}", entry.line);
+        assert!(
+            entry.line.contains(r#","record":"network","time_ms":5,"run":"r1","event":"ended","#),
+            "{}",
+            entry.line
+        );
         let read: Event = serde_json::from_str(&entry.line).unwrap();
         assert_eq!(read, event());
     }

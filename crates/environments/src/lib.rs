@@ -71,11 +71,11 @@ mod wheels;
 mod with_list;
 
 pub use advisories::{Audit, Finding, Malformed, audit};
+pub use age::rfc3339;
 pub use archive::{Archive, Checked, Exported, Importer, export};
 pub use attestations::attestations;
 pub use build::{Builder, Limits, find};
 pub use denied::Denied;
-pub use age::rfc3339;
 pub use diff::{Changed, Difference, LockedFile, LockedPackage, diff, locked};
 pub use ecosystem::Ecosystem;
 pub use environment::{Environment, Package};

@@ -166,17 +166,42 @@ mod tests {
     #[test]
     fn records_say_which_they_are_first() {
         let (time_ms, principal, decision) = (5, "ann@local", Decision::Refused);
-        let login = Authentication { time_ms, principal, realm: "local", source: "192.0.2.7", method: "password", decision, reason: "locked" };
+        let login = Authentication {
+            time_ms,
+            principal,
+            realm: "local",
+            source: "192.0.2.7",
+            method: "password",
+            decision,
+            reason: "locked",
+        };
         assert_eq!(
             json(&Record::Authentication(login)),
             r#"{"record":"authentication","time_ms":5,"principal":"ann@local","realm":"local","source":"192.0.2.7","method":"password","decision":"refused","reason":"locked"}"#
         );
-        let asked = Authorisation { time_ms, principal, privilege: "Run", resource: "default", decision: Decision::Permitted, rule: "role user" };
+        let asked = Authorisation {
+            time_ms,
+            principal,
+            privilege: "Run",
+            resource: "default",
+            decision: Decision::Permitted,
+            rule: "role user",
+        };
         assert_eq!(
             json(&Record::Authorisation(asked)),
             r#"{"record":"authorisation","time_ms":5,"principal":"ann@local","privilege":"Run","resource":"default","decision":"permitted","rule":"role user"}"#
         );
-        let change = Transition { time_ms, principal, command: "c1", kind: "stockade.security", name: "x", version: "1", from: "inactive", to: "active", digest: "ab" };
+        let change = Transition {
+            time_ms,
+            principal,
+            command: "c1",
+            kind: "stockade.security",
+            name: "x",
+            version: "1",
+            from: "inactive",
+            to: "active",
+            digest: "ab",
+        };
         assert_eq!(
             json(&Record::Transition(change)),
             r#"{"record":"transition","time_ms":5,"principal":"ann@local","command":"c1","type":"stockade.security","name":"x","version":"1","from":"inactive","to":"active","digest":"ab"}"#

@@ -20,9 +20,9 @@ use tokio::net::UnixDatagram;
 use super::frame::{self, Beside, DESCRIPTORS_MAX, FRAME_BYTES_MAX, Frame};
 use super::message::{Answer, Ask, Counts, Numbered, Open, Refused, VERSION, is_run};
 use crate::dial::{self, Resolve, SystemResolver};
+use crate::event::Sink;
 use crate::gate::{Gate, GateFailure, NewRun};
 use crate::inspect::Secret;
-use crate::event::Sink;
 use crate::trail::Trail;
 
 /// Descriptors that the process may ask for.

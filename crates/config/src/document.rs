@@ -4,12 +4,15 @@
 //! earlier one, and descends as deep as a dotted key is long. All that is refused before it resolves anything, by
 //! its own tokens and its own tree, so that guard and parser cannot read a text in two ways.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hocon::parser::{AstField, AstNode, Pos};
-use hocon::{Config, HoconError, HoconValue, Token, TokenKind};
+use hocon::{HoconError, HoconValue, Token, TokenKind};
 
+use crate::filling::Filling;
 use crate::refused::{Place, Refused, Wrong};
+use crate::security::substitutions::Substitutions;
+use crate::separators;
 
 /// Most bytes of a text.
 pub const BYTES_MAX: usize = 64 << 10;
@@ -26,19 +29,26 @@ pub(crate) type Path = Vec<String>;
 /// A text that was understood.
 #[derive(Debug)]
 pub(crate) struct Document {
-    config: Config,
+    root: Vec<(String, Option<HoconValue>)>,
     places: BTreeMap<Path, Place>,
+    filled: BTreeSet<Path>,
     end: Place,
 }
 
 impl Document {
     /// Parses a text.
     pub(crate) fn parse(text: &str) -> Result<Self, Refused> {
-        if text.len() > BYTES_MAX {
-            return Err(Refused::new(None, Wrong::TooLarge));
+        Self::parse_within(text, BYTES_MAX)
+    }
+
+    /// Parses a text of at most so many bytes.
+    pub(crate) fn parse_within(text: &str, bytes_max: usize) -> Result<Self, Refused> {
+        if text.len() > bytes_max {
+            return Err(Refused::new(None, Wrong::TooLarge(bytes_max)));
         }
         let tokens = hocon::tokenize(text).map_err(|error| syntax(&error))?;
         check_balance(&tokens)?;
+        separators::check(&tokens)?;
         check_growth(&tokens)?;
         let tree = hocon::parser::parse_tokens(&tokens).map_err(|error| syntax(&error))?;
         let mut guard = Guard::default();
@@ -46,12 +56,32 @@ impl Document {
         let end = tokens.last().map_or(Place { line: 1, column: 1 }, place_of);
         // No variable is seen: what a policy says shall not depend on who reads it.
         let config = hocon::parse_with_env(text, &HashMap::new()).map_err(|error| resolved(&error))?;
-        Ok(Self { config, places: guard.places, end })
+        let root = config.keys().into_iter().map(|key| (key.to_owned(), config.get(&quoted(key)).cloned())).collect();
+        Ok(Self { root, places: guard.places, filled: BTreeSet::new(), end })
     }
 
     /// Every value at the top.
     pub(crate) fn fields(&self) -> Vec<(&str, Option<&HoconValue>)> {
-        self.config.keys().into_iter().map(|key| (key, self.config.get(&quoted(key)))).collect()
+        self.root.iter().map(|(key, value)| (key.as_str(), value.as_ref())).collect()
+    }
+
+    /// Puts the values of variables into strings. Only what stood in quotes can have `${` in it by now.
+    pub(crate) fn fill(&mut self, with: &Substitutions) -> Result<(), Refused> {
+        let mut root = std::mem::take(&mut self.root);
+        let mut filling = Filling::new(with);
+        for (key, value) in &mut root {
+            let mut path = Path::new();
+            let filled = filling.field(key, value.as_mut(), &mut path);
+            filled.map_err(|bad| Refused::new(Some(self.place(&path)), Wrong::Variable(bad)))?;
+        }
+        self.root = root;
+        self.filled = filling.filled;
+        Ok(())
+    }
+
+    /// Whether a string had a variable in it.
+    pub(crate) fn is_filled(&self, path: &Path) -> bool {
+        self.filled.contains(path)
     }
 
     /// Where a value stands, or what it is in.
@@ -85,7 +115,7 @@ fn resolved(error: &HoconError) -> Refused {
     }
 }
 
-const fn place_of(token: &Token) -> Place {
+pub(crate) const fn place_of(token: &Token) -> Place {
     Place { line: token.line, column: token.col }
 }
 
@@ -193,9 +223,11 @@ impl Guard {
 
     /// Items of lists that are put together have no numbers yet.
     fn part(&mut self, node: &AstNode, path: &mut Path, depth: usize) -> Result<(), Refused> {
-        if !matches!(node, AstNode::Array { .. }) {
-            return self.node(node, path, depth);
-        }
+        if matches!(node, AstNode::Array { .. }) { self.item(node, path, depth) } else { self.node(node, path, depth) }
+    }
+
+    /// What is an item, or has some, of a list whose other parts are elsewhere.
+    fn item(&mut self, node: &AstNode, path: &mut Path, depth: usize) -> Result<(), Refused> {
         self.lists += 1;
         path.push(format!("[+{}]", self.lists));
         let walked = self.node(node, path, depth);
@@ -216,7 +248,7 @@ impl Guard {
         if !matches!(field.value, AstNode::Include { .. }) {
             self.give(field, path, length, place)?;
         }
-        if field.append { self.part(&field.value, path, depth) } else { self.node(&field.value, path, depth) }?;
+        if field.append { self.item(&field.value, path, depth) } else { self.node(&field.value, path, depth) }?;
         path.truncate(length);
         Ok(())
     }

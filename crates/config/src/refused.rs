@@ -7,7 +7,9 @@ use stockade_core::policy::BadPolicy;
 use stockade_core::text;
 use thiserror::Error;
 
-use crate::document::{APPENDS_MAX, BYTES_MAX, DEPTH_MAX};
+use crate::document::{APPENDS_MAX, DEPTH_MAX};
+use crate::security::hosts::BadEntry;
+use crate::security::substitutions::BadVariable;
 
 /// A place in a text, counted from one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +37,23 @@ pub struct Refused {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Wrong {
     /// More than any such file needs.
-    #[error("it is larger than {}", text::bytes(BYTES_MAX as u64))]
-    TooLarge,
+    #[error("it is larger than {}", text::bytes(*.0 as u64))]
+    TooLarge(
+        /// Most bytes there may be.
+        usize,
+    ),
+    /// Short to write, and longer with every key.
+    #[error("with every key written out it is larger than {}", text::bytes(*.0 as u64))]
+    LargeWritten(
+        /// Most bytes there may be.
+        usize,
+    ),
     /// A bracket without its other half.
     #[error("`{0}` has no other half")]
     Unbalanced(char),
+    /// A field after a field, with nothing between them.
+    #[error("`{0}` stands in a value")]
+    SecondSeparator(String),
     /// Another file would be read.
     #[error("other files are not included")]
     Include,
@@ -132,6 +146,49 @@ pub enum Wrong {
     /// A denial that only some would be held to.
     #[error("a denial holds for every run, whatever its libraries")]
     KeptDenial,
+    /// An address that HOCON would take for several things.
+    #[error("`{}` is written like an address, and has no quotes", text::shown(.0, 60))]
+    Unquoted(String),
+    /// A type whose objects this version cannot read.
+    #[error("files of type `{0}` cannot be read yet")]
+    LaterType(&'static str),
+    /// A text that is not of the form that its kind has.
+    #[error("`{}` is no {what}", text::shown(.value, 100))]
+    Form {
+        /// What it should be.
+        what: &'static str,
+        /// What is written.
+        value: String,
+        /// What such a text looks like.
+        rule: &'static str,
+    },
+    /// A secret, which is not shown.
+    #[error("the secret {why}")]
+    Secret {
+        /// Why not.
+        why: &'static str,
+        /// What to do.
+        next: &'static str,
+    },
+    /// Two things that cannot both hold, or one that needs another.
+    #[error("{why}")]
+    Against {
+        /// Why not.
+        why: &'static str,
+        /// What to do.
+        next: &'static str,
+    },
+    /// A variable that cannot be filled.
+    #[error("{0}")]
+    Variable(BadVariable),
+    /// No entry of trusted hosts.
+    #[error("`{}` is no trusted host: {why}", text::shown(.entry, 100))]
+    Host {
+        /// What is written.
+        entry: String,
+        /// Why not.
+        why: BadEntry,
+    },
     /// Well formed, and no policy.
     #[error("{0}")]
     Policy(BadPolicy),
@@ -158,8 +215,10 @@ impl Refused {
     #[must_use]
     pub fn next(&self) -> String {
         match &self.wrong {
-            Wrong::TooLarge => "leave out what is not needed".to_owned(),
+            Wrong::TooLarge(_) => "leave out what is not needed".to_owned(),
+            Wrong::LargeWritten(_) => "make several files of it".to_owned(),
             Wrong::Unbalanced(_) => "write each bracket with its other half".to_owned(),
+            Wrong::SecondSeparator(_) => "begin a new line for the next key, or put the value in quotes".to_owned(),
             Wrong::Include => "write what is needed into this file".to_owned(),
             Wrong::TooDeep => "write it flatter".to_owned(),
             Wrong::TooManySubstitutions => "write values out instead of `${…}`".to_owned(),
@@ -177,6 +236,12 @@ impl Refused {
             Wrong::Amount { .. } => "write another value".to_owned(),
             Wrong::Grant { why, .. } => why.next().to_owned(),
             Wrong::KeptDenial => "leave out `requiresTrust` or `deny`".to_owned(),
+            Wrong::Unquoted(address) => format!("put it in quotes: \"{}\"", text::shown(address, 60)),
+            Wrong::LaterType(_) => "use a file of type `stockade.security`".to_owned(),
+            Wrong::Form { what, rule, .. } => format!("write a {what}: {rule}"),
+            Wrong::Secret { next, .. } | Wrong::Against { next, .. } => (*next).to_owned(),
+            Wrong::Variable(bad) => bad.next(),
+            Wrong::Host { why, .. } => why.next(),
             Wrong::Policy(bad) => bad.next(),
         }
     }

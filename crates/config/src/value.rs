@@ -3,7 +3,7 @@
 use hocon::{HoconValue, ScalarType};
 
 use crate::document::{Document, Path};
-use crate::refused::{Refused, Wrong};
+use crate::refused::{Place, Refused, Wrong};
 
 /// A value and its place.
 #[derive(Clone, Debug)]
@@ -77,6 +77,11 @@ impl<'a> Value<'a> {
         Refused::new(Some(self.document.place(&self.path)), wrong)
     }
 
+    /// Where it stands.
+    pub(crate) fn place(&self) -> Place {
+        self.document.place(&self.path)
+    }
+
     fn kind(&self, expected: &'static str) -> Refused {
         let found = match self.value {
             HoconValue::Object(_) => "an object",
@@ -98,6 +103,16 @@ impl<'a> Value<'a> {
         let HoconValue::Object(found) = self.value else { return Err(self.kind("an object in braces")) };
         let found = found.iter().map(|(key, value)| (key.as_str(), value));
         Fields::of(self.document, self.path.clone(), within, known, found)
+    }
+
+    /// The values of an object whose keys are names that the author chose, in the order of the text.
+    pub(crate) fn named(&self, expected: &'static str) -> Result<Vec<(&'a str, Self)>, Refused> {
+        let HoconValue::Object(found) = self.value else { return Err(self.kind(expected)) };
+        let named = |(key, value): (&'a String, &'a HoconValue)| {
+            let path = [self.path.as_slice(), std::slice::from_ref(key)].concat();
+            (key.as_str(), Value { document: self.document, path, value })
+        };
+        Ok(found.iter().map(named).collect())
     }
 
     /// Whether it is an object.
@@ -133,7 +148,9 @@ impl<'a> Value<'a> {
     /// True or false.
     pub(crate) fn flag(&self) -> Result<bool, Refused> {
         let expected = "true or false";
-        let text = self.scalar(expected, |kind| kind == ScalarType::Boolean)?;
+        // What a variable says is always a text.
+        let filled = self.document.is_filled(&self.path);
+        let text = self.scalar(expected, |kind| kind == ScalarType::Boolean || filled && kind == ScalarType::String)?;
         match text {
             "true" => Ok(true),
             "false" => Ok(false),

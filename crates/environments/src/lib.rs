@@ -71,7 +71,6 @@ mod wheels;
 mod with_list;
 
 pub use advisories::{Audit, Finding, Malformed, audit};
-pub use age::rfc3339;
 pub use archive::{Archive, Checked, Exported, Importer, export};
 pub use attestations::attestations;
 pub use build::{Builder, Limits, find};

@@ -38,6 +38,7 @@ pub mod redact;
 pub mod refusal;
 mod room;
 mod runner;
+mod security;
 mod service;
 mod sessions;
 pub mod settings;

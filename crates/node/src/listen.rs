@@ -117,7 +117,7 @@ pub(crate) async fn serve(listening: Listening, node: Arc<Node>) {
     let router = api::router(Arc::clone(&node));
     loop {
         let Some((stream, user, place)) = listening.accept(&node).await else { continue };
-        let router = router.clone().layer(Extension(principal(user)));
+        let router = router.clone().layer(Extension(principal(user))).layer(Extension(api::Peer(user)));
         tokio::spawn(async move {
             connection(stream, router).await;
             drop(place);

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use stockade_node::log::Log;
 use stockade_node::refusal::Refusal;
-use stockade_node::settings::{Admin, Arguments, Command};
+use stockade_node::settings::{Arguments, Command, SupportBundle};
 use stockade_node::{admin, bundle, doctor, install, properties, start, status};
 
 /// Why a command line cannot be read.
@@ -22,10 +22,7 @@ const REFUSED: u8 = 125;
 fn main() -> ExitCode {
     let arguments = match parse(std::env::args_os().collect()) {
         Ok(arguments) => arguments,
-        Err(Unread::Words(refused)) => {
-            let shown = refused.print();
-            return if refused.use_stderr() || shown.is_err() { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS };
-        }
+        Err(Unread::Words(refused)) => return unread(&refused),
         Err(Unread::Properties(refusal)) => {
             say(&refusal);
             return ExitCode::from(REFUSED);
@@ -36,7 +33,16 @@ fn main() -> ExitCode {
         Command::Status(asked) => status::status(&asked),
         Command::Log(asked) => admin::log(&asked),
         Command::Doctor(asked) => return doctor::doctor(&asked),
-        Command::Admin(Admin::SupportBundle(asked)) => bundle::bundle(&asked),
+        Command::Admin { words } => match admin::admin(&words) {
+            admin::Work::Done(status) => return status,
+            admin::Work::Bundle(flags) => {
+                let program = "stockade admin support-bundle".to_owned();
+                match SupportBundle::try_parse_from(std::iter::once(program).chain(flags)) {
+                    Ok(asked) => bundle::bundle(&asked),
+                    Err(refused) => return unread(&refused),
+                }
+            }
+        },
         Command::Install(asked) => install::install(&asked),
         Command::InternalLauncher(asked) => Log::begin(None).and_then(|_log| start::launcher(&asked)),
     };
@@ -47,6 +53,12 @@ fn main() -> ExitCode {
             ExitCode::from(REFUSED)
         }
     }
+}
+
+/// Flags that cannot be read, or their help.
+fn unread(refused: &clap::Error) -> ExitCode {
+    let shown = refused.print();
+    if refused.use_stderr() || shown.is_err() { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS }
 }
 
 /// The command line; what a file of properties says is read as a part of it.

@@ -16,6 +16,8 @@ pub enum Kind {
     Conflict,
     /// It is too large.
     TooLarge,
+    /// Nobody knows who the caller is.
+    Unauthenticated,
     /// The caller has no right to it.
     Denied,
     /// It took too long.

@@ -14,7 +14,6 @@ use crate::asked::Asked;
 use crate::classes::Classes;
 use crate::keeper::Keeper;
 use crate::link::Link;
-use crate::listen;
 use crate::log::Log;
 use crate::looks::Looks;
 use crate::metrics::{Load, Metrics};
@@ -25,6 +24,7 @@ use crate::queue::{Caps, Crowded, Queue};
 use crate::refusal::{Kind, Refusal};
 use crate::room::Room;
 use crate::runner;
+use crate::security::Security;
 use crate::sessions::{self, Sessions, Slot};
 use crate::tables::{Table, Tables};
 use crate::users::Engines;
@@ -101,8 +101,8 @@ pub(crate) struct Node {
     pub(crate) bounds: Bounds,
     pub(crate) form_bytes: usize,
     pub(crate) log: Log,
-    /// Who looks after it: its own user, and root.
-    pub(crate) owners: [String; 2],
+    /// Who may do what.
+    pub(crate) security: Security,
     pub(crate) room: Room,
     pub(crate) sessions: Sessions,
     pub(crate) looks: Looks,
@@ -136,7 +136,13 @@ impl Node {
         self.terms.engines
     }
 
-    pub(crate) fn new(keeper: Keeper, link: Link, room: Room, pressure: Pressure, terms: Terms) -> Arc<Self> {
+    pub(crate) fn new(
+        (keeper, security): (Keeper, Security),
+        link: Link,
+        room: Room,
+        pressure: Pressure,
+        terms: Terms,
+    ) -> Arc<Self> {
         Arc::new(Self {
             keeper,
             link,
@@ -144,8 +150,7 @@ impl Node {
             bounds: terms.bounds.clone(),
             form_bytes: terms.form_bytes,
             log: terms.log.clone(),
-            owners: [rustix::process::geteuid(), rustix::process::Uid::ROOT]
-                .map(|uid| listen::principal(uid.as_raw()).0),
+            security,
             room,
             sessions: Sessions::new(terms.sessions),
             looks: Looks::default(),

@@ -46,8 +46,12 @@ pub enum Command {
     #[command(hide = true)]
     Doctor(Doctor),
     /// Look after a node; called by `stockade admin`
-    #[command(hide = true, subcommand)]
-    Admin(Admin),
+    #[command(hide = true, disable_help_flag = true)]
+    Admin {
+        /// See `stockade admin help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
+        words: Vec<String>,
+    },
     /// The process that starts runs; not for people
     #[command(hide = true)]
     InternalLauncher(Launcher),
@@ -67,6 +71,10 @@ pub struct Start {
     /// Who may connect: 600 its own user, 660 its group too, 666 everybody on this machine
     #[arg(long, value_name = "MODE", default_value = "600", value_parser = ["600", "660", "666"])]
     pub socket_mode: String,
+
+    /// What the node is called, by those who look after it; the machine's name and `stockade` if left out
+    #[arg(long, value_name = "NODE.CLUSTER")]
+    pub service_name: Option<String>,
 
     /// Permit at most what this policy file says; of several, each must permit
     #[arg(long = "policy", value_name = "FILE")]
@@ -241,19 +249,12 @@ pub struct Doctor {
     pub root: PathBuf,
 }
 
-/// What is to be done for a node.
-#[derive(Clone, Debug, Subcommand)]
-#[command(bin_name = "stockade admin")]
-pub enum Admin {
-    /// Make one archive for a report of a bug, without secrets
-    #[command(
-        after_help = "Example:\n  stockade admin support-bundle --folder /var/lib/stockade --out bundle.tar\n\nRead it before you send it: names of people and runs are in it."
-    )]
-    SupportBundle(SupportBundle),
-}
-
-/// The flags of `support-bundle`.
-#[derive(Clone, Debug, Args)]
+/// Make one archive for a report of a bug, without secrets
+#[derive(Clone, Debug, Parser)]
+#[command(
+    bin_name = "stockade admin support-bundle",
+    after_help = "Example:\n  stockade admin support-bundle --folder /var/lib/stockade --out bundle.tar\n\nRead it before you send it: names of people and runs are in it."
+)]
 pub struct SupportBundle {
     /// The archive to write; there must be none of this name
     #[arg(long, value_name = "FILE")]

@@ -23,6 +23,7 @@ use crate::pressure::Pressure;
 use crate::queue::Caps;
 use crate::refusal::Refusal;
 use crate::room::Room;
+use crate::security::{self, Security};
 use crate::service::{Node, Terms};
 use crate::sessions;
 use crate::settings::{self, Launcher, Start};
@@ -72,6 +73,7 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
     }
     let classes = classes(asked, caps)?;
     let policies = asked.policies.iter().map(|path| absolute(path)).collect::<Result<Vec<_>, _>>()?;
+    let security = security::Terms::of(asked, &policies)?;
     let lock = Lock::take(&folder)?;
     if let Some(logs) = &asked.log_dir {
         log.to_files(logs, u64::from(asked.log_mib) << 20)?;
@@ -97,7 +99,7 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
         .build()
         .map_err(|error| Refusal::failed("the node cannot be started", error))?;
     let socket = Socket { path: &socket, listening, given };
-    let terms = terms(asked, (caps, classes), engines, log);
+    let terms = (terms(asked, (caps, classes), engines, log), security);
     let served = runtime.block_on(serve(asked, &folder, socket, terms, pressure, control, launcher));
     runtime.shutdown_timeout(Duration::from_secs(1));
     // Nobody has to tidy up after it.
@@ -131,7 +133,7 @@ fn make_folder(asked: &Start) -> Result<PathBuf, Refusal> {
         |error: &std::io::Error| Refusal::invalid("the node's folder cannot be used", crate::system_text(error), next);
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
-    for part in ["", "home", "state", "cache", STORE] {
+    for part in ["", "home", "state", "cache", STORE, &format!("{STORE}/{}", security::FOLDER)] {
         builder.create(folder.join(part)).map_err(|error| failed(&error))?;
     }
     let status = std::fs::metadata(&folder).map_err(|error| failed(&error))?;
@@ -242,7 +244,7 @@ async fn serve(
     asked: &Start,
     folder: &Path,
     socket: Socket<'_>,
-    terms: Terms,
+    (terms, security): (Terms, security::Terms),
     pressure: Pressure,
     control: OwnedFd,
     mut launcher: Child,
@@ -253,7 +255,9 @@ async fn serve(
     let keeper = Keeper::open(folder.join(STORE).join("node.sqlite"))?;
     let running = terms.caps.running;
     let room = Room::new(folder.to_owned(), u64::from(asked.reserve_mib) << 20);
-    let node = Node::new(keeper, link, room, pressure, terms);
+    let trail = security::Trail::in_folder(folder.join(STORE));
+    let security = Security::open(keeper.clone(), trail, security).await?;
+    let node = Node::new((keeper, security), link, room, pressure, terms);
     ready::check(&node)
         .await
         .map_err(|refusal| Refusal { next: "run `stockade doctor` as the node's user".to_owned(), ..refusal })?;

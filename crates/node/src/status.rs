@@ -75,6 +75,19 @@ pub(crate) fn nobody(socket: &Path, error: &std::io::Error) -> Refusal {
     )
 }
 
+/// What a node says that refuses, by the status of its answer.
+pub(crate) fn problem_of(status: u16, body: &str) -> Refusal {
+    let kind = match status {
+        401 => Kind::Unauthenticated,
+        403 => Kind::Denied,
+        404 => Kind::Missing,
+        409 => Kind::Conflict,
+        502..=504 => Kind::Unavailable,
+        _ => Kind::Failed,
+    };
+    Refusal { kind, ..problem(body) }
+}
+
 /// What a node says that refuses.
 pub(crate) fn problem(body: &str) -> Refusal {
     let problem: serde_json::Value = serde_json::from_str(body).unwrap_or_default();

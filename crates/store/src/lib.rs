@@ -1,12 +1,15 @@
-//! What the node must not forget, in one SQLite file: runs that were accepted, what they said, how they ended.
+//! What the node must not forget, in one SQLite file: runs that were accepted, what they said, how they ended; and who
+//! may do what.
 //!
 //! Every change of a run's state is one transaction. It is on the disk before anybody hears of it, but for runs that
 //! nobody can ask for again: those, and events, are written without waiting for the disk, so a power cut may take the
 //! last of them, a killed process none. Knows nothing of HTTP, processes or policy, and never starts anything.
 
+mod configuration;
 mod error;
 mod events;
 mod files;
+mod principals;
 mod run;
 mod runs;
 mod schema;
@@ -17,9 +20,11 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+pub use configuration::{Act, Beginning, Object, ObjectId, Past, Transition};
 pub use error::{Error, Result};
 pub use events::{Event, NewEvent};
 pub use files::File;
+pub use principals::{Change, NewPrincipal, Principal};
 pub use run::{Kind, Run, State};
 pub use runs::{Acceptance, Ended, NewRun, Recovered, Which};
 pub use usage::{DAY_MS, day};

@@ -59,6 +59,41 @@ const STEPS: &[M<'static>] = &[
             PRIMARY KEY (principal, day)
         ) STRICT, WITHOUT ROWID;",
     ),
+    // Who may do what: configuration, what was done to it, and the principals of realms that the node keeps.
+    M::up(
+        "CREATE TABLE configuration (
+            type TEXT NOT NULL,
+            name TEXT NOT NULL,
+            version TEXT NOT NULL,
+            text TEXT NOT NULL,
+            active INTEGER NOT NULL CHECK (active IN (0, 1)),
+            loaded_ms INTEGER NOT NULL,
+            activated_ms INTEGER,
+            PRIMARY KEY (type, name, version)
+        ) STRICT;
+        CREATE UNIQUE INDEX configuration_in_force ON configuration (type, name) WHERE active = 1;
+        CREATE TABLE configuration_history (
+            number INTEGER PRIMARY KEY,
+            time_ms INTEGER NOT NULL,
+            principal TEXT NOT NULL,
+            transition TEXT NOT NULL,
+            type TEXT NOT NULL,
+            name TEXT NOT NULL,
+            version TEXT NOT NULL,
+            digest TEXT NOT NULL
+        ) STRICT;
+        CREATE TABLE realms (name TEXT PRIMARY KEY NOT NULL) STRICT, WITHOUT ROWID;
+        CREATE TABLE principals (
+            realm TEXT NOT NULL,
+            user TEXT NOT NULL,
+            password TEXT,
+            roles TEXT NOT NULL,
+            locked INTEGER NOT NULL CHECK (locked IN (0, 1)),
+            password_days INTEGER NOT NULL,
+            password_ms INTEGER NOT NULL,
+            PRIMARY KEY (realm, user)
+        ) STRICT, WITHOUT ROWID;",
+    ),
 ];
 
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), rusqlite_migration::Error> {

@@ -5,6 +5,28 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+mod diff;
+mod export;
+pub mod hosts;
+mod mappings;
+mod object;
+mod profiles;
+mod read;
+mod realms;
+mod secret;
+pub mod substitutions;
+mod tree;
+mod unquoted;
+pub mod whole;
+mod words;
+
+pub use diff::{Change, diff};
+pub use export::{Secrets, export};
+pub use mappings::PRIVILEGES;
+pub use object::{Identity, Kind, Note, Noted, Object};
+pub use read::{BYTES_MAX, parse};
+pub use substitutions::Substitutions;
+
 /// What is in `configuration { … }` of a security file, in the order of the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Root {

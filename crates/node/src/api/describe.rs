@@ -5,7 +5,7 @@ use axum::response::Html;
 use serde_json::Value;
 use utoipa::OpenApi;
 
-use super::{admin, create, events, functions, health, looks, me, outputs, problem, runs, sessions, types};
+use super::{admin, commands, create, events, functions, health, looks, me, outputs, problem, runs, sessions, types};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -35,6 +35,7 @@ use super::{admin, create, events, functions, health, looks, me, outputs, proble
         looks::environment,
         looks::policies,
         looks::check,
+        commands::command,
         admin::levels,
         admin::change,
         health::alive,
@@ -50,7 +51,7 @@ pub(super) async fn openapi() -> Json<Value> {
     Json(document())
 }
 
-fn document() -> Value {
+pub(super) fn document() -> Value {
     serde_json::to_value(Api::openapi()).unwrap_or_default()
 }
 

@@ -1,6 +1,7 @@
 //! How the node is asked: HTTP, by principals that the kernel names. Bounds everything that comes in.
 
 mod admin;
+mod commands;
 mod create;
 mod describe;
 mod events;
@@ -10,6 +11,7 @@ mod looks;
 mod me;
 mod outputs;
 mod problem;
+mod rights;
 mod runs;
 mod session_types;
 mod sessions;
@@ -32,6 +34,7 @@ use crate::wire::RunId;
 
 use problem::Problem;
 pub(crate) use problem::problem_of;
+pub(crate) use rights::Peer;
 
 /// What all handlers share.
 #[derive(Clone, Debug)]
@@ -62,6 +65,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/v1/policies", get(looks::policies))
         .route("/v1/policies/check", post(looks::check))
         .route("/v1/sessions/{id}/tables/{name}", put(sessions::put_table))
+        .route("/v1/admin/commands/{target}/{command}", post(commands::command))
         .route("/v1/admin/log", get(admin::levels).put(admin::change))
         .route("/livez", get(health::alive))
         .route("/readyz", get(health::ready))
@@ -74,6 +78,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .method_not_allowed_fallback(async || -> Problem {
             Refusal::new(Kind::NotAllowed, "this cannot be done here", "the path has other methods", "see /docs").into()
         })
+        .layer(axum::middleware::from_fn_with_state(shared.clone(), rights::guard))
         .layer(axum::middleware::from_fn_with_state(shared.clone(), about_request))
         .with_state(shared)
 }

@@ -1,0 +1,192 @@
+//! Short-lived tokens of sessions: who was admitted shows one with its next requests.
+//!
+//! How to use it: one [`Sessions`] for the process, made with the node's name. After [`crate::entry`] admitted
+//! somebody, [`Sessions::issue`] with whatever the node wants to know of him later; for each request
+//! [`Sessions::check`] the text of its `Authorization: Bearer` header. End them when a principal is locked, loses a
+//! role or changes his password ([`Sessions::end_all_of`]), and all of them when a realm changes. Times are the
+//! caller's, by a clock that never goes back.
+//!
+//! A token is 256 random bits and says nothing. What is kept is a digest of it with the node's name, so a token means
+//! nothing to another node, and a memory dump of the table opens nothing. A longer-lived token of another kind
+//! ([`Kind::Refresh`]) is made and read here too; whoever keeps it keeps its [`Digest`].
+
+mod bearer;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+
+pub use bearer::{BadToken, Bearer, Digest, Kind};
+
+/// How long a session's token is good, unless somebody says otherwise.
+pub const LIFETIME_MS: u64 = 15 * 60_000;
+/// Tokens of a node, and of one principal: the oldest of his ends for a new one.
+const COUNT_MAX: usize = 16_384;
+const OF_ONE_MAX: usize = 64;
+
+/// The sessions of a node.
+pub struct Sessions<T> {
+    node: String,
+    lifetime_ms: u64,
+    table: RwLock<Table<T>>,
+}
+
+/// One session, while it lasts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session<T> {
+    /// Whose it is.
+    pub principal: String,
+    /// Until when.
+    pub end_ms: u64,
+    /// To name it by; no secret.
+    pub id: u64,
+    /// What the node wants to know.
+    pub value: T,
+}
+
+/// Why there is no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NoToken {
+    /// As many as there may be.
+    #[error("the node has {COUNT_MAX} sessions, which is all it may have")]
+    Full,
+    /// The system has none.
+    #[error("the system gives no random bytes")]
+    Randomness,
+}
+
+impl NoToken {
+    /// What to do about it.
+    #[must_use]
+    pub const fn next(&self) -> &'static str {
+        match self {
+            Self::Full => "try again in some minutes, or have an administrator end sessions",
+            Self::Randomness => "look at the machine: getrandom(2) fails",
+        }
+    }
+}
+
+/// By the first half of the digest. The second is compared in constant time.
+struct Table<T> {
+    sessions: HashMap<Half, ([u8; 16], Arc<Session<T>>)>,
+    by_end: BTreeSet<(u64, Half)>,
+    by_principal: HashMap<String, BTreeSet<(u64, Half)>>,
+    next_id: u64,
+}
+
+type Half = [u8; 16];
+
+impl<T> Sessions<T> {
+    /// No sessions yet, of the node with this name.
+    #[must_use]
+    pub fn new(node: &str, lifetime_ms: u64) -> Self {
+        let table =
+            Table { sessions: HashMap::new(), by_end: BTreeSet::new(), by_principal: HashMap::new(), next_id: 1 };
+        Self { node: node.to_owned(), lifetime_ms, table: RwLock::new(table) }
+    }
+
+    /// Begins a session; the token is shown to its principal once, and kept nowhere.
+    ///
+    /// # Errors
+    /// [`NoToken`], when there are too many, or no randomness.
+    pub fn issue(&self, principal: &str, value: T, now_ms: u64) -> Result<(Bearer, Arc<Session<T>>), NoToken> {
+        let bearer = Bearer::fresh(Kind::Session).ok_or(NoToken::Randomness)?;
+        let end_ms = now_ms.saturating_add(self.lifetime_ms);
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.forget(now_ms);
+        table.make_room(principal)?;
+        let session = table.add(bearer.digest(&self.node), principal, end_ms, value);
+        Ok((bearer, session))
+    }
+
+    /// The session of a token.
+    ///
+    /// # Errors
+    /// [`BadToken`]; whoever shows one that is not good is told no more than that.
+    pub fn check(&self, text: &str, now_ms: u64) -> Result<Arc<Session<T>>, BadToken> {
+        let digest = Bearer::parse(text, Kind::Session)?.digest(&self.node);
+        let (first, second) = digest.halves();
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let (rest, session) = table.sessions.get(&first).ok_or(BadToken::Unknown)?;
+        if !bool::from(rest.ct_eq(&second)) {
+            return Err(BadToken::Unknown);
+        }
+        if now_ms >= session.end_ms {
+            return Err(BadToken::Over);
+        }
+        Ok(Arc::clone(session))
+    }
+
+    /// Ends one session; whether there was one.
+    pub fn end(&self, id: u64) -> bool {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let found = table.sessions.iter().find(|(_, (_, session))| session.id == id).map(|(half, _)| *half);
+        found.is_some_and(|half| table.remove(&half))
+    }
+
+    /// Ends every session of a principal; how many there were.
+    pub fn end_all_of(&self, principal: &str) -> usize {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let theirs = table.by_principal.get(principal).cloned().unwrap_or_default();
+        theirs.iter().filter(|(_, half)| table.remove(half)).count()
+    }
+
+    /// Ends every session; how many there were.
+    pub fn end_all(&self) -> usize {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.forget(u64::MAX)
+    }
+}
+
+impl<T> Table<T> {
+    /// Removes what is over; how many that were.
+    fn forget(&mut self, now_ms: u64) -> usize {
+        let mut count = 0;
+        while let Some((_, half)) = self.by_end.first().copied().filter(|(end_ms, _)| *end_ms <= now_ms) {
+            count += usize::from(self.remove(&half));
+        }
+        count
+    }
+
+    fn make_room(&mut self, principal: &str) -> Result<(), NoToken> {
+        let oldest = self.by_principal.get(principal).filter(|theirs| theirs.len() >= OF_ONE_MAX);
+        if let Some((_, half)) = oldest.and_then(BTreeSet::first).copied() {
+            self.remove(&half);
+        }
+        if self.sessions.len() >= COUNT_MAX { Err(NoToken::Full) } else { Ok(()) }
+    }
+
+    fn add(&mut self, digest: Digest, principal: &str, end_ms: u64, value: T) -> Arc<Session<T>> {
+        let (first, second) = digest.halves();
+        let session = Arc::new(Session { principal: principal.to_owned(), end_ms, id: self.next_id, value });
+        self.next_id += 1;
+        self.sessions.insert(first, (second, Arc::clone(&session)));
+        self.by_end.insert((end_ms, first));
+        self.by_principal.entry(principal.to_owned()).or_default().insert((end_ms, first));
+        session
+    }
+
+    fn remove(&mut self, half: &Half) -> bool {
+        let Some((_, session)) = self.sessions.remove(half) else { return false };
+        self.by_end.remove(&(session.end_ms, *half));
+        if let Some(theirs) = self.by_principal.get_mut(&session.principal) {
+            theirs.remove(&(session.end_ms, *half));
+            if theirs.is_empty() {
+                self.by_principal.remove(&session.principal);
+            }
+        }
+        true
+    }
+}
+
+impl<T> fmt::Debug for Sessions<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Sessions").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

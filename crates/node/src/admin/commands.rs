@@ -1,0 +1,254 @@
+//! Every command of `stockade admin`, in one table: the command line, its help, the node and its API read it.
+
+use serde::Serialize;
+
+/// Something that can be asked of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Command {
+    /// What it is done to.
+    pub target: &'static str,
+    /// What is done.
+    pub command: &'static str,
+    /// What that is, in a line.
+    pub about: &'static str,
+    /// What may be said with it.
+    pub parameters: &'static [Parameter],
+}
+
+/// Something that may be said with a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Parameter {
+    /// Its name, without dashes.
+    pub name: &'static str,
+    /// What it says.
+    pub about: &'static str,
+    /// How it is given.
+    pub form: Form,
+    /// Whether the command makes no sense without it.
+    pub required: bool,
+}
+
+/// How a parameter is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// `--name=TEXT`.
+    Text,
+    /// `--name`, or `--name=true`.
+    Flag,
+    /// `--name=FILE`: what is in the file is sent, not its name.
+    File,
+    /// `--name-stdin` or `--name-file=FILE`; `--name=TEXT` only with `--insecure-argv`.
+    Secret,
+    /// One of these words.
+    Word(&'static [&'static str]),
+}
+
+const fn text(name: &'static str, about: &'static str) -> Parameter {
+    Parameter { name, about, form: Form::Text, required: false }
+}
+
+const fn need(name: &'static str, about: &'static str) -> Parameter {
+    Parameter { required: true, ..text(name, about) }
+}
+
+const fn flag(name: &'static str, about: &'static str) -> Parameter {
+    Parameter { name, about, form: Form::Flag, required: false }
+}
+
+const PASSWORD: Parameter = Parameter { form: Form::Secret, ..text("password", "the password") };
+const SOURCE: Parameter =
+    Parameter { form: Form::File, required: true, ..text("source", "the file of the object, in HOCON") };
+const VARIABLES: [Parameter; 2] = [
+    text("substitutions", "values for \"${NAME}\" in texts: NAME=value,NAME=value"),
+    Parameter { form: Form::File, ..text("substitutionfile", "a file of such values, one to a line") },
+];
+const OBJECT: [Parameter; 3] = [
+    Parameter { required: true, ..TYPE },
+    need("name", "the name of the object"),
+    text("version", "its version; the only one, or the active one, if left out"),
+];
+const TYPE: Parameter = text("type", "the type of the object: security, or in full stockade.security");
+const FORCE: [Parameter; 2] = [
+    flag("force", "even if you could not administer the node any more; needs --confirm-within"),
+    text("confirm-within", "seconds until the former configuration returns unless the change is confirmed: 120s"),
+];
+
+const REALM: Parameter = text("realm", "the realm; the only local one if left out");
+const USER: Parameter = need("username", "the name of the user");
+const ROLES: Parameter = text("roles", "the roles it holds, with commas between them");
+const EXPIRES: Parameter =
+    text("password-expiration-days", "days after which the password is of no use any more; 0 is never");
+
+/// Every command, by target.
+pub const COMMANDS: &[Command] = &[
+    Command {
+        target: "audit",
+        command: "display",
+        about: "Show the last records of the node's audit trail",
+        parameters: &[text("most", "how many; 100 if left out")],
+    },
+    Command {
+        target: "audit",
+        command: "verify",
+        about: "Look for records that were changed, removed, reordered or cut off",
+        parameters: &[],
+    },
+    Command {
+        target: "authorization",
+        command: "explain",
+        about: "Say whether a user may do something, and by which rule",
+        parameters: &[
+            text("user", "the user: NAME, or NAME@REALM; you if left out"),
+            need("privilege", "the privilege, such as Run"),
+            text("resource", "on what, such as the name of a policy"),
+        ],
+    },
+    Command {
+        target: "configuration",
+        command: "activate",
+        about: "Put an object in force; another version of its name is replaced",
+        parameters: &[OBJECT[0], OBJECT[1], OBJECT[2], FORCE[0], FORCE[1]],
+    },
+    Command {
+        target: "configuration",
+        command: "confirm",
+        about: "Keep a change that was made with --force",
+        parameters: &[],
+    },
+    Command {
+        target: "configuration",
+        command: "deactivate",
+        about: "Put an object out of force",
+        parameters: &[OBJECT[0], OBJECT[1], OBJECT[2], FORCE[0], FORCE[1]],
+    },
+    Command {
+        target: "configuration",
+        command: "diff",
+        about: "Show what differs between two versions of an object",
+        parameters: &[OBJECT[0], OBJECT[1], OBJECT[2], text("with", "the other version; the active one if left out")],
+    },
+    Command {
+        target: "configuration",
+        command: "display",
+        about: "Show which objects there are, and which are in force",
+        parameters: &[TYPE, text("name", "only of this name")],
+    },
+    Command {
+        target: "configuration",
+        command: "export",
+        about: "Show the text of an object; secrets as what they hash to",
+        parameters: &OBJECT,
+    },
+    Command {
+        target: "configuration",
+        command: "history",
+        about: "Show what was done to objects, the last first",
+        parameters: &[text("most", "how many; 100 if left out")],
+    },
+    Command {
+        target: "configuration",
+        command: "list",
+        about: "Show which objects there are, and which are in force",
+        parameters: &[TYPE, text("name", "only of this name")],
+    },
+    Command {
+        target: "configuration",
+        command: "load",
+        about: "Keep the object of a file, inactive",
+        parameters: &[SOURCE, VARIABLES[0], VARIABLES[1]],
+    },
+    Command { target: "configuration", command: "remove", about: "Forget an inactive object", parameters: &OBJECT },
+    Command {
+        target: "configuration",
+        command: "validate",
+        about: "Say what is wrong with a file, and whether it could be activated; nothing is kept",
+        parameters: &[SOURCE, VARIABLES[0], VARIABLES[1]],
+    },
+    Command { target: "node", command: "display", about: "Show the node and its state", parameters: &[] },
+    Command {
+        target: "password",
+        command: "change",
+        about: "Change the password of a user",
+        parameters: &[USER, REALM, Parameter { required: true, ..PASSWORD }],
+    },
+    Command { target: "privilege", command: "display", about: "Show what there is to be granted", parameters: &[] },
+    Command { target: "realm", command: "display", about: "Show the realms that are in force", parameters: &[] },
+    Command {
+        target: "role",
+        command: "display",
+        about: "Show what each role may do",
+        parameters: &[text("role", "only this one")],
+    },
+    Command { target: "run", command: "display", about: "Show runs that wait and run", parameters: &[] },
+    Command {
+        target: "security",
+        command: "display",
+        about: "Show trusted hosts, what roles may do, or realms",
+        parameters: &[Parameter {
+            form: Form::Word(&["hosts", "accesscontrol", "realms"]),
+            required: true,
+            ..text("type", "what to show")
+        }],
+    },
+    Command { target: "session", command: "display", about: "Show sessions that are open", parameters: &[] },
+    Command { target: "trusted", command: "display", about: "Show trusted hosts", parameters: &[] },
+    Command {
+        target: "trusted",
+        command: "test",
+        about: "Say whether an address is trusted, and by which entry",
+        parameters: &[need("address", "the address")],
+    },
+    Command {
+        target: "user",
+        command: "add",
+        about: "Add a user to a local realm",
+        parameters: &[USER, REALM, PASSWORD, ROLES, EXPIRES, flag("locked", "it cannot log in until it is unlocked")],
+    },
+    Command {
+        target: "user",
+        command: "display",
+        about: "Show the users of local realms",
+        parameters: &[Parameter { required: false, ..USER }, REALM],
+    },
+    Command { target: "user", command: "lock", about: "Let a user log in no more", parameters: &[USER, REALM] },
+    Command { target: "user", command: "remove", about: "Take a user away", parameters: &[USER, REALM] },
+    Command { target: "user", command: "unlock", about: "Let a user log in again", parameters: &[USER, REALM] },
+    Command {
+        target: "user",
+        command: "update",
+        about: "Change the roles of a user, or how long its password lasts",
+        parameters: &[USER, REALM, ROLES, EXPIRES],
+    },
+];
+
+/// The command of this target and name.
+#[must_use]
+pub fn find(target: &str, command: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|known| known.target == target && known.command == command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order_and_each_command_is_in_it_once() {
+        let keys: Vec<_> = COMMANDS.iter().map(|command| (command.target, command.command)).collect();
+        assert!(keys.is_sorted_by(|one, other| one < other));
+    }
+
+    #[test]
+    fn names_are_such_as_can_be_written_on_a_command_line() {
+        for command in COMMANDS {
+            let names = command.parameters.iter().map(|parameter| parameter.name);
+            for name in names.chain([command.target, command.command]) {
+                assert!(
+                    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
+                    "{name}"
+                );
+            }
+            assert!(!command.about.is_empty() && !command.about.ends_with('.'));
+        }
+    }
+}

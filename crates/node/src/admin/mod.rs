@@ -1,0 +1,244 @@
+//! `stockade admin` and `stockade node log`: looking after a node from a command line.
+//!
+//! `commands.rs` is the table of all commands, `words.rs` reads a command line by it, `table.rs` prints answers. What
+//! a command does is the node's: `crate::security`.
+
+pub mod commands;
+mod help;
+mod log;
+pub mod table;
+mod words;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::refusal::{Kind, Refusal};
+use crate::status;
+
+use commands::Command;
+use table::Table;
+use words::{Asked, Format, Given, Globals};
+
+pub use log::log;
+
+/// Largest text of a parameter.
+const VALUE_BYTES_MAX: u64 = 1 << 20;
+/// Longest line that is a secret.
+const SECRET_BYTES_MAX: u64 = 4096;
+
+/// What the words ask for.
+#[derive(Debug)]
+pub enum Work {
+    /// It is done; this is the exit status.
+    Done(ExitCode),
+    /// The flags of a support bundle, for the reader of flags.
+    Bundle(Vec<String>),
+}
+
+/// Does what the words after `stockade admin` ask for, and says how that went.
+#[must_use]
+pub fn admin(words: &[String]) -> Work {
+    let done = match words::read(words) {
+        Ok(Asked::Bundle(flags)) => return Work::Bundle(flags),
+        Ok(Asked::Help { target, format }) => {
+            print(&help::help(target.as_deref(), format));
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(Asked::Command { globals, command, parameters }) => everywhere(&globals, command, parameters),
+        Err(refusal) => {
+            tell(&refusal);
+            return Work::Done(ExitCode::from(USAGE));
+        }
+    };
+    Work::Done(done.unwrap_or_else(|refusal| {
+        tell(&refusal);
+        ExitCode::from(USAGE)
+    }))
+}
+
+/// What was asked for makes no sense.
+const USAGE: u8 = 2;
+/// Done on some nodes, and not on others.
+const PARTLY: u8 = 6;
+
+/// The exit status of a refusal.
+const fn status_of(kind: Kind) -> u8 {
+    match kind {
+        Kind::Unauthenticated => 3,
+        Kind::Denied => 4,
+        Kind::Unavailable => 5,
+        Kind::Invalid
+        | Kind::Missing
+        | Kind::Conflict
+        | Kind::TooLarge
+        | Kind::TooSlow
+        | Kind::TooMany
+        | Kind::NotAllowed
+        | Kind::Full
+        | Kind::Failed => 1,
+    }
+}
+
+/// A node's answer, with its name.
+#[derive(Debug, serde::Deserialize)]
+struct Answer {
+    service: String,
+    #[serde(flatten)]
+    table: Table,
+}
+
+/// Asks every node that is named.
+fn everywhere(
+    globals: &Globals,
+    command: &Command,
+    parameters: BTreeMap<&'static str, Given>,
+) -> Result<ExitCode, Refusal> {
+    let body = body(parameters)?;
+    let folder = globals.folder.as_ref().map(PathBuf::from);
+    let sockets = if globals.sockets.is_empty() {
+        vec![status::socket(None, folder.as_ref())?]
+    } else {
+        globals.sockets.iter().map(PathBuf::from).collect()
+    };
+    let asked = |socket: &PathBuf| one(socket, globals, command, &body);
+    // Side by side: one that does not answer holds up no other.
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = sockets.iter().map(|socket| scope.spawn(move || asked(socket))).collect();
+        let lost = || Refusal::failed("a node was not asked", "a thread of ours failed");
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(lost()))).collect()
+    });
+    show(globals, &answers)?;
+    let mut failures = answers.iter().filter_map(|answer| answer.as_ref().err());
+    Ok(match failures.next() {
+        None => ExitCode::SUCCESS,
+        Some(_) if globals.ignore_errors => ExitCode::SUCCESS,
+        Some(_) if answers.iter().any(Result::is_ok) => ExitCode::from(PARTLY),
+        Some(refusal) => ExitCode::from(status_of(refusal.kind)),
+    })
+}
+
+fn show(globals: &Globals, answers: &[Result<Answer, Refusal>]) -> Result<(), Refusal> {
+    let mut out = String::new();
+    let mut documents = Vec::new();
+    for answer in answers {
+        match answer {
+            Ok(answer) => {
+                let columns =
+                    |why| Refusal::invalid("that cannot be shown", why, "name columns there are, with --columns");
+                let table = answer.table.clone().only(&globals.columns).map_err(columns)?;
+                for note in &table.notes {
+                    say(&format!(
+                        "[{}] note: {}\n",
+                        stockade_core::text::shown(&answer.service, 200),
+                        stockade_core::text::shown(note, 600)
+                    ));
+                }
+                match globals.format {
+                    Format::Json => documents.push(as_json(&answer.service, &table)),
+                    Format::Text | Format::Csv => out += &table.print(&answer.service, globals.format, out.is_empty()),
+                }
+                if globals.format == Format::Text && !out.is_empty() && answers.len() > 1 {
+                    out.push('\n');
+                }
+            }
+            Err(refusal) => tell(refusal),
+        }
+    }
+    if globals.format == Format::Json {
+        out = serde_json::to_string_pretty(&documents).unwrap_or_default() + "\n";
+    }
+    print(&out);
+    Ok(())
+}
+
+/// Rows as objects, by the names of the columns.
+fn as_json(service: &str, table: &Table) -> serde_json::Value {
+    let row = |cells: &Vec<String>| {
+        let pairs = table.columns.iter().zip(cells).map(|(name, cell)| (name.clone(), cell.clone().into()));
+        serde_json::Value::Object(pairs.collect())
+    };
+    let rows: Vec<_> = table.rows.iter().map(row).collect();
+    serde_json::json!({ "service": service, "rows": rows, "notes": table.notes })
+}
+
+/// Asks one node.
+fn one(socket: &Path, globals: &Globals, command: &Command, body: &str) -> Result<Answer, Refusal> {
+    let path = format!("/v1/admin/commands/{}/{}", command.target, command.command);
+    let (status, text) = status::ask(socket, "POST", &path, Some(body))
+        .map_err(|error| Refusal { kind: Kind::Unavailable, ..status::nobody(socket, &error) })?;
+    if status != 200 {
+        return Err(status::problem_of(status, &text));
+    }
+    let answer: Answer =
+        serde_json::from_str(&text).map_err(|error| Refusal::failed("the node's answer cannot be read", error))?;
+    match &globals.service {
+        Some(wanted) if !is_service(wanted, &answer.service) => Err(Refusal::new(
+            Kind::Unavailable,
+            format!("the node is not `{}`", stockade_core::text::shown(wanted, 200)),
+            format!("it is `{}`", stockade_core::text::shown(&answer.service, 200)),
+            "name the socket of the node you mean: --socket=PATH",
+        )),
+        _ => Ok(answer),
+    }
+}
+
+/// `X` is every node of the cluster `X`, `A.X` its node `A`.
+fn is_service(wanted: &str, service: &str) -> bool {
+    service == wanted || service.split_once('.').is_some_and(|(_, cluster)| cluster == wanted)
+}
+
+/// The parameters with what is in the files that they name.
+fn body(parameters: BTreeMap<&'static str, Given>) -> Result<String, Refusal> {
+    let mut values = BTreeMap::new();
+    for (name, given) in parameters {
+        let value = match given {
+            Given::Text(value) => value,
+            Given::File(path) => file(&path, VALUE_BYTES_MAX)?,
+            Given::SecretFile(path) => secret(file(&path, SECRET_BYTES_MAX)?),
+            Given::Stdin => {
+                let mut line = String::new();
+                let failed = |error: std::io::Error| {
+                    Refusal::failed("standard input cannot be read", crate::system_text(&error))
+                };
+                std::io::stdin().lock().take(SECRET_BYTES_MAX).read_line(&mut line).map_err(failed)?;
+                secret(line)
+            }
+        };
+        values.insert(name, value);
+    }
+    Ok(serde_json::json!({ "parameters": values }).to_string())
+}
+
+/// Without the line's end.
+fn secret(mut line: String) -> String {
+    line.truncate(line.trim_end_matches(['\n', '\r']).len());
+    line
+}
+
+fn file(path: &str, most: u64) -> Result<String, Refusal> {
+    let shown = stockade_core::text::shown(path, 300);
+    let failed =
+        |why: String| Refusal::invalid(format!("{shown} cannot be read"), why, "name a file of text that you may read");
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|error| failed(crate::system_text(&error)))?;
+    file.take(most + 1).read_to_string(&mut text).map_err(|error| failed(crate::system_text(&error)))?;
+    if text.len() as u64 > most {
+        return Err(failed(format!("it is larger than {}", stockade_core::text::bytes(most))));
+    }
+    Ok(text)
+}
+
+/// A reader that went away is no error.
+fn print(text: &str) {
+    drop(std::io::stdout().write_all(text.as_bytes()));
+}
+
+fn say(text: &str) {
+    drop(std::io::stderr().write_all(text.as_bytes()));
+}
+
+fn tell(refusal: &Refusal) {
+    say(&format!("error: {refusal}\n"));
+}

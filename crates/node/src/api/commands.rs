@@ -1,0 +1,60 @@
+//! `POST /v1/admin/commands/{target}/{command}`: what `stockade admin` asks for.
+
+use axum::extract::{Path, Request, State};
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::create;
+use super::problem::Problem;
+use super::types::ProblemTypes;
+use super::{Asker, Shared};
+use crate::security::{self, Caller, Values};
+
+/// What is said with a command
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CommandRequest {
+    /// The parameters by name, as `stockade admin help TARGET` lists them
+    #[serde(default)]
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    parameters: Values,
+}
+
+/// What a command answers
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct CommandAnswer {
+    /// The name of the node, `NODE.CLUSTER`
+    service: String,
+    /// The names of the columns
+    columns: Vec<String>,
+    /// One list of cells for each row
+    rows: Vec<Vec<String>>,
+    /// What else is to be known
+    notes: Vec<String>,
+}
+
+/// Look after the node
+///
+/// Needs the privilege `AdminRunCommand` on `target.command`. The intent and the outcome are records of the audit
+/// trail; a command that cannot be put on record is not done.
+#[utoipa::path(post, path = "/v1/admin/commands/{target}/{command}", operation_id = "command", tag = "admin",
+    params(
+        ("target" = String, Path, description = "What it is done to, such as `configuration`", max_length = 40),
+        ("command" = String, Path, description = "What is done, such as `display`", max_length = 40)
+    ),
+    request_body = CommandRequest,
+    responses((status = 200, description = "The answer", body = CommandAnswer), ProblemTypes)
+)]
+pub(super) async fn command(
+    State(shared): State<Shared>,
+    Extension(principal): Asker,
+    Extension(caller): Extension<Caller>,
+    Path((target, command)): Path<(String, String)>,
+    request: Request,
+) -> Result<Json<CommandAnswer>, Problem> {
+    let asked: CommandRequest = create::json_of(&shared, &principal, request).await?;
+    let table = security::command(&shared.node, &caller, &target, &command, asked.parameters).await?;
+    let service = shared.node.security.service().to_owned();
+    Ok(Json(CommandAnswer { service, columns: table.columns, rows: table.rows, notes: table.notes }))
+}

@@ -1,0 +1,126 @@
+//! What every path of the API needs, in one table: a path that is not in it is nobody's.
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use stockade_identity::privilege::Privilege;
+
+use super::Shared;
+use super::problem::Problem;
+use crate::listen::Principal;
+use crate::refusal::{Kind, Refusal};
+use crate::security::{Caller, Security};
+
+/// Who somebody is by the kernel's word: the number of a user of this machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) u32);
+
+/// What is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Nothing: it tells nothing of anybody.
+    Nothing,
+    /// Any role that means something here; what it shows is the caller's own.
+    Role,
+    /// The right to run code under the node's policies.
+    Run,
+    /// This privilege.
+    Privilege(Privilege),
+    /// The right to this command.
+    Command(&'static str),
+    /// What the command that is asked for needs: `crate::security` looks.
+    OfCommand,
+}
+
+/// What a method of a path needs; `None` is never done.
+fn need(method: &Method, path: &str) -> Option<Need> {
+    let need = match (method.as_str(), path) {
+        ("GET" | "HEAD", "/livez" | "/readyz" | "/openapi.json" | "/docs" | "/v1/me") => Need::Nothing,
+        ("GET" | "HEAD", "/metrics") => Need::Privilege(Privilege::MetricsRead),
+        ("POST", "/v1/runs" | "/v1/data-functions" | "/v1/policies/check") => Need::Run,
+        ("GET" | "HEAD", "/v1/runs" | "/v1/runs/{id}" | "/v1/runs/{id}/events") => Need::Role,
+        ("GET" | "HEAD", "/v1/runs/{id}/outputs" | "/v1/runs/{id}/outputs/{*path}") => Need::Role,
+        ("DELETE", "/v1/runs/{id}" | "/v1/sessions/{id}") => Need::Role,
+        ("GET" | "HEAD", "/v1/sessions" | "/v1/sessions/{id}" | "/v1/sessions/{id}/executions") => Need::Role,
+        ("GET" | "HEAD", "/v1/policies" | "/v1/environments" | "/v1/environments/{*name}") => Need::Role,
+        ("POST", "/v1/sessions" | "/v1/sessions/{id}/executions") => Need::Privilege(Privilege::Session),
+        ("POST", "/v1/sessions/{id}/interrupt" | "/v1/sessions/{id}/restart") => Need::Privilege(Privilege::Session),
+        ("GET" | "HEAD" | "PUT", "/v1/sessions/{id}/files/{name}") => Need::Privilege(Privilege::Session),
+        ("PUT", "/v1/sessions/{id}/tables/{name}") => Need::Privilege(Privilege::Session),
+        ("GET" | "HEAD", "/v1/admin/log") => Need::Command("log.display"),
+        ("PUT", "/v1/admin/log") => Need::Command("log.change"),
+        ("POST", "/v1/admin/commands/{target}/{command}") => Need::OfCommand,
+        _ => return None,
+    };
+    Some(need)
+}
+
+fn check(security: &Security, caller: &Caller, method: &Method, path: &str) -> Result<(), Refusal> {
+    match need(method, path) {
+        Some(Need::Nothing | Need::OfCommand) => Ok(()),
+        Some(Need::Role) => caller.check_known(),
+        Some(Need::Run) => security.check_run(caller),
+        Some(Need::Privilege(privilege)) => caller.check(privilege, None),
+        Some(Need::Command(command)) => caller.check(Privilege::AdminRunCommand, Some(command)),
+        None => {
+            Err(Refusal::new(Kind::NotAllowed, "this cannot be done here", "the path has other methods", "see /docs"))
+        }
+    }
+}
+
+/// Lets a request through that its caller has a right to, with what the caller holds.
+pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+    let of = |request: &Request| {
+        let extensions = request.extensions();
+        Some((extensions.get::<Peer>()?.0, extensions.get::<Principal>()?.clone()))
+    };
+    let Some((uid, principal)) = of(&request) else {
+        let refusal = Refusal::new(
+            Kind::Unauthenticated,
+            "nobody knows who you are",
+            "the connection has no user",
+            "use the node's socket",
+        );
+        return Problem::from(refusal).into_response();
+    };
+    let security = &shared.node.security;
+    let caller = security.caller(uid, principal);
+    // What no path matches is answered by the one answer that there is for it.
+    if let Some(path) = request.extensions().get::<MatchedPath>() {
+        let checked = check(security, &caller, request.method(), path.as_str());
+        if let Err(refusal) = checked {
+            return Problem::from(refusal).into_response();
+        }
+    }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_of_the_description_has_its_need() {
+        let document = super::super::describe::document();
+        let paths = document.get("paths").and_then(serde_json::Value::as_object).unwrap();
+        assert!(paths.len() > 15);
+        for (path, methods) in paths {
+            for method in methods.as_object().unwrap().keys() {
+                let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+                // The description has no word for "the rest of the path".
+                let route = path
+                    .replace("outputs/{path}", "outputs/{*path}")
+                    .replace("environments/{name}", "environments/{*name}");
+                assert!(need(&method, &route).is_some(), "{method} {route}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_the_table_is_nobodys() {
+        assert_eq!(need(&Method::GET, "/v1/secrets"), None);
+        assert_eq!(need(&Method::PATCH, "/v1/runs"), None);
+    }
+}

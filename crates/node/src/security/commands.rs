@@ -1,0 +1,309 @@
+//! What `stockade admin` asks for, done: the privilege first, then the intent on record, then the command, then its
+//! outcome on record.
+
+use std::collections::BTreeMap;
+
+use stockade_config::security::{BYTES_MAX, Substitutions};
+use stockade_identity::privilege::Privilege;
+use stockade_store::{Change, NewPrincipal};
+
+use super::changes::{Which, kind, parse};
+use super::trail::Phase;
+use super::{Caller, show};
+use crate::admin::commands::{Command, Form, find};
+use crate::admin::table::Table;
+use crate::refusal::{Kind, Refusal};
+use crate::service::Node;
+
+/// Longest parameter that is put on record whole.
+const RECORDED_CHARS_MAX: usize = 200;
+/// Most bytes of a parameter that is no file.
+const VALUE_BYTES_MAX: usize = 4_096;
+/// How many there are of what is listed, where nobody says how many.
+const USUAL_MOST: u32 = 100;
+const MOST: u32 = 10_000;
+
+/// The parameters of a command, by name.
+pub(crate) type Values = BTreeMap<String, String>;
+
+/// Does a command for a caller.
+///
+/// # Errors
+/// [`Refusal`] when it is denied, cannot be put on record, or fails.
+pub(crate) async fn run(
+    node: &Node,
+    caller: &Caller,
+    target: &str,
+    name: &str,
+    values: Values,
+) -> Result<Table, Refusal> {
+    let command = find(target, name).ok_or_else(|| {
+        Refusal::new(
+            Kind::Missing,
+            "there is no such command",
+            "the node has none of this name",
+            "see stockade admin help",
+        )
+    })?;
+    let recorded = recorded(command, &values);
+    let on_record = |phase, reason| node.security.record_command(caller, command, &recorded, (phase, reason));
+    let permitted = caller.check(Privilege::AdminRunCommand, Some(&format!("{target}.{name}")));
+    if let Err(denied) = permitted.and_then(|()| check(command, &values)) {
+        on_record(Phase::Denied, denied.why.clone()).await?;
+        return Err(denied);
+    }
+    on_record(Phase::Intent, String::new()).await?;
+    let done = Call { node, caller, values: &values }.done(command).await;
+    match &done {
+        Ok(_) => on_record(Phase::Done, String::new()).await?,
+        Err(refusal) => {
+            let phase = if refusal.kind == Kind::Denied { Phase::Denied } else { Phase::Failed };
+            on_record(phase, refusal.what.clone()).await?;
+        }
+    }
+    done
+}
+
+/// What of the parameters goes on record: no secret, and no text of a file.
+fn recorded(command: &Command, values: &Values) -> Values {
+    let is_plain = |name: &str| {
+        command.parameters.iter().any(|known| {
+            known.name == name
+                && matches!(known.form, Form::Text | Form::Flag | Form::Word(_))
+                && name != "substitutions"
+        })
+    };
+    let plain = values.iter().filter(|(name, _)| is_plain(name));
+    plain.map(|(name, value)| (name.clone(), stockade_core::text::shown(value, RECORDED_CHARS_MAX))).collect()
+}
+
+/// What is given is what the command takes; the same as on the command line, which nobody has to use.
+fn check(command: &Command, values: &Values) -> Result<(), Refusal> {
+    for (name, value) in values {
+        let shown = stockade_core::text::shown(name, 60);
+        let Some(known) = command.parameters.iter().find(|known| known.name == name) else {
+            let names: Vec<_> = command.parameters.iter().map(|known| known.name).collect();
+            let next = stockade_core::near::next(name, &names);
+            return Err(Refusal::invalid(
+                format!("there is no parameter `{shown}`"),
+                "the command has none of this name",
+                next,
+            ));
+        };
+        let most = if known.form == Form::File { BYTES_MAX } else { VALUE_BYTES_MAX };
+        let bad = match known.form {
+            _ if value.len() > most => Some("it is too long".to_owned()),
+            Form::Word(words) if !words.contains(&value.as_str()) => Some(format!("it is one of {}", words.join(", "))),
+            Form::Flag if value != "true" => Some("it is true, or left out".to_owned()),
+            _ => None,
+        };
+        if let Some(why) = bad {
+            return Err(Refusal::invalid(format!("`{shown}` cannot be used"), why, "see stockade admin help"));
+        }
+    }
+    match command.parameters.iter().find(|known| known.required && !values.contains_key(known.name)) {
+        Some(missing) => Err(Refusal::invalid(
+            format!("`{}` is missing", missing.name),
+            format!("it says {}", missing.about),
+            "see stockade admin help",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A command that is permitted and on record.
+struct Call<'a> {
+    node: &'a Node,
+    caller: &'a Caller,
+    values: &'a Values,
+}
+
+impl Call<'_> {
+    async fn done(&self, command: &Command) -> Result<Table, Refusal> {
+        let security = &self.node.security;
+        match (command.target, command.command) {
+            ("configuration", name) => self.configuration(name).await,
+            ("user", "display") => Ok(show::users(security, self.given("username"), self.given("realm"))),
+            ("user" | "password", name) => self.user(name).await,
+            ("security", _) => match self.given("type") {
+                Some("hosts") => Ok(show::hosts(security)),
+                Some("accesscontrol") => Ok(show::roles(self.caller, None)),
+                _ => Ok(show::realms(security)),
+            },
+            ("trusted", "display") => Ok(show::hosts(security)),
+            ("realm", _) => Ok(show::realms(security)),
+            ("role", _) => Ok(show::roles(self.caller, self.given("role"))),
+            ("privilege", _) => Ok(show::privileges()),
+            ("authorization", _) => self.explain(),
+            ("node", _) => Ok(show::node(self.node)),
+            ("audit", "verify") => show::verified(security).await,
+            ("audit", _) => show::records(security, self.most()?).await,
+            _ => Err(Refusal::new(
+                Kind::Missing,
+                "this cannot be done yet",
+                "the node does not know how",
+                "see stockade admin help",
+            )),
+        }
+    }
+
+    fn given(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    fn needed(&self, name: &str) -> &str {
+        // `check` has seen that it is there; an empty one names nothing.
+        self.given(name).unwrap_or_default()
+    }
+
+    fn most(&self) -> Result<u32, Refusal> {
+        let Some(text) = self.given("most") else { return Ok(USUAL_MOST) };
+        let most = text.parse().ok().filter(|most| (1..=MOST).contains(most));
+        most.ok_or_else(|| {
+            Refusal::invalid("`most` cannot be used", format!("it is a number from 1 to {MOST}"), "leave it out")
+        })
+    }
+
+    async fn configuration(&self, name: &str) -> Result<Table, Refusal> {
+        let (security, caller) = (&self.node.security, self.caller);
+        match name {
+            "load" => security
+                .load(caller, self.needed("source"), &self.variables()?)
+                .await
+                .map(|object| show::loaded(&object)),
+            "validate" => {
+                let object = parse(self.needed("source"), &self.variables()?)?;
+                let notes = security.validate(caller, &object).await?;
+                Ok(Table { notes, ..show::identity(&super::force::id_of(&object), "valid") })
+            }
+            "activate" => {
+                let notes = security.activate(caller, self.which()).await?;
+                Ok(Table { notes, ..show::objects(security, Some(self.needed("type")), self.given("name")).await? })
+            }
+            "deactivate" => {
+                let notes = security.deactivate(caller, self.which()).await?;
+                Ok(Table { notes, ..show::objects(security, Some(self.needed("type")), self.given("name")).await? })
+            }
+            "remove" => security.remove(caller, self.which()).await.map(|id| show::identity(&id, "removed")),
+            "export" => show::export(security, self.which()).await,
+            "diff" => show::diff(security, self.which(), self.given("with")).await,
+            "history" => show::history(security, self.most()?).await,
+            _ => show::objects(security, self.given("type"), self.given("name")).await,
+        }
+    }
+
+    fn which(&self) -> Which<'_> {
+        Which { kind: self.needed("type"), name: self.needed("name"), version: self.given("version") }
+    }
+
+    /// Those of the command line come before those of the file.
+    fn variables(&self) -> Result<Substitutions, Refusal> {
+        let bad =
+            |what: &str, why: String, next: String| Refusal::invalid(format!("the {what} cannot be used"), why, next);
+        let mut given = Substitutions::none();
+        for pair in self.given("substitutions").unwrap_or_default().split(',').filter(|pair| !pair.is_empty()) {
+            given.add_pair(pair).map_err(|error| bad("substitutions", error.to_string(), error.next()))?;
+        }
+        let file = Substitutions::parse_file(self.given("substitutionfile").unwrap_or_default())
+            .map_err(|error| bad("file of substitutions", error.to_string(), error.next()))?;
+        Ok(given.before(file))
+    }
+
+    async fn user(&self, name: &str) -> Result<Table, Refusal> {
+        let (security, caller) = (&self.node.security, self.caller);
+        let (realm, user) = (self.given("realm"), self.needed("username"));
+        let password = self.given("password").map(str::to_owned);
+        let roles = self
+            .given("roles")
+            .map(|roles| roles.split(',').filter(|role| !role.is_empty()).map(str::to_owned).collect());
+        match name {
+            "add" => {
+                let new = NewPrincipal {
+                    user: user.to_owned(),
+                    password: None,
+                    roles: roles.unwrap_or_default(),
+                    locked: self.given("locked").is_some(),
+                    password_days: self.days()?.unwrap_or(0),
+                };
+                security.add_user(caller, realm, new, password).await?;
+            }
+            "remove" => {
+                security.remove_user(caller, realm, user).await?;
+                return Ok(show::user_named(user, "removed"));
+            }
+            "change" => security.change_user(caller, (realm, user), Change::default(), password).await?,
+            "lock" | "unlock" => {
+                let change = Change { locked: Some(name == "lock"), ..Change::default() };
+                security.change_user(caller, (realm, user), change, None).await?;
+            }
+            _ => {
+                let change = Change { roles, password_days: self.days()?, ..Change::default() };
+                security.change_user(caller, (realm, user), change, None).await?;
+            }
+        }
+        Ok(show::users(security, Some(user), realm))
+    }
+
+    fn days(&self) -> Result<Option<u32>, Refusal> {
+        let Some(text) = self.given("password-expiration-days") else { return Ok(None) };
+        let days = text.parse().map_err(|_| {
+            Refusal::invalid("`password-expiration-days` cannot be used", "it is a number of days", "write 0 for never")
+        })?;
+        Ok(Some(days))
+    }
+
+    fn explain(&self) -> Result<Table, Refusal> {
+        let named = self.needed("privilege");
+        let Some(privilege) = Privilege::named(named) else {
+            let names: Vec<_> = Privilege::ALL.iter().map(|one| one.name()).collect();
+            let what = format!("there is no privilege `{}`", stockade_core::text::shown(named, 100));
+            return Err(Refusal::invalid(
+                what,
+                "nothing is granted by this name",
+                stockade_core::near::next(named, &names),
+            ));
+        };
+        show::explained(&self.node.security, self.caller, self.given("user"), (privilege, self.given("resource")))
+    }
+}
+
+/// The name of a type, if it is one.
+pub(super) fn kind_of(word: Option<&str>) -> Result<Option<&'static str>, Refusal> {
+    word.map(kind).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(pairs: &[(&str, &str)]) -> Values {
+        pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    #[test]
+    fn no_secret_and_no_text_of_a_file_goes_on_record() {
+        let add = find("user", "add").unwrap();
+        let given = values(&[("username", "ann"), ("password", "hunter2"), ("roles", "user")]);
+        assert_eq!(recorded(add, &given), values(&[("username", "ann"), ("roles", "user")]));
+        let load = find("configuration", "load").unwrap();
+        let given = values(&[("source", "secret"), ("substitutions", "A=secret"), ("substitutionfile", "B=secret")]);
+        assert_eq!(recorded(load, &given), Values::new());
+    }
+
+    #[test]
+    fn what_a_command_does_not_take_is_refused_whoever_asks() {
+        let show = find("security", "display").unwrap();
+        for (given, part) in [
+            (values(&[]), "`type` is missing"),
+            (values(&[("type", "everything")]), "hosts, accesscontrol, realms"),
+            (values(&[("type", "hosts"), ("typo", "x")]), "no parameter `typo`"),
+        ] {
+            let refused = check(show, &given).unwrap_err();
+            assert!(refused.to_string().contains(part), "{refused}");
+        }
+        let add = find("user", "add").unwrap();
+        assert!(check(add, &values(&[("username", "a"), ("locked", "no")])).is_err());
+        assert!(check(add, &values(&[("username", &"a".repeat(5_000))])).is_err());
+        assert!(check(add, &values(&[("username", "a"), ("locked", "true")])).is_ok());
+    }
+}

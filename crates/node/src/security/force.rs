@@ -1,0 +1,104 @@
+//! What is in force: the active objects, compiled, and the principals of local realms.
+
+use std::collections::HashMap;
+
+use stockade_config::security::{self, LocalRealm, Mappings, Object, Root, Substitutions};
+use stockade_identity::privilege::Authoriser;
+use stockade_store::{ObjectId, Principal};
+
+use crate::keeper::Keeper;
+use crate::refusal::Refusal;
+
+/// A compiled configuration. It never changes: a new one takes its place.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    /// The active objects.
+    pub(crate) objects: Vec<Object>,
+    pub(crate) authoriser: Authoriser,
+    /// Principals by realm and user.
+    people: HashMap<(String, String), Principal>,
+}
+
+impl InForce {
+    /// Compiles active objects.
+    ///
+    /// # Errors
+    /// What is wrong with them, in a line.
+    pub(crate) fn compile(objects: Vec<Object>, people: Vec<Principal>) -> Result<Self, String> {
+        let authoriser = Authoriser::compile(&mappings(&objects)).map_err(|bad| format!("{bad}; {}", bad.next()))?;
+        let people = people.into_iter().map(|one| ((one.realm.clone(), one.user.clone()), one)).collect();
+        Ok(Self { objects, authoriser, people })
+    }
+
+    /// The local realms.
+    pub(crate) fn local_realms(&self) -> impl Iterator<Item = &LocalRealm> {
+        self.roots().filter_map(|(_, root)| match root {
+            Root::Local(realm) => Some(realm),
+            _ => None,
+        })
+    }
+
+    /// Every root object, with what it is in.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = (&Object, &Root)> {
+        self.objects.iter().flat_map(|object| object.roots.iter().map(move |root| (object, root)))
+    }
+
+    /// The roles of a user of this machine at the node's socket; `None` while no local realm says who is who.
+    pub(crate) fn roles_at_socket(&self, user: &str) -> Option<Vec<String>> {
+        let mut roles = None;
+        for realm in self.local_realms() {
+            let roles = roles.get_or_insert_with(Vec::new);
+            if let Some(found) = self.people.get(&(realm.name.clone(), user.to_owned())).filter(|one| !one.locked) {
+                roles.extend(found.roles.iter().cloned());
+            }
+        }
+        roles
+    }
+
+    /// Everybody of the local realms that are in force.
+    pub(crate) fn people(&self) -> Vec<&Principal> {
+        let is_in_force = |one: &&Principal| self.local_realms().any(|realm| realm.name == one.realm);
+        let mut people: Vec<_> = self.people.values().filter(is_in_force).collect();
+        people.sort_by(|one, other| (&one.realm, &one.user).cmp(&(&other.realm, &other.user)));
+        people
+    }
+}
+
+/// What roles may do, each object by its name.
+fn mappings(objects: &[Object]) -> Vec<(&str, &Mappings)> {
+    objects
+        .iter()
+        .flat_map(|object| of_object(object).map(|mappings| (object.identity.name.as_str(), mappings)))
+        .collect()
+}
+
+fn of_object(object: &Object) -> impl Iterator<Item = &Mappings> {
+    object.roots.iter().filter_map(|root| match root {
+        Root::Mappings(mappings) => Some(mappings),
+        _ => None,
+    })
+}
+
+/// The identity of an object as the store has it.
+pub(crate) fn id_of(object: &Object) -> ObjectId {
+    let identity = &object.identity;
+    ObjectId { kind: identity.kind.name().to_owned(), name: identity.name.clone(), version: identity.version.clone() }
+}
+
+/// Reads a text that was kept: its variables were filled before.
+pub(crate) fn read(text: &str) -> Result<Object, String> {
+    security::parse(text, &Substitutions::none()).map_err(|bad| bad.to_string())
+}
+
+/// What the store holds, compiled.
+///
+/// # Errors
+/// [`Refusal`] when it cannot be read: a node with half of its configuration must not serve.
+pub(crate) async fn of_store(keeper: &Keeper) -> Result<InForce, Refusal> {
+    let (objects, people) = keeper.with(|store| Ok((store.objects()?, store.principals()?))).await?;
+    let active = objects.iter().filter(|object| object.active);
+    let objects = active.map(|object| read(&object.text)).collect::<Result<Vec<_>, _>>();
+    objects
+        .and_then(|objects| InForce::compile(objects, people))
+        .map_err(|why| Refusal::failed("the node's security configuration cannot be read", why))
+}

@@ -1,0 +1,149 @@
+//! Who may do what at this node: the configuration that is in force, the principals of its own realms, and the one
+//! question that every path of the API asks.
+//!
+//! `force.rs` is what is in force, compiled; `changes.rs` how that changes; `people.rs` the principals of local
+//! realms; `commands.rs` what `stockade admin` can ask for, `show.rs` what it is shown. The decisions are those of
+//! `stockade_identity`.
+//!
+//! A fresh node has no configuration. The user it runs as and root are administrators then, whoever else its socket
+//! lets in is a `user`. As soon as a local realm is in force, others hold the roles that it gives to the users of
+//! their names, and nobody else holds any.
+
+mod changes;
+mod commands;
+mod force;
+mod people;
+mod show;
+mod terms;
+mod trail;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use stockade_identity::local::{Costs, Limits, Passwords};
+use stockade_identity::privilege::{Decision, Privilege};
+
+use crate::keeper::Keeper;
+use crate::listen::Principal;
+use crate::refusal::{Kind, Refusal};
+
+pub(crate) use commands::{Values, run as command};
+use force::InForce;
+pub(crate) use terms::Terms;
+pub(crate) use trail::{FOLDER, Trail};
+
+/// The role of those who may do everything.
+const ADMINISTRATOR: &str = "administrator";
+/// The role of whoever the socket lets in, while nobody said otherwise.
+const USER: &str = "user";
+
+/// Who may do what.
+#[derive(Debug)]
+pub(crate) struct Security {
+    keeper: Keeper,
+    terms: Terms,
+    trail: Trail,
+    passwords: Passwords,
+    in_force: RwLock<Arc<InForce>>,
+    /// One change at a time.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// Who asks, and what it holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// Whose everything is that it makes.
+    pub(crate) principal: Principal,
+    /// Its number, by the kernel's word.
+    uid: u32,
+    /// The roles it holds.
+    roles: Vec<String>,
+    /// What is in force for this request, to its end.
+    in_force: Arc<InForce>,
+}
+
+impl Security {
+    /// Takes up what is in force.
+    pub(crate) async fn open(keeper: Keeper, trail: Trail, terms: Terms) -> Result<Self, Refusal> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let passwords = Passwords::new(Costs::default(), Limits::for_processors(processors))
+            .map_err(|error| Refusal::failed("passwords cannot be checked", error))?;
+        let in_force = force::of_store(&keeper).await?;
+        Ok(Self {
+            keeper,
+            terms,
+            trail,
+            passwords,
+            in_force: RwLock::new(Arc::new(in_force)),
+            changing: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// The name of the node.
+    pub(crate) fn service(&self) -> &str {
+        &self.terms.service
+    }
+
+    /// The user of this number, at the node's own socket.
+    pub(crate) fn caller(&self, uid: u32, principal: Principal) -> Caller {
+        let in_force = self.in_force();
+        let user = self.terms.accounts.get(&uid).cloned().unwrap_or_else(|| format!("uid-{uid}"));
+        let roles = if self.terms.owners.contains(&uid) {
+            vec![ADMINISTRATOR.to_owned()]
+        } else {
+            in_force.roles_at_socket(&user).unwrap_or_else(|| vec![USER.to_owned()])
+        };
+        Caller { principal, uid, roles, in_force }
+    }
+
+    fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn put_in_force(&self, new: InForce) {
+        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+    }
+
+    /// Whether a caller may run code here: each policy of the node must be granted.
+    pub(crate) fn check_run(&self, caller: &Caller) -> Result<(), Refusal> {
+        self.terms.policies.iter().try_for_each(|policy| caller.check(Privilege::Run, Some(policy)))
+    }
+}
+
+impl Caller {
+    /// Whether it may do this.
+    pub(crate) fn decide(&self, privilege: Privilege, resource: Option<&str>) -> Decision {
+        self.in_force.authoriser.decide(&self.principal.0, &self.roles, privilege, resource)
+    }
+
+    /// Refuses what it may not do.
+    pub(crate) fn check(&self, privilege: Privilege, resource: Option<&str>) -> Result<(), Refusal> {
+        let decision = self.decide(privilege, resource);
+        if decision.is_permitted() {
+            return Ok(());
+        }
+        let on = resource
+            .map_or_else(String::new, |resource| format!(" on `{}`", stockade_core::text::shown(resource, 200)));
+        tracing::warn!(principal = %self.principal.0, %privilege, resource, %decision, "denied");
+        Err(Refusal::new(
+            Kind::Denied,
+            "this is not for you",
+            format!("it needs the privilege {privilege}{on}; {decision}"),
+            "ask whoever administers the node for a role that has it",
+        ))
+    }
+
+    /// Refuses who holds no role at all that means something here.
+    pub(crate) fn check_known(&self) -> Result<(), Refusal> {
+        let authoriser = &self.in_force.authoriser;
+        if self.roles.iter().any(|role| authoriser.rules_of(role).next().is_some()) {
+            return Ok(());
+        }
+        tracing::warn!(principal = %self.principal.0, "denied: no role");
+        Err(Refusal::new(
+            Kind::Denied,
+            "this is not for you",
+            "you hold no role at this node",
+            "ask whoever administers the node to add you to its realm",
+        ))
+    }
+}

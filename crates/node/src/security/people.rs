@@ -1,0 +1,151 @@
+//! The principals of the realms that the node keeps itself.
+
+use stockade_store::{Change, NewPrincipal, Principal};
+
+use super::{Caller, Security};
+use crate::refusal::{Kind, Refusal};
+use crate::service::now_ms;
+
+/// Most principals of all realms together.
+const PEOPLE_MAX: usize = 100_000;
+/// Longest name of a user or role.
+const NAME_CHARS_MAX: usize = 128;
+
+impl Security {
+    /// The realm that is meant: the named one, or the only one there is.
+    fn realm(&self, named: Option<&str>) -> Result<String, Refusal> {
+        let in_force = self.in_force();
+        let realms: Vec<&str> = in_force.local_realms().map(|realm| realm.name.as_str()).collect();
+        match (named, realms.as_slice()) {
+            (Some(name), known) if known.contains(&name) => Ok(name.to_owned()),
+            (None, [only]) => Ok((*only).to_owned()),
+            (None, [_, _, ..]) => Err(Refusal::invalid(
+                "which realm is meant?",
+                format!("there are {}", realms.join(", ")),
+                "name one with --realm",
+            )),
+            (Some(_), _) | (None, []) => Err(Refusal::new(
+                Kind::Missing,
+                "there is no such realm",
+                "no local realm of this name is in force",
+                "activate an object with a LocalAuthenticationRealm",
+            )),
+        }
+    }
+
+    /// Adds somebody.
+    pub(super) async fn add_user(
+        &self,
+        caller: &Caller,
+        realm: Option<&str>,
+        new: NewPrincipal,
+        clear: Option<String>,
+    ) -> Result<(), Refusal> {
+        let _changing = self.changing.lock().await;
+        let realm = self.realm(realm)?;
+        check_names(std::iter::once(&new.user).chain(&new.roles))?;
+        check_may_give(caller, &new.roles)?;
+        if self.keeper.with(|store| Ok(store.principals()?.len())).await? >= PEOPLE_MAX {
+            return Err(Refusal::new(
+                Kind::TooMany,
+                "nobody is added",
+                format!("there are {PEOPLE_MAX} already"),
+                "remove some, or use a directory",
+            ));
+        }
+        let password = match clear {
+            Some(clear) => Some(self.hash(caller, clear).await?),
+            None => new.password.clone(),
+        };
+        let user = new.user.clone();
+        let new = NewPrincipal { password, ..new };
+        if !self.keeper.with(move |store| store.add_principal(&realm, &new, now_ms())).await? {
+            let what = format!("there is a user `{}` already", stockade_core::text::shown(&user, 100));
+            return Err(Refusal::new(
+                Kind::Conflict,
+                what,
+                "names are unique in a realm",
+                "update that one, or take another name",
+            ));
+        }
+        self.take_up().await
+    }
+
+    /// Changes somebody. Who does must hold what that one holds, before and after.
+    pub(super) async fn change_user(
+        &self,
+        caller: &Caller,
+        (realm, user): (Option<&str>, &str),
+        change: Change,
+        clear: Option<String>,
+    ) -> Result<(), Refusal> {
+        let _changing = self.changing.lock().await;
+        let found = self.user(realm, user).await?;
+        check_may_give(caller, &found.roles)?;
+        if let Some(roles) = &change.roles {
+            check_names(roles.iter())?;
+            check_may_give(caller, roles)?;
+        }
+        let password = match clear {
+            Some(clear) => Some(self.hash(caller, clear).await?),
+            None => change.password.clone(),
+        };
+        let change = Change { password, ..change };
+        let changed =
+            self.keeper.with(move |store| store.change_principal(&found.realm, &found.user, &change, now_ms())).await?;
+        if !changed {
+            return Err(nobody(user));
+        }
+        self.take_up().await
+    }
+
+    /// Takes somebody away.
+    pub(super) async fn remove_user(&self, caller: &Caller, realm: Option<&str>, user: &str) -> Result<(), Refusal> {
+        let _changing = self.changing.lock().await;
+        let found = self.user(realm, user).await?;
+        check_may_give(caller, &found.roles)?;
+        self.keeper.with(move |store| store.remove_principal(&found.realm, &found.user)).await?;
+        self.take_up().await
+    }
+
+    async fn user(&self, realm: Option<&str>, user: &str) -> Result<Principal, Refusal> {
+        let (realm, name) = (self.realm(realm)?, user.to_owned());
+        let found = self.keeper.with(move |store| store.principal(&realm, &name)).await?;
+        found.ok_or_else(|| nobody(user))
+    }
+}
+
+fn nobody(user: &str) -> Refusal {
+    let what = format!("there is no user `{}`", stockade_core::text::shown(user, 100));
+    Refusal::new(Kind::Missing, what, "the realm has none of this name", "see stockade admin display user")
+}
+
+/// Nobody gives away what he lacks.
+fn check_may_give(caller: &Caller, roles: &[String]) -> Result<(), Refusal> {
+    caller.in_force.authoriser.holds_all_of(&caller.roles, roles).map_err(|lack| {
+        Refusal::new(
+            Kind::Denied,
+            "you cannot look after somebody who may do more than you",
+            lack.to_string(),
+            "ask somebody who holds all of it",
+        )
+    })
+}
+
+/// Names have no character that a list, a line or a terminal takes for something else.
+fn check_names<'a>(mut names: impl Iterator<Item = &'a String>) -> Result<(), Refusal> {
+    let is_bad = |name: &&String| {
+        name.is_empty()
+            || name.chars().count() > NAME_CHARS_MAX
+            || name.contains(|one: char| one.is_control() || ",@".contains(one))
+            || name.trim() != *name
+    };
+    match names.find(is_bad) {
+        Some(bad) => Err(Refusal::invalid(
+            format!("`{}` is no name", stockade_core::text::shown(bad, 100)),
+            format!("a name has 1 to {NAME_CHARS_MAX} characters, none of them a comma, an @ or a control character"),
+            "choose another one",
+        )),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,303 @@
+//! What commands answer: rows about what is in force.
+
+use stockade_audit::{Expected, PublicKey, Records, verify};
+use stockade_config::security::{Object, Root, Secrets, diff as differences, export as text_of};
+use stockade_identity::privilege::{Effect, Privilege};
+use stockade_store::ObjectId;
+
+use super::changes::{Which, choose};
+use super::{Caller, Security, commands};
+use crate::admin::table::Table;
+use crate::refusal::{Kind, Refusal};
+use crate::service::Node;
+
+/// A time as people and programs read it.
+fn time(ms: i64) -> String {
+    stockade_core::text::utc(u64::try_from(ms / 1_000).unwrap_or_default())
+}
+
+/// The node.
+pub(super) fn node(node: &Node) -> Table {
+    let load = node.load();
+    let state = if node.is_draining() { "draining" } else { "running" };
+    Table::of([
+        ("Service Name", node.security.service().to_owned()),
+        ("State", state.to_owned()),
+        ("Version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("Runs Running", load.running.to_string()),
+        ("Runs Waiting", load.waiting.to_string()),
+        ("Sessions", load.sessions.to_string()),
+    ])
+}
+
+/// The objects that are loaded.
+pub(super) async fn objects(security: &Security, kind: Option<&str>, name: Option<&str>) -> Result<Table, Refusal> {
+    let kind = commands::kind_of(kind)?;
+    let mut table = Table::new(&["Type", "Name", "Version", "State", "Loaded", "Activated"]);
+    let kept = security.kept().await?;
+    let wanted = kept
+        .iter()
+        .filter(|one| kind.is_none_or(|kind| one.id.kind == kind) && name.is_none_or(|name| one.id.name == name));
+    for one in wanted {
+        let state = if one.active { "Active" } else { "Inactive" };
+        let ObjectId { kind, name, version } = one.id.clone();
+        let activated = one.activated_ms.map_or_else(String::new, time);
+        table.push([kind, name, version, state.to_owned(), time(one.loaded_ms), activated]);
+    }
+    Ok(table)
+}
+
+/// An object and what became of it.
+pub(super) fn identity(id: &ObjectId, state: &str) -> Table {
+    let ObjectId { kind, name, version } = id.clone();
+    Table::of([("Type", kind), ("Name", name), ("Version", version), ("State", state.to_owned())])
+}
+
+/// An object that was loaded, and what whoever loads it should know.
+pub(super) fn loaded(object: &Object) -> Table {
+    let notes = object.notes.iter().map(|noted| format!("{noted}; {}", noted.note.next())).collect();
+    Table { notes, ..identity(&super::force::id_of(object), "Inactive") }
+}
+
+/// The text of an object.
+pub(super) async fn export(security: &Security, which: Which<'_>) -> Result<Table, Refusal> {
+    let kept = security.kept().await?;
+    let chosen = choose(&kept, which, |one| one.active)?;
+    Ok(Table::of([("Text", text_of(&chosen.object, Secrets::Kept))]))
+}
+
+/// What differs between two versions of an object.
+pub(super) async fn diff(security: &Security, which: Which<'_>, with: Option<&str>) -> Result<Table, Refusal> {
+    let kept = security.kept().await?;
+    let after = choose(&kept, which, |one| !one.active)?;
+    let before = choose(&kept, Which { version: with, ..which }, |one| one.active && one.id != after.id)?;
+    let mut table = Table::new(&["Key", "Before", "After"]);
+    for change in differences(&before.object, &after.object) {
+        table.push([change.path, change.before.unwrap_or_default(), change.after.unwrap_or_default()]);
+    }
+    Ok(table)
+}
+
+/// What was done to objects.
+pub(super) async fn history(security: &Security, most: u32) -> Result<Table, Refusal> {
+    let mut table = Table::new(&["Time", "Principal", "Transition", "Type", "Name", "Version", "Digest"]);
+    for past in security.keeper.with(move |store| store.history(most)).await? {
+        let ObjectId { kind, name, version } = past.id;
+        table.push([time(past.time_ms), past.principal, past.transition, kind, name, version, past.digest]);
+    }
+    Ok(table)
+}
+
+const USER: [&str; 6] = ["Realm", "User Name", "Roles", "Locked", "Has Password", "Password Expiration Days"];
+
+/// Who is in the local realms that are in force.
+pub(super) fn users(security: &Security, user: Option<&str>, realm: Option<&str>) -> Table {
+    let mut table = Table::new(&USER);
+    let in_force = security.in_force();
+    for one in in_force.people() {
+        if user.is_none_or(|user| user == one.user) && realm.is_none_or(|realm| realm == one.realm) {
+            table.push([
+                one.realm.clone(),
+                one.user.clone(),
+                one.roles.join(","),
+                one.locked.to_string(),
+                one.password.is_some().to_string(),
+                one.password_days.to_string(),
+            ]);
+        }
+    }
+    table
+}
+
+/// A user who is no more.
+pub(super) fn user_named(user: &str, state: &str) -> Table {
+    Table::of([("User Name", user.to_owned()), ("State", state.to_owned())])
+}
+
+/// Trusted hosts: the node's own addresses, then those of objects.
+pub(super) fn hosts(security: &Security) -> Table {
+    let mut table = Table::new(&["Network Address", "Host Name", "Source"]);
+    for (address, name) in [("127.0.0.1", "localhost"), ("::1", "localhost")] {
+        table.push([address.to_owned(), name.to_owned(), "default".to_owned()]);
+    }
+    let in_force = security.in_force();
+    for (object, root) in in_force.roots() {
+        let Root::TrustedHosts(hosts) = root else { continue };
+        for host in &hosts.hosts {
+            let is_name = matches!(
+                host.form,
+                stockade_config::security::HostForm::Name(_) | stockade_config::security::HostForm::Below(_)
+            );
+            let (address, name) = if is_name { ("", &*host.written) } else { (&*host.written, "") };
+            table.push([address.to_owned(), name.to_owned(), object.identity.name.clone()]);
+        }
+    }
+    table
+}
+
+/// The realms that are in force.
+pub(super) fn realms(security: &Security) -> Table {
+    let mut table = Table::new(&["Realm", "Type", "Object", "Require Password", "Require Trusted Host"]);
+    let in_force = security.in_force();
+    for (object, root) in in_force.roots() {
+        let (name, kind, admission) = match root {
+            Root::Local(realm) => (&realm.name, "local", Some(realm.admission)),
+            Root::Ldap(realm) => (&realm.name, "ldap", Some(realm.admission)),
+            Root::Oidc(realm) => (&realm.name, "oidc", None),
+            Root::TrustedHosts(_) | Root::Mappings(_) | Root::Server(_) | Root::Client(_) | Root::Settings(_) => {
+                continue;
+            }
+        };
+        let shown = |which: fn(stockade_config::security::Admission) -> bool| {
+            admission.map_or_else(String::new, |one| which(one).to_string())
+        };
+        table.push([
+            name.clone(),
+            kind.to_owned(),
+            object.identity.name.clone(),
+            shown(|one| one.require_password),
+            shown(|one| one.require_trusted_host),
+        ]);
+    }
+    table
+}
+
+/// What roles may do.
+pub(super) fn roles(caller: &Caller, only: Option<&str>) -> Table {
+    let authoriser = &caller.in_force.authoriser;
+    let mut table = Table::new(&["Role", "Effect", "Privilege", "Resource", "Source"]);
+    for role in authoriser.roles().into_iter().filter(|role| only.is_none_or(|only| only == *role)) {
+        for rule in authoriser.rules_of(role) {
+            let effect = match rule.effect {
+                Effect::Grant => "grant",
+                Effect::Deny => "deny",
+            };
+            let resource = rule.resource.clone().unwrap_or_else(|| "*".to_owned());
+            table.push([role.to_owned(), effect.to_owned(), rule.privilege.to_string(), resource, rule.object.clone()]);
+        }
+    }
+    table
+}
+
+/// What there is to be granted.
+pub(super) fn privileges() -> Table {
+    let mut table = Table::new(&["Privilege"]);
+    for privilege in Privilege::ALL {
+        table.push([privilege.name().to_owned()]);
+    }
+    table
+}
+
+/// A decision, and the rule that made it.
+pub(super) fn explained(
+    security: &Security,
+    caller: &Caller,
+    user: Option<&str>,
+    (privilege, resource): (Privilege, Option<&str>),
+) -> Result<Table, Refusal> {
+    let named = user.map(|user| user.split_once('@').map_or((user, None), |(user, realm)| (user, Some(realm))));
+    let in_force = &caller.in_force;
+    let (who, roles) = match named {
+        None => (caller.principal.0.clone(), caller.roles.clone()),
+        Some((user, realm)) => {
+            let is_meant =
+                |one: &&stockade_store::Principal| one.user == user && realm.is_none_or(|realm| realm == one.realm);
+            let people = in_force.people();
+            let found: Vec<_> = people.iter().copied().filter(is_meant).collect();
+            match found.as_slice() {
+                [only] => (format!("{}@{}", only.user, only.realm), only.roles.clone()),
+                [] => {
+                    return Err(Refusal::new(
+                        Kind::Missing,
+                        format!("there is no user `{}`", stockade_core::text::shown(user, 100)),
+                        "no realm in force has one",
+                        "see stockade admin display user",
+                    ));
+                }
+                _ => {
+                    return Err(Refusal::invalid(
+                        "which user is meant?",
+                        "several realms have one of this name",
+                        "write NAME@REALM",
+                    ));
+                }
+            }
+        }
+    };
+    let decision = security.in_force().authoriser.decide(&who, &roles, privilege, resource);
+    let answer = if decision.is_permitted() { "permitted" } else { "denied" };
+    let rule = decision.rule().map_or_else(|| "no rule grants it".to_owned(), ToString::to_string);
+    Ok(Table::of([
+        ("User", who),
+        ("Roles", roles.join(",")),
+        ("Privilege", privilege.to_string()),
+        ("Resource", resource.unwrap_or("*").to_owned()),
+        ("Decision", answer.to_owned()),
+        ("Rule", rule),
+    ]))
+}
+
+/// The last records of the node's trail.
+pub(super) async fn records(security: &Security, most: u32) -> Result<Table, Refusal> {
+    let place = security.trail.place.clone();
+    let read = move || {
+        let mut last = std::collections::VecDeque::new();
+        let mut records = Records::of(place)?;
+        while let Some(entry) = records.next_entry()? {
+            last.push_back(entry);
+            if last.len() > most as usize {
+                last.pop_front();
+            }
+        }
+        Ok(last)
+    };
+    let mut table = Table::new(&["Seq", "Time", "Record", "Principal", "What"]);
+    for entry in of_trail(read).await? {
+        let value = entry.value();
+        let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let what = ["target", "command", "type", "name", "version", "to", "phase", "reason"].map(text);
+        let what = what.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" ");
+        let ms = value.get("time_ms").and_then(serde_json::Value::as_i64);
+        table.push([
+            entry.link.seq.to_string(),
+            ms.map_or_else(String::new, time),
+            entry.kind().to_owned(),
+            text("principal"),
+            what,
+        ]);
+    }
+    Ok(table)
+}
+
+/// Whether the node's trail is as it was written.
+pub(super) async fn verified(security: &Security) -> Result<Table, Refusal> {
+    let place = security.trail.place.clone();
+    let report = of_trail(move || verify(&place, &Expected::key(PublicKey::beside(&place)?))).await?;
+    if let Some(bad) = &report.bad {
+        return Err(Refusal::new(
+            Kind::Conflict,
+            "the audit trail is not as it was written",
+            format!("{}, line {}: {}", bad.file, bad.line, bad.what),
+            "keep a copy of its folder, and find out who could write there",
+        ));
+    }
+    Ok(Table::of([
+        ("Records", report.records.to_string()),
+        ("Checkpoints", report.checkpoints.to_string()),
+        ("Last", report.seq.to_string()),
+        ("Hash", report.hash),
+        ("Key", report.key),
+    ]))
+}
+
+/// Reads the trail where waiting for a disk holds nobody up.
+async fn of_trail<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, stockade_audit::Error> + Send + 'static,
+) -> Result<T, Refusal> {
+    let failed =
+        |error: stockade_audit::Error| Refusal::new(Kind::Failed, error.to_string(), error.why(), error.next());
+    match tokio::task::spawn_blocking(read).await {
+        Ok(read) => read.map_err(failed),
+        Err(error) => Err(Refusal::failed("the audit trail cannot be read", error)),
+    }
+}

@@ -95,9 +95,7 @@ impl Error {
                 "keep a copy, look at it with `stockade audit verify`, then move it away; the chain goes on from its head"
             }
             Self::Unrepaired => "try again after the next run, which repairs it and says so",
-            Self::Key { .. } => {
-                "give the file mode 0600 and to the user who runs this, or move it away so that a new key is made"
-            }
+            Self::Key { .. } => "give the file mode 0600 and to the user who runs this, or bring it back from a copy",
             Self::Output { .. } => "free space, or write to another place",
             Self::Damaged { .. } => "look at it with `stockade audit verify`",
         }

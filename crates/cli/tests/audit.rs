@@ -99,7 +99,7 @@ fn a_trail_of_a_former_version_is_kept_and_does_not_stop_a_run() {
         assert_eq!(made.status, 0, "{made:?}");
         scene.run();
         assert_eq!(scene.folder.read("state/audit.before.jsonl"), PLAIN);
-        scene.call(&["audit", "verify"]).expect(0);
+        drop(scene.call(&["audit", "verify"]).expect(0));
         std::fs::write(state.join("audit.before.jsonl"), PLAIN.replace("r1", "r2")).unwrap();
         let wrong = scene.call(&["audit", "verify"]).expect(1);
         assert!(wrong.stdout.contains("the file of before the chain"), "{}", wrong.stdout);
@@ -113,7 +113,7 @@ fn a_record_that_was_begun_and_not_finished_stops_no_run() {
     let log = scene.folder.path().join("state/audit.jsonl");
     let mut torn = std::fs::OpenOptions::new().append(true).open(log).unwrap();
     std::io::Write::write_all(&mut torn, b"{\"seq\":5,\"prev\":\"ab").unwrap();
-    scene.call(&["audit", "verify"]).expect(1);
+    drop(scene.call(&["audit", "verify"]).expect(1));
     scene.run();
     let said = scene.call(&["audit", "verify"]).expect(0);
     assert!(said.stdout.contains("says that something was repaired"), "{}", said.stdout);

@@ -57,7 +57,7 @@ fn known(value: Value) -> Option<Value> {
             let fields = fields.into_iter().filter_map(|(key, value)| Some((key, known(value)?)));
             Some(Value::Object(fields.collect()))
         }
-        other => Some(other),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => Some(other),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! These machines are shared and noisy: what counts is the ratio of medians taken side by side.
 
+mod audit;
 mod compare;
 mod environments;
 mod tables;
@@ -44,7 +45,10 @@ pub(crate) fn bench(what: Option<&str>, part: Option<&str>) -> Done {
         None => runs(),
         Some("environments") => environments::bench(part),
         Some("tables") => tables::bench(),
-        Some(other) => Err(format!("there is no benchmark `{other}`: leave it out, or say `environments` or `tables`")),
+        Some("audit") => audit::bench(),
+        Some(other) => {
+            Err(format!("there is no benchmark `{other}`: leave it out, or say `audit`, `environments` or `tables`"))
+        }
     }
 }
 

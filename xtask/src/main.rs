@@ -18,6 +18,9 @@ Usage: cargo xtask TASK
   bench      build for release and time Stockade beside its peers; prints ratios
   bench environments [start|import|cached|cold]
              the same of environments, beside plain uv and the package index of this machine
+  bench audit
+             records a second that are on the disk, with one wait for it each and with one for all that wait; a million
+             records verified
   bench tables
               tables to code on a node of this machine, by descriptor beside by stream
   bench engines

@@ -1,11 +1,13 @@
 //! Every flag and its help, in one place.
 
+mod audit;
 mod env;
 mod supervised;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+pub(crate) use audit::*;
 pub(crate) use env::*;
 pub(crate) use supervised::{Look, Supervised};
 
@@ -41,6 +43,9 @@ pub(crate) enum Command {
     /// Build, list, check and remove environments of packages
     #[command(subcommand)]
     Env(Env),
+    /// Look at the audit trail: whether it is whole, what is in it
+    #[command(subcommand)]
+    Audit(TrailCommand),
     /// Run code for many people behind one interface: `stockade node start`
     #[command(disable_help_flag = true)]
     Node {

@@ -5,8 +5,7 @@
 //! gate sees its socket close, and ends with every connection.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -135,7 +134,7 @@ impl Running {
         let own = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
         let program = own.with_file_name(PROGRAM);
         let (control, far) = control::pair().map_err(|error| failed(error.to_string()))?;
-        let records: File = trail.open().map_err(|error| Problem::from(trail.refused(&error)))?;
+        let (records, head) = trail.open_for_gate()?;
         let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
         // The gate may read what these name, so they name no folder with a home in it.
         let is_narrow = |path: &OsString| path.is_empty() || !home.starts_with(path);
@@ -156,7 +155,7 @@ impl Running {
                 failed(format!("`{shown}`: {}", crate::problem::plain(&error.to_string())))
             })?;
         let mut running = Self { client: Client::new(control), _process: Process(child) };
-        running.client.hello()?;
+        running.client.hello(head.as_fd())?;
         Ok(running)
     }
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod ask;
+mod audit;
 mod code;
 mod doctor;
 mod env;
@@ -48,6 +49,8 @@ fn main() -> ExitCode {
     };
     let json = if let Command::Env(command) = &arguments.command {
         env::wants_document(command)
+    } else if let Command::Audit(command) = &arguments.command {
+        command.wants_document()
     } else {
         matches!(&arguments.command, Command::Run(run) | Command::Plan(run) if run.wants_document())
     };
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run::run(&run),
         Command::Plan(run) => run::plan(&run),
         Command::Env(command) => env::env(&command),
+        Command::Audit(command) => audit::audit(&command),
         Command::Node { words } => node::node(&words),
         Command::Admin { words } => node::admin(words),
         Command::Doctor(arguments) if arguments.node => node::doctor(&arguments),

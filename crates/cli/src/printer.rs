@@ -16,6 +16,12 @@ pub(crate) fn page(text: &str) {
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
 
+/// Something longer than fits memory, on standard output, by who writes it. Here a reader that went away is an error, so
+/// that the rest is not made.
+pub(crate) fn stream<T>(write: impl FnOnce(&mut dyn Write) -> T) -> T {
+    write(&mut std::io::BufWriter::new(std::io::stdout().lock()))
+}
+
 /// A remark beside the code's own output, on standard error.
 pub(crate) fn remark(text: &str) {
     drop(std::io::stderr().lock().write_all(format!("{text}\n").as_bytes()));

@@ -1,49 +1,40 @@
-//! The audit trail as a plain file of JSON lines, appended only; a chain of hashes takes its place later.
+//! The audit trail of this user or node: every run is on record here, and so is what its gate does.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::fs::File;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use stockade_audit::{Keeping, Place};
 use stockade_core::audit::{NotRecorded, Record, Trail};
 
-/// The trail of this user.
+/// The trail in the state folder.
 #[derive(Debug)]
-pub(crate) struct FileTrail {
-    path: PathBuf,
-}
+pub(crate) struct FileTrail(stockade_audit::Trail);
 
 impl FileTrail {
     pub(crate) fn of_user() -> Self {
-        Self { path: crate::files::state().join("audit.jsonl") }
+        Self(stockade_audit::Trail::new(Place::new(crate::files::state())))
     }
 
-    /// Opens it for appending and nothing else, made with its folder if it is not there.
-    pub(crate) fn open(&self) -> std::io::Result<File> {
-        self.open_with(OpenOptions::new().append(true))
-    }
-
-    fn open_with(&self, options: &mut OpenOptions) -> std::io::Result<File> {
-        if let Some(folder) = self.path.parent() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        }
-        options.create(true).mode(0o600).open(&self.path)
+    /// Opens it for a gate, which may append to it and read nothing: the log, and the head of the chain.
+    pub(crate) fn open_for_gate(&self) -> Result<(File, File), NotRecorded> {
+        self.0.open_for_another().map_err(|error| self.refused(&error))
     }
 
     /// The refusal for want of a record.
-    pub(crate) fn refused(&self, error: &std::io::Error) -> NotRecorded {
-        NotRecorded { place: self.path.to_string_lossy().into_owned(), why: error.to_string() }
+    fn refused(&self, error: &stockade_audit::Error) -> NotRecorded {
+        let why = match error {
+            stockade_audit::Error::File { .. } | stockade_audit::Error::Busy => error.why(),
+            other => format!("{other}: {}; {}", other.why(), other.next()),
+        };
+        NotRecorded { place: self.0.place().log().to_string_lossy().into_owned(), why }
     }
 }
 
 impl Trail for FileTrail {
     fn append(&mut self, record: &Record<'_>) -> Result<(), NotRecorded> {
-        let mut line = serde_json::to_vec(record).map_err(|error| self.refused(&error.into()))?;
-        line.push(b'\n');
-        // Read as well: what a gate left torn on a full disk is taken off.
-        self.open_with(OpenOptions::new().append(true).read(true))
-            .and_then(|file| stockade_egress::append_whole(&file, &line))
-            .map_err(|error| self.refused(&error))
+        // Not waited for on the disk: it survives whatever happens to processes, and a run is not worth milliseconds
+        // for each of its records (decision 34). A change of the node is.
+        self.0.append(record, Keeping::Written).map(drop).map_err(|error| self.refused(&error))
     }
 }
 

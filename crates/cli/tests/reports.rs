@@ -508,7 +508,7 @@ fn a_program_that_asks_on_behalf_of_others_gets_the_report_apart() {
         assert!(!ran.stdout.contains("'7'"), "the code does not have it: {}", ran.stdout);
         assert_eq!((report["cause"]["kind"].as_str(), report["cause"]["status"].as_i64()), (Some("exited"), Some(3)));
         let trail = std::fs::read_to_string(state.join("audit.jsonl")).unwrap();
-        assert!(trail.lines().next().unwrap().contains("\"principal\":\"ann@example\""), "{trail}");
+        assert!(trail.contains("\"record\":\"intent\"") && trail.contains("\"principal\":\"ann@example\""), "{trail}");
 
         let (ran, report) = ask("--report-fd 7 --environment none-of-this-name -c 1");
         assert_eq!((ran.status, ran.stderr.as_str(), ran.stdout.as_str()), (125, "", ""), "{ran:?}");

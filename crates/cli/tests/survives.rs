@@ -381,14 +381,16 @@ fn commands_killed_with_scratch_on_disk_leave_nothing_that_the_next_does_not_swe
 #[test]
 fn an_audit_trail_on_a_full_disk_stops_the_run() {
     let folder = Folder::new();
-    let script = "export STOCKADE_STATE_DIR=$PWD/small; head -c 4000 /dev/zero | tr '\\0' '\\n' > small/audit.jsonl; cat /dev/zero > small/full 2>/dev/null
-        $S run -- sh -c 'echo it ran'; echo status $?; wc -c < small/audit.jsonl; rm small/full; $S run --quiet -- echo now; tail -n 2 small/audit.jsonl";
+    // A page of the file is nearly full, so that no record fits into what is left of it.
+    let script = "export STOCKADE_STATE_DIR=$PWD/small; for n in $(seq 60); do $S run --quiet -- true; size=$(wc -c < small/audit.jsonl); [ $((size % 4096)) -gt 3600 ] && break; done
+        cat /dev/zero > small/full 2>/dev/null; $S run -- sh -c 'echo it ran'; echo status $?; [ $size = $(wc -c < small/audit.jsonl) ] && echo same; rm small/full
+        $S run --quiet -- echo now; grep -E '\"record\":\"(intent|outcome)' small/audit.jsonl | tail -n 2; $S audit verify --trail small | head -n 1";
     let Some(output) = with_small_disk(folder.path(), script) else { return };
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let lines: Vec<&str> = stdout.lines().collect();
     assert_eq!(
         lines[..3],
-        ["status 125", "4000", "now"],
+        ["status 125", "same", "now"],
         "a record that does not fit is taken back: {stdout} {stderr}"
     );
     assert!(
@@ -396,7 +398,8 @@ fn an_audit_trail_on_a_full_disk_stops_the_run() {
             && stderr.contains("; a run without a record is not made\n  next: free space or make it writable"),
         "{stderr}"
     );
-    let records: Vec<serde_json::Value> = lines[3..].iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines[5].starts_with("whole: ") && lines.len() == 6, "{stdout}");
+    let records: Vec<serde_json::Value> = lines[3..5].iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((records[0]["record"].as_str(), records[1]["record"].as_str()), (Some("intent"), Some("outcome")));
 }
 

@@ -42,6 +42,12 @@ pub enum Wrong {
         /// Most bytes there may be.
         usize,
     ),
+    /// Short to write, and longer with every key.
+    #[error("with every key written out it is larger than {}", text::bytes(*.0 as u64))]
+    LargeWritten(
+        /// Most bytes there may be.
+        usize,
+    ),
     /// A bracket without its other half.
     #[error("`{0}` has no other half")]
     Unbalanced(char),
@@ -210,6 +216,7 @@ impl Refused {
     pub fn next(&self) -> String {
         match &self.wrong {
             Wrong::TooLarge(_) => "leave out what is not needed".to_owned(),
+            Wrong::LargeWritten(_) => "make several files of it".to_owned(),
             Wrong::Unbalanced(_) => "write each bracket with its other half".to_owned(),
             Wrong::SecondSeparator(_) => "begin a new line for the next key, or put the value in quotes".to_owned(),
             Wrong::Include => "write what is needed into this file".to_owned(),

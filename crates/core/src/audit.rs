@@ -1,7 +1,11 @@
 //! The audit record and the proof that it was written: no record, no run.
 
+mod access;
+
 use serde::Serialize;
 use thiserror::Error;
+
+pub use access::{Authentication, Authorisation, Command, Decision, Parameter, Phase, Transition};
 
 use crate::outcome::Outcome;
 use crate::plan::Plan;
@@ -60,6 +64,14 @@ pub enum Record<'a> {
         /// What was measured.
         outcome: &'a Outcome,
     },
+    /// Somebody has said who he is.
+    Authentication(Authentication<'a>),
+    /// Somebody has asked for something that takes a privilege.
+    Authorisation(Authorisation<'a>),
+    /// A command of administration is about to be carried out, or was.
+    Command(Command<'a>),
+    /// Configuration goes from one state to another.
+    Transition(Transition<'a>),
     /// A run did not start, or could not be followed to its end.
     Failed {
         /// Milliseconds since 1970, UTC.

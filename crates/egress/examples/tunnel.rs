@@ -171,19 +171,24 @@ fn manage(client: &mut Client) {
 /// The gate as a process: its control socket is descriptor 0.
 fn gate() {
     let control = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
-    let trail =
-        File::options().append(true).create(true).open(std::env::temp_dir().join("stockade-tunnel-trail")).unwrap();
+    let trail = File::options().append(true).open(place().log()).unwrap();
     control::serve(control, trail).unwrap();
+}
+
+/// Where its records go.
+fn place() -> stockade_audit::Place {
+    stockade_audit::Place::new(std::env::temp_dir().join("stockade-tunnel-trail.d"))
 }
 
 fn start_gate() -> (Child, Client) {
     raise_descriptors();
     let (ours, theirs) = control::pair().unwrap();
+    let (_, head) = stockade_audit::Trail::new(place()).open_for_another().unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
     let gate = command.arg("gate").stdin(theirs).spawn().unwrap();
     let mut client = Client::new(ours);
     let begun = Instant::now();
-    client.hello().unwrap();
+    client.hello(head.as_fd()).unwrap();
     println!("the gate greets after {:?}", begun.elapsed());
     (gate, client)
 }

@@ -59,4 +59,4 @@ pub use stockade_core::budget::Budget;
 pub use stockade_core::grant::Grant;
 pub use stockade_core::name::{Host, Name};
 pub use tally::{Connected, Refused, RunReport};
-pub use trail::{Trail, append_whole};
+pub use trail::Trail;

@@ -21,6 +21,7 @@ use crate::failure::{Failure, Step, told_errno};
 use crate::finished::{Ending, Finished};
 use crate::measure::{DEPTH_MAX, Measure, Over};
 use crate::outside::{Init, Running, failed, tree_limits};
+use crate::ready::has_something;
 use crate::resolver::Resolver;
 use crate::routes::RouteCounters;
 use crate::session::{Caller, Needed, Relay};
@@ -485,7 +486,7 @@ impl<'r, 'a> Supervisor<'r, 'a, '_, '_> {
             }
             Err(Errno::INTR) => {}
             // The asker died before it was heard; when all have, the descriptor is ready for ever.
-            Err(Errno::NOENT) if waits(listener) => {}
+            Err(Errno::NOENT) if has_something(listener) => {}
             Err(_) => self.refusals = None,
         }
         // A loop of refused calls must not keep the supervisor busy: from here on the kernel says no.
@@ -648,7 +649,7 @@ impl<'r, 'a> Supervisor<'r, 'a, '_, '_> {
         if self.too_much.is_none() {
             self.too_much = self.measure.as_mut().and_then(|measure| measure.whole(self.scratch.as_fd()));
         }
-        while self.refusals.as_ref().is_some_and(waits) {
+        while self.refusals.as_ref().is_some_and(has_something) {
             self.hear_refusals();
         }
         let oom = self.group.is_some_and(|group| group.oom_kills().unwrap_or(0) > 0);
@@ -700,12 +701,6 @@ impl<'r, 'a> Supervisor<'r, 'a, '_, '_> {
 /// Which of the descriptors have something.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ready([bool; 14]);
-
-fn waits(descriptor: &OwnedFd) -> bool {
-    let mut one = [PollFd::new(descriptor, PollFlags::IN)];
-    matches!(rustix::event::poll(&mut one, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1))
-        && one.iter().all(|one| one.revents().contains(PollFlags::IN))
-}
 
 fn cause_of_failed_execution(step: u8, errno: i32) -> Result<Cause, Failure> {
     match (Step::parse(step), told_errno(errno)) {

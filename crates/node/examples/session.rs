@@ -11,13 +11,15 @@
     reason = "a benchmark may stop at the first surprise"
 )]
 
-use std::io::{BufRead, BufReader, Read, Seek, Write};
+#[path = "support/node.rs"]
+mod node;
+
+use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use node::{Node, post, program};
 use stockade_core::session::{Act, Answer, Order};
 use stockade_node::wire::{self, Beside, Frame};
 
@@ -59,11 +61,6 @@ fn show(what: &str, times: &mut [Duration], kernel: Option<f64>) {
     let beside =
         kernel.map_or_else(String::new, |time| format!(", {:.1} × faster than a Jupyter kernel", time / at(50)));
     println!("{what}: p50 {:.0} µs, p99 {:.0} µs{beside}", at(50), at(99));
-}
-
-fn program(name: &str) -> PathBuf {
-    // target/TRIPLE/PROFILE/examples/session
-    std::env::current_exe().unwrap().parent().unwrap().with_file_name(name)
 }
 
 /// As the launcher does it: orders go to the supervisor of a session.
@@ -130,79 +127,24 @@ fn next(socket: &OwnedFd) -> Answer {
     }
 }
 
-struct Node(Child);
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
 /// As a caller who waits for each answer, over one connection.
 fn over_http(language: &str, code: &str, output: &str, kernel: Option<f64>) {
-    let home = tempfile::tempdir().unwrap();
-    let socket = home.path().join("node.sock");
-    let (own, users): (_, &[&str]) = if rustix::process::geteuid().is_root() {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        ("666", &["--run-as", "61234"])
-    } else {
-        ("600", &["--shared-user"])
-    };
-    let node = Command::new(program("stockade-node"))
-        .args(["start", "--warm", "0", "--socket-mode", own])
-        .args(users)
-        .arg("--folder")
-        .arg(home.path().join("node"))
-        .arg("--socket")
-        .arg(&socket)
-        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _node = Node(node);
-    let mut stream = loop {
-        match UnixStream::connect(&socket) {
-            Ok(stream) => break BufReader::new(stream),
-            Err(_) => std::thread::sleep(Duration::from_millis(50)),
-        }
-    };
-    let opened = post(&mut stream, "/v1/sessions", &serde_json::json!({ "language": language }));
+    let node = Node::start(&["--warm", "0"]);
+    let mut stream = node.connect();
+    let asked = serde_json::json!({ "language": language }).to_string();
+    let opened: serde_json::Value = serde_json::from_str(&post(&mut stream, "/v1/sessions", &asked)).unwrap();
     let path = format!("/v1/sessions/{}/executions", opened["id"].as_str().unwrap_or_else(|| panic!("{opened}")));
-    let asked = serde_json::json!({ "code": code });
+    let asked = serde_json::json!({ "code": code }).to_string();
     let mut times = Vec::new();
     for round in 0..WARM_UP + ROUNDS {
         let began = Instant::now();
         let answer = post(&mut stream, &path, &asked);
         let time = began.elapsed();
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
         assert!(answer["stdout"].as_str().is_some_and(|said| said.contains(output)), "{answer}");
         if round >= WARM_UP {
             times.push(time);
         }
     }
     show(&format!("{language}, over HTTP, request to answer"), &mut times, kernel);
-}
-
-fn post(stream: &mut BufReader<UnixStream>, path: &str, body: &serde_json::Value) -> serde_json::Value {
-    let body = body.to_string();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.get_mut().write_all(format!("{head}{body}").as_bytes()).unwrap();
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).unwrap();
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        if line == "\r\n" {
-            break;
-        }
-    }
-    let mut answer = vec![0; length];
-    stream.read_exact(&mut answer).unwrap();
-    serde_json::from_slice(&answer).unwrap()
 }

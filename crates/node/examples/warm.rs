@@ -15,17 +15,20 @@
 
 #[path = "../../engines/examples/support/bare.rs"]
 mod bare;
+#[path = "support/node.rs"]
+mod node;
 #[path = "support/podman.rs"]
 mod podman;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bare::Bare;
+use node::{Node, post, program};
 use stockade_core::limits::{Limit, Limits};
 use stockade_core::pool::{Claim, Notice, Said};
 use stockade_node::wire::{self, Beside, Frame};
@@ -82,11 +85,6 @@ fn ratio(ours: f64, other: f64) -> String {
     } else {
         format!("{:.1} × faster than", other / ours)
     }
-}
-
-fn program(name: &str) -> PathBuf {
-    // target/TRIPLE/PROFILE/examples/warm
-    std::env::current_exe().unwrap().parent().unwrap().with_file_name(name)
 }
 
 fn library() -> PathBuf {
@@ -169,45 +167,16 @@ fn next_said(engine: &OwnedFd) -> Said {
     Said::parse(&wait(engine).0).unwrap()
 }
 
-struct Node(Child);
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
 /// As a caller who waits for the end, over one connection.
 fn over_http(code: &str, beside: &[(&str, f64)], forks: &mut Bare) {
-    use std::os::unix::fs::PermissionsExt;
-    let home = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-    let socket = home.path().join("node.sock");
-    let node = Command::new(program("stockade-node"))
-        .args(["start", "--run-as", "61234", "--socket-mode", "666", "--folder"])
-        .arg(home.path().join("node"))
-        .arg("--socket")
-        .arg(&socket)
-        .env("STOCKADE_WARM_LIBRARY", library())
-        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _node = Node(node);
-    let connect = || loop {
-        match UnixStream::connect(&socket) {
-            Ok(stream) => break BufReader::new(stream),
-            Err(_) => std::thread::sleep(Duration::from_millis(50)),
-        }
-    };
+    let node = Node::start(&[]);
     let body = serde_json::json!({ "code": code }).to_string();
     let run_on = |stream: &mut BufReader<UnixStream>| {
         let began = Instant::now();
-        let answer = post(stream, &body);
+        let answer = post(stream, "/v1/runs", &body);
         (began.elapsed(), answer.contains("\"begun\":\"warm\""))
     };
-    let mut stream = connect();
+    let mut stream = node.connect();
     let mut run = || run_on(&mut stream);
     while !run().1 {
         std::thread::sleep(Duration::from_millis(200));
@@ -225,7 +194,7 @@ fn over_http(code: &str, beside: &[(&str, f64)], forks: &mut Bare) {
     let sustained: Vec<(Duration, bool)> = std::thread::scope(|scope| {
         let callers = [(); 2].map(|()| {
             scope.spawn(|| {
-                let mut stream = connect();
+                let mut stream = node.connect();
                 (0..ROUNDS).map(|_| run_on(&mut stream)).collect::<Vec<_>>()
             })
         });
@@ -244,26 +213,4 @@ fn over_http(code: &str, beside: &[(&str, f64)], forks: &mut Bare) {
         sustained.len(),
         forked / each
     );
-}
-
-fn post(stream: &mut BufReader<UnixStream>, body: &str) -> String {
-    let head = format!(
-        "POST /v1/runs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.get_mut().write_all(format!("{head}{body}").as_bytes()).unwrap();
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).unwrap();
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        if line == "\r\n" {
-            break;
-        }
-    }
-    let mut answer = vec![0; length];
-    stream.read_exact(&mut answer).unwrap();
-    String::from_utf8(answer).unwrap()
 }

@@ -29,7 +29,7 @@ pub struct Arguments {
 pub enum Command {
     /// Serve until told to end
     #[command(
-        after_help = "Examples:\n  stockade node start\n  stockade node start --folder /var/lib/stockade --socket /run/stockade/node.sock --socket-mode 666\n\nEnds with SIGTERM or SIGINT: it takes no new runs then, finishes those under way, and keeps those that wait."
+        after_help = "Examples:\n  stockade node start --folder node --socket node.sock --shared-user\n  stockade node start --run-as stockade --folder /var/lib/stockade --socket /run/stockade/node.sock --socket-mode 666\n\nEnds with SIGTERM or SIGINT: it takes no new runs then, finishes those under way, keeps those that wait, and ends sessions."
     )]
     Start(Box<Start>),
     /// Ask a node how it is
@@ -137,8 +137,8 @@ pub struct Start {
     #[arg(long, value_name = "MIB", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub form_mib: u16,
 
-    /// MiB of memory for tables that one principal may have until its runs are over; 0 gives none. It is charged to who
-    /// writes it
+    /// MiB of memory for tables that one principal may have until its runs and sessions are over; 0 gives none. It is
+    /// charged to who writes it
     #[arg(long, value_name = "MIB", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
     pub table_mib: u32,
 

@@ -190,13 +190,14 @@ impl Call {
         self
     }
 
-    /// The audit trail it wrote, as lines; call after [`Call::run_keeping`].
+    /// The audit trail it wrote, as records, without those about the trail itself; call after [`Call::run_keeping`].
     #[must_use]
     pub fn trail(state: &Folder) -> Vec<Value> {
         std::fs::read_to_string(state.path().join("state/audit.jsonl"))
             .unwrap_or_default()
             .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|record| !["begun", "checkpoint", "continued"].iter().any(|own| record["record"] == *own))
             .collect()
     }
 

@@ -144,6 +144,21 @@ pub fn engines_end_with_what_made_their_walls_or_are_served_on() {
     assert_eq!(processes(ids()), Vec::<i32>::new());
 }
 
+pub fn who_makes_walls_is_not_waited_for_without_end() {
+    let mut scene = Scene::start(None, &[], CgroupMode::Off);
+    let engine = scene.engine().unwrap();
+    let claimed = scene.claimed(engine);
+    kill_process(scene.template.maker(), Signal::STOP).unwrap();
+    assert!(!scene.template.makes_no_more());
+    let asked = Instant::now();
+    assert!(scene.template.make_cell().is_err());
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
+    assert!(scene.template.makes_no_more(), "what it answers now answers nobody can say which order");
+    assert_eq!(warm::run(&claimed, b"print(1)", BOUNDS).unwrap().output, b"1\n");
+    drop((claimed, scene));
+    assert_eq!(processes(ids()), Vec::<i32>::new());
+}
+
 pub fn an_engine_killed_from_outside_harms_no_other() {
     let mut scene = Scene::start(None, &[], CgroupMode::Off);
     for is_init in [false, true] {

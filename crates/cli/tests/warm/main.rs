@@ -57,6 +57,7 @@ fn main() {
             a_template_that_does_not_start_says_why;
         ends: nothing_is_left_of_an_engine_that_was_dropped, nothing_is_left_when_the_launcher_is_killed,
             engines_end_with_their_template, engines_end_with_what_made_their_walls_or_are_served_on,
+            who_makes_walls_is_not_waited_for_without_end,
             an_engine_killed_from_outside_harms_no_other;
     }
     .to_vec();

@@ -1,5 +1,6 @@
 //! From the text of a file to its [`Object`].
 
+use super::export::{Secrets, export};
 use super::object::{Identity, Kind, Note, Noted, Object};
 use super::substitutions::Substitutions;
 use super::words::Word;
@@ -51,7 +52,12 @@ pub fn parse(text: &str, substitutions: &Substitutions) -> Result<Object, Refuse
     for (key, value) in configuration.rest() {
         roots.extend(root(key, &value, &mut notes)?);
     }
-    Ok(Object { identity, roots, notes: notes.0 })
+    let object = Object { identity, roots, notes: notes.0 };
+    // Who keeps the canonical text must be able to read it again.
+    if export(&object, Secrets::Kept).len() > BYTES_MAX {
+        return Err(Refused::new(None, Wrong::LargeWritten(BYTES_MAX)));
+    }
+    Ok(object)
 }
 
 fn identity(file: &mut Fields<'_>) -> Result<Identity, Refused> {

@@ -192,7 +192,8 @@ impl Substitutions {
             None => (reference, None),
         };
         // `${:-…}` has no name, and so nobody can give it: it is its default.
-        if !is_name(name) && !(name.is_empty() && default.is_some()) {
+        let is_nobody = name.is_empty() && default.is_some();
+        if !is_name(name) && !is_nobody {
             return Err(BadVariable::Name(name.to_owned()));
         }
         let Some(default) = default else {

@@ -88,12 +88,13 @@ impl Client {
         self
     }
 
-    /// Makes sure that both sides are of one version.
+    /// Makes sure that both sides are of one version, and hands over the head of the audit trail: open for reading and
+    /// writing, by a description that nobody else has once the caller has closed his.
     ///
     /// # Errors
     /// [`Failure`].
-    pub fn hello(&mut self) -> Result<(), Failure> {
-        let Answer::Hello { version } = self.ask(Ask::Hello { version: VERSION.to_owned() }, &[])? else {
+    pub fn hello(&mut self, head: BorrowedFd<'_>) -> Result<(), Failure> {
+        let Answer::Hello { version } = self.ask(Ask::Hello { version: VERSION.to_owned() }, &[head])? else {
             return Err(Failure::Answer);
         };
         if version == VERSION { Ok(()) } else { Err(Failure::Version { ours: VERSION, theirs: version }) }

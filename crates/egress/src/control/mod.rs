@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! supervisor                               gate
-//! Hello  { version }                    →  Hello { version }
+//! Hello  { version } + head of the trail →  Hello { version }
 //! Open   { run, rules, budget, … }      →  Opened { authority_pem }   known before the sandbox exists
 //! Serve  { run, counts } + descriptors  →  Serving                    what the sandbox has passed out
 //! Close  { run }                        →  Closed { report }          everything of the run is cut

@@ -20,6 +20,7 @@ use tokio::net::UnixDatagram;
 use super::frame::{self, Beside, DESCRIPTORS_MAX, FRAME_BYTES_MAX, Frame};
 use super::message::{Answer, Ask, Counts, Numbered, Open, Refused, VERSION, is_run};
 use crate::dial::{self, Resolve, SystemResolver};
+use crate::event::Sink;
 use crate::gate::{Gate, GateFailure, NewRun};
 use crate::inspect::Secret;
 use crate::trail::Trail;
@@ -58,8 +59,9 @@ pub fn serve(control: OwnedFd, trail: File) -> Result<(), NotServed> {
     ask_for_descriptors();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(NotServed::Runtime)?;
     runtime.block_on(async {
-        let gate = Gate::new(system_resolver(), Arc::new(Trail::new(trail)));
-        answer(control, &gate).await
+        let trail = Arc::new(Trail::new(trail));
+        let gate = Gate::new(system_resolver(), Arc::clone(&trail) as Arc<dyn Sink>);
+        answered(control, &gate, Some(&trail)).await
     })
 }
 
@@ -95,12 +97,16 @@ impl Resolve for NoResolver {
 /// # Errors
 /// [`NotServed::Control`].
 pub async fn answer(control: OwnedFd, gate: &Gate) -> Result<(), NotServed> {
-    let answered = answer_all(control, gate).await;
+    answered(control, gate, None).await
+}
+
+async fn answered(control: OwnedFd, gate: &Gate, trail: Option<&Trail>) -> Result<(), NotServed> {
+    let answered = answer_all(control, gate, trail).await;
     gate.clear().await;
     answered.map_err(NotServed::Control)
 }
 
-async fn answer_all(control: OwnedFd, gate: &Gate) -> io::Result<()> {
+async fn answer_all(control: OwnedFd, gate: &Gate, trail: Option<&Trail>) -> io::Result<()> {
     if rustix::net::sockopt::socket_type(&control)? != SocketType::SEQPACKET {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -108,7 +114,7 @@ async fn answer_all(control: OwnedFd, gate: &Gate) -> io::Result<()> {
     rustix::io::ioctl_fionbio(&control, true)?;
     // The runtime knows no sequenced packets; readiness is all that is asked of it.
     let control = UnixDatagram::from_std(control.into())?;
-    let mut desk = Desk { gate, greeted: false };
+    let mut desk = Desk { gate, trail, greeted: false };
     loop {
         // A supervisor that is killed leaves answers unread, which is an error here and an end all the same.
         let frame = match control.async_io(Interest::READABLE, || frame::receive(&control, Beside::Descriptors)).await {
@@ -131,6 +137,8 @@ async fn answer_all(control: OwnedFd, gate: &Gate) -> io::Result<()> {
 /// Answers one frame after the other.
 struct Desk<'g> {
     gate: &'g Gate,
+    /// The one that waits for its head; none where events go elsewhere.
+    trail: Option<&'g Trail>,
     greeted: bool,
 }
 
@@ -147,11 +155,11 @@ impl Desk<'_> {
     }
 
     async fn answer(&mut self, ask: Ask, descriptors: Vec<OwnedFd>) -> Result<Answer, Refused> {
+        if let Ask::Hello { version } = ask {
+            return self.hello(&version, descriptors);
+        }
         if !descriptors.is_empty() && !matches!(ask, Ask::Serve { .. }) {
             return Err(miscounted(descriptors.len()));
-        }
-        if let Ask::Hello { version } = ask {
-            return self.hello(&version);
         }
         if !self.greeted {
             return Err(refused("the message was not taken", "nobody has said hello", "say hello first"));
@@ -168,9 +176,16 @@ impl Desk<'_> {
         }
     }
 
-    fn hello(&mut self, version: &str) -> Result<Answer, Refused> {
+    /// With the head of the trail beside it, or nothing: then there is nothing that can be recorded.
+    fn hello(&mut self, version: &str, mut descriptors: Vec<OwnedFd>) -> Result<Answer, Refused> {
+        if descriptors.len() > 1 {
+            return Err(miscounted(descriptors.len()));
+        }
         self.greeted = version == VERSION;
         if self.greeted {
+            if let (Some(trail), Some(head)) = (self.trail, descriptors.pop()) {
+                trail.attach(File::from(head));
+            }
             return Ok(Answer::Hello { version: VERSION.to_owned() });
         }
         let theirs = crate::refusal::shown(version);

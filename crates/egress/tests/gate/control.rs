@@ -5,13 +5,14 @@ use std::io::{BufRead, BufReader, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use serde_json::{Value, json};
+use stockade_audit::{Expected, Place, PublicKey, Records};
 use stockade_egress::control::{self, Client, Failure, NotServed, Open};
 use stockade_egress::{RunReport, Sockets, Way};
 
@@ -28,7 +29,7 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn start() -> Self {
         let (mut client, trail, serving) = Self::parts();
-        client.hello().unwrap();
+        client.hello(head_of(&trail).as_fd()).unwrap();
         Self { client, trail, serving }
     }
 
@@ -46,22 +47,42 @@ impl Process {
         proxy
     }
 
-    /// Closes the control socket and returns the trail.
+    /// Closes the control socket and returns what the gate has put on record, in a chain that holds.
     pub(crate) fn end(self) -> String {
         drop(self.client);
         self.serving.join().unwrap().unwrap();
-        let trail = std::fs::read_to_string(&self.trail).unwrap();
-        std::fs::remove_file(self.trail).unwrap();
-        trail
+        let place = Place::new(self.trail.parent().unwrap());
+        let expected = Expected::key(PublicKey::beside(&place).unwrap());
+        assert_eq!(stockade_audit::verify(&place, &expected).unwrap().bad, None);
+        let records = Records::of(place).unwrap().map(|entry| entry.unwrap());
+        let text = records.filter(|entry| entry.kind() == "network").map(|entry| entry.line + "\n").collect();
+        forget(&self.trail);
+        text
     }
+}
+
+/// The head beside a trail, by a description of its own.
+fn head_of(trail: &Path) -> File {
+    File::options().read(true).write(true).open(trail.with_file_name("audit.head")).unwrap()
+}
+
+/// Removes a trail.
+fn forget(trail: &Path) {
+    std::fs::remove_dir_all(trail.parent().unwrap()).unwrap();
+}
+
+fn null() -> File {
+    File::options().append(true).open("/dev/null").unwrap()
 }
 
 /// The supervisor's end as a plain socket.
 fn raw() -> (OwnedFd, PathBuf, JoinHandle<Result<(), NotServed>>) {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let path = std::env::temp_dir().join(format!("stockade-control-{}-{number}", std::process::id()));
-    let trail = File::options().append(true).create(true).open(&path).unwrap();
+    let folder = std::env::temp_dir().join(format!("stockade-control-{}-{number}", std::process::id()));
+    let place = Place::new(folder);
+    let path = place.log();
+    let (trail, _) = stockade_audit::Trail::new(place).open_for_another().unwrap();
     let (ours, theirs) = control::pair().unwrap();
     let serving = std::thread::spawn(move || control::serve(theirs, trail));
     (ours, path, serving)
@@ -180,10 +201,10 @@ fn nothing_is_done_before_hello_or_for_another_version() {
     let (mut client, trail, serving) = Process::parts();
     let failed = client.open(Open::new("r1", rules(&["a.test"]))).unwrap_err();
     assert!(refused(failed).contains("hello"));
-    client.hello().unwrap();
+    client.hello(head_of(&trail).as_fd()).unwrap();
     drop(client);
     serving.join().unwrap().unwrap();
-    std::fs::remove_file(trail).unwrap();
+    forget(&trail);
     let other = send_and_read(br#"{"number":1,"body":{"hello":{"version":"0.0.0-other"}}}"#, &[]);
     assert!(other.contains("0.0.0-other") && other.contains(env!("CARGO_PKG_VERSION")), "{other}");
     // The other side checks too.
@@ -193,7 +214,7 @@ fn nothing_is_done_before_hello_or_for_another_version() {
         let answer = br#"{"number":1,"body":{"hello":{"version":"9.9.9"}}}"#;
         rustix::net::send(&theirs, answer, SendFlags::empty()).unwrap();
     });
-    let failure = Client::new(ours).hello().unwrap_err();
+    let failure = Client::new(ours).hello(null().as_fd()).unwrap_err();
     assert!(matches!(&failure, Failure::Version { theirs, .. } if theirs == "9.9.9"), "{failure}");
     answering.join().unwrap();
 }
@@ -216,7 +237,7 @@ fn send_and_read(bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> String {
     assert_eq!(ask(br#"{"number":9,"body":{"metrics":{}}}"#, &[]).get(..12), Some(r#"{"number":9,"#));
     drop(ours);
     serving.join().unwrap().unwrap();
-    std::fs::remove_file(trail).unwrap();
+    forget(&trail);
     answer
 }
 
@@ -261,7 +282,7 @@ fn what_is_too_large_to_send_is_told_here() {
     let null = File::open("/dev/null").unwrap();
     let many = (0..251).map(|_| null.try_clone().unwrap().into()).collect();
     assert!(matches!(process.client.serve("r1", Sockets::proxies(many)).unwrap_err(), Failure::Descriptors));
-    process.client.hello().unwrap();
+    process.client.hello(head_of(&process.trail).as_fd()).unwrap();
     process.end();
 }
 
@@ -289,30 +310,29 @@ fn a_supervisor_that_ends_in_the_middle_ends_the_gate() {
     // Its answers are never read.
     drop(ours);
     serving.join().unwrap().unwrap();
-    std::fs::remove_file(trail).unwrap();
+    forget(&trail);
 }
 
 #[test]
 fn a_gate_that_is_gone_or_silent_is_told_from_one_that_refuses() {
     let (ours, theirs) = control::pair().unwrap();
     drop(theirs);
-    assert!(matches!(Client::new(ours).hello().unwrap_err(), Failure::Gone));
+    assert!(matches!(Client::new(ours).hello(null().as_fd()).unwrap_err(), Failure::Gone));
     let (ours, theirs) = control::pair().unwrap();
     let mut client = Client::new(ours).with_patience(Duration::from_millis(50));
-    assert!(matches!(client.hello().unwrap_err(), Failure::Slow(_)));
+    assert!(matches!(client.hello(null().as_fd()).unwrap_err(), Failure::Slow(_)));
     // The late answer is not taken for the next one.
     for (number, version) in [(1, "9.9.9"), (2, env!("CARGO_PKG_VERSION"))] {
         let answer = format!(r#"{{"number":{number},"body":{{"hello":{{"version":"{version}"}}}}}}"#);
         rustix::net::send(&theirs, answer.as_bytes(), SendFlags::empty()).unwrap();
     }
-    client.hello().unwrap();
+    client.hello(null().as_fd()).unwrap();
     rustix::net::send(&theirs, b"nonsense", SendFlags::empty()).unwrap();
-    assert!(matches!(client.hello().unwrap_err(), Failure::Answer));
+    assert!(matches!(client.hello(null().as_fd()).unwrap_err(), Failure::Answer));
 }
 
 #[test]
 fn a_gate_starts_only_with_its_socket() {
-    let null = || File::options().append(true).open("/dev/null").unwrap();
     assert!(matches!(control::serve(null().into(), null()).unwrap_err(), NotServed::Control(_)));
 }
 
@@ -320,10 +340,14 @@ fn a_gate_starts_only_with_its_socket() {
 fn without_room_for_records_there_is_no_connection() {
     let port = echo();
     let (ours, theirs) = control::pair().unwrap();
-    let full = File::options().append(true).open("/dev/full").unwrap();
+    let folder = std::env::temp_dir().join(format!("stockade-control-full-{}", std::process::id()));
+    let place = Place::new(&folder);
+    let (_, head) = stockade_audit::Trail::new(place.clone()).open_for_another().unwrap();
+    // Every write to it fails.
+    let full = File::open(place.log()).unwrap();
     let serving = std::thread::spawn(move || control::serve(theirs, full));
     let mut client = Client::new(ours);
-    client.hello().unwrap();
+    client.hello(head.as_fd()).unwrap();
     client.open(Open::new("r1", rules(&grants(port)))).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = listener.local_addr().unwrap();
@@ -333,6 +357,7 @@ fn without_room_for_records_there_is_no_connection() {
     assert_eq!((report.totals.connections, report.refusals[0].reason.as_str()), (0, "not-recorded"));
     drop(client);
     serving.join().unwrap().unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

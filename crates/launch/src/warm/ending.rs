@@ -4,7 +4,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::process::{Pid, Signal};
@@ -13,6 +13,7 @@ use super::twin::{Heard, Link, Word};
 use super::wire;
 use crate::failure::Failure;
 use crate::outside::failed;
+use crate::ready::has_something;
 
 /// The process of an engine, while its run is followed.
 #[derive(Debug)]
@@ -96,8 +97,7 @@ impl<'e> Engine<'e> {
 
     /// Whether its process has ended, by the kernel's word.
     pub(crate) fn has_ended(&self) -> bool {
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        matches!(rustix::event::poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&now)), Ok(1..))
+        has_something(&self.pidfd)
     }
 
     /// Sends its process, and those of its group, a signal; no error when it has ended.

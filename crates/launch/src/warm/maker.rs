@@ -36,8 +36,7 @@ pub(crate) struct Maker {
 impl Maker {
     /// Starts the maker of a template's walls, all by this plan.
     pub(crate) fn start(template: BorrowedFd<'_>, ids: Ids, plan: &Plan) -> Result<Self, Failure> {
-        let (socket, inside) = outside::control_pair()?;
-        super::hear_for(&socket, super::BIRTH)?;
+        let (socket, inside) = super::heard_pair()?;
         let proc = host_proc()?;
         let step = failed("start the maker of", "an engine's walls");
         match sys::clone_into(0, None).map_err(step)? {
@@ -211,4 +210,41 @@ fn kit(plan: &Plan, init_filter: Vec<Instruction>, attached: Vec<OwnedFd>, proc:
         uptime_seconds: outside::uptime_seconds(),
     };
     Ok(Kit { control, rest })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    use super::*;
+
+    /// A maker that says what a test says; its process ends with the test.
+    fn maker() -> (Maker, OwnedFd, Child) {
+        let (socket, far) = outside::control_pair().unwrap();
+        let process = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let pid = Pid::from_child(&process);
+        let process_of_it = Init::new(pid, pidfd_open(pid, PidfdFlags::empty()).unwrap());
+        (Maker { socket, proc: host_proc().unwrap(), process: process_of_it, is_lost: false }, far, process)
+    }
+
+    #[test]
+    fn a_maker_that_failed_goes_on_and_one_that_did_not_answer_is_lost() {
+        let (mut maker, far, _process) = maker();
+        wire::tell(far.as_fd(), Event::Failed(0, 0, Errno::NOMEM.raw_os_error()), None).unwrap();
+        assert!(maker.next_process().is_err() && !maker.is_lost(), "it has answered");
+        drop(far);
+        assert!(maker.next_process().is_err() && maker.is_lost());
+    }
+
+    #[test]
+    fn a_maker_that_answers_something_else_is_lost_and_stays_so() {
+        let (mut maker, far, _process) = maker();
+        // A process without its descriptor.
+        wire::tell(far.as_fd(), Event::Guarded, None).unwrap();
+        assert!(maker.next_process().is_err() && maker.is_lost());
+        wire::tell(far.as_fd(), Event::Failed(0, 0, Errno::NOMEM.raw_os_error()), None).unwrap();
+        assert!(maker.next_process().is_err() && maker.is_lost());
+    }
 }

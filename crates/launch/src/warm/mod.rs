@@ -256,8 +256,7 @@ impl Template {
         let mut notes = Vec::new();
         let group = outside::make_group(&plan, &mut notes)?;
         let pipes = outside::pipes(&plan)?;
-        let (control, inside) = outside::control_pair()?;
-        hear_for(&control, BIRTH)?;
+        let (control, inside) = heard_pair()?;
         let trees = outside::open_sources_as_root(&plan)?;
         self.maker.order(lease.user, inside, &trees)?;
         self.rising.push_back(Rising { plan, control, pipes, group, notes, lease });
@@ -442,10 +441,12 @@ pub fn has_cgroup(plan: &Plan) -> bool {
         && !matches!(crate::cgroup::find(), crate::cgroup::Available::None(_))
 }
 
-/// Whoever does not speak for so long on this socket is not heard any more.
-fn hear_for(socket: &OwnedFd, longest: Duration) -> Result<(), Failure> {
-    rustix::net::sockopt::set_socket_timeout(socket, rustix::net::sockopt::Timeout::Recv, Some(longest))
-        .map_err(failed("set up the socket of", "an engine"))
+/// A pair of sockets, the far end's for who makes walls: one who does not speak for so long is not heard any more.
+fn heard_pair() -> Result<(OwnedFd, OwnedFd), Failure> {
+    let (near, far) = outside::control_pair()?;
+    rustix::net::sockopt::set_socket_timeout(&near, rustix::net::sockopt::Timeout::Recv, Some(BIRTH))
+        .map_err(failed("set up the socket of", "an engine"))?;
+    Ok((near, far))
 }
 
 /// Which of these have something, waiting until one has or it is too late.
@@ -462,5 +463,18 @@ fn ready<const COUNT: usize>(waited: [BorrowedFd<'_>; COUNT], deadline: Instant)
             Err(Errno::INTR) => {}
             Err(errno) => return Err(failed("wait for", "an engine")(errno)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::sockopt::{Timeout, socket_timeout};
+
+    use super::*;
+
+    #[test]
+    fn nobody_who_makes_walls_is_waited_for_without_end() {
+        let (near, _far) = heard_pair().unwrap();
+        assert_eq!(socket_timeout(&near, Timeout::Recv).unwrap(), Some(BIRTH));
     }
 }

@@ -14,6 +14,7 @@ use crate::cgroup::Group;
 use crate::failure::Failure;
 use crate::finished::Finished;
 use crate::outside::{Init, control_pair, failed};
+use crate::ready::has_something;
 use crate::session::Caller;
 use crate::streams::Streams;
 use crate::sys::{self, Forked};
@@ -158,9 +159,7 @@ impl Remains {
     /// Whether they are.
     #[must_use]
     pub fn are_down(&self) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec};
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        matches!(rustix::event::poll(&mut [PollFd::from_borrowed_fd(self.init(), PollFlags::IN)], Some(&now)), Ok(1..))
+        has_something(self.init())
     }
 
     /// Kills everything, and does not wait.

@@ -268,11 +268,6 @@ pub(super) async fn put_table(
 ) -> Result<StatusCode, Problem> {
     let session = found(&shared.node, &principal.0, &id).await?;
     check_name(&name)?;
-    if session.opening.language != Language::Python {
-        // Their engines have other processes, which began without it.
-        let why = "only Python is given memory while it runs";
-        return Err(Refusal::invalid("the session takes no tables by descriptor", why, "put it as a file").into());
-    }
     let asked: TableRequest = create::json_of(&shared, &principal, request).await?;
     let table = shared.node.tables.take(&principal, &asked.token)?;
     let memory = table.for_run().map_err(not_moved)?;

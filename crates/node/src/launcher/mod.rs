@@ -86,24 +86,7 @@ const CLOSING: Duration = Duration::from_secs(10);
 /// # Errors
 /// When the folder of runs cannot be used, or the socket fails.
 pub fn serve(control: OwnedFd, settings: Settings) -> io::Result<()> {
-    let folders = Folders::open(&settings.folder)?;
-    let bounds = Bounds::default();
-    let users = settings.users.map(Users::new).transpose()?;
-    let mut launcher = Launcher {
-        pools: Pools::new(settings.pools, Duration::from_millis(bounds.most.wall_ms) + BESIDE),
-        claims: Claims::default(),
-        wanted: BTreeMap::new(),
-        parked: Parking::default(),
-        folders,
-        settings,
-        bounds,
-        users,
-        runs: BTreeMap::new(),
-        sessions: Sessions::default(),
-        looks: BTreeSet::new(),
-        outbox: Outbox::default(),
-        control,
-    };
+    let mut launcher = Launcher::new(control, settings)?;
     launcher.outbox.say(&Answer::Ready {}, None);
     let served = launcher.follow();
     launcher.end_all();
@@ -132,6 +115,27 @@ struct Launcher {
 }
 
 impl Launcher {
+    fn new(control: OwnedFd, settings: Settings) -> io::Result<Self> {
+        let folders = Folders::open(&settings.folder)?;
+        let bounds = Bounds::default();
+        let users = settings.users.map(Users::new).transpose()?;
+        Ok(Self {
+            pools: Pools::new(settings.pools, Duration::from_millis(bounds.most.wall_ms) + BESIDE),
+            claims: Claims::default(),
+            wanted: BTreeMap::new(),
+            parked: Parking::default(),
+            folders,
+            settings,
+            bounds,
+            users,
+            runs: BTreeMap::new(),
+            sessions: Sessions::default(),
+            looks: BTreeSet::new(),
+            outbox: Outbox::default(),
+            control,
+        })
+    }
+
     fn follow(&mut self) -> io::Result<()> {
         loop {
             self.outbox.flush(self.control.as_fd())?;

@@ -15,7 +15,7 @@ const SILENCE: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// As many descriptors as all of them may keep.
-const DESCRIPTORS_MAX: usize = 512;
+pub(super) const DESCRIPTORS_MAX: usize = 512;
 
 /// All of them, in the order in which they came.
 #[derive(Debug, Default)]

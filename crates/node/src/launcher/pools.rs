@@ -319,7 +319,7 @@ impl Pool {
         }
         let mut number = 0;
         while let Some(one) = self.waiting.get(number) {
-            if is_over(&one.process) {
+            if stockade_launch::has_something(&one.process) {
                 left.extend(self.waiting.remove(number).map(|one| Supervisor::of_twin(one.process, now + LEAVING)));
             } else {
                 number += 1;
@@ -347,19 +347,93 @@ impl Pool {
     }
 }
 
-fn is_over(process: &OwnedFd) -> bool {
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    matches!(rustix::event::poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&now)), Ok(1..))
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
+    use crate::launcher::kind::Tier;
+
+    pub(in crate::launcher) fn kind(name: &str) -> Kind {
+        Kind { environment: Some(name.to_owned()), tier: Tier::Bare }
+    }
+
+    /// A process that ends when this one lets go of it.
+    fn idle() -> Child {
+        Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    /// A pool, by its end of the socket: it says what a test says.
+    pub(in crate::launcher) fn insert(pools: &mut Pools, kind: &Kind, now: Instant) -> OwnedFd {
+        let (near, far) = wire::pair().unwrap();
+        let lease = Lease { first: 1, count: 1 };
+        assert!(pools.insert(kind.clone(), near, idle(), lease, now).is_none());
+        far
+    }
+
+    /// An engine, by its follower's end of the socket, which has been told of.
+    pub(in crate::launcher) fn engine(pool: &OwnedFd) -> (OwnedFd, Child) {
+        let ((near, far), follower) = (wire::pair().unwrap(), idle());
+        let pid = rustix::process::Pid::from_child(&follower);
+        let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        wire::send(pool, &serde_json::to_vec(&Notice::Waiting {}).unwrap(), &[process.as_fd(), far.as_fd()]).unwrap();
+        (near, follower)
+    }
+
+    fn is_to_end(pools: &Pools, kind: &Kind) -> bool {
+        pools.all.iter().any(|pool| pool.kind == *kind && pool.socket.is_none())
+    }
+
+    /// Two pools are all there may be; when nobody has needed them for long.
+    fn two() -> (Pools, [Kind; 2], [OwnedFd; 2], Instant) {
+        let (mut pools, now) = (Pools::new(2, Duration::from_secs(1_000)), Instant::now());
+        let kinds = [kind("first"), kind("second")];
+        let sockets = [0, 1].map(|number: usize| {
+            insert(&mut pools, &kinds[number], now + Duration::from_secs(u64::try_from(number).unwrap()))
+        });
+        (pools, kinds, sockets, now + IDLE_FOR_ANOTHER * 2)
+    }
 
     #[test]
     fn the_pause_after_failures_grows_and_has_an_end() {
         assert_eq!(pause(1), PAUSE);
         assert_eq!(pause(2), PAUSE * 2);
         assert_eq!(pause(u32::MAX), PAUSE_MAX);
+    }
+
+    #[test]
+    fn a_pool_that_was_needed_of_late_does_not_end_for_another() {
+        let (mut pools, [first, second], _sockets, later) = two();
+        assert!(!pools.have_room_for(&kind("third"), later - IDLE_FOR_ANOTHER));
+        assert!(!is_to_end(&pools, &first) && !is_to_end(&pools, &second));
+    }
+
+    #[test]
+    fn one_pool_at_a_time_ends_to_make_room_and_counts_until_it_is_gone() {
+        let (mut pools, [first, second], _sockets, later) = two();
+        assert!(!pools.have_room_for(&kind("third"), later));
+        assert!(is_to_end(&pools, &first), "it was needed least lately");
+        for other in ["third", "fourth"] {
+            assert!(!pools.have_room_for(&kind(other), later));
+        }
+        assert!(!is_to_end(&pools, &second), "ending it would make no room sooner");
+        pools.all[0].process.kill();
+        while pools.hear(later).is_empty() {
+            rustix::event::poll(&mut pools.polled().collect::<Vec<_>>(), None).unwrap();
+        }
+        assert!(pools.have_room_for(&kind("third"), later));
+    }
+
+    #[test]
+    fn a_kind_may_have_another_pool_while_its_own_is_to_end_and_no_third_ends_for_it() {
+        let (mut pools, [first, second], _sockets, later) = two();
+        assert!(!pools.have_room_for(&first, later), "it has one");
+        assert!(!pools.have_room_for(&kind("third"), later));
+        assert!(is_to_end(&pools, &first) && pools.have_room_for(&first, later));
+        assert!(!is_to_end(&pools, &second));
+        let _again = insert(&mut pools, &first, later);
+        assert!(!pools.have_room_for(&first, later), "one more, and no more");
+        assert!(!pools.have_room_for(&kind("third"), later + IDLE_FOR_ANOTHER * 2));
+        assert!(!is_to_end(&pools, &second));
     }
 }

@@ -216,3 +216,94 @@ fn beginning(file: &OwnedFd) -> Vec<u8> {
     bytes.truncate(length);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Child;
+
+    use stockade_testkit::Folder;
+
+    use super::super::{Settings, parked, pools};
+    use super::*;
+    use crate::launcher::kind::Tier;
+    use crate::order::tests::order;
+
+    /// A launcher with one pool, of plain Python, whose only engine a run has.
+    struct Scene {
+        launcher: Launcher,
+        pool: OwnedFd,
+        engines: Vec<(OwnedFd, Child)>,
+        _folder: Folder,
+    }
+
+    impl Scene {
+        fn start() -> Self {
+            let folder = Folder::new();
+            let settings = Settings {
+                folder: folder.path().to_owned(),
+                program: "/bin/false".into(),
+                policies: Vec::new(),
+                concurrent: 8,
+                sessions: 0,
+                pools: 1,
+                users: None,
+                witness: None,
+            };
+            let mut launcher = Launcher::new(wire::pair().unwrap().0, settings).unwrap();
+            let kind = Kind { environment: None, tier: Tier::Bare };
+            let pool = pools::tests::insert(&mut launcher.pools, &kind, Instant::now());
+            let mut scene = Self { launcher, pool, engines: Vec::new(), _folder: folder };
+            scene.engine_comes();
+            assert!(scene.claim("0000000000000000", 4));
+            assert!(scene.has_engine("0000000000000000"));
+            scene
+        }
+
+        fn engine_comes(&mut self) {
+            self.engines.push(pools::tests::engine(&self.pool));
+            self.launcher.hear_pools();
+        }
+
+        /// A run with so many descriptors; says whether it is seen to.
+        fn claim(&mut self, id: &str, descriptors: usize) -> bool {
+            let nothing = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+            let mut given: Vec<_> = (0..descriptors).map(|_| nothing.try_clone().unwrap()).collect();
+            let is_seen_to = self.launcher.claim(&run(id), "uid-1@local", Task::Run(&order()), &mut given).unwrap();
+            assert_eq!(given.len(), if is_seen_to { 0 } else { descriptors });
+            is_seen_to
+        }
+
+        fn has_engine(&self, id: &str) -> bool {
+            self.launcher.runs.contains_key(&run(id))
+        }
+
+        fn waits(&self, id: &str) -> bool {
+            self.launcher.parked.has(&run(id))
+        }
+    }
+
+    fn run(id: &str) -> RunId {
+        RunId::parse(id).unwrap()
+    }
+
+    #[test]
+    fn who_waits_for_an_engine_comes_before_who_comes() {
+        let (waiting, coming) = ("1111111111111111", "2222222222222222");
+        let mut scene = Scene::start();
+        assert!(scene.claim(waiting, 4) && scene.waits(waiting));
+        scene.engine_comes();
+        assert!(scene.claim(coming, 4));
+        assert!(!scene.has_engine(coming) && scene.waits(coming), "it has taken another's");
+        scene.launcher.serve_parked();
+        assert!(scene.has_engine(waiting));
+    }
+
+    #[test]
+    fn those_who_wait_keep_so_many_descriptors_and_no_more() {
+        let mut scene = Scene::start();
+        assert!(scene.claim("1111111111111111", parked::DESCRIPTORS_MAX - 4));
+        assert!(scene.claim("2222222222222222", 4) && scene.waits("2222222222222222"));
+        assert!(!scene.claim("3333333333333333", 4), "it is to be started anew");
+        assert!(!scene.waits("3333333333333333"));
+    }
+}

@@ -18,7 +18,9 @@ mod terms;
 mod trail;
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
+use stockade_identity::hosts::Hosts;
 use stockade_identity::local::{Costs, Limits, Passwords};
 use stockade_identity::privilege::{Decision, Privilege};
 
@@ -27,12 +29,15 @@ use crate::listen::Principal;
 use crate::refusal::{Kind, Refusal};
 
 pub(crate) use commands::{Values, run as command};
-use force::InForce;
+use force::{Hosted, InForce};
 pub(crate) use terms::Terms;
 pub(crate) use trail::{FOLDER, Trail};
 
 /// The role of those who may do everything.
 const ADMINISTRATOR: &str = "administrator";
+/// How long nothing is asked of name servers at the least, and at the most before it is looked whether to.
+const MOMENT_MS: u64 = 500;
+const REST_MS: u64 = 5_000;
 /// The role of whoever the socket lets in, while nobody said otherwise.
 const USER: &str = "user";
 
@@ -46,6 +51,8 @@ pub(crate) struct Security {
     in_force: RwLock<Arc<InForce>>,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
+    /// From when its own clock counts, which never goes back.
+    began: Instant,
 }
 
 /// Who asks, and what it holds.
@@ -67,7 +74,7 @@ impl Security {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let passwords = Passwords::new(Costs::default(), Limits::for_processors(processors))
             .map_err(|error| Refusal::failed("passwords cannot be checked", error))?;
-        let in_force = force::of_store(&keeper).await?;
+        let in_force = force::of_store(&keeper, Hosted::Resume(terms.resolver())).await?;
         Ok(Self {
             keeper,
             terms,
@@ -75,6 +82,7 @@ impl Security {
             passwords,
             in_force: RwLock::new(Arc::new(in_force)),
             changing: tokio::sync::Mutex::default(),
+            began: Instant::now(),
         })
     }
 
@@ -97,6 +105,29 @@ impl Security {
 
     fn in_force(&self) -> Arc<InForce> {
         Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn hosts(&self) -> Arc<Hosts> {
+        Arc::clone(&self.in_force().hosts)
+    }
+
+    /// Milliseconds since it began.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Asks again for names whose time is over, for ever: what has another address is trusted at that one, and at the
+    /// old one no more.
+    pub(crate) async fn follow_names(&self) {
+        loop {
+            let hosts = self.hosts();
+            // What is put in force meanwhile is looked at a moment later.
+            let due_ms = hosts.due_ms().unwrap_or(u64::MAX).saturating_sub(self.now_ms()).clamp(MOMENT_MS, REST_MS);
+            tokio::time::sleep(Duration::from_millis(due_ms)).await;
+            for change in hosts.refresh(self.now_ms()).await {
+                tracing::warn!(entry = change.entry, object = change.object, added = ?change.added, removed = ?change.removed, "a trusted name has other addresses");
+            }
+        }
     }
 
     fn put_in_force(&self, new: InForce) {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use stockade_testkit::{Call, Folder, Ran, User, call};
 
+use crate::sessions::Session;
 use crate::support::{AS_SERVICE, Node, command, until};
 use crate::warm::{WARM, begun, called, can_be_warm, followers, until_warm};
 
@@ -96,6 +97,30 @@ fn a_run_of_a_warm_environment_goes_by_the_policy_as_it_is_now() {
     place.folder.write("policy.conf", policy("egress = named"));
     assert_eq!(place.run()["stdout"], "1.17.0\n");
     until("engines serve again", || begun(&place.run()) == "warm");
+}
+
+#[test]
+fn uses_of_an_environment_count_however_they_begin() {
+    let Some(place) = Place::start() else { return };
+    place.build("six==1.17.0");
+    let uses = || {
+        let shown: Value = serde_json::from_str(&place.done(&["env", "show", "ours", "--json"]).stdout).unwrap();
+        shown["uses"].as_u64().unwrap()
+    };
+    let before = uses();
+    assert_eq!((begun(&place.run()), uses()), (&json!("cold"), before + 1));
+    place.until_warm();
+    let before = uses();
+    assert_eq!((begun(&place.run()), uses()), (&json!("warm"), before + 1));
+    let asked = json!({ "environment": "ours" });
+    let open = || Session::open(&place.node, &asked);
+    until("a session has a warm engine", || begun(&open().close()) == "warm");
+    until("the next one waits", || !followers(&place.node).is_empty());
+    let before = uses();
+    let session = open();
+    assert_eq!(session.run("import six; print(six.__version__)")["stdout"], "1.17.0\n");
+    assert_eq!(begun(&session.close()), "warm");
+    assert_eq!(uses(), before + 1, "of a session as of a run: once");
 }
 
 #[test]

@@ -35,7 +35,8 @@ fn as_service(node: &Node, words: &[&str]) -> Call {
 }
 
 fn records(node: &Node) -> usize {
-    std::fs::read_to_string(node.folder.join("state/audit.jsonl")).unwrap_or_default().lines().count()
+    let trail = std::fs::read_to_string(node.folder.join("state/audit.jsonl")).unwrap_or_default();
+    trail.lines().filter(|line| !line.contains("\"record\":\"checkpoint\"")).count()
 }
 
 /// What is said of a run before it, which must be what comes of it.

@@ -80,14 +80,14 @@ fn seal(memory: &OwnedFd) {
 }
 
 /// A table of these bytes: its token, and the caller's end of its memory.
-fn table_as(node: &Node, user: Option<u32>, bytes: &[u8]) -> (String, OwnedFd) {
+pub(crate) fn table_as(node: &Node, user: Option<u32>, bytes: &[u8]) -> (String, OwnedFd) {
     let (token, memory) = memory_as(node, user, bytes.len()).unwrap();
     write(&memory, bytes);
     seal(&memory);
     (token, memory)
 }
 
-fn table(node: &Node, bytes: &[u8]) -> String {
+pub(crate) fn table(node: &Node, bytes: &[u8]) -> String {
     table_as(node, None, bytes).0
 }
 
@@ -155,7 +155,7 @@ fn a_table_goes_to_a_run_that_has_a_user_of_its_own() {
 }
 
 /// Tries what follows on both descriptors that code has of a table, and says what could be done.
-const TRIES: &str = "
+pub(crate) const TRIES: &str = "
 import ctypes, fcntl, mmap, os
 memory = os.open('t.arrow', os.O_RDONLY)
 inherited = int(os.readlink('t.arrow').rsplit('/', 1)[1])
@@ -178,7 +178,7 @@ def each(*tries):
 ";
 
 /// What its mode forbids.
-const BY_MODE: &str = "
+pub(crate) const BY_MODE: &str = "
 each(
     ('open to write', lambda number, link: os.open(link, os.O_WRONLY)),
     ('open to read and write', lambda number, link: os.open(link, os.O_RDWR)),
@@ -189,7 +189,7 @@ each(
 ";
 
 /// What would change what is in it, or how much.
-const OF_CONTENT: &str = "
+pub(crate) const OF_CONTENT: &str = "
 each(
     ('write', lambda number, link: os.write(number, b'x')),
     ('write at', lambda number, link: os.pwrite(number, b'x', 0)),
@@ -427,7 +427,7 @@ fn two_hundred_tables_leave_nothing_behind() {
 }
 
 /// Says `PUT` of a table for a session.
-fn put(node: &Node, session: &str, name: &str, token: &str) -> crate::http::Whole {
+pub(crate) fn put(node: &Node, session: &str, name: &str, token: &str) -> crate::http::Whole {
     let path = format!("/v1/sessions/{session}/tables/{name}");
     node.ask("PUT", &path, &[], &json!({ "token": token })).whole().unwrap()
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use stockade_testkit::skipped;
 
 use crate::sessions::{Session, engine, said};
-use crate::support::{Node, signal, until};
+use crate::support::{AS_SERVICE, Node, signal, until};
+use crate::tables::{self, BY_MODE, OF_CONTENT, TRIES};
 
 /// A language, and how things are said in it.
 struct Tongue {
@@ -262,6 +263,71 @@ fn files_go_in_and_out_and_lead_nowhere_else() {
         said(&session.run("file.exists('../after'); list.files('..', all.files = TRUE, pattern = 'partial')")),
         "[1] TRUE\ncharacter(0)\n"
     );
+}
+
+#[test]
+fn r_maps_a_table_while_it_is_open_and_can_change_nothing_in_it() {
+    if !is_r_here() {
+        return;
+    }
+    let users: &[&[&str]] = if rustix::process::geteuid().is_root() { &[&[], &AS_SERVICE] } else { &[&[]] };
+    for flags in users {
+        let node = Node::start(flags);
+        let session = open(&node, &R);
+        let (token, memory) = tables::table_as(&node, None, &[7; 1 << 20]);
+        tables::put(&node, &session.id, "t.arrow", &token).expect(204);
+        let read = "bytes <- readBin('t.arrow', 'raw', 2e6); c(length(bytes), unique(as.integer(bytes)), file.size('t.arrow'), x)";
+        assert_eq!(said(&session.run(read)), "[1] 1048576       7 1048576      41\n");
+        let inode = rustix::fs::fstat(&memory).unwrap().st_ino;
+        let seen = session.run("system('stat --dereference --format=%i t.arrow')");
+        assert_eq!(said(&seen), format!("{inode}\n"), "the memory itself");
+        let write = "for (how in c('wb', 'ab', 'r+b')) try(writeBin(raw(9), file('t.arrow', how)), silent = TRUE)";
+        assert_eq!(session.run(write)["outcome"]["status"], 0);
+        // A child has its descriptors.
+        assert_eq!(session.put("tries.py", [TRIES, BY_MODE, OF_CONTENT].concat().as_bytes()), 204);
+        let tried = session.run("system('python3 tries.py')");
+        assert_eq!(said(&tried), "protect -1\nplaces 100 0\n", "{tried}");
+        let mut left = vec![0; (1 << 20) + 1];
+        assert_eq!(rustix::io::pread(&memory, &mut left, 0).unwrap(), 1 << 20);
+        assert!(left.iter().take(1 << 20).all(|byte| *byte == 7));
+        // One of its name takes its place, and what is there at the end is no output.
+        tables::put(&node, &session.id, "t.arrow", &tables::table(&node, b"less")).expect(204);
+        assert_eq!(said(&session.run("readLines('t.arrow', warn = FALSE)")), "[1] \"less\"\n");
+        let outputs = &session.close()["outcome"]["report"]["outputs"];
+        assert!(!outputs.to_string().contains("t.arrow"), "{outputs}");
+    }
+}
+
+#[test]
+fn sql_reads_a_table_by_its_path_and_by_its_name_and_can_change_nothing_in_it() {
+    let node = Node::start(&[]);
+    let session = Session::open(&node, &json!({"language": "sql", "with": ["pyarrow"]}));
+    let asks = |query: &str, part: &str| {
+        let run = session.run(query);
+        assert!(format!("{}{}", said(&run), run["stderr"]).contains(part), "{query}: {run}");
+    };
+    let (token, memory) = tables::table_as(&node, None, b"city,sum\nBern,3\n");
+    tables::put(&node, &session.id, "t.csv", &token).expect(204);
+    asks("SELECT sum * 14 FROM t", "42");
+    asks("SELECT content = 'city,sum\nBern,3\n'::BLOB AS same FROM read_blob('t.csv')", "true");
+    for to in (3..30).map(|number| format!("/proc/self/fd/{number}")).chain(["t.csv".to_owned()]) {
+        session.run(&format!("COPY (SELECT 5 AS city, 6 AS sum) TO '{to}' (FORMAT csv, USE_TMP_FILE false)"));
+    }
+    let mut left = [0; 100];
+    let count = rustix::io::pread(&memory, &mut left, 0).unwrap();
+    assert_eq!(left.get(..count).unwrap(), b"city,sum\nBern,3\n");
+    // An Arrow file is the table of its name, and another one takes its place.
+    for last in [3, 5] {
+        let code = format!(
+            "import pyarrow, pyarrow.ipc\ntable = pyarrow.table({{'n': [1, {last}]}})\nwith pyarrow.ipc.new_file('f', table.schema) as f:\n  f.write_table(table)"
+        );
+        let made = node.post(&[], &json!({"code": code, "with": ["pyarrow"]})).whole().unwrap().expect(200).json();
+        let path = format!("/v1/runs/{}/outputs/f", made["id"].as_str().unwrap());
+        let token = tables::table(&node, &node.get(&path).expect(200).body);
+        tables::put(&node, &session.id, "numbers.arrow", &token).expect(204);
+        asks("SELECT max(n) * 100 AS most FROM numbers", &format!("{}", last * 100));
+    }
+    assert_eq!(session.close()["outcome"]["reason"], "closed");
 }
 
 #[test]

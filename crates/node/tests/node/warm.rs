@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use stockade_launch::cgroup::SUPERVISOR;
 use stockade_testkit::{processes_with, skipped};
 
 use base64::Engine as _;
@@ -70,6 +71,17 @@ pub(crate) fn followers(node: &Node) -> Vec<u32> {
         std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains("(engine-waits) S "))
     };
     called(node, "engine-waits").into_iter().filter(sleeps).collect()
+}
+
+/// Children of a process, in the order in which they came.
+fn children(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// What the kernel says of a process; nothing when it is gone.
+fn status(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default()
 }
 
 fn pool(node: &Node) -> u32 {
@@ -360,6 +372,61 @@ fn a_warm_run_is_cancelled_soon_with_its_whole_tree_and_keeps_what_it_said() {
     }
 }
 
+#[test]
+fn a_pool_whose_maker_of_walls_does_not_answer_ends_and_another_serves() {
+    let Some(node) = start(&[]) else { return };
+    until_warm(&node);
+    let former = pool(&node);
+    // After the template's own.
+    let maker = children(former)[1];
+    assert!(status(maker).starts_with("Name:\tstockade\n"), "{}", status(maker));
+    signal(maker, Signal::STOP);
+    let asked = Instant::now();
+    assert_eq!(node.run("print('goes on')")["stdout"], "goes on\n");
+    until("it ends", || status(former).is_empty());
+    // A second attempt would take ten seconds again.
+    assert!(asked.elapsed() < Duration::from_secs(18), "{:?}", asked.elapsed());
+    assert_eq!(status(maker), "");
+    until("another pool serves", || begun(&node.run("pass")) == "warm");
+    assert_ne!(pool(&node), former);
+}
+
+/// Of cgroup version 1 or 2: where this process's memory is bounded.
+fn group(pid: u32) -> std::path::PathBuf {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let of = |mark: &str| text.lines().find_map(|line| line.split_once(mark)).map(|(_, path)| path.to_owned());
+    match of(":memory:/") {
+        Some(path) => std::path::Path::new("/sys/fs/cgroup/memory").join(path),
+        None => std::path::Path::new("/sys/fs/cgroup").join(of("0::/").unwrap()),
+    }
+}
+
+#[test]
+fn an_engine_for_which_there_is_no_cgroup_serves_nobody() {
+    let Some(node) = start(&[]) else { return };
+    until_warm(&node);
+    let has_cgroup = |run: &Value| run["outcome"]["report"]["enforced"].to_string().contains("\"cgroup\"");
+    if !has_cgroup(&node.run("pass")) {
+        skipped("a cgroup that cannot be made", "this machine gives none");
+        return;
+    }
+    // In which a pool makes those of its engines.
+    let above = group(pool(&node));
+    let above = above.ancestors().find(|path| !path.ends_with(SUPERVISOR)).unwrap();
+    let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(above).unwrap());
+    assert_ne!(owner, 0, "{}", above.display());
+    std::os::unix::fs::chown(above, Some(0), Some(0)).unwrap();
+    // What waits already is used up.
+    until("a run is started anew", || {
+        let run = node.run("pass");
+        assert!(begun(&run) == "cold" || has_cgroup(&run), "{run}");
+        begun(&run) == "cold" && followers(&node).is_empty()
+    });
+    std::os::unix::fs::chown(above, Some(owner), Some(owner)).unwrap();
+    until("engines serve again", || begun(&node.run("pass")) == "warm");
+    assert!(has_cgroup(&node.run("pass")));
+}
+
 /// Each says what it finds of the one before, and leaves the same for the next.
 const LEAVES: &str = "
 import os, random, sys, json, socket
@@ -425,9 +492,8 @@ fn a_template_that_ends_is_replaced_and_no_later_run_misses_it() {
     let Some(node) = start(&[]) else { return };
     until_warm(&node);
     let former = pool(&node);
-    let init = std::fs::read_to_string(format!("/proc/{former}/task/{former}/children")).unwrap();
     // The first of them: the template's own.
-    signal(init.split_whitespace().next().unwrap().parse().unwrap(), Signal::KILL);
+    signal(children(former)[0], Signal::KILL);
     until("none of its engines waits", || followers(&node).is_empty());
     assert_eq!(node.run("print('goes on')")["stdout"], "goes on\n");
     until("another pool serves", || begun(&node.run("pass")) == "warm");

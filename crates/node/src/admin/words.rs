@@ -259,7 +259,7 @@ impl Way {
             )),
             Form::File => Ok(Some(Given::File(value))),
             Form::Word(known) if !known.contains(&value.as_str()) => Err(format!("it is one of {}", known.join(", "))),
-            Form::Text | Form::Flag | Form::Secret | Form::Word(_) => Ok(Some(Given::Text(value))),
+            Form::Text | Form::Values | Form::Flag | Form::Secret | Form::Word(_) => Ok(Some(Given::Text(value))),
         }
     }
 }

@@ -8,7 +8,7 @@ use stockade_config::security::{self, Object, Root, Secret, Substitutions, whole
 use stockade_identity::hosts::Hosts;
 use stockade_identity::local::{BadHash, Password, Source, Stored};
 use stockade_identity::privilege::Privilege;
-use stockade_store::{Act, Beginning, NewPrincipal, ObjectId, Transition};
+use stockade_store::{Act, Beginning, NewPrincipal, ObjectId};
 
 use super::force::{self, Hosted, InForce, id_of};
 use super::{Caller, Security};
@@ -78,7 +78,7 @@ impl Security {
                 next,
             ));
         }
-        self.record_transition(caller, Transition::Load, &id, &digest).await?;
+        self.record_transition(caller, ("none", "inactive"), &id, &digest).await?;
         let (who, known) = (caller.principal.0.clone(), id.clone());
         let act = move |store: &mut stockade_store::Store| {
             store.load(&id, &text, &digest, Act { principal: &who, now_ms: now_ms() })
@@ -105,7 +105,7 @@ impl Security {
         let begins = self.beginnings(&chosen.object).await?;
         let notes = self.check_whole(caller, &kept, &after)?;
         let hosts = self.resolved(&after).await?;
-        self.record_transition(caller, Transition::Activate, &chosen.id, &chosen.digest()).await?;
+        self.record_transition(caller, ("inactive", "active"), &chosen.id, &chosen.digest()).await?;
         let (id, digest, who) = (chosen.id.clone(), chosen.digest(), caller.principal.0.clone());
         let act = move |store: &mut stockade_store::Store| {
             store.activate(&id, &digest, &begins, Act { principal: &who, now_ms: now_ms() })
@@ -134,7 +134,7 @@ impl Security {
         let notes = self.check_whole(caller, &kept, &after)?;
         let hosts = self.resolved(&after).await?;
         let (id, digest) = (chosen.id.clone(), chosen.digest());
-        self.record_transition(caller, Transition::Deactivate, &id, &digest).await?;
+        self.record_transition(caller, ("active", "inactive"), &id, &digest).await?;
         let who = caller.principal.0.clone();
         let act = move |store: &mut stockade_store::Store| {
             store.deactivate(&id, &digest, Act { principal: &who, now_ms: now_ms() })
@@ -158,7 +158,7 @@ impl Security {
             ));
         }
         let (id, digest, who) = (chosen.id.clone(), chosen.digest(), caller.principal.0.clone());
-        self.record_transition(caller, Transition::Remove, &id, &digest).await?;
+        self.record_transition(caller, ("inactive", "none"), &id, &digest).await?;
         let removed = id.clone();
         let act = move |store: &mut stockade_store::Store| {
             store.remove(&id, &digest, Act { principal: &who, now_ms: now_ms() })

@@ -64,8 +64,33 @@ pub(crate) struct Caller {
     uid: u32,
     /// The roles it holds.
     roles: Vec<String>,
+    /// The command that it has asked for, by its own name in the trail.
+    command: Option<String>,
     /// What is in force for this request, to its end.
     in_force: Arc<InForce>,
+}
+
+/// A denial, for the caller and for the record.
+#[derive(Clone, Debug)]
+pub(crate) struct Denied {
+    principal: String,
+    privilege: &'static str,
+    resource: String,
+    rule: String,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        let Denied { privilege, resource, rule, .. } = &denied;
+        let on = if resource.is_empty() {
+            String::new()
+        } else {
+            format!(" on `{}`", stockade_core::text::shown(resource, 200))
+        };
+        let why =
+            if privilege.is_empty() { rule.clone() } else { format!("it needs the privilege {privilege}{on}; {rule}") };
+        Self::new(Kind::Denied, "this is not for you", why, "ask whoever administers the node for a role that has it")
+    }
 }
 
 impl Security {
@@ -100,7 +125,7 @@ impl Security {
         } else {
             in_force.roles_at_socket(&user).unwrap_or_else(|| vec![USER.to_owned()])
         };
-        Caller { principal, uid, roles, in_force }
+        Caller { principal, uid, roles, command: None, in_force }
     }
 
     fn in_force(&self) -> Arc<InForce> {
@@ -135,7 +160,7 @@ impl Security {
     }
 
     /// Whether a caller may run code here: each policy of the node must be granted.
-    pub(crate) fn check_run(&self, caller: &Caller) -> Result<(), Refusal> {
+    pub(crate) fn check_run(&self, caller: &Caller) -> Result<(), Denied> {
         self.terms.policies.iter().try_for_each(|policy| caller.check(Privilege::Run, Some(policy)))
     }
 }
@@ -147,34 +172,22 @@ impl Caller {
     }
 
     /// Refuses what it may not do.
-    pub(crate) fn check(&self, privilege: Privilege, resource: Option<&str>) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, privilege: Privilege, resource: Option<&str>) -> Result<(), Denied> {
         let decision = self.decide(privilege, resource);
-        if decision.is_permitted() {
-            return Ok(());
-        }
-        let on = resource
-            .map_or_else(String::new, |resource| format!(" on `{}`", stockade_core::text::shown(resource, 200)));
-        tracing::warn!(principal = %self.principal.0, %privilege, resource, %decision, "denied");
-        Err(Refusal::new(
-            Kind::Denied,
-            "this is not for you",
-            format!("it needs the privilege {privilege}{on}; {decision}"),
-            "ask whoever administers the node for a role that has it",
-        ))
+        let rule = || decision.to_string();
+        if decision.is_permitted() { Ok(()) } else { Err(self.denied(privilege.name(), resource, rule())) }
     }
 
     /// Refuses who holds no role at all that means something here.
-    pub(crate) fn check_known(&self) -> Result<(), Refusal> {
+    pub(crate) fn check_known(&self) -> Result<(), Denied> {
         let authoriser = &self.in_force.authoriser;
-        if self.roles.iter().any(|role| authoriser.rules_of(role).next().is_some()) {
-            return Ok(());
-        }
-        tracing::warn!(principal = %self.principal.0, "denied: no role");
-        Err(Refusal::new(
-            Kind::Denied,
-            "this is not for you",
-            "you hold no role at this node",
-            "ask whoever administers the node to add you to its realm",
-        ))
+        let is_known = self.roles.iter().any(|role| authoriser.rules_of(role).next().is_some());
+        if is_known { Ok(()) } else { Err(self.denied("", None, "you hold no role at this node".to_owned())) }
+    }
+
+    fn denied(&self, privilege: &'static str, resource: Option<&str>, rule: String) -> Denied {
+        let (principal, resource) = (self.principal.0.clone(), resource.unwrap_or_default().to_owned());
+        tracing::warn!(principal, privilege, resource, rule, "denied");
+        Denied { principal, privilege, resource, rule }
     }
 }

@@ -82,7 +82,7 @@ fn check(command: &Command, values: &Values) -> Result<(), Refusal> {
             _ if value.len() > most => Some("it is too long".to_owned()),
             Form::Word(words) if !words.contains(&value.as_str()) => Some(format!("it is one of {}", words.join(", "))),
             Form::Flag if value != "true" => Some("it is true, or left out".to_owned()),
-            _ => None,
+            Form::Text | Form::Flag | Form::File | Form::Secret | Form::Values | Form::Word(_) => None,
         };
         if let Some(why) = bad {
             return Err(Refusal::invalid(format!("`{shown}` cannot be used"), why, "see stockade admin help"));

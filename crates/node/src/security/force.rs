@@ -35,10 +35,7 @@ impl InForce {
 
     /// The local realms.
     pub(crate) fn local_realms(&self) -> impl Iterator<Item = &LocalRealm> {
-        self.roots().filter_map(|(_, root)| match root {
-            Root::Local(realm) => Some(realm),
-            _ => None,
-        })
+        self.roots().filter_map(|(_, root)| if let Root::Local(realm) = root { Some(realm) } else { None })
     }
 
     /// Every root object, with what it is in.
@@ -76,10 +73,7 @@ fn mappings(objects: &[Object]) -> Vec<(&str, &Mappings)> {
 }
 
 fn of_object(object: &Object) -> impl Iterator<Item = &Mappings> {
-    object.roots.iter().filter_map(|root| match root {
-        Root::Mappings(mappings) => Some(mappings),
-        _ => None,
-    })
+    object.roots.iter().filter_map(|root| if let Root::Mappings(mappings) = root { Some(mappings) } else { None })
 }
 
 /// The identity of an object as the store has it.
@@ -96,9 +90,8 @@ pub(crate) fn read(text: &str) -> Result<Object, String> {
 /// The trusted hosts of objects, each with its name.
 pub(crate) fn hosts<'a>(objects: impl Iterator<Item = &'a Object>) -> Vec<(&'a str, &'a TrustedHosts)> {
     let of = |object: &'a Object| {
-        object.roots.iter().filter_map(move |root| match root {
-            Root::TrustedHosts(hosts) => Some((object.identity.name.as_str(), hosts)),
-            _ => None,
+        object.roots.iter().filter_map(move |root| {
+            if let Root::TrustedHosts(hosts) = root { Some((object.identity.name.as_str(), hosts)) } else { None }
         })
     };
     objects.flat_map(of).collect()

@@ -5,7 +5,9 @@ use axum::response::Html;
 use serde_json::Value;
 use utoipa::OpenApi;
 
-use super::{admin, commands, create, events, functions, health, login, looks, me, outputs, problem, runs, sessions, types};
+use super::{
+    admin, commands, create, events, functions, health, login, looks, me, outputs, problem, runs, sessions, types,
+};
 
 #[derive(OpenApi)]
 #[openapi(

@@ -26,6 +26,8 @@ enum Need {
     Role,
     /// The right to run code under the node's policies.
     Run,
+    /// The right to keep an engine, and to run code in it.
+    Session,
     /// This privilege.
     Privilege(Privilege),
     /// The right to this command.
@@ -46,7 +48,7 @@ fn need(method: &Method, path: &str) -> Option<Need> {
         ("DELETE", "/v1/runs/{id}" | "/v1/sessions/{id}") => Need::Role,
         ("GET" | "HEAD", "/v1/sessions" | "/v1/sessions/{id}" | "/v1/sessions/{id}/executions") => Need::Role,
         ("GET" | "HEAD", "/v1/policies" | "/v1/environments" | "/v1/environments/{*name}") => Need::Role,
-        ("POST", "/v1/sessions" | "/v1/sessions/{id}/executions") => Need::Privilege(Privilege::Session),
+        ("POST", "/v1/sessions" | "/v1/sessions/{id}/executions") => Need::Session,
         ("POST", "/v1/sessions/{id}/interrupt" | "/v1/sessions/{id}/restart") => Need::Privilege(Privilege::Session),
         ("GET" | "HEAD" | "PUT", "/v1/sessions/{id}/files/{name}") => Need::Privilege(Privilege::Session),
         ("PUT", "/v1/sessions/{id}/tables/{name}") => Need::Privilege(Privilege::Session),
@@ -58,17 +60,41 @@ fn need(method: &Method, path: &str) -> Option<Need> {
     Some(need)
 }
 
-fn check(security: &Security, caller: &Caller, method: &Method, path: &str) -> Result<(), Refusal> {
-    match need(method, path) {
+/// Refuses what a caller has no right to; a denial is on record then.
+async fn check(security: &Security, caller: &Caller, method: &Method, path: &str) -> Result<(), Refusal> {
+    let checked = match need(method, path) {
         Some(Need::Nothing | Need::OfCommand) => Ok(()),
         Some(Need::Role) => caller.check_known(),
         Some(Need::Run) => security.check_run(caller),
+        Some(Need::Session) => caller.check(Privilege::Session, None).and_then(|()| security.check_run(caller)),
         Some(Need::Privilege(privilege)) => caller.check(privilege, None),
         Some(Need::Command(command)) => caller.check(Privilege::AdminRunCommand, Some(command)),
         None => {
-            Err(Refusal::new(Kind::NotAllowed, "this cannot be done here", "the path has other methods", "see /docs"))
+            let why = "the path has other methods";
+            return Err(Refusal::new(Kind::NotAllowed, "this cannot be done here", why, "see /docs"));
         }
-    }
+    };
+    security.on_record(checked).await
+}
+
+/// Refuses the use of an environment, named or by its digest, that a caller has no right to.
+pub(super) async fn check_environment(
+    shared: &Shared,
+    caller: &Caller,
+    environment: Option<&str>,
+) -> Result<(), Refusal> {
+    let Some(name) = environment else { return Ok(()) };
+    shared.node.security.on_record(caller.check(Privilege::EnvironmentUse, Some(name))).await
+}
+
+/// Who asks, as the guard has found it.
+pub(super) fn caller_of(request: &Request) -> Result<Caller, Refusal> {
+    request.extensions().get::<Caller>().cloned().ok_or_else(nobody)
+}
+
+fn nobody() -> Refusal {
+    let (what, why) = ("nobody knows who you are", "the connection has no user");
+    Refusal::new(Kind::Unauthenticated, what, why, "use the node's socket")
 }
 
 /// Lets a request through that its caller has a right to, with what the caller holds.
@@ -100,14 +126,7 @@ async fn caller(shared: &Shared, request: &mut Request) -> Result<Option<Caller>
         let extensions = request.extensions();
         Some((extensions.get::<Peer>()?.0, extensions.get::<Principal>()?.clone()))
     };
-    let (uid, principal) = of(request).ok_or_else(|| {
-        Refusal::new(
-            Kind::Unauthenticated,
-            "nobody knows who you are",
-            "the connection has no user",
-            "use the node's socket",
-        )
-    })?;
+    let (uid, principal) = of(request).ok_or_else(nobody)?;
     Ok(Some(security.caller(uid, principal)))
 }
 
@@ -121,8 +140,8 @@ async fn permitted(shared: &Shared, caller: Caller, mut request: Request, next: 
     let security = &shared.node.security;
     // What no path matches is answered by the one answer that there is for it.
     if let Some(path) = request.extensions().get::<MatchedPath>() {
-        let checked = check(security, &caller, request.method(), path.as_str());
-        if let Err(refusal) = checked {
+        let (method, path) = (request.method().clone(), path.as_str().to_owned());
+        if let Err(refusal) = check(security, &caller, &method, &path).await {
             return Problem::from(refusal).into_response();
         }
     }

@@ -7,14 +7,14 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stockade_config::security::Admission;
+use stockade_core::audit::{Authentication, Decision};
 use stockade_identity::entry::{self, Answer, Credential, Facts, How, Outside, Proof, Transport, Why};
 use stockade_identity::local::{Account, Attempt, Checked, Password, Source, Stored};
 use stockade_identity::token::{self, Bearer};
 use stockade_store::Change;
 use zeroize::Zeroizing;
 
-use super::force::{InForce, Name};
-use super::trail::Authenticated;
+use super::force::{Hosted, InForce, Name};
 use super::{Caller, Security, force};
 use crate::listen::Principal;
 use crate::refusal::{Kind, Refusal};
@@ -77,7 +77,7 @@ struct Claim {
 impl Security {
     /// The clocks.
     pub(crate) fn now(&self) -> Now {
-        Now { ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX), wall_ms: now_ms() }
+        Now { ms: self.now_ms(), wall_ms: now_ms() }
     }
 
     /// Finds out who asks from this address, over TLS.
@@ -103,7 +103,7 @@ impl Security {
         let roles = in_force.person(&claim.name).map(|person| person.roles.clone()).unwrap_or_default();
         let remote = Remote { from, how, session: claim.session.map(|session| session.id) };
         let principal = Principal(claim.name.to_string());
-        Ok(Caller { principal, source: Source::Address(from), remote: Some(remote), roles, in_force })
+        Ok(Caller { principal, source: Source::Address(from), remote: Some(remote), roles, command: None, in_force })
     }
 
     async fn by_password(&self, from: IpAddr, user: &str, clear: Zeroizing<String>, now: Now) -> Claim {
@@ -165,10 +165,9 @@ impl Security {
             is_expired,
             // Over the network somebody is whom his credential says, never whom his address says.
             has_legacy_host_trust: false,
-            admission: in_force.admission(&claim.name.realm).unwrap_or(Admission {
-                require_password: true,
-                require_trusted_host: false,
-            }),
+            admission: in_force
+                .admission(&claim.name.realm)
+                .unwrap_or(Admission { require_password: true, require_trusted_host: false }),
             credential: claim.credential,
         }
     }
@@ -183,9 +182,13 @@ impl Security {
     async fn put_on_record(&self, claim: &Claim, from: IpAddr, answer: Answer, now: Now) -> Result<(), Refusal> {
         let (is_permitted, mut reason) = match answer {
             Answer::Admit(_) if claim.is_on_record => return Ok(()),
-            Answer::Admit(_) => {
-                (true, claim.session.as_ref().map_or_else(String::new, |one| format!("session {}, first seen from here", one.id)))
-            }
+            Answer::Admit(_) => (
+                true,
+                claim
+                    .session
+                    .as_ref()
+                    .map_or_else(String::new, |one| format!("session {}, first seen from here", one.id)),
+            ),
             Answer::Refuse { why, .. } => (false, why.to_string()),
         };
         if is_cheap(answer, claim.credential) {
@@ -195,16 +198,16 @@ impl Security {
                 Some(more) => reason += &format!("; {more} more from this address are not on record"),
             }
         }
-        let record = Authenticated {
-            time_ms: now.wall_ms,
-            principal: claim.name.to_string(),
-            realm: claim.name.realm.clone(),
-            source: from.to_string(),
+        self.record_authentication(Authentication {
+            time_ms: u64::try_from(now.wall_ms).unwrap_or_default(),
+            principal: &claim.name.to_string(),
+            realm: &claim.name.realm,
+            source: &from.to_string(),
             method: claim.method,
-            is_permitted,
-            reason,
-        };
-        self.record_authentication(record).await
+            decision: if is_permitted { Decision::Permitted } else { Decision::Refused },
+            reason: &reason,
+        })
+        .await
     }
 
     /// Keeps a password with the costs of today. Nobody waits for it to succeed: it is tried again the next time.
@@ -219,7 +222,8 @@ impl Security {
             // It is as old as it was.
             found.map_or(Ok(false), |found| store.change_principal(&realm, &user, &change, found.password_ms))
         });
-        if let (Ok(true), Ok(new)) = (kept.await, force::of_store(&self.keeper).await) {
+        let new = force::of_store(&self.keeper, Hosted::Known(self.hosts()));
+        if let (Ok(true), Ok(new)) = (kept.await, new.await) {
             // Nothing else has changed, so that sessions go on.
             self.swap(new);
         }

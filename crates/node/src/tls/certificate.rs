@@ -53,8 +53,8 @@ impl Shown {
             return Err(unusable(certificate, "certificate", "there is none in it"));
         };
         let text = contents(key, "key", true)?;
-        let key = PrivateKeyDer::from_pem_slice(text.as_bytes())
-            .map_err(|error| unusable(key, "key", &error.to_string()))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| unusable(key, "key", &error.to_string()))?;
         Ok(Self { chain, end, key })
     }
 

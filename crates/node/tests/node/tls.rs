@@ -226,7 +226,8 @@ fn pages_of_others_get_nothing_through_a_browser() {
     assert_ne!(ask(&[("host", &own), ("host", "evil.example")]), 200);
     let origin = format!("https://{own}");
     assert_eq!(ask(&[("origin", &origin)]), 200);
-    for origin in ["https://evil.example", "null", &format!("http://{own}"), "https://127.0.0.1", "https://localhost:1"] {
+    for origin in ["https://evil.example", "null", &format!("http://{own}"), "https://127.0.0.1", "https://localhost:1"]
+    {
         assert_eq!(ask(&[("origin", origin)]), 403, "{origin}");
     }
     assert_eq!(ask(&[("sec-fetch-site", "cross-site")]), 403);

@@ -42,14 +42,8 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(FOLDER)).unwrap();
         let keeper = Keeper::open(folder.path().join("node.sqlite")).unwrap();
-        let terms = Terms {
-            service: "A.X".to_owned(),
-            owners: [0, 0],
-            accounts: std::collections::HashMap::new(),
-            policies: Vec::new(),
-            names: None,
-        };
-        let security = Security::open(keeper, Trail::in_folder(folder.path().to_owned()), terms).await.unwrap();
+        let security =
+            Security::open(keeper, Trail::in_folder(folder.path().to_owned()), Terms::of_test()).await.unwrap();
         let world = Self { security, folder };
         world.security.load(&world.root(), &text(realm, "1"), &Substitutions::none()).await.unwrap();
         world.security.activate(&world.root(), which()).await.unwrap();
@@ -139,7 +133,10 @@ async fn guessing_gets_slower_and_the_others_are_not_kept_waiting() {
         assert_eq!(world.password("ann", "wrong", now(0)).await.unwrap_err().kind, Kind::Unauthenticated);
     }
     let early = world.password("ann", ANN, now(0)).await.unwrap_err();
-    assert!(early.kind == Kind::TooMany && early.retry_s.is_some_and(|seconds| (1..=2).contains(&seconds)), "{early:?}");
+    assert!(
+        early.kind == Kind::TooMany && early.retry_s.is_some_and(|seconds| (1..=2).contains(&seconds)),
+        "{early:?}"
+    );
     let nobody = async |at| world.password("nobody", "wrong", now(at)).await.unwrap_err();
     for _ in 0..4 {
         nobody(0).await;
@@ -271,7 +268,8 @@ async fn every_answer_is_on_record_and_no_password_or_token_is() {
     drop(world.security.authenticate(HERE, Shown::Nothing, now(60_000)).await);
     let found = world.records();
     let text = |record: &serde_json::Value| {
-        ["principal", "realm", "source", "method", "decision", "reason"].map(|key| record[key].as_str().unwrap().to_owned())
+        ["principal", "realm", "source", "method", "decision", "reason"]
+            .map(|key| record[key].as_str().unwrap().to_owned())
     };
     let found: Vec<_> = found.iter().map(|record| text(record).join(" ")).collect();
     assert_eq!(found[0], "ann@acme acme 192.0.2.7 password permitted ");

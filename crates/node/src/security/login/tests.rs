@@ -31,7 +31,7 @@ fn text(realm: &str, version: &str) -> String {
             {{ userName = "old", password = "{old}", roles = ["user"] }}
             {{ userName = "lou", password = "{ANN}", roles = ["user"], locked = true }}
             {{ userName = "uid-0", password = "{ANN}", roles = ["user"] }}
-            {{ userName = "ann lee", password = "{ANN}", roles = ["user"] }}
+            {{ userName = "ann+lee", password = "{ANN}", roles = ["user"] }}
             {{ userName = "bare", roles = ["user"] }}
         ] }} }}"#
     )
@@ -121,7 +121,7 @@ async fn the_right_password_is_somebody_and_nothing_else_can_be_told_apart() {
 async fn no_name_is_one_of_the_kernels_and_all_can_go_through_the_node() {
     let world = World::new("local").await;
     assert_eq!(world.password("ann", ANN, now(0)).await.unwrap().principal.0, "ann@local");
-    for user in ["uid-0", "uid-0@local", "ann lee"] {
+    for user in ["uid-0", "uid-0@local", "ann+lee"] {
         assert!(world.password(user, ANN, now(0)).await.is_err(), "{user}");
     }
 }

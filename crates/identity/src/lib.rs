@@ -14,6 +14,7 @@
 
 pub mod entry;
 pub mod hosts;
+pub mod ldap;
 pub mod local;
 pub mod privilege;
 pub mod token;

@@ -17,7 +17,7 @@ const FILL: &str = "/usr/sbin/slapadd";
 const SCHEMAS: &str = "/etc/ldap/schema";
 const MODULES: &str = "/usr/lib/ldap";
 
-/// Below which entries are.
+/// Below which entries are. Five wrong passwords lock one of them.
 pub const ROOT: &str = "dc=acme,dc=com";
 /// Who may read everything but passwords, and the password.
 pub const SYSTEM: (&str, &str) = ("cn=system,dc=acme,dc=com", "the system's");
@@ -31,9 +31,11 @@ moduleload back_mdb
 moduleload ppolicy
 database mdb
 suffix dc=acme,dc=com
+rootdn cn=root,dc=acme,dc=com
 directory base
 maxsize 67108864
 overlay ppolicy
+ppolicy_default cn=policy,dc=acme,dc=com
 access to attrs=userPassword by anonymous auth by * none
 access to * by dn.exact=cn=system,dc=acme,dc=com read by * none
 ";
@@ -50,6 +52,14 @@ objectClass: organizationalRole
 objectClass: simpleSecurityObject
 cn: system
 userPassword: the system's
+
+dn: cn=policy,dc=acme,dc=com
+objectClass: organizationalRole
+objectClass: pwdPolicy
+cn: policy
+pwdAttribute: userPassword
+pwdLockout: TRUE
+pwdMaxFailure: 5
 
 ";
 

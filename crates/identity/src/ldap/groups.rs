@@ -14,6 +14,7 @@ const ANY: &str = "(objectClass=*)";
 const SUCCESS: u32 = 0;
 const REFERRAL: u32 = 10;
 const NO_SUCH_OBJECT: u32 = 32;
+const NO_SUCH_NAME: u32 = 34;
 
 /// Every role that `entry` has by its groups, each once. More than the bounds is a refusal and not a shorter list: what
 /// is left out could be denied something.
@@ -55,14 +56,16 @@ pub(super) async fn of(
     Err(LdapRefusal::TooDeepGroups { depth_max: limits.depth_max }.into())
 }
 
-/// The values of one entry. One that is not there, or may not be read, has none: many directories leave names of groups
-/// that are no more.
+/// The values of one entry. One that is not there, may not be read, or is called as no entry can be, has none: many
+/// directories leave names of groups that are no more, and some have plain names with a `=`.
 async fn values(connection: &mut Connection, entry: &str, attribute: &str) -> Result<Vec<String>, Ended> {
     let answer = connection.search(entry, Scope::Base, ANY, attribute, 1).await?;
     match answer.code {
         REFERRAL => Err(LdapRefusal::Referred { what: "a group of the user".to_owned() }.into()),
         SUCCESS if answer.is_referred => Err(LdapRefusal::Referred { what: "a group of the user".to_owned() }.into()),
-        SUCCESS | NO_SUCH_OBJECT => Ok(answer.entries.into_iter().flat_map(|(_, values)| values).collect()),
+        SUCCESS | NO_SUCH_OBJECT | NO_SUCH_NAME => {
+            Ok(answer.entries.into_iter().flat_map(|(_, values)| values).collect())
+        }
         code => Err(Trouble::Search(code).into()),
     }
 }

@@ -108,9 +108,17 @@ async fn an_entry_of_several_names_is_the_principal_of_the_one_that_was_said() {
 
 #[tokio::test]
 async fn an_entry_that_the_directory_locked_stays_out() {
-    let Some(slapd) = Slapd::with(&person("uid=ada", "ada", "pwdAccountLockedTime: 000001010000Z\n")) else { return };
-    let refused = of(&slapd).log_in("ada", password("of ada")).await.unwrap_err();
-    assert_eq!(refused, LdapRefusal::Wrong { code: 49 });
+    let locked = person("uid=ada", "ada", "pwdAccountLockedTime: 000001010000Z\n");
+    let Some(slapd) = Slapd::with(&(locked + &person("uid=bob", "bob", ""))) else { return };
+    let directory = of(&slapd);
+    let refused = async |user: &str, text: &str| directory.log_in(user, password(text)).await.unwrap_err();
+    assert_eq!(refused("ada", "of ada").await, LdapRefusal::Wrong { code: 49 });
+    assert_eq!(directory.log_in("bob", password("of bob")).await.unwrap().user, "bob");
+    for _ in 0..5 {
+        refused("bob", "wrong").await;
+    }
+    // The directory counts as well.
+    assert_eq!(refused("bob", "of bob").await, LdapRefusal::Wrong { code: 49 });
 }
 
 #[tokio::test]

@@ -66,11 +66,15 @@ pwdMaxFailure: 5
 /// A running server.
 #[derive(Debug)]
 pub struct Slapd {
-    server: Child,
+    _server: Server,
     folder: Folder,
     plain: u16,
     tls: u16,
 }
+
+/// Its process, which ends with the value.
+#[derive(Debug)]
+struct Server(Child);
 
 /// A server under way.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +114,7 @@ impl Slapd {
             .unwrap();
         assert!(filled.status.success(), "{}", String::from_utf8_lossy(&filled.stderr));
         // Somebody else may take a port that was free.
-        (0..5).find_map(|_| started(&folder)).map(|(server, plain, tls)| Self { server, folder, plain, tls })
+        (0..5).find_map(|_| started(&folder)).map(|(server, plain, tls)| Self { _server: server, folder, plain, tls })
     }
 
     /// Its port for LDAP, with StartTLS or without.
@@ -142,10 +146,10 @@ impl Slapd {
     }
 }
 
-impl Drop for Slapd {
+impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.server.kill());
-        drop(self.server.wait());
+        drop(self.0.kill());
+        drop(self.0.wait());
     }
 }
 
@@ -162,20 +166,20 @@ fn settings(asks_for_certificate: bool) -> String {
     text + SETTINGS
 }
 
-fn started(folder: &Folder) -> Option<(Child, u16, u16)> {
+fn started(folder: &Folder) -> Option<(Server, u16, u16)> {
     let (plain, tls) = (free_port(), free_port());
-    let mut server = Command::new("setpriv")
+    let mut command = Command::new("setpriv");
+    command
         .args(["--pdeathsig", "KILL", PROGRAM, "-f", "slapd.conf", "-d", "0", "-h"])
         .arg(format!("ldap://127.0.0.1:{plain} ldaps://127.0.0.1:{tls}"))
         .current_dir(folder.path())
         .stdin(Stdio::null())
-        .stderr(std::fs::File::create(folder.path().join("log")).unwrap())
-        .spawn()
-        .unwrap();
+        .stderr(std::fs::File::create(folder.path().join("log")).unwrap());
+    let mut server = Server(command.spawn().unwrap());
     let until = Instant::now() + Duration::from_secs(20);
     while Instant::now() < until {
         let is_there = |port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
-        if server.try_wait().unwrap().is_some() {
+        if server.0.try_wait().unwrap().is_some() {
             return None;
         }
         if is_there(plain) && is_there(tls) {

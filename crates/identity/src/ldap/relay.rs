@@ -1,6 +1,7 @@
 //! The way of messages between `ldap3` and a server: one question at a time, and only what `screen.rs` lets pass.
 
 use std::io;
+use std::pin::pin;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -22,9 +23,12 @@ pub(super) async fn relay(ours: UnixStream, theirs: Box<dyn Duplex>, fault: &Onc
     let (our_reader, our_writer) = ours.into_split();
     let (their_reader, their_writer) = tokio::io::split(theirs);
     let asked = Mutex::new(None);
+    let requests = pin!(requests(our_reader, their_writer, &asked));
+    let answers = pin!(answers(their_reader, our_writer, &asked));
+    // Both keep their ends until why is known.
     let ended = tokio::select! {
-        ended = requests(our_reader, their_writer, &asked) => ended,
-        ended = answers(their_reader, our_writer, &asked) => ended,
+        ended = requests => ended,
+        ended = answers => ended,
     };
     fault.get_or_init(|| ended.err().unwrap_or(Trouble::Ended));
 }

@@ -97,6 +97,18 @@ async fn a_directory_that_wants_a_certificate_gets_that_of_the_profile() {
 }
 
 #[test]
+fn a_log_in_may_move_between_threads() {
+    fn moves<T: Send>(_: &T) {}
+    let server = plaintext(fake::nobody());
+    let realm = LdapRealm { name: "acme".to_owned(), admission: Admission::default(), servers: vec![server] };
+    let resolver: Arc<dyn Resolve> = Arc::new(Here);
+    let given = Given { tls: &|_| None, secret: &|_| None, resolver: &resolver };
+    let directory = Directory::new(&realm, given, limits()).unwrap();
+    moves(&directory.log_in(ADA, password("of ada")));
+    moves(&directory);
+}
+
+#[test]
 fn tls_without_anybody_who_vouches_is_none() {
     assert_eq!(Tls::new(&[], None, true).unwrap_err(), BadTls::NoAnchor);
     assert!(certificates(b"").is_err());

@@ -45,6 +45,14 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// There is nothing to hold checkpoints against.
+    #[error("there is no public key in `{path}`")]
+    NoKey {
+        /// The file.
+        path: String,
+        /// Why not.
+        why: String,
+    },
     /// It could not be handed on to whoever asked for it.
     #[error("the records cannot be written where they are wanted")]
     Output {
@@ -68,7 +76,7 @@ impl Error {
         match self {
             Self::File { cause, .. } | Self::Output { cause } => cause.to_string(),
             Self::Busy => "another process holds its lock".to_owned(),
-            Self::Record { why } | Self::Key { why, .. } => why.clone(),
+            Self::Record { why } | Self::Key { why, .. } | Self::NoKey { why, .. } => why.clone(),
             Self::NoChain { .. } => "what is in it was not written as a record, or was changed".to_owned(),
             Self::Unrepaired => "a process was ended in the middle of a record, or the file was changed".to_owned(),
             Self::Damaged { .. } => "its bytes are not those that were written".to_owned(),
@@ -79,16 +87,15 @@ impl Error {
     #[must_use]
     pub const fn next(&self) -> &'static str {
         match self {
-            Self::File { .. } => "free space or make it writable",
+            Self::File { .. } => "look whether it is there, whether you may use it, and whether the disk is full",
+            Self::NoKey { .. } => "name the folder that a trail is in with --trail, or give its key with --key",
             Self::Busy => "end the process that holds it (see `lslocks`)",
             Self::Record { .. } => "name fewer or shorter things at once",
             Self::NoChain { .. } => {
                 "keep a copy, look at it with `stockade audit verify`, then move it away; the chain goes on from its head"
             }
             Self::Unrepaired => "try again after the next run, which repairs it and says so",
-            Self::Key { .. } => {
-                "give the file mode 0600 and to the user who runs this, or move it away so that a new key is made"
-            }
+            Self::Key { .. } => "give the file mode 0600 and to the user who runs this, or bring it back from a copy",
             Self::Output { .. } => "free space, or write to another place",
             Self::Damaged { .. } => "look at it with `stockade audit verify`",
         }

@@ -85,9 +85,12 @@ impl Place {
 
     /// Opens the log for reading and appending and the head beside it; made, with their folder, if they are not there.
     pub(crate) fn open(&self) -> Result<(File, File), Error> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
-        made.map_err(Error::file("make", &self.folder))?;
-        Ok((self.open_log(OpenOptions::new().read(true).append(true))?, self.open_head()?))
+        let both = || Ok((self.open_log(OpenOptions::new().read(true).append(true))?, self.open_head()?));
+        both().or_else(|_: Error| {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+            made.map_err(Error::file("make", &self.folder))?;
+            both()
+        })
     }
 
     pub(crate) fn open_log(&self, options: &mut OpenOptions) -> Result<File, Error> {

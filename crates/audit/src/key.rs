@@ -115,8 +115,9 @@ impl PublicKey {
     /// When it is not there, or none.
     pub fn beside(place: &Place) -> Result<Self, Error> {
         let path = place.public();
-        let text = fs::read_to_string(&path).map_err(|cause| unusable(&path, &cause.to_string()))?;
-        Self::parse(&text).ok_or_else(|| unusable(&path, "it is no public key"))
+        let none = |why: &str| Error::NoKey { path: path.to_string_lossy().into_owned(), why: why.to_owned() };
+        let text = fs::read_to_string(&path).map_err(|cause| none(&cause.to_string()))?;
+        Self::parse(&text).ok_or_else(|| none("it does not hold 64 hexadecimal digits of a key"))
     }
 
     /// Its short name, as checkpoints have it.

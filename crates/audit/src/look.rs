@@ -83,8 +83,11 @@ pub(crate) fn look(held: &Held<'_>) -> Result<Option<Standing>, Error> {
     let head = Head::read(held.head).map_err(Error::file("read", &held.place.head()))?;
     let head = head.filter(|head| head.link.seq <= SEQ_MAX);
     let length = held.log.metadata().map_err(&failed)?.len();
-    let rotated = held.place.all_rotated()?.last().copied();
-    let end = match found(held.log, length).map_err(&failed)? {
+    let found = found(held.log, length).map_err(&failed)?;
+    // Former files say nothing where the log and the head do.
+    let is_usual = head.is_some() && matches!(found, Found::End(_));
+    let rotated = if is_usual { None } else { held.place.all_rotated()?.last().copied() };
+    let end = match found {
         Found::End(end) => Some(end),
         Found::Empty => None,
         Found::Torn | Found::Other if head.is_none() && rotated.is_none() => {

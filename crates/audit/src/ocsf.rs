@@ -41,11 +41,24 @@ pub fn event(entry: &Entry) -> Value {
     let product = json!({"name": "Stockade", "vendor_name": "Stockade", "version": env!("CARGO_PKG_VERSION")});
     let uid = entry.link.hash_hex();
     set("metadata", json!({"version": VERSION, "product": product, "sequence": entry.link.seq, "uid": uid}));
-    if let Value::Object(rest) = rest {
-        event.extend(rest.into_iter().filter(|(_, value)| !value.is_null()));
+    if let Some(Value::Object(rest)) = known(rest) {
+        event.extend(rest);
     }
     event.insert("unmapped".to_owned(), record);
     Value::Object(event)
+}
+
+/// Without what the record does not say.
+fn known(value: Value) -> Option<Value> {
+    match value {
+        Value::Null => None,
+        Value::String(text) if text.is_empty() => None,
+        Value::Object(fields) => {
+            let fields = fields.into_iter().filter_map(|(key, value)| Some((key, known(value)?)));
+            Some(Value::Object(fields.collect()))
+        }
+        other @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => Some(other),
+    }
 }
 
 fn class(kind: &str, record: &Value) -> Class {
@@ -155,6 +168,7 @@ fn process(record: &Value) -> Value {
         "actor": {"user": user(record)},
         "device": {"type_id": 0},
         "process": process,
+        "exit_code": record.pointer("/outcome/cause/status"),
         "status_detail": record.get("error"),
     })
 }
@@ -167,11 +181,14 @@ fn network(record: &Value) -> Class {
         "refused" => (5, FAILURE),
         _ => (OTHER, SUCCESS),
     };
+    // What was asked for and not given is `HOST:PORT` if it was understood.
+    let asked = text(record, "asked").rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    let (host, port) = asked.map_or((text(record, "host"), None), |(host, port)| (host, Some(json!(port))));
     let rest = json!({
         "dst_endpoint": {
-            "hostname": record.get("host").or_else(|| record.get("asked")),
+            "hostname": host,
             "ip": record.get("address"),
-            "port": record.get("port"),
+            "port": port.as_ref().or_else(|| record.get("port")),
         },
         "connection_info": {"direction_id": 2, "protocol_num": 6},
         "traffic": {"bytes_out": record.get("bytes_up"), "bytes_in": record.get("bytes_down")},

@@ -139,10 +139,7 @@ const SHOWN: [&str; 18] = [
 /// One record for people: when, which, and what it has of what is shown.
 fn line(entry: &Entry) -> String {
     let record = entry.value();
-    let time = record
-        .get("time_ms")
-        .and_then(Value::as_u64)
-        .map_or_else(String::new, |ms| stockade_core::text::utc(ms / 1000));
+    let time = record.get("time_ms").and_then(Value::as_u64).map_or_else(String::new, |ms| text::utc(ms / 1000));
     let mut line = format!("{} {time} {}", entry.link.seq, entry.kind());
     for key in SHOWN {
         let value = match record.get(key) {

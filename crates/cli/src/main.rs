@@ -43,6 +43,9 @@ use clap::Parser;
 use crate::args::{Arguments, Command};
 
 fn main() -> ExitCode {
+    if let Some(words) = node::words_of_epadmin(std::env::args_os()) {
+        return node::admin(words).unwrap_or_else(|problem| printer::problem(&problem, false));
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(refused) => return printer::usage(&refused),

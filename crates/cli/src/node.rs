@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use crate::args::Doctor;
@@ -11,6 +12,13 @@ use crate::problem::{Problem, plain};
 
 /// The program, beside this one.
 const PROGRAM: &str = "stockade-node";
+
+/// The words after the name of the program, where it is called by the name that the existing product has: a link to
+/// this one behaves as `stockade admin`.
+pub(crate) fn words_of_epadmin(mut words: impl Iterator<Item = OsString>) -> Option<Vec<OsString>> {
+    let program = words.next()?;
+    (Path::new(&program).file_name()? == "epadmin").then(|| words.collect())
+}
 
 /// `stockade admin` is the node's program too.
 pub(crate) fn admin(words: Vec<OsString>) -> Result<ExitCode, Problem> {

@@ -22,10 +22,8 @@ impl FileTrail {
 
     /// The refusal for want of a record.
     fn refused(&self, error: &stockade_audit::Error) -> NotRecorded {
-        let why = match error {
-            stockade_audit::Error::File { .. } | stockade_audit::Error::Busy => error.why(),
-            other => format!("{other}: {}; {}", other.why(), other.next()),
-        };
+        let is_plain = matches!(error, stockade_audit::Error::File { .. } | stockade_audit::Error::Busy);
+        let why = if is_plain { error.why() } else { format!("{error}: {}; {}", error.why(), error.next()) };
         NotRecorded { place: self.0.place().log().to_string_lossy().into_owned(), why }
     }
 }

@@ -49,7 +49,7 @@ impl Trail {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *state = match std::mem::replace(&mut *state, State::Over) {
             State::Headless(log) => State::Ready(Attached::new(log, head)),
-            other => other,
+            other @ (State::Ready(_) | State::Over) => other,
         };
     }
 }

@@ -67,6 +67,10 @@ fn a_confined_service_only_reads_connects_and_appends() {
     // What is on record stays: it is neither cut off nor written over.
     assert!(trail.set_len(0).is_err());
     assert_eq!(rustix::fs::fcntl_setfl(&trail, rustix::fs::OFlags::empty()), Err(Errno::PERM));
+    // It may write to a place of the head; of the trail it cannot: that is open for appending.
+    let length = trail.metadata().unwrap().len();
+    std::os::unix::fs::FileExt::write_all_at(&trail, b"x", 0).unwrap();
+    assert_eq!(trail.metadata().unwrap().len(), length + 1);
     // No port of TCP, by Landlock alone: UDP is needed for names.
     assert_eq!(TcpListener::bind("127.0.0.1:0").unwrap_err().raw_os_error(), Some(Errno::ACCESS.raw_os_error()));
     // No other kind of socket, no process, no signal.

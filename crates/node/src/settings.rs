@@ -34,7 +34,7 @@ pub enum Command {
     Start(Box<Start>),
     /// Ask a node how it is
     Status(Status),
-    /// Tell or change how much a node logs, while it runs: for its own user, and root
+    /// Tell or change how much a node logs, while it runs: for whoever administers it
     #[command(after_help = "Examples:\n  stockade node log\n  stockade node log info,stockade_node::queue=debug")]
     Log(Log),
     /// Make a user, a folder and the units of systemd

@@ -264,6 +264,8 @@ async fn serve(
     node.recover().await?;
     tokio::spawn(Arc::clone(&node).dispatch());
     tokio::spawn(Arc::clone(&node).tidy());
+    let following = Arc::clone(&node);
+    tokio::spawn(async move { following.security.follow_names().await });
     let Socket { path: socket, listening: sockets, given } = socket;
     let listener = UnixListener::from_std(sockets.api).map_err(failed)?;
     let tables = sockets.tables.map(UnixListener::from_std).transpose().map_err(failed)?;

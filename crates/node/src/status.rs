@@ -21,8 +21,20 @@ pub fn status(asked: &Status) -> Result<(), Refusal> {
     if status != 200 {
         return Err(problem(&body));
     }
-    let (_, figures) =
+    let figures =
         ask(&socket, "GET", "/metrics", None).map_err(|error| Refusal::failed("the node does not answer", error))?;
+    let own = me(&socket).map_or_else(String::new, |own| own + "\n");
+    let load = match figures {
+        (200, figures) => load(&figures),
+        (_, refused) => format!("ready; {}\n", problem(&refused).why),
+    };
+    // A reader that went away is no error.
+    drop(std::io::stdout().write_all(format!("{load}{own}").as_bytes()));
+    Ok(())
+}
+
+/// How much a node does, by its metrics.
+fn load(figures: &str) -> String {
     let figure =
         |name: &str| figures.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap_or(0);
     let (running, waiting) = (figure("stockade_runs_running "), figure("stockade_runs_waiting "));
@@ -31,12 +43,7 @@ pub fn status(asked: &Status) -> Result<(), Refusal> {
         0 => "all runs have the node's own user on the host (--shared-user)".to_owned(),
         ids => format!("each run has a user of its own on the host, out of {ids} ids"),
     };
-    let own = me(&socket).map_or_else(String::new, |own| own + "\n");
-    let line =
-        format!("ready: {running} running, {waiting} waiting, {accepted} accepted since it started\n{users}\n{own}");
-    // A reader that went away is no error.
-    drop(std::io::stdout().write_all(line.as_bytes()));
-    Ok(())
+    format!("ready: {running} running, {waiting} waiting, {accepted} accepted since it started\n{users}\n")
 }
 
 /// What who asks may have, in a line; none of a node that does not tell.

@@ -82,6 +82,7 @@ fn every_event_of_ocsf_says_what_its_class_requires() {
     assert_eq!((&logon["user"]["name"], &logon["user"]["domain"]), (&json!("ann"), &json!("local")));
     assert_eq!((of(3003)[0]["status_id"].clone(), of(6003).len(), of(1007).len()), (json!(1), 2, 2));
     assert_eq!((&of(4001)[1]["activity_id"], &of(4001)[1]["status_id"]), (&json!(5), &json!(2)));
+    assert_eq!(of(4001)[1]["dst_endpoint"], json!({"hostname": "b.test", "port": 25}), "nothing that is not known");
 }
 
 #[test]

@@ -29,8 +29,9 @@ Examples:
   stockade audit verify --trail /var/lib/stockade/state --key 3fa9…
   stockade audit verify --expect 4711:9c1b… --json
 
-Keep the key and the last record that a verification prints somewhere else, and give them to the next: what lies beside
-the trail can be changed by whoever can change the trail. Ends with status 1 when something is wrong.";
+Keep the key and the last record that it prints somewhere else, and give them to the next
+verification: who can change the trail can change what lies beside it.
+Ends with status 1 when something is wrong.";
 
 #[derive(Debug, Args)]
 pub(crate) struct AuditPlace {

@@ -126,6 +126,25 @@ impl Hosts {
         if let Some((object, _)) = objects.iter().find(|(_, hosts)| hosts.exclusive).filter(|_| objects.len() > 1) {
             return Err(BadHosts::Exclusive { object: (*object).to_owned(), others: objects.len() - 1 });
         }
+        let hosts = Self::listing(objects, resolver);
+        hosts.resolve_all(now_ms).await?;
+        Ok(hosts)
+    }
+
+    /// Makes the set of objects that were active when the process before this one ended. A name that does not resolve
+    /// now is trusted nowhere until it does, and is asked for again; each is returned.
+    pub async fn resume(
+        objects: &[(&str, &TrustedHosts)],
+        resolver: Arc<dyn Resolve>,
+        now_ms: u64,
+    ) -> (Self, Option<BadHosts>) {
+        let hosts = Self::listing(objects, resolver);
+        let failed = hosts.resolve_all(now_ms).await.err();
+        (hosts, failed)
+    }
+
+    /// The entries of objects, no name of them resolved.
+    fn listing(objects: &[(&str, &TrustedHosts)], resolver: Arc<dyn Resolve>) -> Self {
         let listed = objects.iter().flat_map(|(object, hosts)| {
             hosts.hosts.iter().map(|entry| {
                 let (written, form) = (entry.written.clone(), entry.form.clone());
@@ -143,9 +162,7 @@ impl Hosts {
         }
         let reverse = Reverse::new(Arc::clone(&resolver), below.iter().map(|(parent, _)| parent.clone()).collect());
         let (names, table) = (Mutex::new(names), RwLock::default());
-        let hosts = Self { entries, resolver, names, table, below, reverse };
-        hosts.resolve_all(now_ms).await?;
-        Ok(hosts)
+        Self { entries, resolver, names, table, below, reverse }
     }
 
     async fn resolve_all(&self, now_ms: u64) -> Result<(), BadHosts> {

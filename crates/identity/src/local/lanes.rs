@@ -19,13 +19,6 @@ pub struct Limits {
     pub of_one_source: usize,
 }
 
-impl Default for Limits {
-    /// For the processors of this machine.
-    fn default() -> Self {
-        Self::for_processors(std::thread::available_parallelism().map_or(1, usize::from))
-    }
-}
-
 impl Limits {
     /// For a machine with so many processors.
     #[must_use]

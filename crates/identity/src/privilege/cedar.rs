@@ -2,17 +2,25 @@
 //!
 //! Names of people never become text of a policy: policies are made of JSON values (Cedar's own form of its syntax
 //! tree), requests of entity ids and string values. Policies are known by their place in the list of rules.
+//!
+//! Cedar looks at every policy of the set that it is given, so it is given those of the roles that are held: the
+//! others could not match. Such sets are put together when they are first asked for, and kept within a bound.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet,
     Request, RestrictedExpression,
 };
+use moka::sync::Cache;
 use serde_json::{Value, json};
 
 use super::kind::Privilege;
 use super::rule::{Effect, Rule};
+
+/// Policies in all sets that are kept together.
+const KEPT_MAX: u64 = 50_000;
 
 /// What Cedar answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,34 +40,65 @@ struct Types {
     kind: EntityTypeName,
 }
 
-/// The compiled policies on one privilege.
+/// The compiled policies.
 pub(crate) struct Compiled {
     types: Types,
     authorizer: Authorizer,
-    sets: HashMap<Privilege, PolicySet>,
+    /// Those of each role on each privilege.
+    policies: HashMap<(Privilege, u32), Vec<Policy>>,
+    sets: Cache<(Privilege, Box<[u32]>), Arc<PolicySet>>,
 }
 
 impl Compiled {
-    /// Compiles the rules; the error is the place of the rule and what Cedar says to it.
-    pub(crate) fn new<'a>(rules: impl Iterator<Item = &'a Rule>) -> Result<Self, (usize, String)> {
-        let mut sets: HashMap<Privilege, PolicySet> = HashMap::new();
-        for (place, rule) in rules.enumerate() {
+    /// Compiles the rules, each with the number of its role; the error is the place of the rule and what Cedar says
+    /// to it.
+    pub(crate) fn new<'a>(rules: impl Iterator<Item = (u32, &'a Rule)>) -> Result<Self, (usize, String)> {
+        let mut policies: HashMap<(Privilege, u32), Vec<Policy>> = HashMap::new();
+        for (place, (role, rule)) in rules.enumerate() {
             let id = PolicyId::new(place.to_string());
             let policy = Policy::from_json(Some(id), policy(rule)).map_err(|error| (place, error.to_string()))?;
-            let set = sets.entry(rule.privilege).or_default();
-            set.add(policy).map_err(|error| (place, error.to_string()))?;
+            policies.entry((rule.privilege, role)).or_default().push(policy);
         }
         let types = Types::new().map_err(|error| (0, error))?;
-        Ok(Self { types, authorizer: Authorizer::new(), sets })
+        Ok(Self::of(types, policies))
     }
 
-    /// Asks. Whatever goes wrong on the way is a no.
-    pub(crate) fn ask(&self, principal: &str, roles: &[&str], privilege: Privilege, resource: Option<&str>) -> Said {
-        let Some(set) = self.sets.get(&privilege) else { return Said::Forbid(None) };
+    fn of(types: Types, policies: HashMap<(Privilege, u32), Vec<Policy>>) -> Self {
+        let weight = |_: &(Privilege, Box<[u32]>), set: &Arc<PolicySet>| {
+            u32::try_from(set.policies().count()).unwrap_or(u32::MAX).max(1)
+        };
+        let sets = Cache::builder().max_capacity(KEPT_MAX).weigher(weight).build();
+        Self { types, authorizer: Authorizer::new(), policies, sets }
+    }
+
+    /// The policies on a privilege of roles.
+    fn set(&self, privilege: Privilege, roles: &[u32]) -> Option<Arc<PolicySet>> {
+        let with_rules = |role: &u32| self.policies.contains_key(&(privilege, *role));
+        let roles: Box<[u32]> = roles.iter().copied().filter(with_rules).collect();
+        let key = (privilege, roles);
+        if let Some(set) = self.sets.get(&key) {
+            return Some(set);
+        }
+        let policies = key.1.iter().filter_map(|role| self.policies.get(&(privilege, *role))).flatten().cloned();
+        // Ids are places, so there are no two of one.
+        let set = Arc::new(PolicySet::from_policies(policies).ok()?);
+        self.sets.insert(key, Arc::clone(&set));
+        Some(set)
+    }
+
+    /// Asks for somebody with these roles, by name and by number. Whatever goes wrong on the way is a no.
+    pub(crate) fn ask(
+        &self,
+        principal: &str,
+        (roles, numbers): (&[&str], &[u32]),
+        privilege: Privilege,
+        resource: Option<&str>,
+    ) -> Said {
+        let Some(set) = self.set(privilege, numbers) else { return Said::Forbid(None) };
         let Some((request, entities)) = self.types.request(principal, roles, privilege, resource) else {
             return Said::Forbid(None);
         };
-        let response = self.authorizer.is_authorized(&request, set, &entities);
+        let response = self.authorizer.is_authorized(&request, &set, &entities);
         // Cedar passes over a policy that fails; a denial that fails must not become a yes.
         if response.diagnostics().errors().next().is_some() {
             return Said::Forbid(None);
@@ -147,10 +186,9 @@ mod tests {
         let asked = |texts: &[&str]| {
             let named =
                 |(place, text): (usize, &&str)| Policy::parse(Some(PolicyId::new(place.to_string())), text).unwrap();
-            let set = PolicySet::from_policies(texts.iter().enumerate().map(named)).unwrap();
-            let sets = HashMap::from([(Privilege::Run, set)]);
-            let compiled = Compiled { types: Types::new().unwrap(), authorizer: Authorizer::new(), sets };
-            compiled.ask("ada", &["user"], Privilege::Run, Some("default"))
+            let policies = HashMap::from([((Privilege::Run, 0), texts.iter().enumerate().map(named).collect())]);
+            let compiled = Compiled::of(Types::new().unwrap(), policies);
+            compiled.ask("ada", (&["user"], &[0]), Privilege::Run, Some("default"))
         };
         let grant = "permit(principal, action, resource);";
         assert_eq!(asked(&[grant]), Said::Permit(0));

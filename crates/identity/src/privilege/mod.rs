@@ -87,15 +87,16 @@ impl Authoriser {
     /// [`BadMapping`], for the first entry that cannot be used: nothing of the mappings holds then.
     pub fn compile(mappings: &[(&str, &security::Mappings)]) -> Result<Self, BadMapping> {
         let rules = rule::all(mappings)?;
-        let compiled = Compiled::new(rules.iter().map(AsRef::as_ref)).map_err(|(place, why)| {
-            let (object, role) = rules.get(place).map_or(("", ""), |rule| (&rule.object, &rule.role));
-            rule::bad(object, role, Wrong::Compile(why))
-        })?;
         let mut roles = HashMap::new();
         for rule in &rules {
             let number = u32::try_from(roles.len()).unwrap_or(u32::MAX);
             roles.entry(rule.role.clone()).or_insert(number);
         }
+        let numbered = rules.iter().filter_map(|rule| Some((*roles.get(&rule.role)?, rule.as_ref())));
+        let compiled = Compiled::new(numbered).map_err(|(place, why)| {
+            let (object, role) = rules.get(place).map_or(("", ""), |rule| (&rule.object, &rule.role));
+            rule::bad(object, role, Wrong::Compile(why))
+        })?;
         Ok(Self { rules, roles, compiled, remembered: Cache::new(REMEMBERED_MAX) })
     }
 
@@ -118,7 +119,7 @@ impl Authoriser {
         if let Some(decision) = self.remembered.get(&question) {
             return decision;
         }
-        let decision = self.ask(principal, roles, privilege, resource);
+        let decision = self.ask(principal, roles, &question.roles, privilege, resource);
         self.remembered.insert(question, decision.clone());
         decision
     }
@@ -136,12 +137,13 @@ impl Authoriser {
         &self,
         principal: &str,
         roles: &[impl AsRef<str>],
+        numbers: &[u32],
         privilege: Privilege,
         resource: Option<&str>,
     ) -> Decision {
         let known = |role: &&str| self.roles.contains_key(*role);
         let roles: Vec<&str> = roles.iter().map(|role| builtin::canonical(role.as_ref())).filter(known).collect();
-        let (permit, rule) = match self.compiled.ask(principal, &roles, privilege, resource) {
+        let (permit, rule) = match self.compiled.ask(principal, (&roles, numbers), privilege, resource) {
             Said::Permit(rule) => (true, Some(rule)),
             Said::Forbid(rule) => (false, rule),
         };

@@ -40,9 +40,14 @@ pub enum Form {
     File,
     /// `--name-stdin` or `--name-file=FILE`; `--name=TEXT` only with `--insecure-argv`.
     Secret,
+    /// `--name=TEXT`, which may hold secrets: it goes into no record.
+    Values,
     /// One of these words.
     Word(&'static [&'static str]),
 }
+
+/// The target of what needs no node.
+pub const HERE: &str = "secret";
 
 const fn text(name: &'static str, about: &'static str) -> Parameter {
     Parameter { name, about, form: Form::Text, required: false }
@@ -60,7 +65,7 @@ const PASSWORD: Parameter = Parameter { form: Form::Secret, ..text("password", "
 const SOURCE: Parameter =
     Parameter { form: Form::File, required: true, ..text("source", "the file of the object, in HOCON") };
 const VARIABLES: [Parameter; 2] = [
-    text("substitutions", "values for \"${NAME}\" in texts: NAME=value,NAME=value"),
+    Parameter { form: Form::Values, ..text("substitutions", "values for \"${NAME}\" in texts: NAME=value,NAME=value") },
     Parameter { form: Form::File, ..text("substitutionfile", "a file of such values, one to a line") },
 ];
 const OBJECT: [Parameter; 3] = [
@@ -69,11 +74,6 @@ const OBJECT: [Parameter; 3] = [
     text("version", "its version; the only one, or the active one, if left out"),
 ];
 const TYPE: Parameter = text("type", "the type of the object: security, or in full stockade.security");
-const FORCE: [Parameter; 2] = [
-    flag("force", "even if you could not administer the node any more; needs --confirm-within"),
-    text("confirm-within", "seconds until the former configuration returns unless the change is confirmed: 120s"),
-];
-
 const REALM: Parameter = text("realm", "the realm; the only local one if left out");
 const USER: Parameter = need("username", "the name of the user");
 const ROLES: Parameter = text("roles", "the roles it holds, with commas between them");
@@ -108,19 +108,13 @@ pub const COMMANDS: &[Command] = &[
         target: "configuration",
         command: "activate",
         about: "Put an object in force; another version of its name is replaced",
-        parameters: &[OBJECT[0], OBJECT[1], OBJECT[2], FORCE[0], FORCE[1]],
-    },
-    Command {
-        target: "configuration",
-        command: "confirm",
-        about: "Keep a change that was made with --force",
-        parameters: &[],
+        parameters: &OBJECT,
     },
     Command {
         target: "configuration",
         command: "deactivate",
         about: "Put an object out of force",
-        parameters: &[OBJECT[0], OBJECT[1], OBJECT[2], FORCE[0], FORCE[1]],
+        parameters: &OBJECT,
     },
     Command {
         target: "configuration",
@@ -180,7 +174,12 @@ pub const COMMANDS: &[Command] = &[
         about: "Show what each role may do",
         parameters: &[text("role", "only this one")],
     },
-    Command { target: "run", command: "display", about: "Show runs that wait and run", parameters: &[] },
+    Command {
+        target: HERE,
+        command: "hash",
+        about: "Print what a password hashes to, for a file of the configuration; no node is asked",
+        parameters: &[Parameter { required: true, ..PASSWORD }],
+    },
     Command {
         target: "security",
         command: "display",
@@ -191,7 +190,6 @@ pub const COMMANDS: &[Command] = &[
             ..text("type", "what to show")
         }],
     },
-    Command { target: "session", command: "display", about: "Show sessions that are open", parameters: &[] },
     Command { target: "trusted", command: "display", about: "Show trusted hosts", parameters: &[] },
     Command {
         target: "trusted",

@@ -65,7 +65,7 @@ fn of_target(target: &str, commands: &[&Command]) -> String {
 fn written(parameter: &Parameter) -> String {
     let name = parameter.name;
     match parameter.form {
-        Form::Text => format!("--{name}=TEXT"),
+        Form::Text | Form::Values => format!("--{name}=TEXT"),
         Form::Flag => format!("--{name}"),
         Form::File => format!("--{name}=FILE"),
         Form::Secret => format!("--{name}-stdin, --{name}-file=FILE"),

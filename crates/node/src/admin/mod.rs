@@ -16,8 +16,9 @@ use std::process::ExitCode;
 
 use crate::refusal::{Kind, Refusal};
 use crate::status;
+use stockade_identity::local::{Costs, Password};
 
-use commands::Command;
+use commands::{Command, HERE};
 use table::Table;
 use words::{Asked, Format, Given, Globals};
 
@@ -46,6 +47,7 @@ pub fn admin(words: &[String]) -> Work {
             print(&help::help(target.as_deref(), format));
             Ok(ExitCode::SUCCESS)
         }
+        Ok(Asked::Command { command, parameters, .. }) if command.target == HERE => hash(parameters),
         Ok(Asked::Command { globals, command, parameters }) => everywhere(&globals, command, parameters),
         Err(refusal) => {
             tell(&refusal);
@@ -95,7 +97,7 @@ fn everywhere(
     command: &Command,
     parameters: BTreeMap<&'static str, Given>,
 ) -> Result<ExitCode, Refusal> {
-    let body = body(parameters)?;
+    let body = serde_json::json!({ "parameters": values(parameters)? }).to_string();
     let folder = globals.folder.as_ref().map(PathBuf::from);
     let sockets = if globals.sockets.is_empty() {
         vec![status::socket(None, folder.as_ref())?]
@@ -189,26 +191,34 @@ fn is_service(wanted: &str, service: &str) -> bool {
     service == wanted || service.split_once('.').is_some_and(|(_, cluster)| cluster == wanted)
 }
 
+/// What a password hashes to.
+fn hash(parameters: BTreeMap<&'static str, Given>) -> Result<ExitCode, Refusal> {
+    let clear = values(parameters)?.remove("password").unwrap_or_default();
+    let refused = |why: String, next: &str| Refusal::invalid("the password cannot be used", why, next);
+    let password = Password::new(clear).map_err(|bad| refused(bad.to_string(), bad.next()))?;
+    let stored = Costs::default().hash(&password).map_err(|bad| refused(bad.to_string(), bad.next()))?;
+    print(&format!("{stored}\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
 /// The parameters with what is in the files that they name.
-fn body(parameters: BTreeMap<&'static str, Given>) -> Result<String, Refusal> {
-    let mut values = BTreeMap::new();
-    for (name, given) in parameters {
-        let value = match given {
-            Given::Text(value) => value,
-            Given::File(path) => file(&path, VALUE_BYTES_MAX)?,
-            Given::SecretFile(path) => secret(file(&path, SECRET_BYTES_MAX)?),
-            Given::Stdin => {
-                let mut line = String::new();
-                let failed = |error: std::io::Error| {
-                    Refusal::failed("standard input cannot be read", crate::system_text(&error))
-                };
-                std::io::stdin().lock().take(SECRET_BYTES_MAX).read_line(&mut line).map_err(failed)?;
-                secret(line)
-            }
-        };
-        values.insert(name, value);
+fn values(parameters: BTreeMap<&'static str, Given>) -> Result<BTreeMap<&'static str, String>, Refusal> {
+    parameters.into_iter().map(|(name, given)| Ok((name, value(given)?))).collect()
+}
+
+fn value(given: Given) -> Result<String, Refusal> {
+    match given {
+        Given::Text(value) => Ok(value),
+        Given::File(path) => file(&path, VALUE_BYTES_MAX),
+        Given::SecretFile(path) => file(&path, SECRET_BYTES_MAX).map(secret),
+        Given::Stdin => {
+            let mut line = String::new();
+            let failed =
+                |error: std::io::Error| Refusal::failed("standard input cannot be read", crate::system_text(&error));
+            std::io::stdin().lock().take(SECRET_BYTES_MAX).read_line(&mut line).map_err(failed)?;
+            Ok(secret(line))
+        }
     }
-    Ok(serde_json::json!({ "parameters": values }).to_string())
 }
 
 /// Without the line's end.

@@ -259,7 +259,7 @@ impl Way {
             )),
             Form::File => Ok(Some(Given::File(value))),
             Form::Word(known) if !known.contains(&value.as_str()) => Err(format!("it is one of {}", known.join(", "))),
-            Form::Text | Form::Flag | Form::Secret | Form::Word(_) => Ok(Some(Given::Text(value))),
+            Form::Text | Form::Values | Form::Flag | Form::Secret | Form::Word(_) => Ok(Some(Given::Text(value))),
         }
     }
 }
@@ -326,9 +326,10 @@ mod tests {
     #[test]
     fn a_beginning_is_enough_where_one_word_has_it() {
         let (globals, target, command, parameters) =
-            command_of("--serv=A.X --form=json act conf --ty=security --na=x --force");
-        assert_eq!((target, command, globals.format), ("configuration", "activate", Format::Json));
-        assert_eq!(parameters.get("force"), Some(&Given::Text("true".to_owned())));
+            command_of("--serv=A.X --form=json add us --user=x --lock --role user");
+        assert_eq!((target, command, globals.format), ("user", "add", Format::Json));
+        assert_eq!(parameters.get("locked"), Some(&Given::Text("true".to_owned())));
+        assert_eq!(parameters.get("roles"), Some(&Given::Text("user".to_owned())));
         let refused = read_line("d configuration").unwrap_err();
         assert!(refused.why.contains("deactivate, diff, display"), "{refused}");
     }

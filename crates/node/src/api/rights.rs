@@ -56,15 +56,24 @@ fn need(method: &Method, path: &str) -> Option<Need> {
     Some(need)
 }
 
-fn check(security: &Security, caller: &Caller, method: &Method, path: &str) -> Result<(), Refusal> {
-    match need(method, path) {
+/// Refuses what a caller has no right to; a denial is on record then.
+async fn check(security: &Security, caller: &Caller, method: &Method, path: &str) -> Result<(), Refusal> {
+    let checked = match need(method, path) {
         Some(Need::Nothing | Need::OfCommand) => Ok(()),
         Some(Need::Role) => caller.check_known(),
         Some(Need::Run) => security.check_run(caller),
         Some(Need::Privilege(privilege)) => caller.check(privilege, None),
         Some(Need::Command(command)) => caller.check(Privilege::AdminRunCommand, Some(command)),
         None => {
-            Err(Refusal::new(Kind::NotAllowed, "this cannot be done here", "the path has other methods", "see /docs"))
+            let why = "the path has other methods";
+            return Err(Refusal::new(Kind::NotAllowed, "this cannot be done here", why, "see /docs"));
+        }
+    };
+    match checked {
+        Ok(()) => Ok(()),
+        Err(denied) => {
+            security.record_denial(&denied).await?;
+            Err(denied.into())
         }
     }
 }
@@ -88,8 +97,8 @@ pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, ne
     let caller = security.caller(uid, principal);
     // What no path matches is answered by the one answer that there is for it.
     if let Some(path) = request.extensions().get::<MatchedPath>() {
-        let checked = check(security, &caller, request.method(), path.as_str());
-        if let Err(refusal) = checked {
+        let (method, path) = (request.method().clone(), path.as_str().to_owned());
+        if let Err(refusal) = check(security, &caller, &method, &path).await {
             return Problem::from(refusal).into_response();
         }
     }

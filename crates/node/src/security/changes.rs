@@ -1,13 +1,16 @@
 //! How what is in force changes: load, activate, deactivate, remove. The whole configuration that would result is
 //! looked at first, then it is on record, then one transaction; only then does it count for requests.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 use stockade_config::security::{self, Object, Root, Secret, Substitutions, whole};
+use stockade_identity::hosts::Hosts;
 use stockade_identity::local::{BadHash, Password, Source, Stored};
 use stockade_identity::privilege::Privilege;
-use stockade_store::{Act, Beginning, NewPrincipal, ObjectId, Transition};
+use stockade_store::{Act, Beginning, NewPrincipal, ObjectId};
 
-use super::force::{self, InForce, id_of};
+use super::force::{self, Hosted, InForce, id_of};
 use super::{Caller, Security};
 use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
@@ -75,7 +78,7 @@ impl Security {
                 next,
             ));
         }
-        self.record_transition(caller, Transition::Load, &id, &digest).await?;
+        self.record_transition(caller, ("none", "inactive"), &id, &digest).await?;
         let (who, known) = (caller.principal.0.clone(), id.clone());
         let act = move |store: &mut stockade_store::Store| {
             store.load(&id, &text, &digest, Act { principal: &who, now_ms: now_ms() })
@@ -101,13 +104,14 @@ impl Security {
         let after: Vec<&Object> = after.map(|one| &one.object).chain([&chosen.object]).collect();
         let begins = self.beginnings(&chosen.object).await?;
         let notes = self.check_whole(caller, &kept, &after)?;
-        self.record_transition(caller, Transition::Activate, &chosen.id, &chosen.digest()).await?;
+        let hosts = self.resolved(&after).await?;
+        self.record_transition(caller, ("inactive", "active"), &chosen.id, &chosen.digest()).await?;
         let (id, digest, who) = (chosen.id.clone(), chosen.digest(), caller.principal.0.clone());
         let act = move |store: &mut stockade_store::Store| {
             store.activate(&id, &digest, &begins, Act { principal: &who, now_ms: now_ms() })
         };
         self.keeper.with(act).await?;
-        self.take_up().await?;
+        self.take_up(hosts).await?;
         Ok(notes)
     }
 
@@ -128,14 +132,15 @@ impl Security {
         let after: Vec<&Object> =
             kept.iter().filter(|one| one.active && one.id != chosen.id).map(|one| &one.object).collect();
         let notes = self.check_whole(caller, &kept, &after)?;
+        let hosts = self.resolved(&after).await?;
         let (id, digest) = (chosen.id.clone(), chosen.digest());
-        self.record_transition(caller, Transition::Deactivate, &id, &digest).await?;
+        self.record_transition(caller, ("active", "inactive"), &id, &digest).await?;
         let who = caller.principal.0.clone();
         let act = move |store: &mut stockade_store::Store| {
             store.deactivate(&id, &digest, Act { principal: &who, now_ms: now_ms() })
         };
         self.keeper.with(act).await?;
-        self.take_up().await?;
+        self.take_up(hosts).await?;
         Ok(notes)
     }
 
@@ -153,7 +158,7 @@ impl Security {
             ));
         }
         let (id, digest, who) = (chosen.id.clone(), chosen.digest(), caller.principal.0.clone());
-        self.record_transition(caller, Transition::Remove, &id, &digest).await?;
+        self.record_transition(caller, ("inactive", "none"), &id, &digest).await?;
         let removed = id.clone();
         let act = move |store: &mut stockade_store::Store| {
             store.remove(&id, &digest, Act { principal: &who, now_ms: now_ms() })
@@ -180,8 +185,8 @@ impl Security {
             return Err(refused(bad.to_string(), bad.fact.next()));
         }
         let objects = after.iter().map(|object| (*object).clone()).collect();
-        let new =
-            InForce::compile(objects, Vec::new()).map_err(|why| refused(why, "correct it, under another version"))?;
+        let new = InForce::compile(objects, Vec::new(), self.hosts())
+            .map_err(|why| refused(why, "correct it, under another version"))?;
         check_can_administer(caller, &new)?;
         let of_files = after.iter().flat_map(|object| object.notes.iter().map(ToString::to_string));
         Ok(found.iter().map(ToString::to_string).chain(of_files).collect())
@@ -235,9 +240,22 @@ impl Security {
         })
     }
 
+    /// The trusted hosts of what would be in force, their names resolved. What was found stays for names that are in
+    /// force already where nothing of hosts changes.
+    async fn resolved(&self, after: &[&Object]) -> Result<Arc<Hosts>, Refusal> {
+        let (before, after) = (self.in_force(), force::hosts(after.iter().copied()));
+        if force::hosts(before.objects.iter()) == after {
+            return Ok(self.hosts());
+        }
+        let activated = Hosts::activate(&after, Arc::clone(self.terms.resolver()), self.now_ms()).await;
+        activated.map(Arc::new).map_err(|bad| {
+            Refusal::new(Kind::Conflict, "the configuration stays as it is", bad.to_string(), bad.next())
+        })
+    }
+
     /// Reads what is in force anew. What is in force already stays when that fails; the store holds the new one.
-    pub(super) async fn take_up(&self) -> Result<(), Refusal> {
-        let new = force::of_store(&self.keeper).await?;
+    pub(super) async fn take_up(&self, hosts: Arc<Hosts>) -> Result<(), Refusal> {
+        let new = force::of_store(&self.keeper, Hosted::Known(hosts)).await?;
         self.put_in_force(new);
         Ok(())
     }

@@ -4,19 +4,18 @@
 use std::collections::BTreeMap;
 
 use stockade_config::security::{BYTES_MAX, Substitutions};
+use stockade_core::audit::Phase;
 use stockade_identity::privilege::Privilege;
 use stockade_store::{Change, NewPrincipal};
 
 use super::changes::{Which, kind, parse};
-use super::trail::Phase;
+use super::trail::Recording;
 use super::{Caller, show};
 use crate::admin::commands::{Command, Form, find};
 use crate::admin::table::Table;
 use crate::refusal::{Kind, Refusal};
 use crate::service::Node;
 
-/// Longest parameter that is put on record whole.
-const RECORDED_CHARS_MAX: usize = 200;
 /// Most bytes of a parameter that is no file.
 const VALUE_BYTES_MAX: usize = 4_096;
 /// How many there are of what is listed, where nobody says how many.
@@ -45,36 +44,24 @@ pub(crate) async fn run(
             "see stockade admin help",
         )
     })?;
-    let recorded = recorded(command, &values);
-    let on_record = |phase, reason| node.security.record_command(caller, command, &recorded, (phase, reason));
+    let recording = Recording::new(command, &values);
+    let caller = &Caller { command: Some(recording.id.clone()), ..caller.clone() };
+    let on_record = |phase, reason| node.security.record_command(caller, &recording, (phase, reason));
     let permitted = caller.check(Privilege::AdminRunCommand, Some(&format!("{target}.{name}")));
-    if let Err(denied) = permitted.and_then(|()| check(command, &values)) {
-        on_record(Phase::Denied, denied.why.clone()).await?;
+    if let Err(denied) = permitted.map_err(Refusal::from).and_then(|()| check(command, &values)) {
+        on_record(Phase::Denied, &denied.why).await?;
         return Err(denied);
     }
-    on_record(Phase::Intent, String::new()).await?;
+    on_record(Phase::Intent, "").await?;
     let done = Call { node, caller, values: &values }.done(command).await;
     match &done {
-        Ok(_) => on_record(Phase::Done, String::new()).await?,
+        Ok(_) => on_record(Phase::Done, "").await?,
         Err(refusal) => {
             let phase = if refusal.kind == Kind::Denied { Phase::Denied } else { Phase::Failed };
-            on_record(phase, refusal.what.clone()).await?;
+            on_record(phase, &refusal.what).await?;
         }
     }
     done
-}
-
-/// What of the parameters goes on record: no secret, and no text of a file.
-fn recorded(command: &Command, values: &Values) -> Values {
-    let is_plain = |name: &str| {
-        command.parameters.iter().any(|known| {
-            known.name == name
-                && matches!(known.form, Form::Text | Form::Flag | Form::Word(_))
-                && name != "substitutions"
-        })
-    };
-    let plain = values.iter().filter(|(name, _)| is_plain(name));
-    plain.map(|(name, value)| (name.clone(), stockade_core::text::shown(value, RECORDED_CHARS_MAX))).collect()
 }
 
 /// What is given is what the command takes; the same as on the command line, which nobody has to use.
@@ -95,7 +82,7 @@ fn check(command: &Command, values: &Values) -> Result<(), Refusal> {
             _ if value.len() > most => Some("it is too long".to_owned()),
             Form::Word(words) if !words.contains(&value.as_str()) => Some(format!("it is one of {}", words.join(", "))),
             Form::Flag if value != "true" => Some("it is true, or left out".to_owned()),
-            _ => None,
+            Form::Text | Form::Flag | Form::File | Form::Secret | Form::Values | Form::Word(_) => None,
         };
         if let Some(why) = bad {
             return Err(Refusal::invalid(format!("`{shown}` cannot be used"), why, "see stockade admin help"));
@@ -130,7 +117,8 @@ impl Call<'_> {
                 Some("accesscontrol") => Ok(show::roles(self.caller, None)),
                 _ => Ok(show::realms(security)),
             },
-            ("trusted", "display") => Ok(show::hosts(security)),
+            ("trusted", "test") => show::trust(security, self.needed("address")).await,
+            ("trusted", _) => Ok(show::hosts(security)),
             ("realm", _) => Ok(show::realms(security)),
             ("role", _) => Ok(show::roles(self.caller, self.given("role"))),
             ("privilege", _) => Ok(show::privileges()),
@@ -274,6 +262,8 @@ pub(super) fn kind_of(word: Option<&str>) -> Result<Option<&'static str>, Refusa
 
 #[cfg(test)]
 mod tests {
+    use stockade_core::audit::Parameter;
+
     use super::*;
 
     fn values(pairs: &[(&str, &str)]) -> Values {
@@ -282,12 +272,19 @@ mod tests {
 
     #[test]
     fn no_secret_and_no_text_of_a_file_goes_on_record() {
-        let add = find("user", "add").unwrap();
+        let recorded = |target, name, given: &Values| {
+            let recording = Recording::new(find(target, name).unwrap(), given);
+            let secret =
+                |(name, value): (&&str, &Parameter<'_>)| (*value == Parameter::Secret).then(|| (*name).to_owned());
+            recording.parameters.iter().filter_map(secret).collect::<Vec<_>>()
+        };
         let given = values(&[("username", "ann"), ("password", "hunter2"), ("roles", "user")]);
-        assert_eq!(recorded(add, &given), values(&[("username", "ann"), ("roles", "user")]));
-        let load = find("configuration", "load").unwrap();
-        let given = values(&[("source", "secret"), ("substitutions", "A=secret"), ("substitutionfile", "B=secret")]);
-        assert_eq!(recorded(load, &given), Values::new());
+        assert_eq!(recorded("user", "add", &given), ["password"]);
+        let given = values(&[("source", "x"), ("substitutions", "A=x"), ("substitutionfile", "B=x"), ("unknown", "x")]);
+        assert_eq!(
+            recorded("configuration", "load", &given),
+            ["source", "substitutionfile", "substitutions", "unknown"]
+        );
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What is in force: the active objects, compiled, and the principals of local realms.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use stockade_config::security::{self, LocalRealm, Mappings, Object, Root, Substitutions};
+use stockade_config::security::{self, LocalRealm, Mappings, Object, Root, Substitutions, TrustedHosts};
+use stockade_identity::hosts::{Hosts, Resolve};
 use stockade_identity::privilege::Authoriser;
 use stockade_store::{ObjectId, Principal};
 
@@ -15,6 +17,7 @@ pub(crate) struct InForce {
     /// The active objects.
     pub(crate) objects: Vec<Object>,
     pub(crate) authoriser: Authoriser,
+    pub(crate) hosts: Arc<Hosts>,
     /// Principals by realm and user.
     people: HashMap<(String, String), Principal>,
 }
@@ -24,18 +27,15 @@ impl InForce {
     ///
     /// # Errors
     /// What is wrong with them, in a line.
-    pub(crate) fn compile(objects: Vec<Object>, people: Vec<Principal>) -> Result<Self, String> {
+    pub(crate) fn compile(objects: Vec<Object>, people: Vec<Principal>, hosts: Arc<Hosts>) -> Result<Self, String> {
         let authoriser = Authoriser::compile(&mappings(&objects)).map_err(|bad| format!("{bad}; {}", bad.next()))?;
         let people = people.into_iter().map(|one| ((one.realm.clone(), one.user.clone()), one)).collect();
-        Ok(Self { objects, authoriser, people })
+        Ok(Self { objects, authoriser, hosts, people })
     }
 
     /// The local realms.
     pub(crate) fn local_realms(&self) -> impl Iterator<Item = &LocalRealm> {
-        self.roots().filter_map(|(_, root)| match root {
-            Root::Local(realm) => Some(realm),
-            _ => None,
-        })
+        self.roots().filter_map(|(_, root)| if let Root::Local(realm) = root { Some(realm) } else { None })
     }
 
     /// Every root object, with what it is in.
@@ -73,10 +73,7 @@ fn mappings(objects: &[Object]) -> Vec<(&str, &Mappings)> {
 }
 
 fn of_object(object: &Object) -> impl Iterator<Item = &Mappings> {
-    object.roots.iter().filter_map(|root| match root {
-        Root::Mappings(mappings) => Some(mappings),
-        _ => None,
-    })
+    object.roots.iter().filter_map(|root| if let Root::Mappings(mappings) = root { Some(mappings) } else { None })
 }
 
 /// The identity of an object as the store has it.
@@ -90,15 +87,42 @@ pub(crate) fn read(text: &str) -> Result<Object, String> {
     security::parse(text, &Substitutions::none()).map_err(|bad| bad.to_string())
 }
 
+/// The trusted hosts of objects, each with its name.
+pub(crate) fn hosts<'a>(objects: impl Iterator<Item = &'a Object>) -> Vec<(&'a str, &'a TrustedHosts)> {
+    let of = |object: &'a Object| {
+        object.roots.iter().filter_map(move |root| {
+            if let Root::TrustedHosts(hosts) = root { Some((object.identity.name.as_str(), hosts)) } else { None }
+        })
+    };
+    objects.flat_map(of).collect()
+}
+
+/// Where the trusted hosts come from.
+pub(crate) enum Hosted<'a> {
+    /// They are known.
+    Known(Arc<Hosts>),
+    /// They were in force in a former process.
+    Resume(&'a Arc<dyn Resolve>),
+}
+
 /// What the store holds, compiled.
 ///
 /// # Errors
 /// [`Refusal`] when it cannot be read: a node with half of its configuration must not serve.
-pub(crate) async fn of_store(keeper: &Keeper) -> Result<InForce, Refusal> {
+pub(crate) async fn of_store(keeper: &Keeper, hosted: Hosted<'_>) -> Result<InForce, Refusal> {
     let (objects, people) = keeper.with(|store| Ok((store.objects()?, store.principals()?))).await?;
     let active = objects.iter().filter(|object| object.active);
-    let objects = active.map(|object| read(&object.text)).collect::<Result<Vec<_>, _>>();
-    objects
-        .and_then(|objects| InForce::compile(objects, people))
-        .map_err(|why| Refusal::failed("the node's security configuration cannot be read", why))
+    let unreadable = |why| Refusal::failed("the node's security configuration cannot be read", why);
+    let objects: Vec<Object> = active.map(|object| read(&object.text)).collect::<Result<_, _>>().map_err(unreadable)?;
+    let trusted = match hosted {
+        Hosted::Known(known) => known,
+        Hosted::Resume(resolver) => {
+            let (resumed, failed) = Hosts::resume(&hosts(objects.iter()), Arc::clone(resolver), 0).await;
+            if let Some(failed) = failed {
+                tracing::warn!(error = %failed, "not trusted until they resolve");
+            }
+            Arc::new(resumed)
+        }
+    };
+    InForce::compile(objects, people, trusted).map_err(unreadable)
 }

@@ -18,7 +18,9 @@ mod terms;
 mod trail;
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
+use stockade_identity::hosts::Hosts;
 use stockade_identity::local::{Costs, Limits, Passwords};
 use stockade_identity::privilege::{Decision, Privilege};
 
@@ -27,12 +29,15 @@ use crate::listen::Principal;
 use crate::refusal::{Kind, Refusal};
 
 pub(crate) use commands::{Values, run as command};
-use force::InForce;
+use force::{Hosted, InForce};
 pub(crate) use terms::Terms;
 pub(crate) use trail::{FOLDER, Trail};
 
 /// The role of those who may do everything.
 const ADMINISTRATOR: &str = "administrator";
+/// How long nothing is asked of name servers at the least, and at the most before it is looked whether to.
+const MOMENT_MS: u64 = 500;
+const REST_MS: u64 = 5_000;
 /// The role of whoever the socket lets in, while nobody said otherwise.
 const USER: &str = "user";
 
@@ -46,6 +51,8 @@ pub(crate) struct Security {
     in_force: RwLock<Arc<InForce>>,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
+    /// From when its own clock counts, which never goes back.
+    began: Instant,
 }
 
 /// Who asks, and what it holds.
@@ -57,8 +64,33 @@ pub(crate) struct Caller {
     uid: u32,
     /// The roles it holds.
     roles: Vec<String>,
+    /// The command that it has asked for, by its own name in the trail.
+    command: Option<String>,
     /// What is in force for this request, to its end.
     in_force: Arc<InForce>,
+}
+
+/// A denial, for the caller and for the record.
+#[derive(Clone, Debug)]
+pub(crate) struct Denied {
+    principal: String,
+    privilege: &'static str,
+    resource: String,
+    rule: String,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        let Denied { privilege, resource, rule, .. } = &denied;
+        let on = if resource.is_empty() {
+            String::new()
+        } else {
+            format!(" on `{}`", stockade_core::text::shown(resource, 200))
+        };
+        let why =
+            if privilege.is_empty() { rule.clone() } else { format!("it needs the privilege {privilege}{on}; {rule}") };
+        Self::new(Kind::Denied, "this is not for you", why, "ask whoever administers the node for a role that has it")
+    }
 }
 
 impl Security {
@@ -67,7 +99,7 @@ impl Security {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let passwords = Passwords::new(Costs::default(), Limits::for_processors(processors))
             .map_err(|error| Refusal::failed("passwords cannot be checked", error))?;
-        let in_force = force::of_store(&keeper).await?;
+        let in_force = force::of_store(&keeper, Hosted::Resume(terms.resolver())).await?;
         Ok(Self {
             keeper,
             terms,
@@ -75,6 +107,7 @@ impl Security {
             passwords,
             in_force: RwLock::new(Arc::new(in_force)),
             changing: tokio::sync::Mutex::default(),
+            began: Instant::now(),
         })
     }
 
@@ -92,11 +125,34 @@ impl Security {
         } else {
             in_force.roles_at_socket(&user).unwrap_or_else(|| vec![USER.to_owned()])
         };
-        Caller { principal, uid, roles, in_force }
+        Caller { principal, uid, roles, command: None, in_force }
     }
 
     fn in_force(&self) -> Arc<InForce> {
         Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn hosts(&self) -> Arc<Hosts> {
+        Arc::clone(&self.in_force().hosts)
+    }
+
+    /// Milliseconds since it began.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Asks again for names whose time is over, for ever: what has another address is trusted at that one, and at the
+    /// old one no more.
+    pub(crate) async fn follow_names(&self) {
+        loop {
+            let hosts = self.hosts();
+            // What is put in force meanwhile is looked at a moment later.
+            let due_ms = hosts.due_ms().unwrap_or(u64::MAX).saturating_sub(self.now_ms()).clamp(MOMENT_MS, REST_MS);
+            tokio::time::sleep(Duration::from_millis(due_ms)).await;
+            for change in hosts.refresh(self.now_ms()).await {
+                tracing::warn!(entry = change.entry, object = change.object, added = ?change.added, removed = ?change.removed, "a trusted name has other addresses");
+            }
+        }
     }
 
     fn put_in_force(&self, new: InForce) {
@@ -104,7 +160,7 @@ impl Security {
     }
 
     /// Whether a caller may run code here: each policy of the node must be granted.
-    pub(crate) fn check_run(&self, caller: &Caller) -> Result<(), Refusal> {
+    pub(crate) fn check_run(&self, caller: &Caller) -> Result<(), Denied> {
         self.terms.policies.iter().try_for_each(|policy| caller.check(Privilege::Run, Some(policy)))
     }
 }
@@ -116,34 +172,22 @@ impl Caller {
     }
 
     /// Refuses what it may not do.
-    pub(crate) fn check(&self, privilege: Privilege, resource: Option<&str>) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, privilege: Privilege, resource: Option<&str>) -> Result<(), Denied> {
         let decision = self.decide(privilege, resource);
-        if decision.is_permitted() {
-            return Ok(());
-        }
-        let on = resource
-            .map_or_else(String::new, |resource| format!(" on `{}`", stockade_core::text::shown(resource, 200)));
-        tracing::warn!(principal = %self.principal.0, %privilege, resource, %decision, "denied");
-        Err(Refusal::new(
-            Kind::Denied,
-            "this is not for you",
-            format!("it needs the privilege {privilege}{on}; {decision}"),
-            "ask whoever administers the node for a role that has it",
-        ))
+        let rule = || decision.to_string();
+        if decision.is_permitted() { Ok(()) } else { Err(self.denied(privilege.name(), resource, rule())) }
     }
 
     /// Refuses who holds no role at all that means something here.
-    pub(crate) fn check_known(&self) -> Result<(), Refusal> {
+    pub(crate) fn check_known(&self) -> Result<(), Denied> {
         let authoriser = &self.in_force.authoriser;
-        if self.roles.iter().any(|role| authoriser.rules_of(role).next().is_some()) {
-            return Ok(());
-        }
-        tracing::warn!(principal = %self.principal.0, "denied: no role");
-        Err(Refusal::new(
-            Kind::Denied,
-            "this is not for you",
-            "you hold no role at this node",
-            "ask whoever administers the node to add you to its realm",
-        ))
+        let is_known = self.roles.iter().any(|role| authoriser.rules_of(role).next().is_some());
+        if is_known { Ok(()) } else { Err(self.denied("", None, "you hold no role at this node".to_owned())) }
+    }
+
+    fn denied(&self, privilege: &'static str, resource: Option<&str>, rule: String) -> Denied {
+        let (principal, resource) = (self.principal.0.clone(), resource.unwrap_or_default().to_owned());
+        tracing::warn!(principal, privilege, resource, rule, "denied");
+        Denied { principal, privilege, resource, rule }
     }
 }

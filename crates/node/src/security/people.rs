@@ -68,7 +68,7 @@ impl Security {
                 "update that one, or take another name",
             ));
         }
-        self.take_up().await
+        self.take_up(self.hosts()).await
     }
 
     /// Changes somebody. Who does must hold what that one holds, before and after.
@@ -96,7 +96,7 @@ impl Security {
         if !changed {
             return Err(nobody(user));
         }
-        self.take_up().await
+        self.take_up(self.hosts()).await
     }
 
     /// Takes somebody away.
@@ -105,7 +105,7 @@ impl Security {
         let found = self.user(realm, user).await?;
         check_may_give(caller, &found.roles)?;
         self.keeper.with(move |store| store.remove_principal(&found.realm, &found.user)).await?;
-        self.take_up().await
+        self.take_up(self.hosts()).await
     }
 
     async fn user(&self, realm: Option<&str>, user: &str) -> Result<Principal, Refusal> {

@@ -1,12 +1,13 @@
 //! What commands answer: rows about what is in force.
 
 use stockade_audit::{Expected, PublicKey, Records, verify};
-use stockade_config::security::{Object, Root, Secrets, diff as differences, export as text_of};
+use stockade_config::security::{HostForm, Object, Root, Secrets, diff as differences, export as text_of};
+use stockade_identity::hosts::Peer;
 use stockade_identity::privilege::{Effect, Privilege};
 use stockade_store::ObjectId;
 
 use super::changes::{Which, choose};
-use super::{Caller, Security, commands};
+use super::{Caller, Security, commands, force};
 use crate::admin::table::Table;
 use crate::refusal::{Kind, Refusal};
 use crate::service::Node;
@@ -117,22 +118,46 @@ pub(super) fn user_named(user: &str, state: &str) -> Table {
 /// Trusted hosts: the node's own addresses, then those of objects.
 pub(super) fn hosts(security: &Security) -> Table {
     let mut table = Table::new(&["Network Address", "Host Name", "Source"]);
-    for (address, name) in [("127.0.0.1", "localhost"), ("::1", "localhost")] {
-        table.push([address.to_owned(), name.to_owned(), "default".to_owned()]);
+    for (address, name) in &security.terms.addresses {
+        table.push([address.to_string(), name.clone(), "default".to_owned()]);
     }
     let in_force = security.in_force();
-    for (object, root) in in_force.roots() {
-        let Root::TrustedHosts(hosts) = root else { continue };
-        for host in &hosts.hosts {
-            let is_name = matches!(
-                host.form,
-                stockade_config::security::HostForm::Name(_) | stockade_config::security::HostForm::Below(_)
-            );
-            let (address, name) = if is_name { ("", &*host.written) } else { (&*host.written, "") };
-            table.push([address.to_owned(), name.to_owned(), object.identity.name.clone()]);
+    let is_name = |object: &str, entry: &str| {
+        let hosts = force::hosts(in_force.objects.iter());
+        let mut entries = hosts.iter().filter(|(name, _)| *name == object).flat_map(|(_, hosts)| &hosts.hosts);
+        entries.any(|host| host.written == entry && matches!(host.form, HostForm::Name(_) | HostForm::Below(_)))
+    };
+    for (entry, object, addresses) in in_force.hosts.list() {
+        if is_name(&object, &entry) {
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            table.push([addresses.join(","), entry, object]);
+        } else {
+            table.push([entry, String::new(), object]);
         }
     }
     table
+}
+
+/// Whether an address is trusted, and why.
+pub(super) async fn trust(security: &Security, address: &str) -> Result<Table, Refusal> {
+    let (number, zone) = address.split_once('%').map_or((address, None), |(number, zone)| (number, Some(zone)));
+    let parsed: std::net::IpAddr = number.parse().map_err(|_| {
+        let what = format!("`{}` is no address", stockade_core::text::shown(address, 100));
+        Refusal::invalid(
+            what,
+            "hosts are trusted by their addresses, never by a name that they say",
+            "write one such as 192.168.2.17",
+        )
+    })?;
+    let verdict = security.hosts().test(&Peer::at(parsed, zone), security.now_ms()).await;
+    let looked_up: Vec<_> = verdict.looked_up.iter().map(|one| format!("{} -> {}", one.asked, one.answer)).collect();
+    Ok(Table::of([
+        ("Network Address", address.to_owned()),
+        ("Trusted", verdict.is_trusted.to_string()),
+        ("Entry", verdict.entry.unwrap_or_default()),
+        ("Source", verdict.object.unwrap_or_default()),
+        ("Looked Up", looked_up.join("; ")),
+    ]))
 }
 
 /// The realms that are in force.

@@ -1,9 +1,12 @@
 //! What security has to know of the machine and the command line, read while the node can still open files.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use stockade_core::policy::Policy;
+use stockade_identity::hosts::{Answer, Resolve, SystemResolver, Unresolved};
 
 use crate::refusal::Refusal;
 use crate::settings::Start;
@@ -24,6 +27,9 @@ pub(crate) struct Terms {
     pub(super) accounts: HashMap<u32, String>,
     /// The policies that runs are decided by, of which each must be granted.
     pub(super) policies: Vec<String>,
+    /// Addresses of the machine, each with what it is called.
+    pub(super) addresses: Vec<(IpAddr, String)>,
+    resolver: Arc<dyn Resolve>,
 }
 
 impl Terms {
@@ -42,8 +48,53 @@ impl Terms {
             owners: [rustix::process::geteuid(), rustix::process::Uid::ROOT].map(rustix::process::Uid::as_raw),
             accounts: accounts(&passwords),
             policies: names(policies)?,
+            addresses: addresses(),
+            resolver: resolver(),
         })
     }
+
+    /// Who is asked for names: what the machine is set up with.
+    pub(super) const fn resolver(&self) -> &Arc<dyn Resolve> {
+        &self.resolver
+    }
+}
+
+fn resolver() -> Arc<dyn Resolve> {
+    match SystemResolver::new() {
+        Ok(resolver) => Arc::new(resolver),
+        Err(why) => {
+            tracing::warn!(why, "the machine has no name servers that can be asked: no name is trusted");
+            Arc::new(Nobody)
+        }
+    }
+}
+
+/// Where nobody can be asked.
+#[derive(Debug)]
+struct Nobody;
+
+impl Resolve for Nobody {
+    fn addresses<'a>(&'a self, _: &'a str) -> Answer<'a, IpAddr> {
+        Box::pin(async { Err(Unresolved::Unanswered) })
+    }
+
+    fn names(&self, _: IpAddr) -> Answer<'_, String> {
+        Box::pin(async { Err(Unresolved::Unanswered) })
+    }
+}
+
+/// Those of every interface; the loopback ones are `localhost`, the others what the machine calls itself.
+fn addresses() -> Vec<(IpAddr, String)> {
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let named = interfaces.into_iter().map(|interface| {
+        let name = if interface.is_loopback() { "localhost".to_owned() } else { machine.clone() };
+        (interface.ip(), name)
+    });
+    let mut found: Vec<_> = named.collect();
+    found.sort();
+    found.dedup();
+    found
 }
 
 /// The policies that decide about runs, by name: those of the command line, or the one that runs have without any.

@@ -8,16 +8,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::Serialize;
 use stockade_audit::{Place, Writer};
-use stockade_store::{ObjectId, Transition};
+use stockade_core::audit::{Authorisation, Command, Decision, Parameter, Phase, Record, Transition};
+use stockade_store::ObjectId;
 
-use super::{Caller, Security};
+use super::{Caller, Denied, Security, Values};
+use crate::admin::commands::{self, Form};
 use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
+use crate::wire::RunId;
 
 /// The folder of the trail, in that of the store.
 pub(crate) const FOLDER: &str = "audit";
+/// What to do when none of it makes sense.
+const REPORT: &str = "see the node's log";
 /// Where callers of the node's own socket are.
 const LOCAL: &str = "local";
 
@@ -28,44 +32,6 @@ pub(crate) struct Trail {
     writer: Arc<Writer>,
 }
 
-/// How far a command has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Phase {
-    Intent,
-    Done,
-    Denied,
-    Failed,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "record")]
-enum Record {
-    Command {
-        time_ms: i64,
-        principal: String,
-        source: &'static str,
-        target: &'static str,
-        command: &'static str,
-        /// Without secrets and without texts of objects.
-        parameters: BTreeMap<String, String>,
-        phase: Phase,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        reason: String,
-    },
-    Transition {
-        time_ms: i64,
-        principal: String,
-        source: &'static str,
-        #[serde(rename = "type")]
-        kind: String,
-        name: String,
-        version: String,
-        to: &'static str,
-        digest: String,
-    },
-}
-
 impl Trail {
     /// The trail of a node whose store is in this folder.
     pub(crate) fn in_folder(store: PathBuf) -> Self {
@@ -74,18 +40,41 @@ impl Trail {
     }
 
     /// Appends; it is on the disk when this returns.
-    async fn append(&self, record: Record) -> Result<(), Refusal> {
-        let writer = Arc::clone(&self.writer);
-        let done = tokio::task::spawn_blocking(move || writer.append(&record)).await;
+    async fn append(&self, record: Record<'_>) -> Result<(), Refusal> {
         let failed = |what: String, why: String, next: &str| {
             tracing::error!(what, why, "no record, so nothing is done");
             Refusal::new(Kind::Failed, "nothing was done", "the node cannot put it on record at the moment", next)
         };
-        match done {
+        // What it borrows does not go to another thread.
+        let text = serde_json::to_value(&record).map_err(|error| failed(error.to_string(), String::new(), REPORT))?;
+        let writer = Arc::clone(&self.writer);
+        match tokio::task::spawn_blocking(move || writer.append(&text)).await {
             Ok(Ok(_link)) => Ok(()),
             Ok(Err(error)) => Err(failed(error.to_string(), error.why(), error.next())),
-            Err(error) => Err(failed(error.to_string(), String::new(), "see the node's log")),
+            Err(error) => Err(failed(error.to_string(), String::new(), REPORT)),
         }
+    }
+}
+
+/// A command that is on record.
+#[derive(Clone, Debug)]
+pub(super) struct Recording<'a> {
+    /// The same in all records of it.
+    pub(super) id: String,
+    command: &'static commands::Command,
+    pub(super) parameters: BTreeMap<&'a str, Parameter<'a>>,
+}
+
+impl<'a> Recording<'a> {
+    /// What of a command goes on record: of a secret and of the text of a file, that it was given.
+    pub(super) fn new(command: &'static commands::Command, values: &'a Values) -> Self {
+        let of = |(name, value): (&'a String, &'a String)| {
+            let known = command.parameters.iter().find(|known| known.name == name);
+            let is_plain = known.is_some_and(|known| matches!(known.form, Form::Text | Form::Flag | Form::Word(_)));
+            (name.as_str(), if is_plain { Parameter::Given(value) } else { Parameter::Secret })
+        };
+        let id = RunId::random().map_or_else(|_| "unknown".to_owned(), String::from);
+        Self { id, command, parameters: values.iter().map(of).collect() }
     }
 }
 
@@ -94,20 +83,21 @@ impl Security {
     pub(super) async fn record_transition(
         &self,
         caller: &Caller,
-        what: Transition,
+        (from, to): (&'static str, &'static str),
         id: &ObjectId,
         digest: &str,
     ) -> Result<(), Refusal> {
-        let record = Record::Transition {
-            time_ms: now_ms(),
-            principal: caller.principal.0.clone(),
-            source: LOCAL,
-            kind: id.kind.clone(),
-            name: id.name.clone(),
-            version: id.version.clone(),
-            to: what.name(),
-            digest: digest.to_owned(),
-        };
+        let record = Record::Transition(Transition {
+            time_ms: time_ms(),
+            principal: &caller.principal.0,
+            command: caller.command.as_deref().unwrap_or_default(),
+            kind: &id.kind,
+            name: &id.name,
+            version: &id.version,
+            from,
+            to,
+            digest,
+        });
         self.trail.append(record).await
     }
 
@@ -115,20 +105,37 @@ impl Security {
     pub(super) async fn record_command(
         &self,
         caller: &Caller,
-        command: &crate::admin::commands::Command,
-        parameters: &BTreeMap<String, String>,
-        (phase, reason): (Phase, String),
+        recording: &Recording<'_>,
+        (phase, reason): (Phase, &str),
     ) -> Result<(), Refusal> {
-        let record = Record::Command {
-            time_ms: now_ms(),
-            principal: caller.principal.0.clone(),
+        let record = Record::Command(Command {
+            time_ms: time_ms(),
+            id: &recording.id,
+            principal: &caller.principal.0,
             source: LOCAL,
-            target: command.target,
-            command: command.command,
-            parameters: parameters.clone(),
+            target: recording.command.target,
+            command: recording.command.command,
             phase,
             reason,
-        };
+            parameters: &recording.parameters,
+        });
         self.trail.append(record).await
     }
+
+    /// Puts a denial on record. What is permitted is on record as the run, session or command that it becomes.
+    pub(crate) async fn record_denial(&self, denied: &Denied) -> Result<(), Refusal> {
+        let record = Record::Authorisation(Authorisation {
+            time_ms: time_ms(),
+            principal: &denied.principal,
+            privilege: denied.privilege,
+            resource: &denied.resource,
+            decision: Decision::Refused,
+            rule: &denied.rule,
+        });
+        self.trail.append(record).await
+    }
+}
+
+fn time_ms() -> u64 {
+    u64::try_from(now_ms()).unwrap_or_default()
 }

@@ -124,6 +124,10 @@ fn assert_clean(node: &Node) {
     until("no file of a run is left", || run_files(folder).is_empty());
     let place = folder.to_string_lossy().into_owned();
     assert!(!mounts().iter().any(|mount| mount.contains(&place)), "{:?}", mounts());
+    let place = stockade_audit::Place::new(folder.join("state"));
+    let key = stockade_audit::PublicKey::beside(&place).unwrap();
+    let report = stockade_audit::verify(&place, &stockade_audit::Expected::key(key)).unwrap();
+    assert_eq!(report.bad, None, "the audit trail is whole, whoever was killed");
     let trail = std::fs::read_to_string(folder.join("state/audit.jsonl")).unwrap();
     let records: Vec<Value> = trail.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     // The last pool is there still, and engines of it wait.

@@ -138,6 +138,11 @@ fn a_copy_that_was_made_while_the_node_ran_is_a_node() {
 }
 
 #[test]
+fn the_page_of_security_shows_what_its_commands_do() {
+    assert!(run_page("docs/operate/security.md", "```console") >= 15);
+}
+
+#[test]
 fn the_guide_of_sessions_shows_what_its_commands_do() {
     if !Path::new("/usr/bin/Rscript").is_file() {
         skipped("the guide of sessions", "there is no R on this machine");

@@ -24,6 +24,7 @@ mod queue;
 mod quotas;
 mod remote;
 mod runs;
+mod security;
 mod sessions;
 mod streams;
 mod support;

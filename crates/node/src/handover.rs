@@ -58,7 +58,7 @@ pub(crate) async fn serve(listening: Listening, node: Arc<Node>) {
         let Ok(stream) = stream.into_std() else { continue };
         let node = Arc::clone(&node);
         drop(tokio::task::spawn_blocking(move || {
-            attend(&stream, &principal(user), &node);
+            attend(&stream, user, &node);
             drop(stream);
             drop(place);
         }));
@@ -66,14 +66,16 @@ pub(crate) async fn serve(listening: Listening, node: Arc<Node>) {
 }
 
 /// Hears one caller to the end.
-fn attend(stream: &UnixStream, principal: &Principal, node: &Arc<Node>) {
+fn attend(stream: &UnixStream, user: u32, node: &Arc<Node>) {
+    let principal = &principal(user);
     for _ in 0..FRAMES_MAX {
         let mut waited = [PollFd::new(stream, PollFlags::IN)];
         if !matches!(rustix::event::poll(&mut waited, Some(&PATIENCE)), Ok(1..)) {
             return;
         }
         let Ok(Frame::Whole(frame, _)) = frames::receive(stream, Beside::Nothing) else { return };
-        let sent = match hear(&frame, principal, node) {
+        // Looked at each time: rights go while connections stay.
+        let sent = match check(user, principal, node).and_then(|()| hear(&frame, principal, node)) {
             Ok((token, bytes, memory)) => {
                 let made = Made { token: token.as_str(), bytes, seconds: LIFE.as_secs() };
                 serde_json::to_vec(&made).map(|answer| frames::send(stream.as_fd(), &answer, &[memory.as_fd()]))
@@ -92,6 +94,12 @@ fn attend(stream: &UnixStream, principal: &Principal, node: &Arc<Node>) {
             return;
         }
     }
+}
+
+/// Whoever may not run code has no use for a table.
+fn check(user: u32, principal: &Principal, node: &Node) -> Result<(), Refusal> {
+    let caller = node.security.caller(user, principal.clone());
+    tokio::runtime::Handle::current().block_on(node.security.on_record(node.security.check_run(&caller)))
 }
 
 /// One frame of a caller's.

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
 use super::types::{InlineInput, ProblemTypes, RunDocument, RunRequest, TableInput};
-use super::{Asker, Shared, events, runs};
+use super::{Asker, Shared, events, rights, runs};
 use crate::asked::Asked;
 use crate::listen::Principal;
 use crate::order::{self, Order, limits};
@@ -159,6 +159,7 @@ pub(super) async fn order_of<T: serde::de::DeserializeOwned + Default>(
     request: Request,
     put_together: impl FnOnce(T, Option<Sent>, Vec<Sent>) -> Result<Assembled, Refusal>,
 ) -> Result<(Assembled, Option<Room>), Refusal> {
+    let caller = rights::caller_of(&request)?;
     let kind = kind(request.headers())?;
     let bytes_max = kind.bytes_max(&shared.node);
     let length = length(request.headers())?.unwrap_or(bytes_max);
@@ -175,7 +176,9 @@ pub(super) async fn order_of<T: serde::de::DeserializeOwned + Default>(
         }
     };
     let (asked, script, sent) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
-    Ok((put_together(asked, script, sent)?, room))
+    let assembled = put_together(asked, script, sent)?;
+    rights::check_environment(shared, &caller, assembled.order.environment.as_deref()).await?;
+    Ok((assembled, room))
 }
 
 /// Whether a request waits for the disk: who waits for the end knows nothing of the run before it, and asks for it

@@ -7,15 +7,17 @@ use axum::extract::{Path, Request, State};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use stockade_core::limits::Limit;
+use stockade_identity::privilege::Privilege;
 use utoipa::ToSchema;
 
 use super::create::{self, Assembled};
 use super::problem::Problem;
 use super::types::{ProblemTypes, RunForm, RunRequest};
-use super::{Asker, Shared};
+use super::{Asker, Shared, rights};
 use crate::look::Look;
 use crate::order::Bounds;
 use crate::refusal::{Kind, Refusal};
+use crate::security::Caller;
 
 /// An environment that runs can name.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -182,8 +184,15 @@ pub(super) struct DecisionDocument {
 pub(super) async fn environments(
     State(shared): State<Shared>,
     Extension(principal): Asker,
+    Extension(caller): Extension<Caller>,
 ) -> Result<Json<EnvironmentList>, Problem> {
-    let environments = shared.node.look(&principal.0, Look::Environments {}, Vec::new()).await?;
+    let mut environments: Vec<EnvironmentDocument> =
+        shared.node.look(&principal.0, Look::Environments {}, Vec::new()).await?;
+    // Under names that one may not use, there are none.
+    for environment in &mut environments {
+        environment.names.retain(|name| caller.decide(Privilege::EnvironmentUse, Some(name)).is_permitted());
+    }
+    environments.retain(|environment| !environment.names.is_empty());
     Ok(Json(EnvironmentList { environments }))
 }
 
@@ -195,8 +204,10 @@ pub(super) async fn environments(
 pub(super) async fn environment(
     State(shared): State<Shared>,
     Extension(principal): Asker,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Result<Json<WholeEnvironment>, Problem> {
+    rights::check_environment(&shared, &caller, Some(&name)).await?;
     let look = Look::Environment { reference: name };
     // What can be no name is no name of any.
     look.check(&shared.node.bounds).map_err(|refusal| Refusal::new(Kind::Missing, refusal.what, refusal.why, LIST))?;

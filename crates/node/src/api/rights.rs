@@ -25,6 +25,8 @@ enum Need {
     Role,
     /// The right to run code under the node's policies.
     Run,
+    /// The right to keep an engine, and to run code in it.
+    Session,
     /// This privilege.
     Privilege(Privilege),
     /// The right to this command.
@@ -44,7 +46,7 @@ fn need(method: &Method, path: &str) -> Option<Need> {
         ("DELETE", "/v1/runs/{id}" | "/v1/sessions/{id}") => Need::Role,
         ("GET" | "HEAD", "/v1/sessions" | "/v1/sessions/{id}" | "/v1/sessions/{id}/executions") => Need::Role,
         ("GET" | "HEAD", "/v1/policies" | "/v1/environments" | "/v1/environments/{*name}") => Need::Role,
-        ("POST", "/v1/sessions" | "/v1/sessions/{id}/executions") => Need::Privilege(Privilege::Session),
+        ("POST", "/v1/sessions" | "/v1/sessions/{id}/executions") => Need::Session,
         ("POST", "/v1/sessions/{id}/interrupt" | "/v1/sessions/{id}/restart") => Need::Privilege(Privilege::Session),
         ("GET" | "HEAD" | "PUT", "/v1/sessions/{id}/files/{name}") => Need::Privilege(Privilege::Session),
         ("PUT", "/v1/sessions/{id}/tables/{name}") => Need::Privilege(Privilege::Session),
@@ -62,6 +64,7 @@ async fn check(security: &Security, caller: &Caller, method: &Method, path: &str
         Some(Need::Nothing | Need::OfCommand) => Ok(()),
         Some(Need::Role) => caller.check_known(),
         Some(Need::Run) => security.check_run(caller),
+        Some(Need::Session) => caller.check(Privilege::Session, None).and_then(|()| security.check_run(caller)),
         Some(Need::Privilege(privilege)) => caller.check(privilege, None),
         Some(Need::Command(command)) => caller.check(Privilege::AdminRunCommand, Some(command)),
         None => {
@@ -69,13 +72,27 @@ async fn check(security: &Security, caller: &Caller, method: &Method, path: &str
             return Err(Refusal::new(Kind::NotAllowed, "this cannot be done here", why, "see /docs"));
         }
     };
-    match checked {
-        Ok(()) => Ok(()),
-        Err(denied) => {
-            security.record_denial(&denied).await?;
-            Err(denied.into())
-        }
-    }
+    security.on_record(checked).await
+}
+
+/// Refuses the use of an environment, named or by its digest, that a caller has no right to.
+pub(super) async fn check_environment(
+    shared: &Shared,
+    caller: &Caller,
+    environment: Option<&str>,
+) -> Result<(), Refusal> {
+    let Some(name) = environment else { return Ok(()) };
+    shared.node.security.on_record(caller.check(Privilege::EnvironmentUse, Some(name))).await
+}
+
+/// Who asks, as the guard has found it.
+pub(super) fn caller_of(request: &Request) -> Result<Caller, Refusal> {
+    request.extensions().get::<Caller>().cloned().ok_or_else(nobody)
+}
+
+fn nobody() -> Refusal {
+    let (what, why) = ("nobody knows who you are", "the connection has no user");
+    Refusal::new(Kind::Unauthenticated, what, why, "use the node's socket")
 }
 
 /// Lets a request through that its caller has a right to, with what the caller holds.
@@ -85,13 +102,7 @@ pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, ne
         Some((extensions.get::<Peer>()?.0, extensions.get::<Principal>()?.clone()))
     };
     let Some((uid, principal)) = of(&request) else {
-        let refusal = Refusal::new(
-            Kind::Unauthenticated,
-            "nobody knows who you are",
-            "the connection has no user",
-            "use the node's socket",
-        );
-        return Problem::from(refusal).into_response();
+        return Problem::from(nobody()).into_response();
     };
     let security = &shared.node.security;
     let caller = security.caller(uid, principal);

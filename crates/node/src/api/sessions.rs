@@ -21,7 +21,7 @@ use super::problem::Problem;
 use super::runs::{self, Listed};
 use super::session_types::{ExecutionRequest, Interrupted, SessionDocument, SessionList, SessionRequest, TableRequest};
 use super::types::{ProblemTypes, RunDocument, RunList};
-use super::{Asker, Shared};
+use super::{Asker, Shared, rights};
 use crate::asked::Asked;
 use crate::link::Ending;
 use crate::opening::{Execution, Language, Opening};
@@ -51,7 +51,7 @@ pub(super) async fn open(
     Extension(principal): Asker,
     request: Request,
 ) -> Result<Response, Problem> {
-    let key = create::key(request.headers())?;
+    let (key, caller) = (create::key(request.headers())?, rights::caller_of(&request)?);
     let asked: SessionRequest = create::json_of(&shared, &principal, request).await?;
     let (names, files) = create::inputs(asked.inputs)?;
     let terms = shared.node.sessions.terms;
@@ -66,6 +66,7 @@ pub(super) async fn open(
         idle_ms: asked.idle.map_or(Ok(most_idle), |idle| span("idle", &idle, most_idle))?,
     };
     opening.check(&bounds)?;
+    rights::check_environment(&shared, &caller, opening.environment.as_deref()).await?;
     let run = shared
         .node
         .accept(

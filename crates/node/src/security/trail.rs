@@ -122,8 +122,10 @@ impl Security {
         self.trail.append(record).await
     }
 
-    /// Puts a denial on record. What is permitted is on record as the run, session or command that it becomes.
-    pub(crate) async fn record_denial(&self, denied: &Denied) -> Result<(), Refusal> {
+    /// What was checked, a denial on record. What is permitted is on record as the run, session or command that it
+    /// becomes.
+    pub(crate) async fn on_record(&self, checked: Result<(), Denied>) -> Result<(), Refusal> {
+        let Err(denied) = checked else { return Ok(()) };
         let record = Record::Authorisation(Authorisation {
             time_ms: time_ms(),
             principal: &denied.principal,
@@ -132,7 +134,8 @@ impl Security {
             decision: Decision::Refused,
             rule: &denied.rule,
         });
-        self.trail.append(record).await
+        self.trail.append(record).await?;
+        Err(denied.into())
     }
 }
 

@@ -8,6 +8,7 @@ use stockade_testkit::{Folder, Ran, User, call, skipped};
 
 use crate::http::Whole;
 use crate::support::{AS_SERVICE, Node, command, until};
+use crate::tables::memory_as;
 use crate::tenancy::as_user;
 
 /// Users that every Debian has.
@@ -108,6 +109,16 @@ fn a_fresh_node_has_administrators_and_users_and_a_realm_says_otherwise() {
     assert_eq!(place.ask(DAEMON, "POST", "/v1/sessions", "{}").status, 201);
     let refused = place.ask(GAMES, "POST", "/v1/sessions", "{}").expect(403).json();
     assert!(refused["detail"].as_str().unwrap().contains("privilege Session"), "{refused}");
+    // An environment takes a right of its own, by whatever name; that there is none is told to who has it.
+    let named = r#"{"code":"1","environment":"approved/x"}"#;
+    let refused = place.ask(GAMES, "POST", "/v1/runs", named).expect(403).json();
+    assert!(refused["detail"].as_str().unwrap().contains("EnvironmentUse on `approved/x`"), "{refused}");
+    place.ask(GAMES, "GET", "/v1/environments/approved/x", "").expect(403);
+    assert_ne!(place.ask(DAEMON, "POST", "/v1/runs", named).status, 403);
+    // Nor is there memory for tables for who may not run code.
+    let memory = |user| memory_as(&place.node, Some(user), 4096);
+    assert!(memory(BIN).is_err_and(|problem| problem["status"] == 403));
+    assert!(memory(GAMES).is_ok());
     // Nobody without a role sees even what is his own.
     for path in ["/v1/runs", "/v1/sessions", "/v1/environments", "/v1/policies"] {
         place.ask(BIN, "GET", path, "").expect(403);

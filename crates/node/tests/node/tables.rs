@@ -59,7 +59,7 @@ pub(crate) fn say_at(path: PathBuf, frame: &[u8]) -> Option<Value> {
 }
 
 /// Memory for a table, or the refusal.
-fn memory_as(node: &Node, user: Option<u32>, bytes: usize) -> Result<(String, OwnedFd), Value> {
+pub(crate) fn memory_as(node: &Node, user: Option<u32>, bytes: usize) -> Result<(String, OwnedFd), Value> {
     let (answer, mut given) = say(&connect(beside(node), user).unwrap(), &ask(bytes), &[]).unwrap();
     match (answer["token"].as_str(), given.pop()) {
         (Some(token), Some(memory)) => Ok((token.to_owned(), memory)),

@@ -527,28 +527,6 @@ pub(crate) fn next_refused(listener: BorrowedFd<'_>) -> Sys<Refused> {
     Ok(Refused { id: told.id, number: told.data.nr })
 }
 
-/// The process that connected to this end of a Unix socket: `SO_PEERPIDFD` of unix(7).
-pub(crate) fn peer_process(socket: BorrowedFd<'_>) -> Sys<OwnedFd> {
-    let mut process: RawFd = -1;
-    let mut size = libc::socklen_t::try_from(size_of::<RawFd>()).map_err(|_| Errno::INVAL)?;
-    let (value, length) = ((&raw mut process).cast(), &raw mut size);
-    // SAFETY: the option is one int, and there is room for that.
-    let got = unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERPIDFD, value, length) };
-    check(libc::c_long::from(got))?;
-    // SAFETY: the kernel has just made it for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(process) })
-}
-
-/// The user namespace of a process: `PIDFD_GET_USER_NAMESPACE` of Linux 6.11.
-pub(crate) fn user_namespace(process: BorrowedFd<'_>) -> Sys<OwnedFd> {
-    const GET: libc::c_ulong = 0xff09;
-    // SAFETY: the request takes nothing.
-    let namespace = check(libc::c_long::from(unsafe { libc::ioctl(process.as_raw_fd(), GET, 0) }))?;
-    let namespace = RawFd::try_from(namespace).map_err(|_| Errno::BADF)?;
-    // SAFETY: the kernel has just made it for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(namespace) })
-}
-
 /// Answers a refused call with EPERM; it is never continued.
 pub(crate) fn answer_refused(listener: BorrowedFd<'_>, refused: Refused) -> Sys<()> {
     const SEND: libc::c_ulong = 0xc018_2101;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use stockade_frames::{self as frames, Beside, Frame};
 
 use crate::api::problem_of;
-use crate::listen::{Listening, Peer, Principal, principal};
+use crate::listen::{Listening, Principal, principal};
 use crate::refusal::Refusal;
 use crate::service::Node;
 use crate::tables::{LIFE, Token};
@@ -54,11 +54,11 @@ struct Made<'a> {
 /// Takes connections, for ever.
 pub(crate) async fn serve(listening: Listening, node: Arc<Node>) {
     loop {
-        let Some((stream, peer, place)) = listening.accept(&node).await else { continue };
+        let Some((stream, user, place)) = listening.accept(&node).await else { continue };
         let Ok(stream) = stream.into_std() else { continue };
         let node = Arc::clone(&node);
         drop(tokio::task::spawn_blocking(move || {
-            attend(&stream, peer, &node);
+            attend(&stream, user, &node);
             drop(stream);
             drop(place);
         }));
@@ -66,8 +66,8 @@ pub(crate) async fn serve(listening: Listening, node: Arc<Node>) {
 }
 
 /// Hears one caller to the end.
-fn attend(stream: &UnixStream, peer: Peer, node: &Arc<Node>) {
-    let principal = &principal(peer.uid);
+fn attend(stream: &UnixStream, user: u32, node: &Arc<Node>) {
+    let principal = &principal(user);
     for _ in 0..FRAMES_MAX {
         let mut waited = [PollFd::new(stream, PollFlags::IN)];
         if !matches!(rustix::event::poll(&mut waited, Some(&PATIENCE)), Ok(1..)) {
@@ -75,7 +75,7 @@ fn attend(stream: &UnixStream, peer: Peer, node: &Arc<Node>) {
         }
         let Ok(Frame::Whole(frame, _)) = frames::receive(stream, Beside::Nothing) else { return };
         // Looked at each time: rights go while connections stay.
-        let sent = match check(peer, principal, node).and_then(|()| hear(&frame, principal, node)) {
+        let sent = match check(user, principal, node).and_then(|()| hear(&frame, principal, node)) {
             Ok((token, bytes, memory)) => {
                 let made = Made { token: token.as_str(), bytes, seconds: LIFE.as_secs() };
                 serde_json::to_vec(&made).map(|answer| frames::send(stream.as_fd(), &answer, &[memory.as_fd()]))
@@ -97,8 +97,8 @@ fn attend(stream: &UnixStream, peer: Peer, node: &Arc<Node>) {
 }
 
 /// Whoever may not run code has no use for a table.
-fn check(peer: Peer, principal: &Principal, node: &Node) -> Result<(), Refusal> {
-    let caller = node.security.caller(peer, principal.clone());
+fn check(user: u32, principal: &Principal, node: &Node) -> Result<(), Refusal> {
+    let caller = node.security.caller(user, principal.clone());
     tokio::runtime::Handle::current().block_on(node.security.on_record(node.security.check_run(&caller)))
 }
 

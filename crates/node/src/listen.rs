@@ -1,7 +1,6 @@
 //! Connections: who is at the other end, how many there may be, how long they may take.
 
 use std::collections::HashMap;
-use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +18,6 @@ use tower::ServiceExt;
 use crate::api;
 use crate::patient::Patient;
 use crate::service::Node;
-use crate::users::Engines;
 
 /// From a connection's first byte to the end of a request's head, and between two requests.
 const HEAD: Duration = Duration::from_secs(15);
@@ -39,16 +37,6 @@ pub(crate) fn principal(uid: u32) -> Principal {
     Principal(format!("uid-{uid}@local"))
 }
 
-/// Who is connected, by the kernel's word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Peer {
-    /// Its number.
-    pub(crate) uid: u32,
-    /// Whether it can be nothing of a run. Runs that have the node's own user, as the operator said, are told from
-    /// whoever owns the node by their user namespace; a kernel that does not tell leaves that open.
-    pub(crate) is_sure: bool,
-}
-
 /// A socket, and who is connected to it.
 #[derive(Debug)]
 pub(crate) struct Listening {
@@ -66,7 +54,7 @@ impl Listening {
     }
 
     /// The next connection, its user and its place; none when it is not taken.
-    pub(crate) async fn accept(&self, node: &Node) -> Option<(UnixStream, Peer, Place)> {
+    pub(crate) async fn accept(&self, node: &Node) -> Option<(UnixStream, u32, Place)> {
         let stream = match self.listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -78,19 +66,18 @@ impl Listening {
         };
         let user = stream.peer_cred().ok()?.uid();
         // The code of a run that climbed out of its walls asks for nothing.
-        let peer = node.security.peer(user, node.engines() == Engines::Shared, stream.as_fd());
-        let Some(peer) = peer.filter(|_| !node.engines().has(user)) else {
+        if node.engines().has(user) {
             tracing::error!(user, "a user of a run has connected: it is out of its walls");
             node.metrics.refused_connection();
             return None;
-        };
+        }
         let Some(place) = self.place(user) else {
             // Closed at once: an answer would have to wait for a reader.
             node.metrics.refused_connection();
             return None;
         };
         node.metrics.connected();
-        Some((stream, peer, place))
+        Some((stream, user, place))
     }
 
     /// A place for a connection of this user, if there is one.
@@ -129,8 +116,8 @@ impl Drop for Place {
 pub(crate) async fn serve(listening: Listening, node: Arc<Node>) {
     let router = api::router(Arc::clone(&node));
     loop {
-        let Some((stream, peer, place)) = listening.accept(&node).await else { continue };
-        let router = router.clone().layer(Extension(principal(peer.uid))).layer(Extension(peer));
+        let Some((stream, user, place)) = listening.accept(&node).await else { continue };
+        let router = router.clone().layer(Extension(principal(user))).layer(Extension(api::Peer(user)));
         tokio::spawn(async move {
             connection(stream, router).await;
             drop(place);

@@ -34,6 +34,7 @@ use crate::wire::RunId;
 
 use problem::Problem;
 pub(crate) use problem::problem_of;
+pub(crate) use rights::Peer;
 
 /// What all handlers share.
 #[derive(Clone, Debug)]

@@ -8,9 +8,13 @@ use stockade_identity::privilege::Privilege;
 
 use super::Shared;
 use super::problem::Problem;
-use crate::listen::{Peer, Principal};
+use crate::listen::Principal;
 use crate::refusal::{Kind, Refusal};
 use crate::security::{Caller, Security};
+
+/// Who somebody is by the kernel's word: the number of a user of this machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) u32);
 
 /// What is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,13 +99,13 @@ fn nobody() -> Refusal {
 pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
     let of = |request: &Request| {
         let extensions = request.extensions();
-        Some((*extensions.get::<Peer>()?, extensions.get::<Principal>()?.clone()))
+        Some((extensions.get::<Peer>()?.0, extensions.get::<Principal>()?.clone()))
     };
-    let Some((peer, principal)) = of(&request) else {
+    let Some((uid, principal)) = of(&request) else {
         return Problem::from(nobody()).into_response();
     };
     let security = &shared.node.security;
-    let caller = security.caller(peer, principal);
+    let caller = security.caller(uid, principal);
     // What no path matches is answered by the one answer that there is for it.
     if let Some(path) = request.extensions().get::<MatchedPath>() {
         let (method, path) = (request.method().clone(), path.as_str().to_owned());

@@ -17,17 +17,15 @@ mod show;
 mod terms;
 mod trail;
 
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use stockade_identity::hosts::Hosts;
 use stockade_identity::local::{Costs, Limits, Passwords};
 use stockade_identity::privilege::{Decision, Privilege};
-use stockade_launch::UserNamespace;
 
 use crate::keeper::Keeper;
-use crate::listen::{Peer, Principal};
+use crate::listen::Principal;
 use crate::refusal::{Kind, Refusal};
 
 pub(crate) use commands::{Values, run as command};
@@ -35,7 +33,6 @@ use force::{Hosted, InForce};
 pub(crate) use terms::Terms;
 pub(crate) use trail::{FOLDER, Trail};
 
-const ROOT: u32 = 0;
 /// The role of those who may do everything.
 const ADMINISTRATOR: &str = "administrator";
 /// How long nothing is asked of name servers at the least, and at the most before it is looked whether to.
@@ -119,22 +116,11 @@ impl Security {
         &self.terms.service
     }
 
-    /// Who has connected to the node's own socket; `None` for what can only be of a run that has the node's user.
-    pub(crate) fn peer(&self, uid: u32, is_shared: bool, socket: BorrowedFd<'_>) -> Option<Peer> {
-        if !is_shared || uid != self.terms.user {
-            return Some(Peer { uid, is_sure: true });
-        }
-        match (UserNamespace::of_peer(socket), self.terms.namespace) {
-            (Some(peer), Some(own)) => (peer == own).then_some(Peer { uid, is_sure: true }),
-            (None, _) | (_, None) => Some(Peer { uid, is_sure: false }),
-        }
-    }
-
-    /// A user of the machine, at the node's own socket.
-    pub(crate) fn caller(&self, Peer { uid, is_sure }: Peer, principal: Principal) -> Caller {
+    /// The user of this number, at the node's own socket.
+    pub(crate) fn caller(&self, uid: u32, principal: Principal) -> Caller {
         let in_force = self.in_force();
         let user = self.terms.accounts.get(&uid).cloned().unwrap_or_else(|| format!("uid-{uid}"));
-        let roles = if is_sure && (uid == self.terms.user || uid == ROOT) {
+        let roles = if self.terms.owners.contains(&uid) {
             vec![ADMINISTRATOR.to_owned()]
         } else {
             in_force.roles_at_socket(&user).unwrap_or_else(|| vec![USER.to_owned()])

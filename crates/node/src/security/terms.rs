@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use stockade_core::policy::Policy;
 use stockade_identity::hosts::{Answer, Resolve, SystemResolver, Unresolved};
-use stockade_launch::UserNamespace;
 
 use crate::refusal::Refusal;
 use crate::settings::Start;
@@ -22,10 +21,8 @@ const CLUSTER: &str = "stockade";
 pub(crate) struct Terms {
     /// `NODE.CLUSTER`.
     pub(super) service: String,
-    /// The user it runs as, who administers it, beside root, whatever its configuration says.
-    pub(super) user: u32,
-    /// Where that user is itself.
-    pub(super) namespace: Option<UserNamespace>,
+    /// Who administers the node whatever its configuration says: the user it runs as, and root.
+    pub(super) owners: [u32; 2],
     /// Users of this machine, by number. Who is made later counts when the node is started anew.
     pub(super) accounts: HashMap<u32, String>,
     /// The policies that runs are decided by, of which each must be granted.
@@ -48,8 +45,7 @@ impl Terms {
         let passwords = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         Ok(Self {
             service,
-            user: rustix::process::geteuid().as_raw(),
-            namespace: UserNamespace::own(),
+            owners: [rustix::process::geteuid(), rustix::process::Uid::ROOT].map(rustix::process::Uid::as_raw),
             accounts: accounts(&passwords),
             policies: names(policies)?,
             addresses: addresses(),

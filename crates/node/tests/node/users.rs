@@ -559,23 +559,3 @@ fn an_ordinary_user_with_ids_of_its_own_gives_them_to_its_runs() {
     process.wait().unwrap();
     until("nothing is left", || alive(&place).is_empty());
 }
-
-#[test]
-fn a_run_that_came_out_of_its_other_walls_is_not_taken_for_whom_it_shares_its_user_with() {
-    // All runs have the node's own user there, who is its administrator.
-    let node = Node::start(&[]);
-    let socket = node.socket();
-    let asked = |program: &[&str]| {
-        let ask = "import http.client, socket, sys\n\
-                   s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n\
-                   c = http.client.HTTPConnection('node'); c.sock = s\n\
-                   c.request('POST', '/v1/admin/commands/node/display', '{}', {'content-type': 'application/json'})\n\
-                   print(c.getresponse().status)";
-        let (first, rest) = program.split_first().unwrap();
-        call(first, User::Ordinary).args(rest).args(["/usr/bin/python3", "-c", ask]).arg(&socket).run()
-    };
-    assert_eq!(asked(&["/usr/bin/env"]).expect(0).stdout, "200\n");
-    let refused = asked(&["/usr/bin/unshare", "--user", "--map-current-user"]);
-    assert!(refused.status != 0 && refused.stdout.is_empty(), "{}", refused.stdout);
-    assert!(node.get("/livez").status == 200);
-}

@@ -136,6 +136,11 @@ fn a_fresh_node_has_administrators_and_users_and_a_realm_says_otherwise() {
     // And after another start.
     let place = place.again();
     assert_eq!((place.runs(0), place.runs(DAEMON), place.runs(GAMES), place.runs(BIN)), (200, 403, 200, 403));
+    // Where a password is asked for, the kernel's word is none.
+    let strict = REALM.replace("name = \"people\",", "name = \"people\", requirePassword = true,");
+    drop(place.load("people", "2", &strict).expect(0));
+    drop(place.admin(&["activate", "configuration", "--type=security", "--name=people"]).expect(0));
+    assert_eq!((place.runs(0), place.runs(GAMES)), (200, 403));
     // Out of force, everybody is a user again.
     drop(place.admin(&["deactivate", "configuration", "--type=security", "--name=people"]).expect(0));
     assert_eq!(place.runs(BIN), 200);

@@ -151,3 +151,35 @@ pub(crate) async fn of_store(keeper: &Keeper, hosted: Hosted<'_>) -> Result<InFo
     };
     InForce::compile(objects, people, trusted).map_err(unreadable)
 }
+
+#[cfg(test)]
+mod tests {
+    use stockade_config::security::Admission;
+
+    use super::*;
+
+    #[test]
+    fn the_kernels_word_admits_who_is_neither_locked_nor_expired_where_no_password_is_asked_for() {
+        let realm = |require_password| LocalRealm {
+            name: "people".to_owned(),
+            admission: Admission { require_password, require_trusted_host: true },
+            initial: Vec::new(),
+        };
+        let ann = Principal {
+            realm: "people".to_owned(),
+            user: "ann".to_owned(),
+            password: Some("hash".to_owned()),
+            roles: Vec::new(),
+            locked: false,
+            password_days: 30,
+            password_ms: 0,
+        };
+        let day = 86_400;
+        assert!(is_admitted(&realm(false), &ann, 29 * day));
+        assert!(!is_admitted(&realm(true), &ann, 29 * day));
+        assert!(!is_admitted(&realm(false), &ann, 30 * day), "its password is too old");
+        assert!(!is_admitted(&realm(false), &Principal { locked: true, ..ann.clone() }, 0));
+        // Who has no password has none that is too old.
+        assert!(is_admitted(&realm(false), &Principal { password: None, ..ann }, 30 * day));
+    }
+}

@@ -157,6 +157,11 @@ fn nobody_gives_away_or_takes_what_he_lacks() {
     ask("user", "add", json!({"username": "new", "roles": "helper"})).expect(200);
     ask("user", "add", json!({"username": "evil", "roles": "administrator"})).expect(403);
     ask("user", "update", json!({"username": "daemon", "roles": "helper,administrator"})).expect(403);
+    // Nor by a name that would be read as another one.
+    for name in ["helper\nadministrator", "helper\u{0}", " administrator", "administrator@x", ""] {
+        ask("user", "add", json!({"username": name})).expect(422);
+    }
+    ask("user", "add", json!({"username": "evil", "roles": "helper\nadministrator"})).expect(422);
     ask("user", "lock", json!({"username": "man"})).expect(403);
     ask("user", "remove", json!({"username": "man"})).expect(403);
     ask("user", "update", json!({"username": "games", "roles": "helper"})).expect(403);

@@ -97,6 +97,12 @@ const OF_R: (&str, &str) = ("/usr/lib/R/site-library/magrittr", "r-cran-magrittr
 const POSTGRES: &str = "postgresql";
 const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
 
+/// Debian keeps this server out of the `PATH` of ordinary users, too.
+const DIRECTORY: (&str, &str) = ("/usr/sbin/slapd", "slapd");
+
+/// Its package makes a directory and starts it, unless it was told before that it shall not.
+const DIRECTORY_SETTINGS: &str = "slapd slapd/no_configuration boolean true";
+
 /// Its package makes a database and starts it, unless this file is there already and says no.
 const POSTGRES_SETTINGS: &str = "/etc/postgresql-common/createcluster.conf";
 
@@ -117,6 +123,9 @@ pub(crate) fn setup() -> Done {
     if !has("initdb") && !has_postgres_apart() {
         missing.push(POSTGRES);
     }
+    if !Path::new(DIRECTORY.0).exists() {
+        missing.push(DIRECTORY.1);
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -126,6 +135,9 @@ pub(crate) fn setup() -> Done {
     run(&["apt-get", "update", "-q"])?;
     if missing.contains(&POSTGRES) {
         make_no_database()?;
+    }
+    if missing.contains(&DIRECTORY.1) {
+        run(&["sh", "-c", &format!("echo '{DIRECTORY_SETTINGS}' | debconf-set-selections")])?;
     }
     // Nothing is asked, and settings that are there stay.
     let mut words = vec!["env", "DEBIAN_FRONTEND=noninteractive", "UCF_FORCE_CONFFOLD=1"];

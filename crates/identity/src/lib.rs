@@ -3,17 +3,19 @@
 //! One request goes through it in this order, and the first refusal ends it:
 //!
 //! 1. [`hosts`]: is the address it comes from trusted?
-//! 2. [`local`]: is the password right? Bounded, delayed, and as slow for users that do not exist.
+//! 2. [`local`]: is the password right? Bounded, delayed, and as slow for users that do not exist. [`ldap`]: the same of
+//!    a directory, with the groups that are roles.
 //! 3. [`entry`]: from all of that one answer, admitted or refused. It is one function without effects.
 //! 4. [`token`]: who was admitted gets a token, so that the next request asks none of that again.
 //! 5. [`privilege`]: may somebody with these roles do this?
 //!
-//! Clocks are the caller's: times come in as numbers. It must never fall through to a weaker way of saying who one
+//! Clocks are the caller's: times come in as numbers, but for how long a server may take. It must never fall through to a weaker way of saying who one
 //! is, or take a failure of anything (a resolver, a hash that cannot be read, a full table) for a yes.
 #![forbid(unsafe_code)]
 
 pub mod entry;
 pub mod hosts;
+pub mod ldap;
 pub mod local;
 pub mod privilege;
 pub mod token;

@@ -1,5 +1,6 @@
 //! Principals of the realms that the node keeps itself. Passwords are here only as what they hash to.
 
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use crate::Store;
@@ -141,9 +142,13 @@ fn insert(connection: &Connection, realm: &str, new: &NewPrincipal, now_ms: i64)
     Ok(added == 1)
 }
 
-/// Names of roles have no line breaks: the reader of configuration sees to that, and so does whoever adds one.
+/// As JSON: whatever is in the name of a role, it is one role when it is read again.
 fn written(roles: &[String]) -> String {
-    roles.join("\n")
+    serde_json::Value::from(roles.to_vec()).to_string()
+}
+
+fn read_roles(text: &str) -> rusqlite::Result<Vec<String>> {
+    serde_json::from_str(text).map_err(|error| rusqlite::Error::FromSqlConversionFailure(3, Type::Text, error.into()))
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Principal> {
@@ -152,7 +157,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Principal> {
         realm: row.get(0)?,
         user: row.get(1)?,
         password: row.get(2)?,
-        roles: roles.lines().map(str::to_owned).collect(),
+        roles: read_roles(&roles)?,
         locked: row.get(4)?,
         password_days: row.get(5)?,
         password_ms: row.get(6)?,
@@ -170,7 +175,8 @@ mod tests {
         let bob = NewPrincipal {
             user: "bob".to_owned(),
             password: None,
-            roles: vec!["user".to_owned(), "monitor".to_owned()],
+            // The second would be two, were they told apart by lines.
+            roles: vec!["user".to_owned(), "a\nadministrator".to_owned()],
             locked: false,
             password_days: 30,
         };

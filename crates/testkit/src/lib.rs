@@ -10,6 +10,7 @@
 )]
 
 pub mod cran;
+pub mod slapd;
 pub mod world;
 
 use std::ffi::OsStr;

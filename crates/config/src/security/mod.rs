@@ -26,6 +26,7 @@ pub use mappings::PRIVILEGES;
 pub use object::{Identity, Kind, Note, Noted, Object};
 pub use read::{BYTES_MAX, parse};
 pub use substitutions::Substitutions;
+pub use words::is_role;
 
 /// What is in `configuration { … }` of a security file, in the order of the text.
 #[derive(Clone, Debug, PartialEq, Eq)]

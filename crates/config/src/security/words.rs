@@ -107,3 +107,10 @@ impl Word {
         self.check(value.text("a text in quotes")?, value)
     }
 }
+
+/// Whether a role can be called this: whoever takes roles from elsewhere, such as groups of a directory, has to know
+/// which of them a mapping could name.
+#[must_use]
+pub fn is_role(name: &str) -> bool {
+    Word::Role.fits(name)
+}

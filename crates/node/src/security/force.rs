@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use stockade_config::security::{self, Admission, LocalRealm, Mappings, Object, Root, Substitutions, TrustedHosts};
+use stockade_identity::entry::{Answer, Credential, Facts, Proof, Transport, decide};
 use stockade_identity::hosts::{Hosts, Resolve};
+use stockade_identity::local::Account;
 use stockade_identity::privilege::Authoriser;
 use stockade_store::{ObjectId, Principal};
 
@@ -64,12 +66,14 @@ impl InForce {
         self.objects.iter().flat_map(|object| object.roots.iter().map(move |root| (object, root)))
     }
 
-    /// The roles of a user of this machine at the node's socket; `None` while no local realm says who is who.
-    pub(crate) fn roles_at_socket(&self, user: &str) -> Option<Vec<String>> {
+    /// The roles of a user of this machine at the node's socket, at this moment in seconds since 1970; `None` while no
+    /// local realm says who is who. A realm that asks for a password gives none to who has only the kernel's word.
+    pub(crate) fn roles_at_socket(&self, user: &str, now_s: u64) -> Option<Vec<String>> {
         let mut roles = None;
         for realm in self.local_realms() {
             let roles = roles.get_or_insert_with(Vec::new);
-            if let Some(found) = self.people.get(&(realm.name.clone(), user.to_owned())).filter(|one| !one.locked) {
+            let found = self.people.get(&(realm.name.clone(), user.to_owned()));
+            if let Some(found) = found.filter(|one| is_admitted(realm, one, now_s)) {
                 roles.extend(found.roles.iter().cloned());
             }
         }
@@ -121,6 +125,27 @@ impl InForce {
         people.sort_by(|one, other| (&one.realm, &one.user).cmp(&(&other.realm, &other.user)));
         people
     }
+}
+
+/// Whether a principal is admitted by the kernel's word for who is connected to the node's socket.
+fn is_admitted(realm: &LocalRealm, principal: &Principal, now_s: u64) -> bool {
+    let account = Account {
+        is_locked: principal.locked,
+        password_set_s: u64::try_from(principal.password_ms / 1_000).unwrap_or_default(),
+        password_days: if principal.password.is_some() { principal.password_days } else { 0 },
+    };
+    let facts = Facts {
+        transport: Transport::Local,
+        is_source_trusted: false,
+        is_user_named: false,
+        is_known: true,
+        is_locked: account.is_locked,
+        is_expired: account.is_expired(now_s),
+        has_legacy_host_trust: false,
+        admission: realm.admission,
+        credential: Credential::Peer(Proof::Right),
+    };
+    matches!(decide(&facts), Answer::Admit(_))
 }
 
 /// What roles may do, each object by its name.
@@ -184,4 +209,36 @@ pub(crate) async fn of_store(keeper: &Keeper, hosted: Hosted<'_>) -> Result<InFo
         }
     };
     InForce::compile(objects, people, trusted).map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use stockade_config::security::Admission;
+
+    use super::*;
+
+    #[test]
+    fn the_kernels_word_admits_who_is_neither_locked_nor_expired_where_no_password_is_asked_for() {
+        let realm = |require_password| LocalRealm {
+            name: "people".to_owned(),
+            admission: Admission { require_password, require_trusted_host: true },
+            initial: Vec::new(),
+        };
+        let ann = Principal {
+            realm: "people".to_owned(),
+            user: "ann".to_owned(),
+            password: Some("hash".to_owned()),
+            roles: Vec::new(),
+            locked: false,
+            password_days: 30,
+            password_ms: 0,
+        };
+        let day = 86_400;
+        assert!(is_admitted(&realm(false), &ann, 29 * day));
+        assert!(!is_admitted(&realm(true), &ann, 29 * day));
+        assert!(!is_admitted(&realm(false), &ann, 30 * day), "its password is too old");
+        assert!(!is_admitted(&realm(false), &Principal { locked: true, ..ann.clone() }, 0));
+        // Who has no password has none that is too old.
+        assert!(is_admitted(&realm(false), &Principal { password: None, ..ann }, 30 * day));
+    }
 }

@@ -30,6 +30,7 @@ use stockade_identity::token::{LIFETIME_MS, Sessions};
 use crate::keeper::Keeper;
 use crate::listen::Principal;
 use crate::refusal::{Kind, Refusal};
+use crate::service::now_ms;
 use crate::tls::Names;
 
 pub(crate) use commands::{Values, run as command};
@@ -137,7 +138,7 @@ impl Security {
         let roles = if self.terms.owners.contains(&uid) {
             vec![ADMINISTRATOR.to_owned()]
         } else {
-            in_force.roles_at_socket(&user).unwrap_or_else(|| vec![USER.to_owned()])
+            in_force.roles_at_socket(&user, now_s()).unwrap_or_else(|| vec![USER.to_owned()])
         };
         Caller { principal, source: Source::User(uid), remote: None, roles, command: None, in_force }
     }
@@ -188,6 +189,10 @@ impl Security {
     pub(crate) fn check_run(&self, caller: &Caller) -> Result<(), Denied> {
         self.terms.policies.iter().try_for_each(|policy| caller.check(Privilege::Run, Some(policy)))
     }
+}
+
+fn now_s() -> u64 {
+    u64::try_from(now_ms() / 1_000).unwrap_or_default()
 }
 
 impl Caller {

@@ -66,10 +66,15 @@ fn two_nodes_do_not_share_a_folder() {
 #[test]
 fn a_node_that_can_run_nothing_does_not_serve() {
     let folder = Folder::new();
-    let policy = folder.write("policy.conf", "this is no policy {");
-    let refused = starting(&folder.path().join("node"), &["--policy", policy.to_str().unwrap()]).run().expect(125);
-    assert!(refused.stderr.contains("error: a tiny job cannot be run"), "{}", refused.stderr);
-    assert!(!folder.path().join("node.sock").exists());
+    // What is no policy, and one that forbids what the node tries.
+    let sql_only = "name = ours, version = 1, type = stockade.policy\n\
+                    configuration { StockadePolicy { name = ours, languages = [sql] } }\n";
+    for (text, what) in [("this is no policy {", "is refused"), (sql_only, "error: a tiny job cannot be run")] {
+        let policy = folder.write("policy.conf", text);
+        let refused = starting(&folder.path().join("node"), &["--policy", policy.to_str().unwrap()]).run().expect(125);
+        assert!(refused.stderr.contains(what), "{}", refused.stderr);
+        assert!(!folder.path().join("node.sock").exists());
+    }
 }
 
 #[test]

@@ -136,6 +136,11 @@ fn a_fresh_node_has_administrators_and_users_and_a_realm_says_otherwise() {
     // And after another start.
     let place = place.again();
     assert_eq!((place.runs(0), place.runs(DAEMON), place.runs(GAMES), place.runs(BIN)), (200, 403, 200, 403));
+    // Where a password is asked for, the kernel's word is none.
+    let strict = REALM.replace("name = \"people\",", "name = \"people\", requirePassword = true,");
+    drop(place.load("people", "2", &strict).expect(0));
+    drop(place.admin(&["activate", "configuration", "--type=security", "--name=people"]).expect(0));
+    assert_eq!((place.runs(0), place.runs(GAMES)), (200, 403));
     // Out of force, everybody is a user again.
     drop(place.admin(&["deactivate", "configuration", "--type=security", "--name=people"]).expect(0));
     assert_eq!(place.runs(BIN), 200);
@@ -152,6 +157,11 @@ fn nobody_gives_away_or_takes_what_he_lacks() {
     ask("user", "add", json!({"username": "new", "roles": "helper"})).expect(200);
     ask("user", "add", json!({"username": "evil", "roles": "administrator"})).expect(403);
     ask("user", "update", json!({"username": "daemon", "roles": "helper,administrator"})).expect(403);
+    // Nor by a name that would be read as another one.
+    for name in ["helper\nadministrator", "helper\u{0}", " administrator", "administrator@x", ""] {
+        ask("user", "add", json!({"username": name})).expect(422);
+    }
+    ask("user", "add", json!({"username": "evil", "roles": "helper\nadministrator"})).expect(422);
     ask("user", "lock", json!({"username": "man"})).expect(403);
     ask("user", "remove", json!({"username": "man"})).expect(403);
     ask("user", "update", json!({"username": "games", "roles": "helper"})).expect(403);

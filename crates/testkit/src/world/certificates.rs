@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
-pub(super) const AUTHORITY: &str = "ca.pem";
-pub(super) const CERTIFICATE: &str = "server.pem";
-pub(super) const KEY: &str = "server.key";
+pub(crate) const AUTHORITY: &str = "ca.pem";
+pub(crate) const CERTIFICATE: &str = "server.pem";
+pub(crate) const KEY: &str = "server.key";
 
 /// Makes both in `folder`. They are apart: a strict client takes no authority for a server.
-pub(super) fn make(folder: &Path, names: &[String]) {
+pub(crate) fn make(folder: &Path, names: &[String]) {
     let ours = [
         "-keyout",
         "ca.key",

@@ -8,7 +8,7 @@
 //! Whatever happens to the test, nothing stays: each side's first process ends when its standard input
 //! does, and the kernel ends everything else in its namespaces with it.
 
-mod certificates;
+pub(crate) mod certificates;
 mod shelf;
 mod side;
 

@@ -127,13 +127,18 @@ impl InForce {
     }
 }
 
-/// Whether a principal is admitted by the kernel's word for who is connected to the node's socket.
-fn is_admitted(realm: &LocalRealm, principal: &Principal, now_s: u64) -> bool {
-    let account = Account {
+/// Whether a principal is locked, and how old its password may be; who has none has none that is too old.
+pub(super) fn account(principal: &Principal) -> Account {
+    Account {
         is_locked: principal.locked,
         password_set_s: u64::try_from(principal.password_ms / 1_000).unwrap_or_default(),
         password_days: if principal.password.is_some() { principal.password_days } else { 0 },
-    };
+    }
+}
+
+/// Whether a principal is admitted by the kernel's word for who is connected to the node's socket.
+fn is_admitted(realm: &LocalRealm, principal: &Principal, now_s: u64) -> bool {
+    let account = account(principal);
     let facts = Facts {
         transport: Transport::Local,
         is_source_trusted: false,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use stockade_config::security::Admission;
 use stockade_core::audit::{Authentication, Decision};
 use stockade_identity::entry::{self, Answer, Credential, Facts, How, Outside, Proof, Transport, Why};
-use stockade_identity::local::{Account, Attempt, Checked, Password, Source, Stored};
+use stockade_identity::local::{Attempt, Checked, Password, Source, Stored};
 use stockade_identity::token::{self, Bearer};
 use stockade_store::Change;
 use zeroize::Zeroizing;
@@ -147,22 +147,15 @@ impl Security {
 
     fn facts(&self, in_force: &InForce, claim: &Claim, from: IpAddr, now: Now) -> Facts {
         let person = in_force.person(&claim.name);
-        let is_expired = person.is_some_and(|person| {
-            let seconds = |ms: i64| u64::try_from(ms / 1_000).unwrap_or_default();
-            let account = Account {
-                is_locked: person.locked,
-                password_set_s: seconds(person.password_ms),
-                password_days: person.password_days,
-            };
-            account.is_expired(seconds(now.wall_ms))
-        });
+        let account = person.map(force::account);
+        let now_s = u64::try_from(now.wall_ms / 1_000).unwrap_or_default();
         Facts {
             transport: Transport::Tls,
             is_source_trusted: self.is_trusted(from),
             is_user_named: matches!(claim.credential, Credential::Password(_)),
             is_known: person.is_some(),
-            is_locked: person.is_some_and(|person| person.locked),
-            is_expired,
+            is_locked: account.as_ref().is_some_and(|account| account.is_locked),
+            is_expired: account.as_ref().is_some_and(|account| account.is_expired(now_s)),
             // Over the network somebody is whom his credential says, never whom his address says.
             has_legacy_host_trust: false,
             admission: in_force

@@ -22,9 +22,9 @@ pub(super) fn node(node: &Node) -> Table {
     let load = node.load();
     let state = if node.is_draining() { "draining" } else { "running" };
     let names = node.security.names();
-    let addresses = names.map_or_else(String::new, |names| {
-        names.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-    });
+    let none = || "none".to_owned();
+    let addresses =
+        names.map_or_else(none, |names| names.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
     Table::of([
         ("Service Name", node.security.service().to_owned()),
         ("State", state.to_owned()),
@@ -33,7 +33,7 @@ pub(super) fn node(node: &Node) -> Table {
         ("Runs Waiting", load.waiting.to_string()),
         ("Sessions", load.sessions.to_string()),
         ("Addresses", addresses),
-        ("Certificate SHA-256", names.map_or_else(String::new, |names| names.fingerprint.clone())),
+        ("Certificate SHA-256", names.map_or_else(none, |names| names.fingerprint.clone())),
     ])
 }
 

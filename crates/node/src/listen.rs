@@ -1,9 +1,8 @@
 //! Connections: who is at the other end, how many there may be, how long they may take.
 
-use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Extension;
@@ -11,12 +10,13 @@ use axum::body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
 use crate::api;
 use crate::patient::Patient;
+use crate::places::{Place, Places};
 use crate::service::Node;
 
 /// From a connection's first byte to the end of a request's head, and between two requests.
@@ -28,7 +28,7 @@ const HEAD_BYTES_MAX: u32 = 32 << 10;
 /// Requests at once over one connection of HTTP/2.
 const STREAMS_MAX: u32 = 8;
 
-/// Who asks, as the kernel knows it.
+/// Who asks: `uid-N@local` by the kernel's word, or `user@realm` by a credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Principal(pub(crate) String);
 
@@ -41,20 +41,17 @@ pub(crate) fn principal(uid: u32) -> Principal {
 #[derive(Debug)]
 pub(crate) struct Listening {
     listener: UnixListener,
-    all: Arc<Semaphore>,
-    each_max: usize,
-    each: Arc<Mutex<HashMap<u32, usize>>>,
+    places: Places<u32>,
 }
 
 impl Listening {
     pub(crate) fn new(listener: UnixListener, connections: usize) -> Self {
         // One principal leaves room for others.
-        let each_max = (connections / 2).max(1);
-        Self { listener, all: Arc::new(Semaphore::new(connections)), each_max, each: Arc::default() }
+        Self { listener, places: Places::new(connections, connections / 2) }
     }
 
     /// The next connection, its user and its place; none when it is not taken.
-    pub(crate) async fn accept(&self, node: &Node) -> Option<(UnixStream, u32, Place)> {
+    pub(crate) async fn accept(&self, node: &Node) -> Option<(UnixStream, u32, Place<u32>)> {
         let stream = match self.listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -71,44 +68,13 @@ impl Listening {
             node.metrics.refused_connection();
             return None;
         }
-        let Some(place) = self.place(user) else {
+        let Some(place) = self.places.take(user) else {
             // Closed at once: an answer would have to wait for a reader.
             node.metrics.refused_connection();
             return None;
         };
         node.metrics.connected();
         Some((stream, user, place))
-    }
-
-    /// A place for a connection of this user, if there is one.
-    fn place(&self, user: u32) -> Option<Place> {
-        let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
-        let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = each.entry(user).or_default();
-        if *count >= self.each_max {
-            return None;
-        }
-        *count += 1;
-        Some(Place { user, each: Arc::clone(&self.each), _permit: permit })
-    }
-}
-
-/// A place that is taken, until it is dropped.
-pub(crate) struct Place {
-    user: u32,
-    each: Arc<Mutex<HashMap<u32, usize>>>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = each.get_mut(&self.user) {
-            *count -= 1;
-            if *count == 0 {
-                each.remove(&self.user);
-            }
-        }
     }
 }
 
@@ -126,7 +92,10 @@ pub(crate) async fn serve(listening: Listening, node: Arc<Node>) {
 }
 
 /// Serves HTTP/1.1, or HTTP/2 to who begins with it, until nothing was asked for a while.
-async fn connection(stream: UnixStream, router: axum::Router) {
+pub(crate) async fn connection<S>(stream: S, router: axum::Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {

@@ -1,5 +1,6 @@
 //! Every flag of the node and its help, in one place.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -71,6 +72,18 @@ pub struct Start {
     /// Who may connect: 600 its own user, 660 its group too, 666 everybody on this machine
     #[arg(long, value_name = "MODE", default_value = "600", value_parser = ["600", "660", "666"])]
     pub socket_mode: String,
+
+    /// Serve over TLS too, at this address of the machine; several times for several. Callers log in with a password
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Vec<SocketAddr>,
+
+    /// The certificate that is shown there, as PEM, with those above it; one that the node makes if left out
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "listen"])]
+    pub tls_certificate: Option<PathBuf>,
+
+    /// The key of that certificate, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
 
     /// What the node is called, by those who look after it; the machine's name and `stockade` if left out
     #[arg(long, value_name = "NODE.CLUSTER")]

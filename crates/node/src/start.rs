@@ -29,6 +29,7 @@ use crate::sessions;
 use crate::settings::{self, Launcher, Start};
 use crate::sockets::{self, Sockets};
 use crate::systemd::Given;
+use crate::tls::{self, Tls};
 use crate::users::{self, Engines};
 use crate::{bringup, confine, handover, ready, user};
 
@@ -79,6 +80,8 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
         log.to_files(logs, u64::from(asked.log_mib) << 20)?;
     }
     note(asked, &folder, &socket)?;
+    let tls = tls::open(asked, &folder)?;
+    let security = security.reached_as(tls.as_ref().map(|tls| Arc::clone(&tls.names)));
     let held: Vec<&std::fs::File> = held.iter().chain([lock.file()]).collect();
     let (launcher, control) = launcher.begin(&folder, &policies, &held)?;
     let mut listening = Sockets::open(&mut given, &socket, &asked.socket_mode, asked.table_mib > 0)?;
@@ -98,7 +101,7 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
         .enable_all()
         .build()
         .map_err(|error| Refusal::failed("the node cannot be started", error))?;
-    let socket = Socket { path: &socket, listening, given };
+    let socket = Socket { path: &socket, listening, given, tls };
     let terms = (terms(asked, (caps, classes), engines, log), security);
     let served = runtime.block_on(serve(asked, &folder, socket, terms, pressure, control, launcher));
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -266,7 +269,7 @@ async fn serve(
     tokio::spawn(Arc::clone(&node).tidy());
     let following = Arc::clone(&node);
     tokio::spawn(async move { following.security.follow_names().await });
-    let Socket { path: socket, listening: sockets, given } = socket;
+    let Socket { path: socket, listening: sockets, given, tls } = socket;
     let listener = UnixListener::from_std(sockets.api).map_err(failed)?;
     let tables = sockets.tables.map(UnixListener::from_std).transpose().map_err(failed)?;
     let (mut terminate, mut interrupt) =
@@ -277,6 +280,9 @@ async fn serve(
         let listening = Listening::new(tables, handover::CONNECTIONS);
         tokio::spawn(handover::serve(listening, Arc::clone(&node)));
         tokio::spawn(handover::outdate(Arc::clone(&node)));
+    }
+    if let Some(tls) = tls {
+        tls::serve(tls, asked.connections.into(), &node)?;
     }
     tracing::info!(socket = %socket.display(), runs = running, "serving");
     given.ready("serving");
@@ -322,4 +328,5 @@ struct Socket<'a> {
     path: &'a Path,
     listening: Sockets,
     given: Given,
+    tls: Option<Tls>,
 }

@@ -5,7 +5,9 @@ use axum::response::Html;
 use serde_json::Value;
 use utoipa::OpenApi;
 
-use super::{admin, commands, create, events, functions, health, looks, me, outputs, problem, runs, sessions, types};
+use super::{
+    admin, commands, create, events, functions, health, login, looks, me, outputs, problem, runs, sessions, types,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,6 +32,8 @@ use super::{admin, commands, create, events, functions, health, looks, me, outpu
         sessions::put,
         sessions::put_table,
         sessions::get,
+        login::login,
+        login::logout,
         me::me,
         looks::environments,
         looks::environment,

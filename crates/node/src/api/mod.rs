@@ -1,4 +1,4 @@
-//! How the node is asked: HTTP, by principals that the kernel names. Bounds everything that comes in.
+//! How the node is asked: HTTP, by principals that the kernel names or that have logged in. Bounds everything that comes in.
 
 mod admin;
 mod commands;
@@ -7,10 +7,12 @@ mod describe;
 mod events;
 mod functions;
 mod health;
+mod login;
 mod looks;
 mod me;
 mod outputs;
 mod problem;
+mod remote;
 mod rights;
 mod runs;
 mod session_types;
@@ -34,6 +36,7 @@ use crate::wire::RunId;
 
 use problem::Problem;
 pub(crate) use problem::problem_of;
+pub(crate) use remote::Remote;
 pub(crate) use rights::Peer;
 
 /// What all handlers share.
@@ -59,6 +62,8 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/v1/sessions/{id}/interrupt", post(sessions::interrupt))
         .route("/v1/sessions/{id}/restart", post(sessions::restart))
         .route("/v1/sessions/{id}/files/{name}", get(sessions::get).put(sessions::put))
+        .route("/v1/login", post(login::login))
+        .route("/v1/logout", post(login::logout))
         .route("/v1/me", get(me::me))
         .route("/v1/environments", get(looks::environments))
         .route("/v1/environments/{*name}", get(looks::environment))
@@ -87,10 +92,15 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
 async fn about_request(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = RunId::random().map_or_else(|_| "unknown".to_owned(), String::from);
-    let principal = request.extensions().get::<Principal>().map_or_else(String::new, |one| one.0.clone());
+    let named = request.extensions().get::<Principal>().cloned();
+    let from = request.extensions().get::<Remote>().map(|remote| remote.from.to_string());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     request.extensions_mut().insert(problem::RequestId(id.clone()));
-    let mut answer = problem::named(next.run(request).await, &id);
+    let mut answer = next.run(request).await;
+    // Who it is over TLS is found out further in.
+    let named = answer.extensions_mut().remove::<Principal>().or(named);
+    let principal = named.map_or_else(String::new, |one| one.0);
+    let mut answer = problem::named(answer, &id);
     let headers = answer.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert("x-request-id", value);
@@ -100,7 +110,7 @@ async fn about_request(State(shared): State<Shared>, mut request: Request, next:
     let status = answer.status().as_u16();
     shared.node.metrics.answered(status);
     let path = stockade_core::text::shown(&path, 200);
-    tracing::info!(request = id, principal, method = %method, path, status, ms = began.elapsed().as_millis(), "answered");
+    tracing::info!(request = id, principal, from, method = %method, path, status, ms = began.elapsed().as_millis(), "answered");
     answer
 }
 

@@ -11,6 +11,9 @@ use crate::refusal::{Kind, Refusal};
 /// When to try again where nobody knows, seconds.
 const RETRY_S: u64 = 2;
 
+/// What is asked of who is not admitted. A challenge for a password would make browsers ask for one and keep it.
+const CHALLENGE: &str = "Bearer realm=\"stockade\"";
+
 /// The name of a request.
 #[derive(Clone, Debug)]
 pub(super) struct RequestId(#[expect(dead_code, reason = "handlers may tell it")] pub(super) String);
@@ -49,6 +52,9 @@ impl IntoResponse for Problem {
         if matches!(self.0.kind, Kind::TooMany | Kind::Unavailable) {
             answer.headers_mut().insert(header::RETRY_AFTER, self.0.retry_s.unwrap_or(RETRY_S).into());
         }
+        if self.0.kind == Kind::Unauthenticated {
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
         // Written when the request's name is known.
         answer.extensions_mut().insert(self);
         answer
@@ -64,13 +70,12 @@ pub(super) fn named(mut answer: Response, request: &str) -> Response {
     };
     let status = answer.status();
     let document = document(refusal, status, request);
-    let retry = answer.headers().get(header::RETRY_AFTER).cloned();
+    let kept = [header::RETRY_AFTER, header::WWW_AUTHENTICATE];
+    let kept = kept.map(|name| answer.headers().get(&name).cloned().map(|value| (name, value)));
     let mut answer = (status, Json(document)).into_response();
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if let Some(retry) = retry {
-        headers.insert(header::RETRY_AFTER, retry);
-    }
+    headers.extend(kept.into_iter().flatten());
     answer
 }
 

@@ -8,6 +8,7 @@ use stockade_identity::privilege::Privilege;
 
 use super::Shared;
 use super::problem::Problem;
+use super::remote::{self, Remote};
 use crate::listen::Principal;
 use crate::refusal::{Kind, Refusal};
 use crate::security::{Caller, Security};
@@ -39,6 +40,7 @@ enum Need {
 fn need(method: &Method, path: &str) -> Option<Need> {
     let need = match (method.as_str(), path) {
         ("GET" | "HEAD", "/livez" | "/readyz" | "/openapi.json" | "/docs" | "/v1/me") => Need::Nothing,
+        ("POST", "/v1/login" | "/v1/logout") => Need::Nothing,
         ("GET" | "HEAD", "/metrics") => Need::Privilege(Privilege::MetricsRead),
         ("POST", "/v1/runs" | "/v1/data-functions" | "/v1/policies/check") => Need::Run,
         ("GET" | "HEAD", "/v1/runs" | "/v1/runs/{id}" | "/v1/runs/{id}/events") => Need::Role,
@@ -97,15 +99,45 @@ fn nobody() -> Refusal {
 
 /// Lets a request through that its caller has a right to, with what the caller holds.
 pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+    let caller = match caller(&shared, &mut request).await {
+        Ok(Some(caller)) => caller,
+        Ok(None) => return next.run(request).await,
+        Err(refusal) => return Problem::from(refusal).into_response(),
+    };
+    let principal = caller.principal.clone();
+    let mut answer = permitted(&shared, caller, request, next).await;
+    answer.extensions_mut().insert(principal);
+    answer
+}
+
+/// Who asks; none where nobody has to say it.
+async fn caller(shared: &Shared, request: &mut Request) -> Result<Option<Caller>, Refusal> {
+    let security = &shared.node.security;
+    if let Some(remote) = request.extensions().get::<Remote>().copied() {
+        remote::check(security.names(), remote, request)?;
+        if is_for_everybody(request) {
+            return Ok(None);
+        }
+        let caller = remote::caller(shared, remote, request).await?;
+        request.extensions_mut().insert(caller.principal.clone());
+        return Ok(Some(caller));
+    }
     let of = |request: &Request| {
         let extensions = request.extensions();
         Some((extensions.get::<Peer>()?.0, extensions.get::<Principal>()?.clone()))
     };
-    let Some((uid, principal)) = of(&request) else {
-        return Problem::from(nobody()).into_response();
-    };
+    let (uid, principal) = of(request).ok_or_else(nobody)?;
+    Ok(Some(security.caller(uid, principal)))
+}
+
+/// That a node is there, which a balancer asks, and nothing else: its description is for who may use it.
+fn is_for_everybody(request: &Request) -> bool {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    path == Some("/livez") && matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
+async fn permitted(shared: &Shared, caller: Caller, mut request: Request, next: Next) -> Response {
     let security = &shared.node.security;
-    let caller = security.caller(uid, principal);
     // What no path matches is answered by the one answer that there is for it.
     if let Some(path) = request.extensions().get::<MatchedPath>() {
         let (method, path) = (request.method().clone(), path.as_str().to_owned());

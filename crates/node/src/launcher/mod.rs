@@ -488,7 +488,7 @@ fn not_spooled(error: &io::Error) -> Refusal {
 }
 
 /// `NAME@REALM` of plain characters: it goes into the audit record.
-fn is_principal(text: &str) -> bool {
+pub(crate) fn is_principal(text: &str) -> bool {
     text.len() <= 200
         && text.split_once('@').is_some_and(|(name, realm)| {
             let plain = |part: &str| {

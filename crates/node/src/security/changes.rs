@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use stockade_config::security::{self, Object, Root, Secret, Substitutions, whole};
 use stockade_identity::hosts::Hosts;
-use stockade_identity::local::{BadHash, Password, Source, Stored};
+use stockade_identity::local::{BadHash, Password, Stored};
 use stockade_identity::privilege::Privilege;
 use stockade_store::{Act, Beginning, NewPrincipal, ObjectId};
 
@@ -233,7 +233,7 @@ impl Security {
     pub(super) async fn hash(&self, caller: &Caller, clear: String) -> Result<String, Refusal> {
         let password = Password::new(clear)
             .map_err(|bad| Refusal::invalid("the password cannot be used", bad.to_string(), bad.next()))?;
-        let stored = self.passwords.hash(Source::User(caller.uid), password).await;
+        let stored = self.passwords.hash(caller.source, password).await;
         stored.map(|stored| stored.to_string()).map_err(|bad| {
             let kind = if bad == BadHash::Resources { Kind::Unavailable } else { Kind::Failed };
             Refusal::new(kind, "the password cannot be kept", bad.to_string(), bad.next())

@@ -1,9 +1,10 @@
 //! What is in force: the active objects, compiled, and the principals of local realms.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
-use stockade_config::security::{self, LocalRealm, Mappings, Object, Root, Substitutions, TrustedHosts};
+use stockade_config::security::{self, Admission, LocalRealm, Mappings, Object, Root, Substitutions, TrustedHosts};
 use stockade_identity::entry::{Answer, Credential, Facts, Proof, Transport, decide};
 use stockade_identity::hosts::{Hosts, Resolve};
 use stockade_identity::local::Account;
@@ -11,7 +12,27 @@ use stockade_identity::privilege::Authoriser;
 use stockade_store::{ObjectId, Principal};
 
 use crate::keeper::Keeper;
+use crate::launcher::is_principal;
 use crate::refusal::Refusal;
+
+/// What the kernel's users are called, see [`crate::listen::principal`]: nobody else is called so.
+const KERNELS: &str = "uid-";
+
+/// Somebody of a realm, or who says he is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) realm: String,
+    pub(super) user: String,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.user.is_empty() && self.realm.is_empty() {
+            return Ok(());
+        }
+        write!(out, "{}@{}", self.user, self.realm)
+    }
+}
 
 /// A compiled configuration. It never changes: a new one takes its place.
 #[derive(Debug)]
@@ -59,6 +80,44 @@ impl InForce {
         roles
     }
 
+    /// Who is meant by `user@realm`, or by `user` where there is one local realm.
+    pub(super) fn name(&self, text: &str) -> Name {
+        if let Some((user, realm)) = text.rsplit_once('@') {
+            return Name { realm: realm.to_owned(), user: user.to_owned() };
+        }
+        let mut realms = self.local_realms();
+        let realm = match (realms.next(), realms.next()) {
+            (Some(only), None) => only.name.clone(),
+            _ => String::new(),
+        };
+        Name { realm, user: text.to_owned() }
+    }
+
+    /// Somebody of a local realm that is in force, who can be a caller over the network: his name is none of the
+    /// kernel's, and one that goes through the whole node.
+    pub(super) fn person(&self, name: &Name) -> Option<&Principal> {
+        self.admission(&name.realm)?;
+        if name.user.starts_with(KERNELS) || !is_principal(&name.to_string()) {
+            return None;
+        }
+        self.anybody(name)
+    }
+
+    /// Somebody of any realm there ever was.
+    pub(super) fn anybody(&self, name: &Name) -> Option<&Principal> {
+        self.people.get(&(name.realm.clone(), name.user.clone()))
+    }
+
+    /// All of them.
+    pub(super) fn everybody(&self) -> impl Iterator<Item = &Principal> {
+        self.people.values()
+    }
+
+    /// The switches of a local realm that is in force.
+    pub(super) fn admission(&self, realm: &str) -> Option<Admission> {
+        self.local_realms().find(|known| known.name == realm).map(|realm| realm.admission)
+    }
+
     /// Everybody of the local realms that are in force.
     pub(crate) fn people(&self) -> Vec<&Principal> {
         let is_in_force = |one: &&Principal| self.local_realms().any(|realm| realm.name == one.realm);
@@ -68,13 +127,18 @@ impl InForce {
     }
 }
 
-/// Whether a principal is admitted by the kernel's word for who is connected to the node's socket.
-fn is_admitted(realm: &LocalRealm, principal: &Principal, now_s: u64) -> bool {
-    let account = Account {
+/// Whether a principal is locked, and how old its password may be; who has none has none that is too old.
+pub(super) fn account(principal: &Principal) -> Account {
+    Account {
         is_locked: principal.locked,
         password_set_s: u64::try_from(principal.password_ms / 1_000).unwrap_or_default(),
         password_days: if principal.password.is_some() { principal.password_days } else { 0 },
-    };
+    }
+}
+
+/// Whether a principal is admitted by the kernel's word for who is connected to the node's socket.
+fn is_admitted(realm: &LocalRealm, principal: &Principal, now_s: u64) -> bool {
+    let account = account(principal);
     let facts = Facts {
         transport: Transport::Local,
         is_source_trusted: false,

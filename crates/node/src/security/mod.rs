@@ -2,7 +2,7 @@
 //! question that every path of the API asks.
 //!
 //! `force.rs` is what is in force, compiled; `changes.rs` how that changes; `people.rs` the principals of local
-//! realms; `commands.rs` what `stockade admin` can ask for, `show.rs` what it is shown. The decisions are those of
+//! realms; `login.rs` who asks over the network; `commands.rs` what `stockade admin` can ask for, `show.rs` what it is shown. The decisions are those of
 //! `stockade_identity`.
 //!
 //! A fresh node has no configuration. The user it runs as and root are administrators then, whoever else its socket
@@ -11,7 +11,9 @@
 
 mod changes;
 mod commands;
+mod flood;
 mod force;
+mod login;
 mod people;
 mod show;
 mod terms;
@@ -21,16 +23,20 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use stockade_identity::hosts::Hosts;
-use stockade_identity::local::{Costs, Limits, Passwords};
+use stockade_identity::local::{Costs, Limits, Passwords, Source};
 use stockade_identity::privilege::{Decision, Privilege};
+use stockade_identity::token::{LIFETIME_MS, Sessions};
 
 use crate::keeper::Keeper;
 use crate::listen::Principal;
 use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
+use crate::tls::Names;
 
 pub(crate) use commands::{Values, run as command};
+use flood::Flood;
 use force::{Hosted, InForce};
+pub(crate) use login::Shown;
 pub(crate) use terms::Terms;
 pub(crate) use trail::{FOLDER, Trail};
 
@@ -49,6 +55,9 @@ pub(crate) struct Security {
     terms: Terms,
     trail: Trail,
     passwords: Passwords,
+    /// Of callers over the network.
+    sessions: Sessions<login::Session>,
+    flood: Flood,
     in_force: RwLock<Arc<InForce>>,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
@@ -61,8 +70,10 @@ pub(crate) struct Security {
 pub(crate) struct Caller {
     /// Whose everything is that it makes.
     pub(crate) principal: Principal,
-    /// Its number, by the kernel's word.
-    uid: u32,
+    /// Where it is: a user of this machine by the kernel's word, or an address.
+    source: Source,
+    /// How it was admitted, where it is not at the local socket.
+    remote: Option<login::Remote>,
     /// The roles it holds.
     roles: Vec<String>,
     /// The command that it has asked for, by its own name in the trail.
@@ -100,12 +111,15 @@ impl Security {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let passwords = Passwords::new(Costs::default(), Limits::for_processors(processors))
             .map_err(|error| Refusal::failed("passwords cannot be checked", error))?;
+        let sessions = Sessions::new(&terms.service, LIFETIME_MS);
         let in_force = force::of_store(&keeper, Hosted::Resume(terms.resolver())).await?;
         Ok(Self {
             keeper,
             terms,
             trail,
             passwords,
+            sessions,
+            flood: Flood::default(),
             in_force: RwLock::new(Arc::new(in_force)),
             changing: tokio::sync::Mutex::default(),
             began: Instant::now(),
@@ -126,7 +140,7 @@ impl Security {
         } else {
             in_force.roles_at_socket(&user, now_s()).unwrap_or_else(|| vec![USER.to_owned()])
         };
-        Caller { principal, uid, roles, command: None, in_force }
+        Caller { principal, source: Source::User(uid), remote: None, roles, command: None, in_force }
     }
 
     fn in_force(&self) -> Arc<InForce> {
@@ -156,8 +170,19 @@ impl Security {
         }
     }
 
+    /// What was in force before goes with the sessions that it does not hold for any more.
     fn put_in_force(&self, new: InForce) {
-        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        let before = self.swap(new);
+        self.revoke(&before, &self.in_force());
+    }
+
+    fn swap(&self, new: InForce) -> Arc<InForce> {
+        std::mem::replace(&mut *self.in_force.write().unwrap_or_else(PoisonError::into_inner), Arc::new(new))
+    }
+
+    /// What the node is reached as over TLS, if it is.
+    pub(crate) fn names(&self) -> Option<&Names> {
+        self.terms.names.as_deref()
     }
 
     /// Whether a caller may run code here: each policy of the node must be granted.
@@ -171,6 +196,14 @@ fn now_s() -> u64 {
 }
 
 impl Caller {
+    /// Where it is, as the trail has it.
+    fn source(&self) -> String {
+        match self.source {
+            Source::User(_) => trail::LOCAL.to_owned(),
+            Source::Address(address) => address.to_string(),
+        }
+    }
+
     /// Whether it may do this.
     pub(crate) fn decide(&self, privilege: Privilege, resource: Option<&str>) -> Decision {
         self.in_force.authoriser.decide(&self.principal.0, &self.roles, privilege, resource)

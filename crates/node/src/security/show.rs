@@ -21,6 +21,10 @@ fn time(ms: i64) -> String {
 pub(super) fn node(node: &Node) -> Table {
     let load = node.load();
     let state = if node.is_draining() { "draining" } else { "running" };
+    let names = node.security.names();
+    let none = || "none".to_owned();
+    let addresses =
+        names.map_or_else(none, |names| names.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
     Table::of([
         ("Service Name", node.security.service().to_owned()),
         ("State", state.to_owned()),
@@ -28,6 +32,8 @@ pub(super) fn node(node: &Node) -> Table {
         ("Runs Running", load.running.to_string()),
         ("Runs Waiting", load.waiting.to_string()),
         ("Sessions", load.sessions.to_string()),
+        ("Addresses", addresses),
+        ("Certificate SHA-256", names.map_or_else(none, |names| names.fingerprint.clone())),
     ])
 }
 

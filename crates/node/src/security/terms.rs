@@ -10,6 +10,7 @@ use stockade_identity::hosts::{Answer, Resolve, SystemResolver, Unresolved};
 
 use crate::refusal::Refusal;
 use crate::settings::Start;
+use crate::tls::Names;
 
 /// Longest name of a node or a cluster.
 const LABEL_CHARS_MAX: usize = 63;
@@ -27,6 +28,8 @@ pub(crate) struct Terms {
     pub(super) accounts: HashMap<u32, String>,
     /// The policies that runs are decided by, of which each must be granted.
     pub(super) policies: Vec<String>,
+    /// What the node is reached as over TLS, if it is.
+    pub(super) names: Option<Arc<Names>>,
     /// Addresses of the machine, each with what it is called.
     pub(super) addresses: Vec<(IpAddr, String)>,
     resolver: Arc<dyn Resolve>,
@@ -48,9 +51,29 @@ impl Terms {
             owners: [rustix::process::geteuid(), rustix::process::Uid::ROOT].map(rustix::process::Uid::as_raw),
             accounts: accounts(&passwords),
             policies: names(policies)?,
+            names: None,
             addresses: addresses(),
             resolver: resolver(),
         })
+    }
+
+    /// Those of a test: no names are asked for.
+    #[cfg(test)]
+    pub(super) fn of_test() -> Self {
+        Self {
+            service: "A.X".to_owned(),
+            owners: [0, 0],
+            accounts: HashMap::new(),
+            policies: Vec::new(),
+            names: None,
+            addresses: Vec::new(),
+            resolver: Arc::new(Nobody),
+        }
+    }
+
+    /// The same, reached over TLS.
+    pub(crate) fn reached_as(self, names: Option<Arc<Names>>) -> Self {
+        Self { names, ..self }
     }
 
     /// Who is asked for names: what the machine is set up with.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use stockade_audit::{Place, Writer};
-use stockade_core::audit::{Authorisation, Command, Decision, Parameter, Phase, Record, Transition};
+use stockade_core::audit::{Authentication, Authorisation, Command, Decision, Parameter, Phase, Record, Transition};
 use stockade_store::ObjectId;
 
 use super::{Caller, Denied, Security, Values};
@@ -23,7 +23,7 @@ pub(crate) const FOLDER: &str = "audit";
 /// What to do when none of it makes sense.
 const REPORT: &str = "see the node's log";
 /// Where callers of the node's own socket are.
-const LOCAL: &str = "local";
+pub(super) const LOCAL: &str = "local";
 
 /// The node's trail.
 #[derive(Clone, Debug)]
@@ -79,6 +79,11 @@ impl<'a> Recording<'a> {
 }
 
 impl Security {
+    /// Puts on record that somebody has said who he is, and whether he was believed.
+    pub(super) async fn record_authentication(&self, record: Authentication<'_>) -> Result<(), Refusal> {
+        self.trail.append(Record::Authentication(record)).await
+    }
+
     /// Puts a change of what is in force on record, before it is made.
     pub(super) async fn record_transition(
         &self,
@@ -108,11 +113,12 @@ impl Security {
         recording: &Recording<'_>,
         (phase, reason): (Phase, &str),
     ) -> Result<(), Refusal> {
+        let source = caller.source();
         let record = Record::Command(Command {
             time_ms: time_ms(),
             id: &recording.id,
             principal: &caller.principal.0,
-            source: LOCAL,
+            source: &source,
             target: recording.command.target,
             command: recording.command.command,
             phase,

@@ -30,6 +30,7 @@ mod streams;
 mod support;
 mod tables;
 mod tenancy;
+mod tls;
 mod tongues;
 mod users;
 mod warm;

@@ -1,0 +1,193 @@
+//! Who asks over TLS: first that no browser of somebody else's page does, then what the request shows.
+//!
+//! A browser adds `Origin` to what a foreign page makes it send, and a page that makes its own name mean the node's
+//! address (DNS rebinding) sends that name as `Host`. There are no cookies, and no challenge that makes a browser ask
+//! for a password and keep it, so it has nothing to send for somebody.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, Uri, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::Shared;
+use crate::refusal::{Kind, Refusal};
+use crate::security::{Caller, Shown};
+use crate::tls::Names;
+
+/// A connection over TLS.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remote {
+    /// Who is at the other end.
+    pub(crate) from: IpAddr,
+    /// Where it arrived.
+    pub(crate) at: IpAddr,
+}
+
+/// Longest `Authorization`: a name, a password and their encoding.
+const SHOWN_BYTES_MAX: usize = 4_096;
+/// What a browser says of where a request comes from.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Refuses what is not for this node, and what a page of somebody else makes a browser send.
+pub(super) fn check(names: Option<&Names>, remote: Remote, request: &Request) -> Result<(), Refusal> {
+    let Some(names) = names else {
+        return Err(Refusal::failed("the request cannot be taken", "nothing is listened at"));
+    };
+    let hosts = hosts(request.uri(), request.headers());
+    let is_served = |host: &&str| names.has(name_of(host), remote.at);
+    if hosts.is_empty() || !hosts.iter().all(is_served) {
+        return Err(Refusal::new(
+            Kind::Denied,
+            "the request is for another host",
+            "its Host is neither an address that the node listens at nor a name of its certificate",
+            "ask by one of those, or give the node a certificate with that name: --tls-certificate",
+        ));
+    }
+    let foreign = || {
+        Refusal::new(
+            Kind::Denied,
+            "the request is another page's",
+            "a browser says that it was made by a page that is not the node's",
+            "ask from a program, not from a page",
+        )
+    };
+    let is_own = |origin: &str| {
+        let authority = origin.strip_prefix("https://");
+        authority.is_some_and(|authority| hosts.iter().all(|host| with_port(host) == with_port(authority)))
+    };
+    for origin in request.headers().get_all(header::ORIGIN) {
+        if !origin.to_str().is_ok_and(is_own) {
+            return Err(foreign());
+        }
+    }
+    let is_at_home = |site: &axum::http::HeaderValue| site == "same-origin" || site == "none";
+    if request.headers().get_all(FETCH_SITE).iter().all(is_at_home) { Ok(()) } else { Err(foreign()) }
+}
+
+/// Everything that a request says of its host.
+fn hosts<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Vec<&'a str> {
+    let of_uri = uri.authority().map(axum::http::uri::Authority::as_str);
+    // What is no text is no host.
+    let of_headers = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or(""));
+    of_uri.into_iter().chain(of_headers).collect()
+}
+
+/// A host without its port.
+fn name_of(host: &str) -> &str {
+    let end = host.rfind(']').map_or(0, |bracket| bracket + 1);
+    let (start, rest) = host.split_at(end);
+    match rest.find(':') {
+        Some(colon) => host.get(..start.len() + colon).unwrap_or(host),
+        None => host,
+    }
+}
+
+/// A host with its port, in one spelling.
+fn with_port(host: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    if name_of(&host).len() == host.len() { host + ":443" } else { host }
+}
+
+/// Finds out who asks. What was shown for it is not in the request any more.
+pub(super) async fn caller(shared: &Shared, remote: Remote, request: &mut Request) -> Result<Caller, Refusal> {
+    let shown = shown(request.headers())?;
+    request.headers_mut().remove(header::AUTHORIZATION);
+    let node = Arc::clone(&shared.node);
+    // To its end and on record, also when the caller hangs up meanwhile.
+    let asked = tokio::spawn(async move {
+        let now = node.security.now();
+        node.security.authenticate(remote.from, shown, now).await
+    });
+    asked.await.map_err(|error| Refusal::failed("it cannot be found out who you are", error))?
+}
+
+/// What a request shows of its caller.
+fn shown(headers: &HeaderMap) -> Result<Shown, Refusal> {
+    let unreadable = |why: &str| {
+        Refusal::new(
+            Kind::Unauthenticated,
+            "you are not admitted",
+            why,
+            "send one header: Authorization: Basic with user and password, or Bearer with a token",
+        )
+    };
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = all.next() else { return Ok(Shown::Nothing) };
+    if all.next().is_some() {
+        return Err(unreadable("there are several Authorization headers"));
+    }
+    let text = value.to_str().ok().filter(|text| text.len() <= SHOWN_BYTES_MAX);
+    let split = text.and_then(|text| text.split_once(' '));
+    let (scheme, rest) = split.ok_or_else(|| unreadable("the Authorization header cannot be understood"))?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        Ok(Shown::Token(Zeroizing::new(rest.trim().to_owned())))
+    } else if scheme.eq_ignore_ascii_case("basic") {
+        basic(rest.trim()).ok_or_else(|| unreadable("the Authorization header cannot be understood"))
+    } else {
+        Err(unreadable("the scheme of the Authorization header is neither Basic nor Bearer"))
+    }
+}
+
+/// RFC 7617: the user has no colon, the password may.
+fn basic(encoded: &str) -> Option<Shown> {
+    let mut bytes = Zeroizing::new(vec![0; encoded.len()]);
+    let count = STANDARD.decode_slice(encoded, &mut bytes).ok()?;
+    let text = std::str::from_utf8(bytes.get(..count)?).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some(Shown::Password { user: user.to_owned(), password: Zeroizing::new(password.to_owned()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_may_have_a_port() {
+        for (host, name) in [
+            ("node", "node"),
+            ("node:8443", "node"),
+            ("[::1]", "[::1]"),
+            ("[::1]:8443", "[::1]"),
+            ("192.0.2.7:1", "192.0.2.7"),
+            (":1", ""),
+            ("", ""),
+            ("]", "]"),
+        ] {
+            assert_eq!(name_of(host), name, "{host}");
+        }
+        assert_eq!(with_port("Node"), "node:443");
+        assert_eq!(with_port("[::1]:8443"), "[::1]:8443");
+    }
+
+    #[test]
+    fn a_password_may_have_colons_and_what_is_no_pair_is_nothing() {
+        let decoded = |text: &str| basic(&STANDARD.encode(text));
+        match decoded("ann@local:a:b:c") {
+            Some(Shown::Password { user, password }) => assert_eq!((&*user, &**password), ("ann@local", "a:b:c")),
+            _ => panic!("it is a pair"),
+        }
+        assert!(decoded("ann").is_none() && basic("***").is_none() && basic("").is_none());
+        assert!(basic(&STANDARD.encode([b'a', b':', 0xff])).is_none(), "no text");
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused_and_nothing_weaker_is_tried() {
+        let headers = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::AUTHORIZATION, value.parse().unwrap());
+            }
+            headers
+        };
+        assert!(matches!(shown(&headers(&[])), Ok(Shown::Nothing)));
+        assert!(matches!(shown(&headers(&["bearer x"])), Ok(Shown::Token(_))));
+        for values in [&["Basic"][..], &["Basic ***"], &["Digest x"], &[""], &["Bearer x", "Bearer x"]] {
+            assert!(shown(&headers(values)).is_err(), "{values:?}");
+        }
+        assert!(shown(&headers(&[&format!("Bearer {}", "x".repeat(5_000))])).is_err());
+    }
+}

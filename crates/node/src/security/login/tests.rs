@@ -1,0 +1,309 @@
+//! What a stranger can do with names, passwords and tokens, and what is on record of it.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use stockade_audit::Records;
+use stockade_config::security::Substitutions;
+use stockade_identity::local::Costs;
+use tempfile::TempDir;
+
+use super::*;
+use crate::keeper::Keeper;
+use crate::security::changes::Which;
+use crate::security::{FOLDER, Terms, Trail};
+
+const ANN: &str = "correct horse";
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8));
+const DAY_MS: i64 = 86_400_000;
+
+struct World {
+    security: Security,
+    folder: TempDir,
+}
+
+fn text(realm: &str, version: &str) -> String {
+    // As somebody hashed it long ago, with costs that are not today's.
+    let old = Costs { memory_kib: 64, passes: 1, lanes: 1 }.hash(&Password::new(ANN.to_owned()).unwrap()).unwrap();
+    format!(
+        r#"name = people, version = "{version}", type = stockade.security
+        configuration {{ LocalAuthenticationRealm {{ name = "{realm}", requirePassword = true, initialPrincipals = [
+            {{ userName = "ann", password = "{ANN}", roles = ["administrator"], passwordExpirationDays = 30 }}
+            {{ userName = "old", password = "{old}", roles = ["user"] }}
+            {{ userName = "lou", password = "{ANN}", roles = ["user"], locked = true }}
+            {{ userName = "uid-0", password = "{ANN}", roles = ["user"] }}
+            {{ userName = "ann+lee", password = "{ANN}", roles = ["user"] }}
+            {{ userName = "bare", roles = ["user"] }}
+        ] }} }}"#
+    )
+}
+
+impl World {
+    async fn new(realm: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(FOLDER)).unwrap();
+        let keeper = Keeper::open(folder.path().join("node.sqlite")).unwrap();
+        let security =
+            Security::open(keeper, Trail::in_folder(folder.path().to_owned()), Terms::of_test()).await.unwrap();
+        let world = Self { security, folder };
+        world.security.load(&world.root(), &text(realm, "1"), &Substitutions::none()).await.unwrap();
+        world.security.activate(&world.root(), which()).await.unwrap();
+        world
+    }
+
+    fn root(&self) -> Caller {
+        self.security.caller(0, Principal("uid-0@local".to_owned()))
+    }
+
+    async fn password(&self, user: &str, password: &str, now: Now) -> Result<Caller, Refusal> {
+        let shown = Shown::Password { user: user.to_owned(), password: Zeroizing::new(password.to_owned()) };
+        self.security.authenticate(HERE, shown, now).await
+    }
+
+    async fn token(&self, token: &str, from: IpAddr, now: Now) -> Result<Caller, Refusal> {
+        self.security.authenticate(from, Shown::Token(Zeroizing::new(token.to_owned())), now).await
+    }
+
+    /// A token of somebody who logs in now.
+    async fn logged_in(&self, user: &str) -> String {
+        let caller = self.password(user, ANN, now(0)).await.unwrap();
+        self.security.log_in(&caller, now(0)).unwrap().0.dangerous_text().to_string()
+    }
+
+    async fn change(&self, user: &str, change: Change) {
+        self.security.change_user(&self.root(), (None, user), change, None).await.unwrap();
+    }
+
+    /// Records of authentications.
+    fn records(&self) -> Vec<serde_json::Value> {
+        let mut found = Vec::new();
+        let mut records = Records::of(self.security.trail.place.clone()).unwrap();
+        while let Some(entry) = records.next_entry().unwrap() {
+            if entry.kind() == "authentication" {
+                found.push(entry.value().clone());
+            }
+        }
+        found
+    }
+}
+
+fn which() -> Which<'static> {
+    Which { kind: "security", name: "people", version: None }
+}
+
+/// So long after the beginning, by both clocks.
+fn now(ms: u64) -> Now {
+    Now { ms, wall_ms: now_ms() + i64::try_from(ms).unwrap() }
+}
+
+#[tokio::test]
+async fn the_right_password_is_somebody_and_nothing_else_can_be_told_apart() {
+    let world = World::new("acme").await;
+    let ann = world.password("ann", ANN, now(0)).await.unwrap();
+    assert_eq!((ann.principal.0.as_str(), ann.roles.as_slice()), ("ann@acme", ["administrator".to_owned()].as_slice()));
+    assert!(world.password("ann@acme", ANN, now(0)).await.is_ok());
+    let refused = world.password("ann", "wrong", now(0)).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Unauthenticated);
+    for (user, password) in [
+        ("nobody", ANN),
+        ("ann@other", ANN),
+        ("ann", ""),
+        ("lou", ANN),
+        ("lou", "wrong"),
+        ("bare", "x"),
+        ("", ANN),
+        ("ann@acme@acme", ANN),
+    ] {
+        assert_eq!(world.password(user, password, now(0)).await.unwrap_err(), refused, "{user}");
+    }
+}
+
+#[tokio::test]
+async fn no_name_is_one_of_the_kernels_and_all_can_go_through_the_node() {
+    let world = World::new("local").await;
+    assert_eq!(world.password("ann", ANN, now(0)).await.unwrap().principal.0, "ann@local");
+    for user in ["uid-0", "uid-0@local", "ann+lee"] {
+        assert!(world.password(user, ANN, now(0)).await.is_err(), "{user}");
+    }
+}
+
+#[tokio::test]
+async fn guessing_gets_slower_and_the_others_are_not_kept_waiting() {
+    let world = World::new("acme").await;
+    for _ in 0..3 {
+        assert_eq!(world.password("ann", "wrong", now(0)).await.unwrap_err().kind, Kind::Unauthenticated);
+    }
+    let early = world.password("ann", ANN, now(0)).await.unwrap_err();
+    assert!(
+        early.kind == Kind::TooMany && early.retry_s.is_some_and(|seconds| (1..=2).contains(&seconds)),
+        "{early:?}"
+    );
+    let nobody = async |at| world.password("nobody", "wrong", now(at)).await.unwrap_err();
+    for _ in 0..3 {
+        nobody(0).await;
+    }
+    assert_eq!(nobody(0).await, early, "who is not there waits as long");
+    let shown = Shown::Password { user: "ann".to_owned(), password: Zeroizing::new(ANN.to_owned()) };
+    assert!(world.security.authenticate(THERE, shown, now(0)).await.is_ok(), "from elsewhere");
+    assert!(world.password("ann", ANN, now(60_000)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_token_is_good_for_its_time_and_is_no_way_to_another() {
+    let world = World::new("acme").await;
+    let token = world.logged_in("ann").await;
+    let caller = world.token(&token, HERE, now(899_999)).await.unwrap();
+    assert_eq!(caller.principal.0, "ann@acme");
+    assert_eq!(world.security.log_in(&caller, now(0)).unwrap_err().kind, Kind::Denied);
+    let over = world.token(&token, HERE, now(900_000)).await.unwrap_err();
+    assert_eq!(over.kind, Kind::Unauthenticated);
+    for other in ["", "x", "stockade_session_", &format!("{token}x"), &token.to_uppercase()] {
+        assert_eq!(world.token(other, HERE, now(0)).await.unwrap_err(), over, "{other}");
+    }
+    let nothing = world.security.authenticate(HERE, Shown::Nothing, now(0)).await.unwrap_err();
+    assert!(nothing.kind == Kind::Unauthenticated && nothing.next.contains("log in"), "{nothing}");
+    world.security.log_out(&world.token(&token, HERE, now(0)).await.unwrap()).unwrap();
+    assert!(world.token(&token, HERE, now(0)).await.is_err());
+}
+
+#[tokio::test]
+async fn whoever_is_changed_loses_his_tokens_at_once_and_nobody_else_does() {
+    let world = World::new("acme").await;
+    let other = world.logged_in("old").await;
+    let changes = [
+        Change { locked: Some(true), ..Change::default() },
+        Change { locked: Some(false), roles: Some(vec!["monitor".to_owned()]), ..Change::default() },
+        Change { roles: Some(vec!["administrator".to_owned()]), ..Change::default() },
+    ];
+    for change in changes {
+        if change.locked == Some(false) {
+            // Out of the lock: he has none.
+            world.change("ann", change).await;
+            continue;
+        }
+        let token = world.logged_in("ann").await;
+        world.change("ann", change).await;
+        assert!(world.token(&token, HERE, now(1)).await.is_err());
+        if world.password("ann", ANN, now(1)).await.is_err() {
+            // Unlocking gives back the way in, not the token.
+            world.change("ann", Change { locked: Some(false), ..Change::default() }).await;
+            assert!(world.token(&token, HERE, now(1)).await.is_err());
+        }
+    }
+    let token = world.logged_in("ann").await;
+    let new = Some("another one".to_owned());
+    world.security.change_user(&world.root(), (None, "ann"), Change::default(), new).await.unwrap();
+    assert!(world.token(&token, HERE, now(1)).await.is_err());
+    assert!(world.token(&other, HERE, now(1)).await.is_ok(), "nobody has changed him");
+    world.security.remove_user(&world.root(), None, "old").await.unwrap();
+    assert!(world.token(&other, HERE, now(1)).await.is_err());
+}
+
+#[tokio::test]
+async fn another_version_of_a_realm_ends_all_sessions() {
+    let world = World::new("acme").await;
+    let (mine, others) = (world.logged_in("ann").await, world.logged_in("old").await);
+    let stricter = text("acme", "2").replace("requirePassword = true", "requireTrustedHostMembership = true");
+    world.security.load(&world.root(), &stricter, &Substitutions::none()).await.unwrap();
+    world.security.activate(&world.root(), Which { version: Some("2"), ..which() }).await.unwrap();
+    for token in [mine, others] {
+        assert!(world.token(&token, HERE, now(1)).await.is_err());
+    }
+    let refused = world.password("ann", ANN, now(1)).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Unauthenticated, "no host is trusted");
+    let reason = world.records().last().unwrap()["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("trusted hosts only"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_log_in_that_a_change_overtakes_gives_no_token() {
+    let world = World::new("acme").await;
+    let before = world.password("ann", ANN, now(0)).await.unwrap();
+    let new = Some("another one".to_owned());
+    world.security.change_user(&world.root(), (None, "ann"), Change::default(), new).await.unwrap();
+    assert_eq!(world.security.log_in(&before, now(0)).unwrap_err().kind, Kind::Unauthenticated);
+}
+
+#[tokio::test]
+async fn an_old_password_is_refused_and_its_owner_is_told() {
+    let world = World::new("acme").await;
+    let later = |days: i64| Now { ms: 0, wall_ms: now_ms() + days * DAY_MS };
+    assert!(world.password("ann", ANN, later(29)).await.is_ok());
+    let refused = world.password("ann", ANN, later(31)).await.unwrap_err();
+    assert!(refused.kind == Kind::Unauthenticated && refused.why.contains("expired"), "{refused}");
+    let wrong = world.password("ann", "wrong", later(31)).await.unwrap_err();
+    assert!(!wrong.why.contains("expired"), "{wrong}");
+}
+
+#[tokio::test]
+async fn a_password_is_kept_anew_with_the_costs_of_today_and_is_no_younger_for_it() {
+    let world = World::new("acme").await;
+    let kept = || {
+        let in_force = world.security.in_force();
+        let person = in_force.person(&in_force.name("old")).unwrap();
+        (person.password.clone().unwrap(), person.password_ms)
+    };
+    let (cheap, age) = kept();
+    assert!(cheap.contains("m=64,"), "{cheap}");
+    let token = world.logged_in("ann").await;
+    assert!(world.password("old", ANN, now(0)).await.is_ok());
+    let (dear, same) = kept();
+    assert!(dear.contains("m=19456,"), "{dear}");
+    assert_eq!(age, same);
+    assert!(world.password("old", ANN, now(0)).await.is_ok());
+    assert!(world.token(&token, HERE, now(0)).await.is_ok());
+}
+
+#[tokio::test]
+async fn every_answer_is_on_record_and_no_password_or_token_is() {
+    let world = World::new("acme").await;
+    let token = world.logged_in("ann").await;
+    for from in [HERE, THERE, THERE] {
+        world.token(&token, from, now(1)).await.unwrap();
+    }
+    drop(world.password("nobody", "hunter22", now(0)).await);
+    drop(world.password("lou", ANN, now(0)).await);
+    for _ in 0..100 {
+        drop(world.security.authenticate(HERE, Shown::Nothing, now(0)).await);
+    }
+    drop(world.security.authenticate(HERE, Shown::Nothing, now(60_000)).await);
+    let found = world.records();
+    let text = |record: &serde_json::Value| {
+        ["principal", "realm", "source", "method", "decision", "reason"]
+            .map(|key| record[key].as_str().unwrap().to_owned())
+    };
+    let found: Vec<_> = found.iter().map(|record| text(record).join(" ")).collect();
+    assert_eq!(found[0], "ann@acme acme 192.0.2.7 password permitted ");
+    assert_eq!(found[1], "ann@acme acme 192.0.2.8 token permitted session 1, first seen from here");
+    assert_eq!(found[2], "nobody@acme acme 192.0.2.7 password refused the realm does not know the principal");
+    assert_eq!(found[3], "lou@acme acme 192.0.2.7 password refused the principal is locked");
+    assert_eq!(found.len(), 4 + 10 + 1, "{found:?}");
+    assert!(found[14].ends_with("90 more from this address are not on record"), "{}", found[14]);
+    let mut all = String::new();
+    for entry in std::fs::read_dir(world.folder.path().join(FOLDER)).unwrap().flatten() {
+        all += &String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap());
+    }
+    assert!(all.contains("lou@acme"));
+    for secret in [ANN, "hunter22", &token] {
+        assert!(!all.contains(secret));
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_admitted_whom_the_trail_cannot_take() {
+    let world = World::new("acme").await;
+    let token = world.logged_in("ann").await;
+    let trail = world.folder.path().join(FOLDER);
+    break_trail(&trail);
+    let refused = world.password("ann", ANN, now(0)).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Failed, "{refused}");
+    assert_eq!(world.token(&token, THERE, now(0)).await.unwrap_err().kind, Kind::Failed);
+    assert_eq!(world.token(&token, THERE, now(0)).await.unwrap_err().kind, Kind::Failed, "nor the second time");
+}
+
+/// A file where its folder was.
+fn break_trail(folder: &Path) {
+    std::fs::remove_dir_all(folder).unwrap();
+    std::fs::write(folder, "").unwrap();
+}

@@ -1,0 +1,109 @@
+//! Takes connections over TCP: so many in all and of one address, a hand-shake within its time, then the API.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::Tls;
+use crate::api;
+use crate::listen::connection;
+use crate::places::Places;
+use crate::refusal::Refusal;
+use crate::service::Node;
+
+/// How long a hand-shake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// One address may have this part of all connections.
+const PART: usize = 4;
+
+/// A socket with all that its connections need.
+#[derive(Clone)]
+struct Front {
+    node: Arc<Node>,
+    router: axum::Router,
+    acceptor: TlsAcceptor,
+    places: Arc<Places<IpAddr>>,
+}
+
+/// Takes connections of every socket, in tasks of their own that go on for ever.
+///
+/// # Errors
+/// [`Refusal`] when a socket cannot be waited at.
+pub(crate) fn serve(tls: Tls, connections: usize, node: &Arc<Node>) -> Result<(), Refusal> {
+    let front = Front {
+        node: Arc::clone(node),
+        router: api::router(Arc::clone(node)),
+        acceptor: TlsAcceptor::from(tls.config),
+        places: Arc::new(Places::new(connections, connections / PART)),
+    };
+    for listener in tls.listeners {
+        let listener = TcpListener::from_std(listener)
+            .map_err(|error| Refusal::failed("the node cannot listen", crate::system_text(&error)))?;
+        tokio::spawn(front.clone().accept(listener));
+    }
+    Ok(())
+}
+
+impl Front {
+    async fn accept(self, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, from)) => self.take(stream, from),
+                Err(error) => {
+                    // Too many open files, most likely: a moment later there may be fewer.
+                    tracing::warn!(error = %error, "a connection cannot be taken");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    fn take(&self, stream: TcpStream, from: SocketAddr) {
+        let (Some(place), Ok(at)) = (self.places.take(counted(from.ip())), stream.local_addr()) else {
+            // Closed at once: an answer would have to wait for a reader.
+            self.node.metrics.refused_connection();
+            return;
+        };
+        self.node.metrics.connected();
+        let (acceptor, router) = (self.acceptor.clone(), self.router.clone());
+        tokio::spawn(async move {
+            // Answers are short; a failure makes them slower only.
+            drop(stream.set_nodelay(true));
+            match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    let remote = api::Remote { from: from.ip().to_canonical(), at: at.ip().to_canonical() };
+                    connection(stream, router.layer(Extension(remote))).await;
+                }
+                Ok(Err(error)) => tracing::debug!(error = %error, "a hand-shake failed"),
+                Err(_) => tracing::debug!("a hand-shake took too long"),
+            }
+            drop(place);
+        });
+    }
+}
+
+/// The address as it counts: a host has all of its /64.
+fn counted(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) >> 64 << 64).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_counts_once_whichever_of_its_addresses_it_takes() {
+        let address = |text: &str| counted(text.parse().unwrap());
+        assert_eq!(address("2001:db8:1:2::1"), address("2001:db8:1:2:ffff::9"));
+        assert_ne!(address("2001:db8:1:2::1"), address("2001:db8:1:3::1"));
+        assert_eq!(address("::ffff:192.0.2.7"), address("192.0.2.7"));
+        assert_ne!(address("192.0.2.7"), address("192.0.2.8"));
+    }
+}

@@ -105,6 +105,21 @@ pub const COMMANDS: &[Command] = &[
         ],
     },
     Command {
+        target: "certificate",
+        command: "display",
+        about: "Show at which addresses the node is asked over TLS, and the SHA-256 of the certificate that it shows",
+        parameters: &[],
+    },
+    Command {
+        target: "certificate",
+        command: "replace",
+        about: "Show another certificate from the next connection on; the next start reads --tls-certificate again",
+        parameters: &[
+            Parameter { form: Form::File, ..need("certificate", "the certificate with those above it, PEM") },
+            Parameter { form: Form::Secret, ..need("key", "its key, PEM") },
+        ],
+    },
+    Command {
         target: "configuration",
         command: "activate",
         about: "Put an object in force; another version of its name is replaced",

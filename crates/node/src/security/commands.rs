@@ -109,6 +109,7 @@ impl Call<'_> {
     async fn done(&self, command: &Command) -> Result<Table, Refusal> {
         let security = &self.node.security;
         match (command.target, command.command) {
+            ("certificate", name) => self.certificate(name),
             ("configuration", name) => self.configuration(name).await,
             ("user", "display") => Ok(show::users(security, self.given("username"), self.given("realm"))),
             ("user" | "password", name) => self.user(name).await,
@@ -133,6 +134,21 @@ impl Call<'_> {
                 "see stockade admin help",
             )),
         }
+    }
+
+    fn certificate(&self, name: &str) -> Result<Table, Refusal> {
+        let names = self.node.security.names().ok_or_else(|| {
+            Refusal::invalid(
+                "the node shows no certificate",
+                "it is asked at its socket only",
+                "start it with --listen ADDRESS:PORT",
+            )
+        })?;
+        if name == "replace" {
+            names.replace(self.needed("certificate"), self.needed("key"))?;
+            tracing::info!(fingerprint = names.fingerprint(), "another certificate is shown");
+        }
+        Ok(show::certificate(names))
     }
 
     fn given(&self, name: &str) -> Option<&str> {

@@ -78,7 +78,7 @@ impl Served {
             .with_no_client_auth()
     }
 
-    fn tls(&self, stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+    pub(crate) fn tls(&self, stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
         let name = ServerName::from(self.at.ip());
         let config = Arc::new(self.client(&[&rustls::version::TLS13]));
         StreamOwned::new(ClientConnection::new(config, name).unwrap(), stream)
@@ -119,7 +119,7 @@ impl Served {
     }
 
     /// A connection from this address of the machine.
-    fn from(&self, address: Ipv4Addr) -> TcpStream {
+    pub(crate) fn from(&self, address: Ipv4Addr) -> TcpStream {
         use rustix::net::{AddressFamily, SocketType};
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &SocketAddrV4::new(address, 0)).unwrap();
@@ -140,7 +140,7 @@ fn command_of(node: &Node, command: &str, parameters: &Value) -> Value {
     node.ask("POST", &path, &[], &json!({ "parameters": parameters })).whole().unwrap().expect(200).json()
 }
 
-fn basic(user: &str, password: &str) -> String {
+pub(crate) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 

@@ -20,6 +20,7 @@ mod keys;
 mod life;
 mod looks;
 mod operate;
+mod places;
 mod queue;
 mod quotas;
 mod remote;

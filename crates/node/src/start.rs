@@ -95,6 +95,8 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
         socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
     });
     let pressure = Pressure::new(u64::from(asked.reserve_memory_mib) << 20)?;
+    // Also what is read of the machine for it: files that it cannot open any more then.
+    let terms = (terms(asked, (caps, classes), engines, log), security);
     confine::confine(&store, of_socket)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -102,7 +104,6 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
         .build()
         .map_err(|error| Refusal::failed("the node cannot be started", error))?;
     let socket = Socket { path: &socket, listening, given, tls };
-    let terms = (terms(asked, (caps, classes), engines, log), security);
     let served = runtime.block_on(serve(asked, &folder, socket, terms, pressure, control, launcher));
     runtime.shutdown_timeout(Duration::from_secs(1));
     // Nobody has to tidy up after it.
@@ -226,7 +227,7 @@ fn terms(asked: &Start, (caps, classes): (Caps, Classes), engines: Engines, log:
 }
 
 /// What the machine calls itself since it was started; where it does not say, it was started anew.
-fn boot() -> String {
+pub(crate) fn boot() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(
         |_| crate::wire::RunId::random().map_or_else(|_| String::new(), |id| id.as_str().to_owned()),
         |text| text.trim().to_owned(),
@@ -269,6 +270,8 @@ async fn serve(
     tokio::spawn(Arc::clone(&node).tidy());
     let following = Arc::clone(&node);
     tokio::spawn(async move { following.security.follow_names().await });
+    let trying = Arc::clone(&node);
+    tokio::spawn(async move { trying.security.follow_trial().await });
     let Socket { path: socket, listening: sockets, given, tls } = socket;
     let listener = UnixListener::from_std(sockets.api).map_err(failed)?;
     let tables = sockets.tables.map(UnixListener::from_std).transpose().map_err(failed)?;

@@ -13,6 +13,7 @@ mod principals;
 mod run;
 mod runs;
 mod schema;
+mod trial;
 mod usage;
 
 use std::path::Path;
@@ -27,6 +28,7 @@ pub use files::File;
 pub use principals::{Change, NewPrincipal, Principal};
 pub use run::{Kind, Run, State};
 pub use runs::{Acceptance, Ended, NewRun, Recovered, Which};
+pub use trial::{NewTrial, Step, Term, Trial};
 pub use usage::{DAY_MS, day};
 
 /// How long another program (a backup) may hold the file.

@@ -94,6 +94,24 @@ const STEPS: &[M<'static>] = &[
             PRIMARY KEY (realm, user)
         ) STRICT, WITHOUT ROWID;",
     ),
+    // A configuration on trial, and what there was before it.
+    M::up(
+        "CREATE TABLE trial (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            principal TEXT NOT NULL,
+            command TEXT NOT NULL,
+            boot TEXT NOT NULL,
+            began_ms INTEGER NOT NULL,
+            within_ms INTEGER NOT NULL
+        ) STRICT;
+        CREATE TABLE trial_former (
+            type TEXT NOT NULL,
+            name TEXT NOT NULL,
+            version TEXT NOT NULL,
+            PRIMARY KEY (type, name, version)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE trial_realms (name TEXT PRIMARY KEY NOT NULL) STRICT, WITHOUT ROWID;",
+    ),
 ];
 
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), rusqlite_migration::Error> {

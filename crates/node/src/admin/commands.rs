@@ -73,6 +73,13 @@ const OBJECT: [Parameter; 3] = [
     need("name", "the name of the object"),
     text("version", "its version; the only one, or the active one, if left out"),
 ];
+const CHANGE: [Parameter; 5] = [
+    OBJECT[0],
+    OBJECT[1],
+    OBJECT[2],
+    flag("force", "even if you could not administer the node then; takes --confirm-within"),
+    text("confirm-within", "give it back if nobody confirms it in that time, such as 120s"),
+];
 const TYPE: Parameter = text("type", "the type of the object: security, or in full stockade.security");
 const REALM: Parameter = text("realm", "the realm; the only local one if left out");
 const USER: Parameter = need("username", "the name of the user");
@@ -108,13 +115,19 @@ pub const COMMANDS: &[Command] = &[
         target: "configuration",
         command: "activate",
         about: "Put an object in force; another version of its name is replaced",
-        parameters: &OBJECT,
+        parameters: &CHANGE,
+    },
+    Command {
+        target: "configuration",
+        command: "confirm",
+        about: "Keep what is in force on trial; the privileges that it gives you decide",
+        parameters: &[],
     },
     Command {
         target: "configuration",
         command: "deactivate",
         about: "Put an object out of force",
-        parameters: &OBJECT,
+        parameters: &CHANGE,
     },
     Command {
         target: "configuration",

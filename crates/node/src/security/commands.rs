@@ -8,8 +8,9 @@ use stockade_core::audit::Phase;
 use stockade_identity::privilege::Privilege;
 use stockade_store::{Change, NewPrincipal};
 
-use super::changes::{Which, kind, parse};
+use super::objects::{Which, kind, parse};
 use super::trail::Recording;
+use super::trial::within_ms;
 use super::{Caller, show};
 use crate::admin::commands::{Command, Form, find};
 use crate::admin::table::Table;
@@ -165,12 +166,16 @@ impl Call<'_> {
                 Ok(Table { notes, ..show::identity(&super::force::id_of(&object), "valid") })
             }
             "activate" => {
-                let notes = security.activate(caller, self.which()).await?;
-                Ok(Table { notes, ..show::objects(security, Some(self.needed("type")), self.given("name")).await? })
+                let notes = security.activate(caller, self.which(), self.within_ms()?).await?;
+                self.changed(notes).await
             }
             "deactivate" => {
-                let notes = security.deactivate(caller, self.which()).await?;
-                Ok(Table { notes, ..show::objects(security, Some(self.needed("type")), self.given("name")).await? })
+                let notes = security.deactivate(caller, self.which(), self.within_ms()?).await?;
+                self.changed(notes).await
+            }
+            "confirm" => {
+                security.confirm(caller).await?;
+                show::objects(security, None, None).await
             }
             "remove" => security.remove(caller, self.which()).await.map(|id| show::identity(&id, "removed")),
             "export" => show::export(security, self.which()).await,
@@ -178,6 +183,16 @@ impl Call<'_> {
             "history" => show::history(security, self.most()?).await,
             _ => show::objects(security, self.given("type"), self.given("name")).await,
         }
+    }
+
+    /// The object that was changed, with what there was to say of it.
+    async fn changed(&self, notes: Vec<String>) -> Result<Table, Refusal> {
+        let table = show::objects(&self.node.security, Some(self.needed("type")), self.given("name")).await?;
+        Ok(Table { notes: notes.into_iter().chain(table.notes).collect(), ..table })
+    }
+
+    fn within_ms(&self) -> Result<Option<u32>, Refusal> {
+        within_ms(self.given("force").is_some(), self.given("confirm-within"))
     }
 
     fn which(&self) -> Which<'_> {

@@ -1,7 +1,7 @@
 //! Who may do what at this node: the configuration that is in force, the principals of its own realms, and the one
 //! question that every path of the API asks.
 //!
-//! `force.rs` is what is in force, compiled; `changes.rs` how that changes; `people.rs` the principals of local
+//! `force.rs` is what is in force, compiled; `changes.rs` how that changes, `trial.rs` for a time; `people.rs` the principals of local
 //! realms; `login.rs` who asks over the network; `commands.rs` what `stockade admin` can ask for, `show.rs` what it is shown. The decisions are those of
 //! `stockade_identity`.
 //!
@@ -14,10 +14,12 @@ mod commands;
 mod flood;
 mod force;
 mod login;
+mod objects;
 mod people;
 mod show;
 mod terms;
 mod trail;
+mod trial;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -61,6 +63,8 @@ pub(crate) struct Security {
     in_force: RwLock<Arc<InForce>>,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
+    /// A configuration is on trial since now.
+    trial_begins: tokio::sync::Notify,
     /// From when its own clock counts, which never goes back.
     began: Instant,
 }
@@ -113,7 +117,7 @@ impl Security {
             .map_err(|error| Refusal::failed("passwords cannot be checked", error))?;
         let sessions = Sessions::new(&terms.service, LIFETIME_MS);
         let in_force = force::of_store(&keeper, Hosted::Resume(terms.resolver())).await?;
-        Ok(Self {
+        let security = Self {
             keeper,
             terms,
             trail,
@@ -122,8 +126,12 @@ impl Security {
             flood: Flood::default(),
             in_force: RwLock::new(Arc::new(in_force)),
             changing: tokio::sync::Mutex::default(),
+            trial_begins: tokio::sync::Notify::new(),
             began: Instant::now(),
-        })
+        };
+        // Before anybody is served by what is over.
+        security.look_after_trial().await?;
+        Ok(security)
     }
 
     /// The name of the node.

@@ -42,6 +42,7 @@ impl Security {
         clear: Option<String>,
     ) -> Result<(), Refusal> {
         let _changing = self.changing.lock().await;
+        self.check_no_trial().await?;
         let realm = self.realm(realm)?;
         check_names(std::iter::once(&new.user).chain(&new.roles))?;
         check_may_give(caller, &new.roles)?;
@@ -83,6 +84,8 @@ impl Security {
         let found = self.user(realm, user).await?;
         check_may_give(caller, &found.roles)?;
         if let Some(roles) = &change.roles {
+            // They may mean something else in what is given back. Who is locked, and by which password, may change.
+            self.check_no_trial().await?;
             check_names(roles.iter())?;
             check_may_give(caller, roles)?;
         }
@@ -102,6 +105,7 @@ impl Security {
     /// Takes somebody away.
     pub(super) async fn remove_user(&self, caller: &Caller, realm: Option<&str>, user: &str) -> Result<(), Refusal> {
         let _changing = self.changing.lock().await;
+        self.check_no_trial().await?;
         let found = self.user(realm, user).await?;
         check_may_give(caller, &found.roles)?;
         self.keeper.with(move |store| store.remove_principal(&found.realm, &found.user)).await?;

@@ -6,7 +6,7 @@ use stockade_identity::hosts::Peer;
 use stockade_identity::privilege::{Effect, Privilege};
 use stockade_store::ObjectId;
 
-use super::changes::{Which, choose};
+use super::objects::{Which, choose};
 use super::{Caller, Security, commands, force};
 use crate::admin::table::Table;
 use crate::refusal::{Kind, Refusal};
@@ -51,6 +51,7 @@ pub(super) async fn objects(security: &Security, kind: Option<&str>, name: Optio
         let activated = one.activated_ms.map_or_else(String::new, time);
         table.push([kind, name, version, state.to_owned(), time(one.loaded_ms), activated]);
     }
+    table.notes.extend(security.trial_note().await?);
     Ok(table)
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Terms {
     pub(super) names: Option<Arc<Names>>,
     /// Addresses of the machine, each with what it is called.
     pub(super) addresses: Vec<(IpAddr, String)>,
+    /// What the machine calls itself since it was started.
+    pub(super) boot: String,
     resolver: Arc<dyn Resolve>,
 }
 
@@ -53,6 +55,7 @@ impl Terms {
             policies: names(policies)?,
             names: None,
             addresses: addresses(),
+            boot: crate::start::boot(),
             resolver: resolver(),
         })
     }
@@ -67,6 +70,7 @@ impl Terms {
             policies: Vec::new(),
             names: None,
             addresses: Vec::new(),
+            boot: "boot".to_owned(),
             resolver: Arc::new(Nobody),
         }
     }

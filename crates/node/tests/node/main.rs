@@ -32,5 +32,6 @@ mod tables;
 mod tenancy;
 mod tls;
 mod tongues;
+mod trial;
 mod users;
 mod warm;

@@ -12,19 +12,19 @@ use crate::tables::memory_as;
 use crate::tenancy::as_user;
 
 /// Users that every Debian has.
-const DAEMON: u32 = 1;
-const BIN: u32 = 2;
-const GAMES: u32 = 5;
+pub(crate) const DAEMON: u32 = 1;
+pub(crate) const BIN: u32 = 2;
+pub(crate) const GAMES: u32 = 5;
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
 /// A node of root's for a service user, and files of its administrator's.
-struct Place {
-    node: Node,
-    files: Folder,
+pub(crate) struct Place {
+    pub(crate) node: Node,
+    pub(crate) files: Folder,
 }
 
 impl Place {
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             skipped("who may do what", "only root can ask as several users");
             return None;
@@ -33,30 +33,30 @@ impl Place {
         Some(Self { node: Node::start(&flags), files: Folder::new() })
     }
 
-    fn again(self) -> Self {
+    pub(crate) fn again(self) -> Self {
         let flags = [&AS_SERVICE[..], &["--service-name", "A.X", "--warm", "0"]].concat();
         Self { node: self.node.again(&flags), files: self.files }
     }
 
     /// `stockade admin` by root.
-    fn admin(&self, words: &[&str]) -> Ran {
+    pub(crate) fn admin(&self, words: &[&str]) -> Ran {
         admin(&self.node.socket(), words)
     }
 
     /// The rows of an answer.
-    fn rows(&self, words: &[&str]) -> Vec<Value> {
+    pub(crate) fn rows(&self, words: &[&str]) -> Vec<Value> {
         let words = [&["--format=json"], words].concat();
         let said: Value = serde_json::from_str(&self.admin(&words).expect(0).stdout).unwrap();
         said[0]["rows"].as_array().unwrap().clone()
     }
 
     /// Loads an object and puts it in force.
-    fn force(&self, name: &str, roots: &str) -> Ran {
+    pub(crate) fn force(&self, name: &str, roots: &str) -> Ran {
         drop(self.load(name, "1", roots).expect(0));
         self.admin(&["activate", "configuration", "--type=security", &format!("--name={name}")])
     }
 
-    fn load(&self, name: &str, version: &str, roots: &str) -> Ran {
+    pub(crate) fn load(&self, name: &str, version: &str, roots: &str) -> Ran {
         let text = format!(
             "name = \"{name}\"\nversion = \"{version}\"\ntype = \"stockade.security\"\nconfiguration = {{\n{roots}\n}}\n"
         );
@@ -65,31 +65,31 @@ impl Place {
         self.admin(&["load", "configuration", &source])
     }
 
-    fn ask(&self, user: u32, method: &str, path: &str, body: &str) -> Whole {
+    pub(crate) fn ask(&self, user: u32, method: &str, path: &str, body: &str) -> Whole {
         let headers: &[(&str, &str)] = if body.is_empty() { &[] } else { &JSON };
         as_user(self.node.socket(), user, method, path, headers, body).unwrap()
     }
 
-    fn runs(&self, user: u32) -> u16 {
+    pub(crate) fn runs(&self, user: u32) -> u16 {
         self.ask(user, "POST", "/v1/runs", r#"{"code":"1"}"#).status
     }
 
-    fn command(&self, user: u32, target: &str, name: &str, parameters: &Value) -> Whole {
+    pub(crate) fn command(&self, user: u32, target: &str, name: &str, parameters: &Value) -> Whole {
         let body = json!({ "parameters": parameters }).to_string();
         self.ask(user, "POST", &format!("/v1/admin/commands/{target}/{name}"), &body)
     }
 }
 
-fn admin(socket: &Path, words: &[&str]) -> Ran {
+pub(crate) fn admin(socket: &Path, words: &[&str]) -> Ran {
     let socket = format!("--socket={}", socket.display());
     call(command().to_str().unwrap(), User::Caller).args(["admin", &socket]).args(words).run()
 }
 
-const REALM: &str = r#"LocalAuthenticationRealm = { name = "people", initialPrincipals = [
+pub(crate) const REALM: &str = r#"LocalAuthenticationRealm = { name = "people", initialPrincipals = [
     { userName = "daemon", roles = [ "user" ] }
     { userName = "games", password = "hunter2", roles = [ "analyst" ] }
 ] }"#;
-const ROLES: &str = r#"RoleToPrivilegeMappings = { privileges = {
+pub(crate) const ROLES: &str = r#"RoleToPrivilegeMappings = { privileges = {
     analyst = [ { privilege = "Run", resource = "off*" } ]
     helper = [ { privilege = "AdminRunCommand", resource = "user.*" }, { privilege = "AdminRunCommand", resource = "configuration.*" } ]
 } }"#;

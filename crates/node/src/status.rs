@@ -9,7 +9,7 @@ use crate::refusal::{Kind, Refusal};
 use crate::settings::{self, Status};
 
 const PATIENCE: Duration = Duration::from_secs(70);
-const ANSWER_BYTES_MAX: u64 = 1 << 20;
+const ANSWER_BYTES_MAX: u64 = 32 << 20;
 
 /// Prints how a node is.
 ///

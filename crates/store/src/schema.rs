@@ -112,6 +112,13 @@ const STEPS: &[M<'static>] = &[
         ) STRICT, WITHOUT ROWID;
         CREATE TABLE trial_realms (name TEXT PRIMARY KEY NOT NULL) STRICT, WITHOUT ROWID;",
     ),
+    // The realm that administrators over the network must be of, where there is one.
+    M::up(
+        "CREATE TABLE administration (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            realm TEXT NOT NULL
+        ) STRICT;",
+    ),
 ];
 
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), rusqlite_migration::Error> {

@@ -38,6 +38,10 @@ pub enum Form {
     Flag,
     /// `--name=FILE`: what is in the file is sent, not its name.
     File,
+    /// The same, of a file that may be larger.
+    Document,
+    /// `--name=FILE`: what is answered is written into that new file; nothing of it is sent.
+    Into,
     /// `--name-stdin` or `--name-file=FILE`; `--name=TEXT` only with `--insecure-argv`.
     Secret,
     /// `--name=TEXT`, which may hold secrets: it goes into no record.
@@ -84,6 +88,8 @@ const TYPE: Parameter = text("type", "the type of the object: security, or in fu
 const REALM: Parameter = text("realm", "the realm; the only local one if left out");
 const USER: Parameter = need("username", "the name of the user");
 const ROLES: Parameter = text("roles", "the roles it holds, with commas between them");
+const INTO: Parameter =
+    Parameter { form: Form::Into, ..text("file", "a new file that it is written to, which only you may read") };
 const EXPIRES: Parameter =
     text("password-expiration-days", "days after which the password is of no use any more; 0 is never");
 
@@ -145,7 +151,7 @@ pub const COMMANDS: &[Command] = &[
         target: "configuration",
         command: "export",
         about: "Show the text of an object; secrets as what they hash to",
-        parameters: &OBJECT,
+        parameters: &[OBJECT[0], OBJECT[1], OBJECT[2], INTO],
     },
     Command {
         target: "configuration",
@@ -180,7 +186,37 @@ pub const COMMANDS: &[Command] = &[
         parameters: &[USER, REALM, Parameter { required: true, ..PASSWORD }],
     },
     Command { target: "privilege", command: "display", about: "Show what there is to be granted", parameters: &[] },
+    Command {
+        target: "realm",
+        command: "backup",
+        about: "Print all users of a local realm as one document, with what their passwords hash to",
+        parameters: &[REALM, INTO],
+    },
     Command { target: "realm", command: "display", about: "Show the realms that are in force", parameters: &[] },
+    Command {
+        target: "realm",
+        command: "getadmin",
+        about: "Show the realm that administrators over the network are of",
+        parameters: &[],
+    },
+    Command {
+        target: "realm",
+        command: "restore",
+        about: "Put the users of such a document in the place of those of a local realm",
+        parameters: &[
+            Parameter { form: Form::Document, required: true, ..text("source", "the file of the document") },
+            Parameter { about: "the realm; that of the document if left out", ..REALM },
+        ],
+    },
+    Command {
+        target: "realm",
+        command: "setadmin",
+        about: "Let only those of one realm administer the node over the network",
+        parameters: &[
+            text("realm", "the realm, which must be in force"),
+            flag("any", "let those of any realm do it again"),
+        ],
+    },
     Command {
         target: "role",
         command: "display",

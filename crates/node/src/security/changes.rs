@@ -160,7 +160,8 @@ impl Security {
         after: &[&Object],
     ) -> Result<Vec<String>, Refusal> {
         let before: Vec<&Object> = kept.iter().filter(|one| one.active).map(|one| &one.object).collect();
-        let found = whole::check(&before, after, &whole::Needs::default());
+        let realms = self.in_force().administration.iter().cloned().collect();
+        let found = whole::check(&before, after, &whole::Needs { realms, ..whole::Needs::default() });
         let refused =
             |what: String, next: &str| Refusal::new(Kind::Conflict, "the configuration stays as it is", what, next);
         if let Some(bad) = found.iter().find(|finding| finding.fact.refuses()) {

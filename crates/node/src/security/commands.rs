@@ -11,7 +11,7 @@ use stockade_store::{Change, NewPrincipal};
 use super::objects::{Which, kind, parse};
 use super::trail::Recording;
 use super::trial::within_ms;
-use super::{Caller, show};
+use super::{Caller, realm, show};
 use crate::admin::commands::{Command, Form, find};
 use crate::admin::table::Table;
 use crate::refusal::{Kind, Refusal};
@@ -78,12 +78,17 @@ fn check(command: &Command, values: &Values) -> Result<(), Refusal> {
                 next,
             ));
         };
-        let most = if known.form == Form::File { BYTES_MAX } else { VALUE_BYTES_MAX };
+        let most = match known.form {
+            Form::File => BYTES_MAX,
+            Form::Document => realm::BYTES_MAX,
+            Form::Text | Form::Flag | Form::Secret | Form::Values | Form::Word(_) | Form::Into => VALUE_BYTES_MAX,
+        };
         let bad = match known.form {
             _ if value.len() > most => Some("it is too long".to_owned()),
             Form::Word(words) if !words.contains(&value.as_str()) => Some(format!("it is one of {}", words.join(", "))),
             Form::Flag if value != "true" => Some("it is true, or left out".to_owned()),
-            Form::Text | Form::Flag | Form::File | Form::Secret | Form::Values | Form::Word(_) => None,
+            Form::Into => Some("it is for who asks, not for the node".to_owned()),
+            Form::Text | Form::Flag | Form::File | Form::Document | Form::Secret | Form::Values | Form::Word(_) => None,
         };
         if let Some(why) = bad {
             return Err(Refusal::invalid(format!("`{shown}` cannot be used"), why, "see stockade admin help"));
@@ -120,7 +125,7 @@ impl Call<'_> {
             },
             ("trusted", "test") => show::trust(security, self.needed("address")).await,
             ("trusted", _) => Ok(show::hosts(security)),
-            ("realm", _) => Ok(show::realms(security)),
+            ("realm", name) => self.realm(name).await,
             ("role", _) => Ok(show::roles(self.caller, self.given("role"))),
             ("privilege", _) => Ok(show::privileges()),
             ("authorization", _) => self.explain(),
@@ -210,6 +215,23 @@ impl Call<'_> {
         let file = Substitutions::parse_file(self.given("substitutionfile").unwrap_or_default())
             .map_err(|error| bad("file of substitutions", error.to_string(), error.next()))?;
         Ok(given.before(file))
+    }
+
+    async fn realm(&self, name: &str) -> Result<Table, Refusal> {
+        let (security, caller, realm) = (&self.node.security, self.caller, self.given("realm"));
+        match name {
+            "backup" => Ok(Table::of([("Document", security.backup(caller, realm)?)])),
+            "restore" => {
+                let restored = security.restore(caller, self.needed("source"), realm).await?;
+                Ok(Table::of([("Realm", restored.realm), ("Users", restored.count.to_string())]))
+            }
+            "setadmin" => {
+                security.set_administration(caller, realm, self.given("any").is_some()).await?;
+                Ok(show::administration(security))
+            }
+            "getadmin" => Ok(show::administration(security)),
+            _ => Ok(show::realms(security)),
+        }
     }
 
     async fn user(&self, name: &str) -> Result<Table, Refusal> {

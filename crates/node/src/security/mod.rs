@@ -2,7 +2,7 @@
 //! question that every path of the API asks.
 //!
 //! `force.rs` is what is in force, compiled; `changes.rs` how that changes, `trial.rs` for a time; `people.rs` the principals of local
-//! realms; `login.rs` who asks over the network; `commands.rs` what `stockade admin` can ask for, `show.rs` what it is shown. The decisions are those of
+//! realms, `realm.rs` all of one at once; `login.rs` who asks over the network; `commands.rs` what `stockade admin` can ask for, `show.rs` what it is shown. The decisions are those of
 //! `stockade_identity`.
 //!
 //! A fresh node has no configuration. The user it runs as and root are administrators then, whoever else its socket
@@ -16,6 +16,7 @@ mod force;
 mod login;
 mod objects;
 mod people;
+mod realm;
 mod show;
 mod terms;
 mod trail;
@@ -142,13 +143,17 @@ impl Security {
     /// The user of this number, at the node's own socket.
     pub(crate) fn caller(&self, uid: u32, principal: Principal) -> Caller {
         let in_force = self.in_force();
-        let user = self.terms.accounts.get(&uid).cloned().unwrap_or_else(|| format!("uid-{uid}"));
-        let roles = if self.terms.owners.contains(&uid) {
-            vec![ADMINISTRATOR.to_owned()]
-        } else {
-            in_force.roles_at_socket(&user, now_s()).unwrap_or_else(|| vec![USER.to_owned()])
-        };
+        let roles = self.roles_at_socket(uid, &in_force);
         Caller { principal, source: Source::User(uid), remote: None, roles, command: None, in_force }
+    }
+
+    /// The roles of a user of this machine at the socket, by what is or would be in force.
+    fn roles_at_socket(&self, uid: u32, in_force: &InForce) -> Vec<String> {
+        if self.terms.owners.contains(&uid) {
+            return vec![ADMINISTRATOR.to_owned()];
+        }
+        let user = self.terms.accounts.get(&uid).cloned().unwrap_or_else(|| format!("uid-{uid}"));
+        in_force.roles_at_socket(&user, now_s()).unwrap_or_else(|| vec![USER.to_owned()])
     }
 
     fn in_force(&self) -> Arc<InForce> {
@@ -219,9 +224,24 @@ impl Caller {
 
     /// Refuses what it may not do.
     pub(crate) fn check(&self, privilege: Privilege, resource: Option<&str>) -> Result<(), Denied> {
+        if privilege == Privilege::AdminRunCommand {
+            self.check_realm(resource)?;
+        }
         let decision = self.decide(privilege, resource);
         let rule = || decision.to_string();
         if decision.is_permitted() { Ok(()) } else { Err(self.denied(privilege.name(), resource, rule())) }
+    }
+
+    /// Over the network only those of the administration realm administer the node, if it has one.
+    fn check_realm(&self, resource: Option<&str>) -> Result<(), Denied> {
+        let own = self.principal.0.rsplit_once('@').map(|(_, realm)| realm);
+        match &self.in_force.administration {
+            Some(realm) if self.remote.is_some() && own != Some(realm) => {
+                let rule = format!("over the network, administrators are of the realm `{realm}`");
+                Err(self.denied(Privilege::AdminRunCommand.name(), resource, rule))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses who holds no role at all that means something here.

@@ -194,6 +194,12 @@ pub(super) fn realms(security: &Security) -> Table {
     table
 }
 
+/// The realm that administrators over the network are of.
+pub(super) fn administration(security: &Security) -> Table {
+    let realm = security.in_force().administration.clone();
+    Table::of([("Administration Realm", realm.unwrap_or_else(|| "any".to_owned()))])
+}
+
 /// What roles may do.
 pub(super) fn roles(caller: &Caller, only: Option<&str>) -> Table {
     let authoriser = &caller.in_force.authoriser;

@@ -131,7 +131,8 @@ impl Security {
         let hosts = self.former_hosts(&former).await;
         let people = self.keeper.with(stockade_store::Store::principals).await?;
         let new = InForce::compile(former, people, hosts)
-            .map_err(|why| Refusal::failed("the former configuration cannot be read", why))?;
+            .map_err(|why| Refusal::failed("the former configuration cannot be read", why))?
+            .administered_by(self.in_force().administration.clone());
         let values = Values::new();
         let recording = Recording::new(&GIVE_BACK, &values);
         let itself = self.itself(recording.id.clone());

@@ -31,6 +31,7 @@ mod plain;
 mod pressure;
 pub mod properties;
 mod pump;
+mod question;
 pub mod queue;
 mod quota;
 pub mod range;

@@ -43,6 +43,8 @@ fn main() -> ExitCode {
                 }
             }
         },
+        Command::Login(asked) => admin::login(&asked),
+        Command::Logout(asked) => admin::logout(&asked),
         Command::Install(asked) => install::install(&asked),
         Command::InternalLauncher(asked) => Log::begin(None).and_then(|_log| start::launcher(&asked)),
     };

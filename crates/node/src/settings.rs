@@ -53,6 +53,16 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
         words: Vec<String>,
     },
+    /// Get a token of a node over TLS; called by `stockade login`
+    #[command(
+        hide = true,
+        bin_name = "stockade login",
+        after_help = "Examples:\n  stockade login --username ann@acme --fingerprint 3A:0F:... node.example\n  stockade login --username ann --cafile authority.pem --password-stdin node.example:8443 < secret\n\nWhat the node gives is kept in a file that nobody else may read; `stockade admin --hostname=HOST` takes it from there."
+    )]
+    Login(Login),
+    /// End it; called by `stockade logout`
+    #[command(hide = true, bin_name = "stockade logout", after_help = "Example:\n  stockade logout node.example")]
+    Logout(Logout),
     /// The process that starts runs; not for people
     #[command(hide = true)]
     InternalLauncher(Launcher),
@@ -347,6 +357,42 @@ pub struct Launcher {
     /// Users of runs; without them all have the launcher's
     #[arg(long)]
     pub users: Option<Range>,
+}
+
+/// The flags of `stockade login`.
+#[derive(Debug, Args)]
+pub struct Login {
+    /// Where the node listens: HOST, or HOST:PORT
+    #[arg(value_name = "NODE")]
+    pub node: String,
+
+    /// Who you are: USER, or USER@REALM
+    #[arg(long, value_name = "NAME")]
+    pub username: String,
+
+    /// Read the password from standard input; asked for at the terminal if left out
+    #[arg(long, conflicts_with = "password_file")]
+    pub password_stdin: bool,
+
+    /// Read the password from this file
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<String>,
+
+    /// Who vouches for the node: a PEM file with certificates; the authorities of this machine if left out
+    #[arg(long, value_name = "FILE", conflicts_with = "fingerprint")]
+    pub cafile: Option<String>,
+
+    /// The SHA-256 of the node's certificate, as `stockade admin display node` tells it at the node
+    #[arg(long, value_name = "SHA256")]
+    pub fingerprint: Option<String>,
+}
+
+/// The flags of `stockade logout`.
+#[derive(Debug, Args)]
+pub struct Logout {
+    /// Where the node listens, as it was said at login
+    #[arg(value_name = "NODE")]
+    pub node: String,
 }
 
 /// The folder of a node, by the flag or the caller's surroundings.

@@ -63,7 +63,7 @@ const fn bad_variable() -> Wrong {
 }
 
 const fn bad_hash() -> Wrong {
-    Wrong::Secret { why: "begins as an Argon2id hash and is none", next: "make one with `stockade admin secret hash`" }
+    Wrong::Secret { why: "begins as an Argon2id hash and is none", next: "make one with `stockade admin hash secret`" }
 }
 
 const fn useless_hash() -> Wrong {

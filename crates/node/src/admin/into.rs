@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 
 use super::table::Table;
-use super::words::{Given, Globals};
+use super::words::Given;
 use crate::refusal::Refusal;
 
 /// The file, empty.
@@ -25,7 +25,7 @@ pub(super) fn take(globals: &Globals, parameters: &mut BTreeMap<&'static str, Gi
     });
     let Some((name, path)) = found else { return Ok(None) };
     parameters.remove(name);
-    if globals.sockets.len() > 1 {
+    if nodes > 1 {
         let why = "several nodes would answer into one file";
         return Err(Refusal::invalid("nothing was asked", why, "ask one node after the other"));
     }

@@ -1,34 +1,40 @@
 //! `stockade admin` and `stockade node log`: looking after a node from a command line.
 //!
-//! `commands.rs` is the table of all commands, `words.rs` reads a command line by it, `table.rs` prints answers. What
-//! a command does is the node's: `crate::security`.
+//! `commands.rs` is the table of all commands, `words.rs` reads a command line by it, `nodes.rs` and `remote.rs` ask
+//! nodes, `logins.rs` keeps tokens for that, `table.rs` prints answers. What a command does is the node's:
+//! `crate::security`.
 
 pub mod commands;
 mod help;
 mod into;
 mod log;
+mod logins;
+mod nodes;
+mod remote;
 pub mod table;
 mod words;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read, Write};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::refusal::{Kind, Refusal};
-use crate::status;
 use stockade_identity::local::{Costs, Password};
 
 use commands::{Command, HERE};
+use nodes::{Nodes, Place};
 use table::Table;
 use words::{Asked, Format, Given, Globals};
 
 pub use log::log;
+pub use logins::{login, logout};
 
 /// Largest text of a parameter.
 const VALUE_BYTES_MAX: u64 = 8 << 20;
 /// Longest line that is a secret.
 const SECRET_BYTES_MAX: u64 = 4096;
+/// Largest file of authorities.
+const CREDENTIALS_BYTES_MAX: u64 = 1 << 20;
 
 /// What the words ask for.
 #[derive(Debug)]
@@ -98,24 +104,20 @@ fn everywhere(
     command: &Command,
     mut parameters: BTreeMap<&'static str, Given>,
 ) -> Result<ExitCode, Refusal> {
-    let into = into::take(globals, &mut parameters)?;
+    // Of several secrets on standard input, that of the caller is the first.
+    let nodes = Nodes::of(globals)?;
+    let into = into::take(nodes.places.len(), &mut parameters)?;
     let body = serde_json::json!({ "parameters": values(parameters)? }).to_string();
-    let folder = globals.folder.as_ref().map(PathBuf::from);
-    let sockets = if globals.sockets.is_empty() {
-        vec![status::socket(None, folder.as_ref())?]
-    } else {
-        globals.sockets.iter().map(PathBuf::from).collect()
-    };
-    let asked = |socket: &PathBuf| one(socket, globals, command, &body);
+    let asked = |place: &Place| one(&nodes, place, globals, command, &body);
     // Side by side: one that does not answer holds up no other.
     let answers: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = sockets.iter().map(|socket| scope.spawn(move || asked(socket))).collect();
+        let threads: Vec<_> = nodes.places.iter().map(|place| scope.spawn(move || asked(place))).collect();
         let lost = || Refusal::failed("a node was not asked", "a thread of ours failed");
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(lost()))).collect()
     });
     match (into, answers.as_slice()) {
         (Some(into), [Ok(answer)]) => into.write(&answer.table)?,
-        _ => show(globals, &answers)?,
+        _ => show(globals, &nodes, &answers)?,
     }
     let mut failures = answers.iter().filter_map(|answer| answer.as_ref().err());
     Ok(match failures.next() {
@@ -126,10 +128,10 @@ fn everywhere(
     })
 }
 
-fn show(globals: &Globals, answers: &[Result<Answer, Refusal>]) -> Result<(), Refusal> {
+fn show(globals: &Globals, nodes: &Nodes, answers: &[Result<Answer, Refusal>]) -> Result<(), Refusal> {
     let mut out = String::new();
     let mut documents = Vec::new();
-    for answer in answers {
+    for (place, answer) in nodes.places.iter().zip(answers) {
         match answer {
             Ok(answer) => {
                 let columns =
@@ -150,6 +152,7 @@ fn show(globals: &Globals, answers: &[Result<Answer, Refusal>]) -> Result<(), Re
                     out.push('\n');
                 }
             }
+            Err(refusal) if answers.len() > 1 => tell_of(place, refusal),
             Err(refusal) => tell(refusal),
         }
     }
@@ -171,13 +174,9 @@ fn as_json(service: &str, table: &Table) -> serde_json::Value {
 }
 
 /// Asks one node.
-fn one(socket: &Path, globals: &Globals, command: &Command, body: &str) -> Result<Answer, Refusal> {
+fn one(nodes: &Nodes, place: &Place, globals: &Globals, command: &Command, body: &str) -> Result<Answer, Refusal> {
     let path = format!("/v1/admin/commands/{}/{}", command.target, command.command);
-    let (status, text) = status::ask(socket, "POST", &path, Some(body))
-        .map_err(|error| Refusal { kind: Kind::Unavailable, ..status::nobody(socket, &error) })?;
-    if status != 200 {
-        return Err(status::problem_of(status, &text));
-    }
+    let text = nodes.post(place, &path, body)?;
     let answer: Answer =
         serde_json::from_str(&text).map_err(|error| Refusal::failed("the node's answer cannot be read", error))?;
     match &globals.service {
@@ -185,7 +184,7 @@ fn one(socket: &Path, globals: &Globals, command: &Command, body: &str) -> Resul
             Kind::Unavailable,
             format!("the node is not `{}`", stockade_core::text::shown(wanted, 200)),
             format!("it is `{}`", stockade_core::text::shown(&answer.service, 200)),
-            "name the socket of the node you mean: --socket=PATH",
+            "name the node you mean: --socket=PATH, or --hostname=HOST",
         )),
         _ => Ok(answer),
     }
@@ -258,4 +257,9 @@ fn say(text: &str) {
 
 fn tell(refusal: &Refusal) {
     say(&format!("error: {refusal}\n"));
+}
+
+/// Of several nodes, which one.
+fn tell_of(place: &Place, refusal: &Refusal) {
+    tell(&Refusal { what: format!("{}: {}", place.shown(), refusal.what), ..refusal.clone() });
 }

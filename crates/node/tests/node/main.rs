@@ -8,6 +8,7 @@
 )]
 
 mod cancel;
+mod client;
 mod clients;
 mod crash;
 mod disk;

@@ -25,9 +25,9 @@ configuration { LocalAuthenticationRealm { name = "acme", requirePassword = true
 "#;
 
 /// A node that listens, with people.
-struct Served {
-    node: Node,
-    at: SocketAddr,
+pub(crate) struct Served {
+    pub(crate) node: Node,
+    pub(crate) at: SocketAddr,
 }
 
 /// An answer.
@@ -51,7 +51,7 @@ impl Answer {
 }
 
 impl Served {
-    fn start(flags: &[&str]) -> Self {
+    pub(crate) fn start(flags: &[&str]) -> Self {
         let mut all = vec!["--listen", "127.0.0.1:0"];
         all.extend(flags);
         let node = Node::start(&all);

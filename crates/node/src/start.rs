@@ -23,6 +23,7 @@ use crate::pressure::Pressure;
 use crate::queue::Caps;
 use crate::refusal::Refusal;
 use crate::room::Room;
+use crate::secrets::Secrets;
 use crate::security::{self, Security};
 use crate::service::{Node, Terms};
 use crate::sessions;
@@ -36,7 +37,7 @@ use crate::{bringup, confine, handover, ready, user};
 /// One more than is told to the queue: for the job that shows whether anything can run.
 const READINESS: usize = 1;
 /// Where the node's own state lies, apart from what runs have.
-const STORE: &str = "store";
+pub(crate) const STORE: &str = "store";
 
 /// Serves until it is told to end.
 ///
@@ -82,6 +83,9 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
     note(asked, &folder, &socket)?;
     let tls = tls::open(asked, &folder)?;
     let security = security.reached_as(tls.as_ref().map(|tls| Arc::clone(&tls.names)));
+    let secrets = Secrets::take(security.service(), &folder, asked.secrets.as_deref())?;
+    let of_secrets = secrets.folder().map(Path::to_owned);
+    let security = security.knowing(secrets);
     let held: Vec<&std::fs::File> = held.iter().chain([lock.file()]).collect();
     let (launcher, control) = launcher.begin(&folder, &policies, &held)?;
     let mut listening = Sockets::open(&mut given, &socket, &asked.socket_mode, asked.table_mib > 0)?;
@@ -97,7 +101,7 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
     let pressure = Pressure::new(u64::from(asked.reserve_memory_mib) << 20)?;
     // Also what is read of the machine for it: files that it cannot open any more then.
     let terms = (terms(asked, (caps, classes), engines, log), security);
-    confine::confine(&store, of_socket)?;
+    confine::confine(&store, of_socket, of_secrets.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -191,15 +191,17 @@ impl Store {
         Ok(())
     }
 
-    /// Puts objects out of force, each with SHA-256 of its text, ends a trial, and lets administrators be of any realm:
+    /// Puts objects out of force, each with SHA-256 of its text, ends a trial, and if it is to be open lets administrators be of any realm:
     /// the way back for who can get in no more.
     ///
     /// # Errors
     /// [`crate::Error`]; nothing has changed then.
-    pub fn reset(&mut self, objects: &[(ObjectId, String)], act: Act<'_>) -> Result<()> {
+    pub fn reset(&mut self, objects: &[(ObjectId, String)], is_open: bool, act: Act<'_>) -> Result<()> {
         let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
         trial::end(&transaction)?;
-        transaction.execute("DELETE FROM administration", [])?;
+        if is_open {
+            transaction.execute("DELETE FROM administration", [])?;
+        }
         for (id, digest) in objects {
             put_out(&transaction, (id, digest), act)?;
         }

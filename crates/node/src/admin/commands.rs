@@ -50,8 +50,8 @@ pub enum Form {
     Word(&'static [&'static str]),
 }
 
-/// The target of what needs no node.
-pub const HERE: &str = "secret";
+/// The targets of what no node is asked for.
+pub const HERE: [&str; 2] = ["authentication", "secret"];
 
 const fn text(name: &'static str, about: &'static str) -> Parameter {
     Parameter { name, about, form: Form::Text, required: false }
@@ -106,6 +106,18 @@ pub const COMMANDS: &[Command] = &[
         command: "verify",
         about: "Look for records that were changed, removed, reordered or cut off",
         parameters: &[],
+    },
+    Command {
+        target: "authentication",
+        command: "display",
+        about: "Show the realms in force and their users, of a node that is down; for the owner of its folder",
+        parameters: &[text("realm", "only this one")],
+    },
+    Command {
+        target: "authentication",
+        command: "reset",
+        about: "Put all of security out of force, of a node that is down; for the owner of its folder",
+        parameters: &[text("realm", "only objects that have this realm")],
     },
     Command {
         target: "authorization",
@@ -224,7 +236,19 @@ pub const COMMANDS: &[Command] = &[
         parameters: &[text("role", "only this one")],
     },
     Command {
-        target: HERE,
+        target: "secret",
+        command: "create",
+        about: "Make the node's key, in its folder; no node is asked",
+        parameters: &[],
+    },
+    Command {
+        target: "secret",
+        command: "encrypt",
+        about: "Print what configuration may have in the place of a secret; no node is asked",
+        parameters: &[Parameter { form: Form::Secret, required: true, ..text("secret", "the secret, one line") }],
+    },
+    Command {
+        target: "secret",
         command: "hash",
         about: "Print what a password hashes to, for a file of the configuration; no node is asked",
         parameters: &[Parameter { required: true, ..PASSWORD }],

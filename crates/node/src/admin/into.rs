@@ -18,7 +18,7 @@ pub(super) struct Into {
 
 /// The file that an answer is to go to, if one is named; made before a node is asked, so that nothing is asked for in
 /// vain.
-pub(super) fn take(globals: &Globals, parameters: &mut BTreeMap<&'static str, Given>) -> Result<Option<Into>, Refusal> {
+pub(super) fn take(nodes: usize, parameters: &mut BTreeMap<&'static str, Given>) -> Result<Option<Into>, Refusal> {
     let found = parameters.iter().find_map(|(name, given)| match given {
         Given::Into(path) => Some((*name, path.clone())),
         Given::Text(_) | Given::File(_) | Given::SecretFile(_) | Given::Stdin => None,

@@ -6,6 +6,7 @@
 
 pub mod commands;
 mod help;
+mod here;
 mod into;
 mod log;
 mod logins;
@@ -19,7 +20,6 @@ use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
 
 use crate::refusal::{Kind, Refusal};
-use stockade_identity::local::{Costs, Password};
 
 use commands::{Command, HERE};
 use nodes::{Nodes, Place};
@@ -54,7 +54,12 @@ pub fn admin(words: &[String]) -> Work {
             print(&help::help(target.as_deref(), format));
             Ok(ExitCode::SUCCESS)
         }
-        Ok(Asked::Command { command, parameters, .. }) if command.target == HERE => hash(parameters),
+        Ok(Asked::Command { globals, command, parameters }) if HERE.contains(&command.target) => {
+            here::done(&globals, command, parameters).or_else(|refusal| {
+                tell(&refusal);
+                Ok(ExitCode::from(status_of(refusal.kind)))
+            })
+        }
         Ok(Asked::Command { globals, command, parameters }) => everywhere(&globals, command, parameters),
         Err(refusal) => {
             tell(&refusal);
@@ -117,7 +122,7 @@ fn everywhere(
     });
     match (into, answers.as_slice()) {
         (Some(into), [Ok(answer)]) => into.write(&answer.table)?,
-        _ => show(globals, &nodes, &answers)?,
+        _ => show(globals, &nodes.places, &answers)?,
     }
     let mut failures = answers.iter().filter_map(|answer| answer.as_ref().err());
     Ok(match failures.next() {
@@ -128,10 +133,16 @@ fn everywhere(
     })
 }
 
-fn show(globals: &Globals, nodes: &Nodes, answers: &[Result<Answer, Refusal>]) -> Result<(), Refusal> {
+/// Shows what was done without asking a node.
+fn show_one(globals: &Globals, service: String, table: Table) -> Result<ExitCode, Refusal> {
+    show(globals, &[], &[Ok(Answer { service, table })])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(globals: &Globals, places: &[Place], answers: &[Result<Answer, Refusal>]) -> Result<(), Refusal> {
     let mut out = String::new();
     let mut documents = Vec::new();
-    for (place, answer) in nodes.places.iter().zip(answers) {
+    for (number, answer) in answers.iter().enumerate() {
         match answer {
             Ok(answer) => {
                 let columns =
@@ -152,8 +163,10 @@ fn show(globals: &Globals, nodes: &Nodes, answers: &[Result<Answer, Refusal>]) -
                     out.push('\n');
                 }
             }
-            Err(refusal) if answers.len() > 1 => tell_of(place, refusal),
-            Err(refusal) => tell(refusal),
+            Err(refusal) => match places.get(number).filter(|_| answers.len() > 1) {
+                Some(place) => tell_of(place, refusal),
+                None => tell(refusal),
+            },
         }
     }
     if globals.format == Format::Json {
@@ -193,16 +206,6 @@ fn one(nodes: &Nodes, place: &Place, globals: &Globals, command: &Command, body:
 /// `X` is every node of the cluster `X`, `A.X` its node `A`.
 fn is_service(wanted: &str, service: &str) -> bool {
     service == wanted || service.split_once('.').is_some_and(|(_, cluster)| cluster == wanted)
-}
-
-/// What a password hashes to.
-fn hash(parameters: BTreeMap<&'static str, Given>) -> Result<ExitCode, Refusal> {
-    let clear = values(parameters)?.remove("password").unwrap_or_default();
-    let refused = |why: String, next: &str| Refusal::invalid("the password cannot be used", why, next);
-    let password = Password::new(clear).map_err(|bad| refused(bad.to_string(), bad.next()))?;
-    let stored = Costs::default().hash(&password).map_err(|bad| refused(bad.to_string(), bad.next()))?;
-    print(&format!("{stored}\n"));
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The parameters with what is in the files that they name.

@@ -67,8 +67,9 @@ impl Security {
         let chosen = choose(&kept, which, |one| !one.active)?;
         let after = kept.iter().filter(|one| one.active && !one.object.identity.is_version_of(&chosen.object.identity));
         let after: Vec<&Object> = after.map(|one| &one.object).chain([&chosen.object]).collect();
-        let begins = self.beginnings(&chosen.object).await?;
+        let begins = self.beginnings(caller, &chosen.object).await?;
         let notes = self.check_whole((caller, within_ms), &kept, &after)?;
+        self.check_secrets(&chosen.object)?;
         let hosts = self.resolved(&after).await?;
         self.record_transition(caller, ("inactive", "active"), &chosen.id, &chosen.digest()).await?;
         let (id, digest, who) = (chosen.id.clone(), chosen.digest(), caller.principal.0.clone());
@@ -148,7 +149,9 @@ impl Security {
         let kept = self.kept().await?;
         let after = kept.iter().filter(|one| one.active && !one.object.identity.is_version_of(&object.identity));
         let after: Vec<&Object> = after.map(|one| &one.object).chain([object]).collect();
-        self.check_whole((caller, None), &kept, &after)
+        let notes = self.check_whole((caller, None), &kept, &after)?;
+        self.check_secrets(object)?;
+        Ok(notes)
     }
 
     /// Looks at the whole configuration that would be in force, and says what is notable. One that is on trial may
@@ -178,7 +181,7 @@ impl Security {
     }
 
     /// Whom the realms of an object begin with, those that were in force before left out.
-    async fn beginnings(&self, object: &Object) -> Result<Vec<Beginning>, Refusal> {
+    async fn beginnings(&self, caller: &Caller, object: &Object) -> Result<Vec<Beginning>, Refusal> {
         let mut begins = Vec::new();
         for root in &object.roots {
             let Root::Local(realm) = root else { continue };
@@ -186,10 +189,18 @@ impl Security {
             if self.keeper.with(move |store| store.has_realm(&name)).await? {
                 continue;
             }
+            let mut passwords = Vec::new();
+            for initial in &realm.initial {
+                passwords.push(match &initial.password {
+                    Some(secret) => Some(self.hash_of(caller, &initial.user, secret).await?),
+                    None => None,
+                });
+            }
+            let mut passwords = passwords.into_iter();
             let principals = realm.initial.iter().map(|initial| {
                 Ok(NewPrincipal {
                     user: initial.user.clone(),
-                    password: initial.password.as_ref().map(|secret| hash_of(&initial.user, secret)).transpose()?,
+                    password: passwords.next().flatten(),
                     roles: initial.roles.clone(),
                     locked: initial.locked,
                     password_days: initial.password_expiration_days,
@@ -199,6 +210,39 @@ impl Security {
                 .push(Beginning { realm: realm.name.clone(), principals: principals.collect::<Result<_, Refusal>>()? });
         }
         Ok(begins)
+    }
+
+    /// What is to be said to other servers can be.
+    fn check_secrets(&self, object: &Object) -> Result<(), Refusal> {
+        let secrets = object.roots.iter().flat_map(|root| -> Vec<&Secret> {
+            match root {
+                Root::Ldap(realm) => {
+                    realm.servers.iter().filter_map(|server| server.system_password.as_ref()).collect()
+                }
+                Root::Oidc(realm) => {
+                    realm.providers.iter().filter_map(|provider| provider.client_secret.as_ref()).collect()
+                }
+                Root::TrustedHosts(_)
+                | Root::Local(_)
+                | Root::Mappings(_)
+                | Root::Server(_)
+                | Root::Client(_)
+                | Root::Settings(_) => Vec::new(),
+            }
+        });
+        secrets.into_iter().try_for_each(|secret| self.terms.secrets.open(secret).map(drop))
+    }
+
+    /// What the password of a realm's beginning hashes to.
+    async fn hash_of(&self, caller: &Caller, user: &str, secret: &Secret) -> Result<String, Refusal> {
+        if let Secret::Hash(hash) = secret {
+            let user = stockade_core::text::shown(user, 100);
+            return Stored::parse(hash).map(|stored| stored.to_string()).map_err(|bad| {
+                Refusal::invalid(format!("the password of `{user}` cannot be used"), bad.to_string(), bad.next())
+            });
+        }
+        let clear = self.terms.secrets.open(secret)?;
+        self.hash(caller, clear.to_string()).await
     }
 
     /// Puts what passwords hash to in the place of passwords.
@@ -272,19 +316,5 @@ pub(super) fn check_can_administer(caller: &Caller, new: &InForce) -> Result<(),
             "leave your own role what it needs; or try it for a while: --force --confirm-within=120s",
         )),
         None => Ok(()),
-    }
-}
-
-fn hash_of(user: &str, secret: &Secret) -> Result<String, Refusal> {
-    let user = stockade_core::text::shown(user, 100);
-    match secret {
-        Secret::Hash(hash) => Stored::parse(hash).map(|stored| stored.to_string()).map_err(|bad| {
-            Refusal::invalid(format!("the password of `{user}` cannot be used"), bad.to_string(), bad.next())
-        }),
-        Secret::Clear(_) | Secret::File(_) | Secret::Variable(_) => Err(Refusal::invalid(
-            format!("the password of `{user}` cannot be used"),
-            "the node's process, which strangers speak to, opens no files and has no secrets in its environment",
-            "write what it hashes to: stockade admin hash secret --password-stdin",
-        )),
     }
 }

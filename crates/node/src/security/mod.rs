@@ -2,7 +2,7 @@
 //! question that every path of the API asks.
 //!
 //! `force.rs` is what is in force, compiled; `changes.rs` how that changes, `trial.rs` for a time; `people.rs` the principals of local
-//! realms, `realm.rs` all of one at once; `login.rs` who asks over the network; `commands.rs` what `stockade admin` can ask for, `show.rs` what it is shown. The decisions are those of
+//! realms, `realm.rs` all of one at once; `login.rs` who asks over the network; `rescue.rs` the way back when nobody can ask; `commands.rs` what `stockade admin` can ask for, `show.rs` what it is shown. The decisions are those of
 //! `stockade_identity`.
 //!
 //! A fresh node has no configuration. The user it runs as and root are administrators then, whoever else its socket
@@ -17,6 +17,7 @@ mod login;
 mod objects;
 mod people;
 mod realm;
+pub(crate) mod rescue;
 mod show;
 mod terms;
 mod trail;
@@ -40,7 +41,7 @@ pub(crate) use commands::{Values, run as command};
 use flood::Flood;
 use force::{Hosted, InForce};
 pub(crate) use login::Shown;
-pub(crate) use terms::Terms;
+pub(crate) use terms::{Terms, checked as checked_service, usual_name as usual_service};
 pub(crate) use trail::{FOLDER, Trail};
 
 /// The role of those who may do everything.

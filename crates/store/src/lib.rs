@@ -8,6 +8,7 @@
 mod configuration;
 mod error;
 mod events;
+mod everybody;
 mod files;
 mod principals;
 mod run;

@@ -34,7 +34,11 @@ pub(super) fn parse(text: &str, usage: Use) -> Result<Secret, Wrong> {
         return if is_variable(name) { Ok(Secret::Variable(name.to_owned())) } else { Err(bad_variable()) };
     }
     if let Some(encrypted) = text.strip_prefix("encrypted:") {
-        return if is_encrypted(encrypted) { Ok(Secret::Encrypted(encrypted.to_owned())) } else { Err(bad_encrypted()) };
+        return if is_encrypted(encrypted) {
+            Ok(Secret::Encrypted(encrypted.to_owned()))
+        } else {
+            Err(bad_encrypted())
+        };
     }
     if text.starts_with(HASH_PREFIX) {
         return match usage {

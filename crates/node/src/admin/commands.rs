@@ -88,6 +88,7 @@ const TYPE: Parameter = text("type", "the type of the object: security, or in fu
 const REALM: Parameter = text("realm", "the realm; the only local one if left out");
 const USER: Parameter = need("username", "the name of the user");
 const ROLES: Parameter = text("roles", "the roles it holds, with commas between them");
+const PRINCIPAL: Parameter = text("principal", "only those of this principal: NAME@REALM");
 const INTO: Parameter =
     Parameter { form: Form::Into, ..text("file", "a new file that it is written to, which only you may read") };
 const EXPIRES: Parameter =
@@ -100,6 +101,16 @@ pub const COMMANDS: &[Command] = &[
         command: "display",
         about: "Show the last records of the node's audit trail",
         parameters: &[text("most", "how many; 100 if left out")],
+    },
+    Command {
+        target: "audit",
+        command: "export",
+        about: "Print the last records of the node's audit trail whole, for programs of others",
+        parameters: &[
+            text("most", "how many; 100 if left out"),
+            Parameter { form: Form::Word(&["jsonl", "ocsf"]), ..text("form", "as they are kept, or as OCSF has them") },
+            INTO,
+        ],
     },
     Command {
         target: "audit",
@@ -128,6 +139,12 @@ pub const COMMANDS: &[Command] = &[
             need("privilege", "the privilege, such as Run"),
             text("resource", "on what, such as the name of a policy"),
         ],
+    },
+    Command {
+        target: "cluster",
+        command: "display",
+        about: "Show the nodes of the cluster that the node knows: itself",
+        parameters: &[],
     },
     Command {
         target: "configuration",
@@ -190,12 +207,42 @@ pub const COMMANDS: &[Command] = &[
         about: "Say what is wrong with a file, and whether it could be activated; nothing is kept",
         parameters: &[SOURCE, VARIABLES[0], VARIABLES[1]],
     },
+    Command {
+        target: "engine",
+        command: "display",
+        about: "Show what has an engine process now: runs and sessions of everybody",
+        parameters: &[text("most", "how many of each; 100 if left out")],
+    },
+    Command {
+        target: "environment",
+        command: "display",
+        about: "Show the environments that have names",
+        parameters: &[text("name", "only this one")],
+    },
     Command { target: "node", command: "display", about: "Show the node and its state", parameters: &[] },
+    Command {
+        target: "node",
+        command: "drain",
+        about: "Take no new runs; those under way go on, and idle sessions are closed",
+        parameters: &[],
+    },
+    Command {
+        target: "node",
+        command: "stop",
+        about: "End the node when what is under way has ended",
+        parameters: &[],
+    },
     Command {
         target: "password",
         command: "change",
         about: "Change the password of a user",
         parameters: &[USER, REALM, Parameter { required: true, ..PASSWORD }],
+    },
+    Command {
+        target: "policy",
+        command: "display",
+        about: "Show the policies of the node, and what they permit together",
+        parameters: &[],
     },
     Command { target: "privilege", command: "display", about: "Show what there is to be granted", parameters: &[] },
     Command {
@@ -236,6 +283,12 @@ pub const COMMANDS: &[Command] = &[
         parameters: &[text("role", "only this one")],
     },
     Command {
+        target: "run",
+        command: "display",
+        about: "Show runs of everybody, the youngest first; nothing of what they compute",
+        parameters: &[text("run", "only this one"), PRINCIPAL, text("most", "how many; 100 if left out")],
+    },
+    Command {
         target: "secret",
         command: "create",
         about: "Make the node's key, in its folder; no node is asked",
@@ -262,6 +315,24 @@ pub const COMMANDS: &[Command] = &[
             required: true,
             ..text("type", "what to show")
         }],
+    },
+    Command {
+        target: "services",
+        command: "browse",
+        about: "Show what the node is found by; whoever reaches it may",
+        parameters: &[],
+    },
+    Command {
+        target: "services",
+        command: "display",
+        about: "Show what the node is found by; whoever reaches it may",
+        parameters: &[],
+    },
+    Command {
+        target: "session",
+        command: "display",
+        about: "Show sessions of everybody, the youngest first; nothing of what they compute",
+        parameters: &[text("session", "only this one"), PRINCIPAL, text("most", "how many; 100 if left out")],
     },
     Command { target: "trusted", command: "display", about: "Show trusted hosts", parameters: &[] },
     Command {

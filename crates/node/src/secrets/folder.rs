@@ -82,7 +82,14 @@ mod tests {
         symlink("ldap", place.join("link")).unwrap();
         symlink("..", place.join("up")).unwrap();
         symlink("/", place.join("root")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, place.join("pipe"), rustix::fs::FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            place.join("pipe"),
+            rustix::fs::FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
         let folder = Folder::open(&place).unwrap();
         let read = |name: &str| folder.read(&place.join(name));
         assert_eq!(read("ldap").unwrap().as_str(), "hunter2");

@@ -66,7 +66,9 @@ impl Key {
     /// [`Refusal`] when it is not a key that only the node's user knows.
     pub(crate) fn of(folder: &Path) -> Result<Option<Self>, Refusal> {
         let refused = |why: String| {
-            let next = format!("see to it that {FILE} in the node's folder is as it was made: 32 bytes, mode 600, the node's user's");
+            let next = format!(
+                "see to it that {FILE} in the node's folder is as it was made: 32 bytes, mode 600, the node's user's"
+            );
             Refusal::invalid("the node's key cannot be used", why, next)
         };
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

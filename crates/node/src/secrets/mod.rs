@@ -111,7 +111,10 @@ impl Secrets {
             return Err(refused("the node reads no files of secrets: it was not told of a folder of them", next));
         };
         folder.read(Path::new(path)).map_err(|why| {
-            refused(&format!("{shown}: {why}"), "put it into the folder of --secrets, of the node's user and for it alone")
+            refused(
+                &format!("{shown}: {why}"),
+                "put it into the folder of --secrets, of the node's user and for it alone",
+            )
         })
     }
 }

@@ -2,16 +2,17 @@
 //! outcome on record.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use stockade_config::security::{BYTES_MAX, Substitutions};
 use stockade_core::audit::Phase;
 use stockade_identity::privilege::Privilege;
-use stockade_store::{Change, NewPrincipal};
+use stockade_store::{Change, Kind as Of, NewPrincipal};
 
 use super::objects::{Which, kind, parse};
 use super::trail::Recording;
 use super::trial::within_ms;
-use super::{Caller, realm, show};
+use super::{Caller, audit, realm, show, work};
 use crate::admin::commands::{Command, Form, find};
 use crate::admin::table::Table;
 use crate::refusal::{Kind, Refusal};
@@ -22,6 +23,8 @@ const VALUE_BYTES_MAX: usize = 4_096;
 /// How many there are of what is listed, where nobody says how many.
 const USUAL_MOST: u32 = 100;
 const MOST: u32 = 10_000;
+/// The target that takes no privilege.
+const OPEN: &str = "services";
 
 /// The parameters of a command, by name.
 pub(crate) type Values = BTreeMap<String, String>;
@@ -31,7 +34,7 @@ pub(crate) type Values = BTreeMap<String, String>;
 /// # Errors
 /// [`Refusal`] when it is denied, cannot be put on record, or fails.
 pub(crate) async fn run(
-    node: &Node,
+    node: &Arc<Node>,
     caller: &Caller,
     target: &str,
     name: &str,
@@ -45,6 +48,10 @@ pub(crate) async fn run(
             "see stockade admin help",
         )
     })?;
+    if command.target == OPEN {
+        // What a node is found by; whoever reaches it may know it, so there is nothing to put on record.
+        return Ok(work::services(node));
+    }
     let recording = Recording::new(command, &values);
     let caller = &Caller { command: Some(recording.id.clone()), ..caller.clone() };
     let on_record = |phase, reason| node.security.record_command(caller, &recording, (phase, reason));
@@ -106,7 +113,7 @@ fn check(command: &Command, values: &Values) -> Result<(), Refusal> {
 
 /// A command that is permitted and on record.
 struct Call<'a> {
-    node: &'a Node,
+    node: &'a Arc<Node>,
     caller: &'a Caller,
     values: &'a Values,
 }
@@ -129,9 +136,18 @@ impl Call<'_> {
             ("role", _) => Ok(show::roles(self.caller, self.given("role"))),
             ("privilege", _) => Ok(show::privileges()),
             ("authorization", _) => self.explain(),
+            ("node", "drain") => Ok(work::drain(self.node)),
+            ("node", "stop") => work::stop(self.node),
             ("node", _) => Ok(show::node(self.node)),
-            ("audit", "verify") => show::verified(security).await,
-            ("audit", _) => show::records(security, self.most()?).await,
+            ("audit", "verify") => audit::verified(security).await,
+            ("audit", "export") => audit::exported(security, self.most()?, self.given("form") == Some("ocsf")).await,
+            ("audit", _) => audit::records(security, self.most()?).await,
+            ("run", _) => self.runs(Of::Run, self.given("run")).await,
+            ("session", _) => self.runs(Of::Session, self.given("session")).await,
+            ("engine", _) => work::engines(self.node, self.most()?).await,
+            ("environment", _) => work::environments(self.node, self.caller, self.given("name")).await,
+            ("policy", _) => work::policies(self.node, self.caller).await,
+            ("cluster", _) => Ok(work::cluster(self.node)),
             _ => Err(Refusal::new(
                 Kind::Missing,
                 "this cannot be done yet",
@@ -139,6 +155,10 @@ impl Call<'_> {
                 "see stockade admin help",
             )),
         }
+    }
+
+    async fn runs(&self, of: Of, id: Option<&str>) -> Result<Table, Refusal> {
+        work::runs(self.node, of, (id, self.given("principal")), self.most()?).await
     }
 
     fn given(&self, name: &str) -> Option<&str> {

@@ -2,13 +2,14 @@
 //! question that every path of the API asks.
 //!
 //! `force.rs` is what is in force, compiled; `changes.rs` how that changes, `trial.rs` for a time; `people.rs` the principals of local
-//! realms, `realm.rs` all of one at once; `login.rs` who asks over the network; `rescue.rs` the way back when nobody can ask; `commands.rs` what `stockade admin` can ask for, `show.rs` what it is shown. The decisions are those of
+//! realms, `realm.rs` all of one at once; `login.rs` who asks over the network; `rescue.rs` the way back when nobody can ask; `commands.rs` what `stockade admin` can ask for, `show.rs`, `audit.rs` and `work.rs` what it is shown. The decisions are those of
 //! `stockade_identity`.
 //!
 //! A fresh node has no configuration. The user it runs as and root are administrators then, whoever else its socket
 //! lets in is a `user`. As soon as a local realm is in force, others hold the roles that it gives to the users of
 //! their names, and nobody else holds any.
 
+mod audit;
 mod changes;
 mod commands;
 mod flood;
@@ -22,6 +23,7 @@ mod show;
 mod terms;
 mod trail;
 mod trial;
+mod work;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};

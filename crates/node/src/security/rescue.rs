@@ -90,7 +90,8 @@ impl Rescue<'_> {
         let people = self.store.principals()?;
         for one in self.active()? {
             let roots = one.object.iter().flat_map(|object| &object.roots);
-            for (realm, kind) in roots.filter_map(realm_of).filter(|(name, _)| self.realm.is_none_or(|only| only == *name))
+            for (realm, kind) in
+                roots.filter_map(realm_of).filter(|(name, _)| self.realm.is_none_or(|only| only == *name))
             {
                 let about = [realm, kind, &one.id.name].map(str::to_owned);
                 let users: Vec<_> = people.iter().filter(|user| kind == "local" && user.realm == realm).collect();

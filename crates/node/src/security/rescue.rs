@@ -40,13 +40,27 @@ pub(crate) fn recover(folder: &Path, who: u32, command: &str, realm: Option<&str
     let store = Store::open(&file).map_err(|error| Refusal::new(Kind::Failed, error.to_string(), "", error.next()))?;
     let rescue = Rescue {
         store,
-        trail: Writer::new(Place::new(folder.join(crate::start::STORE).join(FOLDER))),
+        trail: trail(folder)?,
         principal: format!("uid-{who}@local"),
         id: RunId::random().map_or_else(|_| "unknown".to_owned(), String::from),
         command: if command == "reset" { "reset" } else { "display" },
         realm,
     };
     rescue.done()
+}
+
+/// The trail of the node; where it is gone no new one is begun.
+fn trail(folder: &Path) -> Result<Writer, Refusal> {
+    let place = folder.join(crate::start::STORE).join(FOLDER);
+    if place.is_dir() {
+        return Ok(Writer::new(Place::new(place)));
+    }
+    Err(Refusal::new(
+        Kind::Failed,
+        "nothing was done",
+        "it cannot be put on record: the folder of the audit trail is gone",
+        format!("bring {} back, or start the node once", stockade_core::text::shown(&place.to_string_lossy(), 300)),
+    ))
 }
 
 struct Rescue<'a> {

@@ -413,7 +413,7 @@ fn answers_are_printed_as_text_json_and_csv_and_say_by_their_status_how_it_went(
             command["command"].as_str().unwrap()
         );
         let said = as_user(place.node.socket(), 0, "POST", &path, &JSON, "{}").unwrap();
-        assert!(said.status != 404 && said.status < 500, "{path}: {}", said.text());
+        assert!(!said.text().contains("no such command") && said.status < 500, "{path}: {}", said.text());
     }
     let hashed = place.files.write("secret", "correct horse\n");
     let hash = place.admin(&["hash", "secret", &format!("--password-file={}", hashed.display())]).expect(0).stdout;

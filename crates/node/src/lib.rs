@@ -50,7 +50,7 @@ pub mod start;
 pub mod status;
 mod systemd;
 mod tables;
-mod tls;
+pub mod tls;
 mod turns;
 mod user;
 mod users;

@@ -43,6 +43,11 @@ pub enum Command {
         after_help = "Examples:\n  stockade node install --dry-run\n  stockade node install\n  stockade node install -- --policy /etc/stockade/policy.conf\n\nWhat follows `--` are more flags of `stockade node start`."
     )]
     Install(Install),
+    /// Make the certificate that a node shows over TLS, if it has none yet, and print its SHA-256
+    #[command(
+        after_help = "Example:\n  stockade node certificate --folder node --listen 192.0.2.7:8443\n\n`stockade node start --listen` makes it too; this one tells clients what to look for before that."
+    )]
+    Certificate(Certificate),
     /// Look at what a node cannot enforce by itself; called by `stockade doctor --node`
     #[command(hide = true)]
     Doctor(Doctor),
@@ -338,6 +343,18 @@ pub struct Install {
     /// More flags of `stockade node start`
     #[arg(last = true, value_name = "FLAG")]
     pub flags: Vec<String>,
+}
+
+/// The flags of `certificate`.
+#[derive(Debug, Args)]
+pub struct Certificate {
+    /// The node's folder
+    #[arg(long, value_name = "DIR")]
+    pub folder: PathBuf,
+
+    /// An address that the certificate is to name; several times for several
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Vec<SocketAddr>,
 }
 
 /// What the node tells its launcher.

@@ -46,6 +46,14 @@ impl Node {
         Self { process, socket, _home: home }
     }
 
+    /// How long it took in all to find out who asks and what he may, in seconds, and how often it did.
+    #[allow(dead_code, reason = "not every benchmark asks for it")]
+    pub(crate) fn access(&self) -> (f64, f64) {
+        let text = ask(&mut self.connect(), ("GET", "/metrics"), "");
+        let figure = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap();
+        (figure("stockade_access_seconds_sum "), figure("stockade_access_seconds_count "))
+    }
+
     /// As soon as it serves.
     pub(crate) fn connect(&self) -> BufReader<UnixStream> {
         loop {
@@ -66,8 +74,12 @@ impl Drop for Node {
 
 /// A request over a connection that stays, and the body of its answer.
 pub(crate) fn post(stream: &mut BufReader<UnixStream>, path: &str, body: &str) -> String {
+    ask(stream, ("POST", path), body)
+}
+
+fn ask(stream: &mut BufReader<UnixStream>, (method, path): (&str, &str), body: &str) -> String {
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     stream.get_mut().write_all(format!("{head}{body}").as_bytes()).unwrap();

@@ -2,6 +2,10 @@
 
 use serde::Serialize;
 
+use super::parameters::{
+    CHANGE, EXPIRES, INTO, OBJECT, PASSWORD, PRINCIPAL, REALM, ROLES, SOURCE, TYPE, USER, VARIABLES, flag, need, text,
+};
+
 /// Something that can be asked of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Command {
@@ -53,47 +57,6 @@ pub enum Form {
 /// The targets of what no node is asked for.
 pub const HERE: [&str; 2] = ["authentication", "secret"];
 
-const fn text(name: &'static str, about: &'static str) -> Parameter {
-    Parameter { name, about, form: Form::Text, required: false }
-}
-
-const fn need(name: &'static str, about: &'static str) -> Parameter {
-    Parameter { required: true, ..text(name, about) }
-}
-
-const fn flag(name: &'static str, about: &'static str) -> Parameter {
-    Parameter { name, about, form: Form::Flag, required: false }
-}
-
-const PASSWORD: Parameter = Parameter { form: Form::Secret, ..text("password", "the password") };
-const SOURCE: Parameter =
-    Parameter { form: Form::File, required: true, ..text("source", "the file of the object, in HOCON") };
-const VARIABLES: [Parameter; 2] = [
-    Parameter { form: Form::Values, ..text("substitutions", "values for \"${NAME}\" in texts: NAME=value,NAME=value") },
-    Parameter { form: Form::File, ..text("substitutionfile", "a file of such values, one to a line") },
-];
-const OBJECT: [Parameter; 3] = [
-    Parameter { required: true, ..TYPE },
-    need("name", "the name of the object"),
-    text("version", "its version; the only one, or the active one, if left out"),
-];
-const CHANGE: [Parameter; 5] = [
-    OBJECT[0],
-    OBJECT[1],
-    OBJECT[2],
-    flag("force", "even if you could not administer the node then; takes --confirm-within"),
-    text("confirm-within", "give it back if nobody confirms it in that time, such as 120s"),
-];
-const TYPE: Parameter = text("type", "the type of the object: security, or in full stockade.security");
-const REALM: Parameter = text("realm", "the realm; the only local one if left out");
-const USER: Parameter = need("username", "the name of the user");
-const ROLES: Parameter = text("roles", "the roles it holds, with commas between them");
-const PRINCIPAL: Parameter = text("principal", "only those of this principal: NAME@REALM");
-const INTO: Parameter =
-    Parameter { form: Form::Into, ..text("file", "a new file that it is written to, which only you may read") };
-const EXPIRES: Parameter =
-    text("password-expiration-days", "days after which the password is of no use any more; 0 is never");
-
 /// Every command, by target.
 pub const COMMANDS: &[Command] = &[
     Command {
@@ -138,6 +101,21 @@ pub const COMMANDS: &[Command] = &[
             text("user", "the user: NAME, or NAME@REALM; you if left out"),
             need("privilege", "the privilege, such as Run"),
             text("resource", "on what, such as the name of a policy"),
+        ],
+    },
+    Command {
+        target: "certificate",
+        command: "display",
+        about: "Show at which addresses the node is asked over TLS, and the SHA-256 of the certificate that it shows",
+        parameters: &[],
+    },
+    Command {
+        target: "certificate",
+        command: "replace",
+        about: "Show another certificate from the next connection on; the next start reads --tls-certificate again",
+        parameters: &[
+            Parameter { form: Form::File, ..need("certificate", "the certificate with those above it, PEM") },
+            Parameter { form: Form::Secret, ..need("key", "its key, PEM") },
         ],
     },
     Command {

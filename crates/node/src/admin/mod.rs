@@ -11,6 +11,7 @@ mod into;
 mod log;
 mod logins;
 mod nodes;
+mod parameters;
 mod remote;
 pub mod table;
 mod words;

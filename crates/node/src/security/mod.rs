@@ -10,10 +10,12 @@
 //! their names, and nobody else holds any.
 
 mod audit;
+mod beginnings;
 mod changes;
 mod commands;
 mod flood;
 mod force;
+mod given;
 mod login;
 mod objects;
 mod people;

@@ -10,6 +10,7 @@ use super::{Caller, Security, commands, force};
 use crate::admin::table::Table;
 use crate::refusal::{Kind, Refusal};
 use crate::service::Node;
+use crate::tls::Names;
 
 /// A time as people and programs read it.
 pub(super) fn time(ms: i64) -> String {
@@ -20,10 +21,7 @@ pub(super) fn time(ms: i64) -> String {
 pub(super) fn node(node: &Node) -> Table {
     let load = node.load();
     let state = if node.is_draining() { "draining" } else { "running" };
-    let names = node.security.names();
-    let none = || "none".to_owned();
-    let addresses =
-        names.map_or_else(none, |names| names.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+    let [addresses, certificate] = reached_as(node.security.names());
     Table::of([
         ("Service Name", node.security.service().to_owned()),
         ("State", state.to_owned()),
@@ -32,8 +30,20 @@ pub(super) fn node(node: &Node) -> Table {
         ("Runs Waiting", load.waiting.to_string()),
         ("Sessions", load.sessions.to_string()),
         ("Addresses", addresses),
-        ("Certificate SHA-256", names.map_or_else(none, |names| names.fingerprint.clone())),
+        ("Certificate SHA-256", certificate),
     ])
+}
+
+/// What the node is reached as over TLS.
+pub(super) fn certificate(names: &Names) -> Table {
+    let [addresses, certificate] = reached_as(Some(names));
+    Table::of([("Addresses", addresses), ("Certificate SHA-256", certificate)])
+}
+
+fn reached_as(names: Option<&Names>) -> [String; 2] {
+    let Some(names) = names else { return ["none", "none"].map(str::to_owned) };
+    let addresses: Vec<_> = names.addresses.iter().map(ToString::to_string).collect();
+    [addresses.join(","), names.fingerprint()]
 }
 
 /// The objects that are loaded.

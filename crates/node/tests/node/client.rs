@@ -165,6 +165,27 @@ fn a_login_is_kept_for_its_owner_alone_and_ends_with_a_logout() {
 }
 
 #[test]
+fn another_certificate_is_shown_without_a_restart() {
+    let (node, other, desk) = (Served::start(&[]), Served::start(&[]), Desk::new());
+    let (before, after, at) = (fingerprint(&node), fingerprint(&other), host(&node));
+    let tls = other.node.folder.join("tls");
+    let file = |flag: &str, name: &str| format!("--{flag}={}", tls.join(name).display());
+    let socket = format!("--socket={}", node.node.socket().display());
+    let (certificate, key) = (file("certificate", "certificate.pem"), file("key-file", "key.pem"));
+    let replace = ["admin", &socket, "replace", "certificate", &certificate];
+    let foreign = format!("--key-file={}", node.node.folder.join("tls/key.pem").display());
+    let refused = desk.run(&[&replace[..], &[foreign.as_str()]].concat()).expect(1);
+    assert!(refused.stderr.contains("cannot be shown"), "{refused:?}");
+    drop(desk.ann(&[&at, &before], &["display", "node"]).expect(0));
+    let said = desk.run(&[&replace[..], &[key.as_str()]].concat()).expect(0);
+    assert!(said.stdout.contains(after.trim_start_matches("--fingerprint=")), "{said:?}");
+    drop(desk.ann(&[&at, &after], &["display", "node"]).expect(0));
+    drop(desk.ann(&[&at, &before], &["display", "node"]).expect(5));
+    let trail = shown(&node.node, "audit/display", &json!({ "most": "1000" })).to_string();
+    assert!(trail.contains("replace") && !trail.contains("PRIVATE"), "{trail}");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_before_anybody_is_asked() {
     let desk = Desk::new();
     for (words, part) in [

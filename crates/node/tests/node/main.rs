@@ -15,6 +15,7 @@ mod disk;
 mod docs;
 mod drift;
 mod functions;
+mod guessing;
 mod http;
 mod install;
 mod keys;

@@ -82,7 +82,7 @@ impl Served {
             .with_no_client_auth()
     }
 
-    fn tls(&self, stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+    pub(crate) fn tls(&self, stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
         let name = ServerName::from(self.at.ip());
         let config = Arc::new(self.client(&[&rustls::version::TLS13]));
         StreamOwned::new(ClientConnection::new(config, name).unwrap(), stream)
@@ -123,7 +123,7 @@ impl Served {
     }
 
     /// A connection from this address of the machine.
-    fn from(&self, address: Ipv4Addr) -> TcpStream {
+    pub(crate) fn from(&self, address: Ipv4Addr) -> TcpStream {
         use rustix::net::{AddressFamily, SocketType};
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &SocketAddrV4::new(address, 0)).unwrap();

@@ -52,7 +52,7 @@ impl Secrets {
         Ok(Self {
             service: service.to_owned(),
             key: Key::of(folder)?,
-            folder: named.map(Folder::open).transpose()?,
+            folder: named.map(|named| Folder::open(named, folder)).transpose()?,
             variables: variables.collect(),
         })
     }

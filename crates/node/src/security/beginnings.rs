@@ -5,6 +5,8 @@ use stockade_config::security::{Object, Root, Secret};
 use stockade_identity::local::{BadHash, Password, Stored};
 use stockade_store::{Beginning, NewPrincipal};
 
+use zeroize::Zeroizing;
+
 use super::{Caller, Security};
 use crate::refusal::{Kind, Refusal};
 
@@ -71,7 +73,7 @@ impl Security {
             });
         }
         let clear = self.terms.secrets.open(secret)?;
-        self.hash(caller, clear.to_string()).await
+        self.hash(caller, clear).await
     }
 
     /// Puts what passwords hash to in the place of passwords.
@@ -88,7 +90,7 @@ impl Security {
     }
 
     /// What a password hashes to, as it is kept.
-    pub(super) async fn hash(&self, caller: &Caller, clear: String) -> Result<String, Refusal> {
+    pub(super) async fn hash(&self, caller: &Caller, clear: impl Into<Zeroizing<String>>) -> Result<String, Refusal> {
         let password = Password::new(clear)
             .map_err(|bad| Refusal::invalid("the password cannot be used", bad.to_string(), bad.next()))?;
         let stored = self.passwords.hash(caller.source, password).await;

@@ -77,8 +77,8 @@ impl Security {
             store.activate(&id, &digest, &begins, trial.as_ref(), Act { principal: &who, now_ms: now_ms() })
         };
         self.keeper.with(act).await?;
-        self.take_up(hosts).await?;
         self.trial_begins.notify_one();
+        self.take_up(hosts).await?;
         Ok(notes)
     }
 
@@ -113,8 +113,8 @@ impl Security {
             store.deactivate(&id, &digest, trial.as_ref(), Act { principal: &who, now_ms: now_ms() })
         };
         self.keeper.with(act).await?;
-        self.take_up(hosts).await?;
         self.trial_begins.notify_one();
+        self.take_up(hosts).await?;
         Ok(notes)
     }
 

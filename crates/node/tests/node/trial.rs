@@ -1,12 +1,13 @@
 //! Configuration on trial: whoever forces a change proves in time that somebody can still administer the node.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use stockade_store::Store;
 
-use crate::security::{DAEMON, Place, admin};
+use crate::security::{DAEMON, Place, REALM, ROLES, admin};
 use crate::support::until;
 
 /// Nobody may administer the node.
@@ -159,6 +160,45 @@ fn a_node_that_is_killed_in_a_trial_gives_back_the_former_one_or_is_still_on_tri
     // Before anybody is served.
     assert_eq!(active(&place), ["people 1"]);
     drop(place.admin(&["verify", "audit"]).expect(0));
+}
+
+#[test]
+fn who_hangs_up_in_a_change_leaves_no_half_of_it() {
+    let Some(place) = Place::start() else { return };
+    drop(place.force("people", REALM).expect(0));
+    drop(place.load("roles", "1", ROLES).expect(0));
+    let other = r#"RoleToPrivilegeMappings = { privileges = { analyst = [ { privilege = "Session" } ] } }"#;
+    drop(place.load("roles", "2", other).expect(0));
+    for round in 0_u64..40 {
+        let body = json!({"parameters": {"type": "security", "name": "roles", "version": (1 + round % 2).to_string()}});
+        let (body, path) = (body.to_string(), "/v1/admin/commands/configuration/activate");
+        let mut stream = place.node.connect();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: node\r\ncontent-type: application/json");
+        write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        std::thread::sleep(Duration::from_micros(500 * round));
+        drop(stream);
+    }
+    // What is kept and what counts for requests become the same, and stay so.
+    let agree = || {
+        let kept = active(&place).contains(&"roles 2".to_owned());
+        let session = place.rows(&["explain", "authorization", "--user=games", "--privilege=Session"]);
+        kept == (session[0]["Decision"] == "permitted")
+    };
+    until("they are the same", agree);
+    for round in 0_u64..20 {
+        let version = format!("--version={}", 1 + round % 2);
+        let mut child = std::process::Command::new(crate::support::command())
+            .args(["admin", &format!("--socket={}", place.node.socket().display())])
+            .args(["activate", "configuration", "--type=security", "--name=roles", &version])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(2 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        until("they are the same", agree);
+    }
 }
 
 #[test]

@@ -132,6 +132,7 @@ fn a_fresh_node_has_administrators_and_users_and_a_realm_says_otherwise() {
     drop(place.admin(&["update", "user", "--username=daemon", "--roles=monitor"]).expect(0));
     assert_eq!(place.runs(DAEMON), 403);
     place.command(DAEMON, "configuration", "display", &json!({})).expect(200);
+    place.command(DAEMON, "authorization", "explain", &json!({"privilege": "Run"})).expect(200);
     place.command(DAEMON, "configuration", "activate", &json!({"type": "security", "name": "people"})).expect(403);
     // And after another start.
     let place = place.again();

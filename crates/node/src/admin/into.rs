@@ -39,6 +39,11 @@ pub(super) fn take(nodes: usize, parameters: &mut BTreeMap<&'static str, Given>)
 }
 
 impl Into {
+    /// There is nothing to write: no empty file is left in the way.
+    pub(super) fn give_up(self) {
+        drop(std::fs::remove_file(self.path));
+    }
+
     /// Writes what was answered, the last cell of each row in a line of its own.
     pub(super) fn write(mut self, table: &Table) -> Result<(), Refusal> {
         let mut text = String::new();

@@ -123,7 +123,10 @@ fn everywhere(
     });
     match (into, answers.as_slice()) {
         (Some(into), [Ok(answer)]) => into.write(&answer.table)?,
-        _ => show(globals, &nodes.places, &answers)?,
+        (into, _) => {
+            into.map(into::Into::give_up);
+            show(globals, &nodes.places, &answers)?;
+        }
     }
     let mut failures = answers.iter().filter_map(|answer| answer.as_ref().err());
     Ok(match failures.next() {

@@ -41,14 +41,16 @@ impl Key {
     /// [`Refusal`]; there is none then, or the one there was.
     pub(crate) fn make(folder: &Path) -> Result<PathBuf, Refusal> {
         let path = folder.join(FILE);
-        let failed = |error: &std::io::Error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => Refusal::new(
+        let failed = |error: &std::io::Error| {
+            if error.kind() != std::io::ErrorKind::AlreadyExists {
+                return Refusal::failed("the key cannot be kept", crate::system_text(error));
+            }
+            Refusal::new(
                 Kind::Conflict,
                 "the node has a key",
                 "another one could not open what is encrypted with it",
                 "use that one; or remove its file first, and encrypt every secret again",
-            ),
-            _ => Refusal::failed("the key cannot be kept", crate::system_text(error)),
+            )
         };
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
         random(bytes.as_mut_slice())?;

@@ -145,8 +145,10 @@ fn addresses(node: &Node) -> String {
 
 /// Takes no new runs; those that are under way go on.
 pub(super) fn drain(node: &Arc<Node>) -> Table {
-    let draining = Arc::clone(node);
-    tokio::spawn(async move { draining.drain().await });
+    if !node.is_draining() {
+        let draining = Arc::clone(node);
+        tokio::spawn(async move { draining.drain().await });
+    }
     state_of(node, "draining")
 }
 

@@ -32,6 +32,8 @@ fn a_realm_is_backed_up_and_restored_whole_and_gives_nobody_more() {
     let before = place.rows(&["display", "user"]);
     let saved = place.files.path().join("people.json");
     let file = format!("--file={}", saved.display());
+    drop(place.admin(&["backup", "realm", "--realm=nothing", &file]).expect(1));
+    assert!(!saved.exists(), "nothing is left of what was refused");
     assert_eq!(place.admin(&["backup", "realm", &file]).expect(0).stdout, "");
     assert_eq!(std::fs::metadata(&saved).unwrap().mode() & 0o777, 0o600);
     let text = std::fs::read_to_string(&saved).unwrap();

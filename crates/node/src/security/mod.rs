@@ -1,8 +1,10 @@
 //! Who may do what at this node: the configuration that is in force, the principals of its own realms, and the one
 //! question that every path of the API asks.
 //!
-//! `force.rs` is what is in force, compiled; `changes.rs` how that changes, `trial.rs` for a time; `people.rs` the principals of local
-//! realms, `realm.rs` all of one at once; `login.rs` who asks over the network; `rescue.rs` the way back when nobody can ask; `commands.rs` what `stockade admin` can ask for, `show.rs`, `audit.rs` and `work.rs` what it is shown. The decisions are those of
+//! `force.rs` is what is in force, compiled; `changes.rs` how that changes, `trial.rs` for a time; `people.rs` the
+//! principals of local realms, `realm.rs` all of one at once; `login.rs` who asks over the network, `claim.rs` what
+//! came of what he shows, `tokens.rs` his tokens; `rescue.rs` the way back when nobody can ask; `commands.rs` what
+//! `stockade admin` can ask for, `show.rs`, `audit.rs` and `work.rs` what it is shown. The decisions are those of
 //! `stockade_identity`.
 //!
 //! A fresh node has no configuration. The user it runs as and root are administrators then, whoever else its socket
@@ -12,6 +14,7 @@
 mod audit;
 mod beginnings;
 mod changes;
+mod claim;
 mod commands;
 mod flood;
 mod force;
@@ -23,6 +26,7 @@ mod realm;
 pub(crate) mod rescue;
 mod show;
 mod terms;
+mod tokens;
 mod trail;
 mod trial;
 mod work;
@@ -44,7 +48,7 @@ use crate::tls::Names;
 pub(crate) use commands::{Values, run as command};
 use flood::Flood;
 use force::{Hosted, InForce};
-pub(crate) use login::Shown;
+pub(crate) use login::{Place, Shown};
 pub(crate) use terms::{Terms, checked as checked_service, usual_name as usual_service};
 pub(crate) use trail::{FOLDER, Trail};
 
@@ -64,7 +68,7 @@ pub(crate) struct Security {
     trail: Trail,
     passwords: Passwords,
     /// Of callers over the network.
-    sessions: Sessions<login::Session>,
+    sessions: Sessions<tokens::Session>,
     flood: Flood,
     in_force: RwLock<Arc<InForce>>,
     /// One change at a time.
@@ -123,6 +127,7 @@ impl Security {
             .map_err(|error| Refusal::failed("passwords cannot be checked", error))?;
         let sessions = Sessions::new(&terms.service, LIFETIME_MS);
         let in_force = force::of_store(&keeper, Hosted::Resume(terms.resolver())).await?;
+        Self::warn(&in_force);
         let security = Self {
             keeper,
             terms,
@@ -188,8 +193,19 @@ impl Security {
         }
     }
 
+    /// What whoever looks after the node should not overlook.
+    fn warn(in_force: &InForce) {
+        if in_force.has_legacy_host_trust() {
+            tracing::warn!(
+                "legacyHostTrust: who connects from a trusted host and says a user's name is that user where the realm \
+                 wants no password; every program there can say any name"
+            );
+        }
+    }
+
     /// What was in force before goes with the sessions that it does not hold for any more.
     fn put_in_force(&self, new: InForce) {
+        Self::warn(&new);
         let before = self.swap(new);
         self.revoke(&before, &self.in_force());
     }

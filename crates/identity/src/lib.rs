@@ -17,5 +17,8 @@ pub mod entry;
 pub mod hosts;
 pub mod ldap;
 pub mod local;
+mod name;
+pub mod oidc;
 pub mod privilege;
+mod reach;
 pub mod token;

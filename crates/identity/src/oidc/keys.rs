@@ -54,20 +54,25 @@ fn usable(key: Jwk) -> Option<Key> {
     let common = &key.common;
     let is_for_signatures = common.public_key_use.as_ref().is_none_or(|usage| *usage == PublicKeyUse::Signature)
         && common.key_operations.as_ref().is_none_or(|all| all.contains(&KeyOperations::Verify));
-    let algorithms: &[Algorithm] = match &key.algorithm {
-        AlgorithmParameters::RSA(_) => &[Algorithm::RS256, Algorithm::PS256],
-        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => &[Algorithm::ES256],
-        AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => &[Algorithm::EdDSA],
-        _ => return None,
-    };
     let named =
         |algorithm: &Algorithm| common.key_algorithm.is_none_or(|named| named == KeyAlgorithm::from(*algorithm));
-    let algorithms: Vec<_> = algorithms.iter().copied().filter(named).collect();
+    let algorithms: Vec<_> = fitting(&key.algorithm).iter().copied().filter(named).collect();
     let is_named = common.key_id.as_ref().is_none_or(|name| name.len() <= NAME_BYTES_MAX);
     if !is_for_signatures || !is_named || algorithms.is_empty() {
         return None;
     }
     Some(Key { algorithms, key: DecodingKey::from_jwk(&key).ok()?, name: key.common.key_id })
+}
+
+/// What a key of this kind can check.
+#[expect(clippy::wildcard_enum_match_arm, reason = "keys of every other kind are of no use, those to come too")]
+fn fitting(parameters: &AlgorithmParameters) -> &'static [Algorithm] {
+    match parameters {
+        AlgorithmParameters::RSA(_) => &[Algorithm::RS256, Algorithm::PS256],
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => &[Algorithm::ES256],
+        AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => &[Algorithm::EdDSA],
+        _ => &[],
+    }
 }
 
 impl fmt::Debug for Keys {

@@ -245,10 +245,7 @@ impl OidcRefusal {
     /// What came of the token, for [`crate::entry`].
     #[must_use]
     pub const fn proof(&self) -> Proof {
-        match self {
-            Self::Busy | Self::Unavailable { .. } => Proof::NotNow,
-            _ => Proof::Wrong,
-        }
+        if matches!(self, Self::Busy | Self::Unavailable { .. }) { Proof::NotNow } else { Proof::Wrong }
     }
 
     /// What the caller is told: whether it was looked at, and nothing of why not.

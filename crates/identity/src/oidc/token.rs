@@ -96,13 +96,18 @@ impl<'a> Claimed<'a> {
         validation.set_audience(&[audience]);
         validation.set_required_spec_claims(&["iss", "aud"]);
         let verified = jsonwebtoken::decode::<Claims>(self.text, key, &validation);
-        verified.map(|token| token.claims).map_err(|error| match error.into_kind() {
+        verified.map(|token| token.claims).map_err(|error| self.refusal(error.into_kind(), audience))
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else the library says is a refusal as well")]
+    fn refusal(&self, error: ErrorKind, audience: &str) -> OidcRefusal {
+        match error {
             ErrorKind::InvalidSignature => OidcRefusal::Signature,
             ErrorKind::InvalidIssuer => OidcRefusal::Issuer(self.issuer.clone()),
             ErrorKind::InvalidAudience => OidcRefusal::Audience { expected: audience.to_owned() },
             ErrorKind::MissingRequiredClaim(claim) | ErrorKind::InvalidClaimFormat(claim) => OidcRefusal::Claim(claim),
             _ => OidcRefusal::Form("it cannot be read"),
-        })
+        }
     }
 }
 
@@ -115,7 +120,7 @@ pub(super) fn audience(claims: &Claims) -> Option<Vec<String>> {
     match claims.get("aud")? {
         Value::String(one) => Some(vec![one.clone()]),
         Value::Array(all) => all.iter().map(|one| one.as_str().map(ToOwned::to_owned)).collect(),
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
     }
 }
 

@@ -107,8 +107,7 @@ impl Providers {
         let known = provider.known(now_ms).await?;
         let address = known.device.as_ref().ok_or(OidcRefusal::Lacks("log-in by device"))?;
         let scope = known.scope();
-        let answer = provider.post(&known, address, &[("scope", &scope)]).await;
-        let answer = answer.map_err(|trouble| provider.unavailable(trouble))?;
+        let answer = provider.post(&known, address, &[("scope", &scope)]).await?;
         let unavailable = |trouble| provider.unavailable(trouble);
         if !answer.is_yes {
             return Err(OidcRefusal::Denied(exchange::error(&answer).map_err(unavailable)?));
@@ -155,6 +154,7 @@ impl Providers {
                 _ => Err(OidcRefusal::Denied(word)),
             },
             Err(OidcRefusal::Unavailable { trouble, .. }) => Ok(log_in.pending(now_ms, interval_ms * 2, Some(trouble))),
+            Err(OidcRefusal::Busy) => Ok(log_in.pending(now_ms, interval_ms, None)),
             Err(refusal) => Err(refusal),
         }
     }

@@ -41,7 +41,13 @@ impl Provider {
         known: &Known,
         address: &Address,
         fields: &[(&str, &str)],
-    ) -> Result<Answer, Trouble> {
+    ) -> Result<Answer, OidcRefusal> {
+        let _place = self.log_ins.try_acquire().map_err(|_| OidcRefusal::Busy)?;
+        let sent = self.form(known, fields).map_err(|trouble| self.unavailable(trouble))?;
+        self.http.ask(address, sent).await.map_err(|trouble| self.unavailable(trouble))
+    }
+
+    fn form(&self, known: &Known, fields: &[(&str, &str)]) -> Result<Sent, Trouble> {
         let client = self.expected.client_id.as_str();
         let takes = |method: &str| known.methods.as_ref().is_some_and(|all| all.iter().any(|one| one == method));
         let mut form = Serializer::new(String::new());
@@ -59,13 +65,13 @@ impl Provider {
                 None
             }
         };
-        self.http.ask(address, Sent::Form(Zeroizing::new(form.finish()), who)).await
+        Ok(Sent::Form(Zeroizing::new(form.finish()), who))
     }
 
     /// Asks for an ID token.
     pub(super) async fn exchange(&self, known: &Known, fields: &[(&str, &str)]) -> Result<Said, OidcRefusal> {
         let address = known.token.as_ref().ok_or(OidcRefusal::Lacks("token endpoint"))?;
-        let answer = self.post(known, address, fields).await.map_err(|trouble| self.unavailable(trouble))?;
+        let answer = self.post(known, address, fields).await?;
         read(&answer).map_err(|trouble| self.unavailable(trouble))
     }
 

@@ -4,7 +4,8 @@
 //! provider [`Providers::verify_bearer`]. For the command line [`Providers::begin_device`], then
 //! [`Providers::poll_device`] when its time has come; for the console [`Providers::begin_code`] and
 //! [`Providers::finish_code`]. What is refused goes into [`crate::entry`] as [`OidcRefusal::proof`] and to the log with
-//! its text; the caller is told [`OidcRefusal::outside`].
+//! its text; the caller is told [`OidcRefusal::outside`]. Anybody can begin log-ins, and each makes questions to the
+//! provider: how many are at once is bounded here, how many come from one source is the caller's to count and delay.
 //!
 //! A token is bounded, taken apart and held against an allow-list of algorithms before anything is asked or computed.
 //! The provider is chosen by the token's issuer among those of the realm. Its document and its keys come over TLS, are
@@ -65,6 +66,8 @@ pub struct Limits {
     pub age_ms_max: u64,
     /// How many wait for a provider's keys.
     pub waiting: usize,
+    /// Questions of log-ins to one provider at once.
+    pub log_ins_at_once: usize,
     /// By how much clocks may differ.
     pub skew_ms: u64,
     /// How long a token may be good.
@@ -87,6 +90,7 @@ impl Default for Limits {
             renew_ms: 10 * 60_000,
             age_ms_max: 60 * 60_000,
             waiting: 64,
+            log_ins_at_once: 16,
             skew_ms: 60_000,
             lifetime_ms_max: 24 * 60 * 60_000,
             roles_max: 256,
@@ -110,7 +114,7 @@ pub struct Identified {
 }
 
 impl Providers {
-    /// Prepares; nothing is asked. TLS is what [`Given::tls`] has without a name of a profile.
+    /// Prepares; nothing is asked.
     ///
     /// # Errors
     /// [`BadProvider`], when one has no https, no TLS or no secret, or when its address is none of an issuer.

@@ -51,7 +51,7 @@ impl BadProvider {
             Bad::Document => {
                 "write `documentDiscoveryUrl` as the issuer's address and what follows it in each provider"
             }
-            Bad::NoTls => "let the machine trust the authority of its certificate",
+            Bad::NoTls => "activate the client profile it names, or one whose authority the machine trusts",
             Bad::NoSecret => "write `clientSecret` as file:PATH or env:NAME, and let the node read it",
             Bad::Cryptography => "report it: this is a fault of the program",
         }
@@ -72,6 +72,8 @@ pub(super) struct Provider {
     /// One asks at a time; so many wait for it.
     asking: Mutex<Option<Asked>>,
     queue: Semaphore,
+    /// Questions of log-ins: whoever begins one makes us ask.
+    pub(super) log_ins: Semaphore,
 }
 
 /// What the provider said of itself.
@@ -114,7 +116,7 @@ impl Provider {
         let bad = |why| BadProvider { provider: provider.discovery_url.clone(), why };
         let document = Address::parse(&provider.discovery_url, plaintext).ok_or_else(|| bad(Bad::Address))?;
         let issuer = provider.discovery_url.strip_suffix(DOCUMENT).ok_or_else(|| bad(Bad::Document))?.to_owned();
-        let tls = (given.tls)(None);
+        let tls = (given.tls)(provider.profile.as_deref());
         if tls.is_none() && document.url().scheme() == "https" {
             return Err(bad(Bad::NoTls));
         }
@@ -144,6 +146,7 @@ impl Provider {
             known: RwLock::new(None),
             asking: Mutex::new(None),
             queue: Semaphore::new(limits.waiting.clamp(1, 65_536)),
+            log_ins: Semaphore::new(limits.log_ins_at_once.clamp(1, 1_024)),
         })
     }
 

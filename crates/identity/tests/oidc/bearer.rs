@@ -126,8 +126,6 @@ async fn a_provider_without_a_good_certificate_is_not_asked() {
 fn without_encryption_no_provider_is_asked_unless_a_test_wants_it() {
     let fake = Fake::new();
     let resolver: Arc<dyn Resolve> = Arc::new(Here);
-    let tls = Tls::new(&[], None, false);
-    assert!(tls.is_err());
     let given = Given { tls: &|_| None, secret: &|_| None, resolver: &resolver };
     let made = |document: &str| Providers::new(&realm(vec![entry(document)]), given, limits()).map(drop);
     assert!(made(&fake.document()).unwrap_err().to_string().contains("not https"));
@@ -135,4 +133,33 @@ fn without_encryption_no_provider_is_asked_unless_a_test_wants_it() {
     assert!(made("https://idp.test/x").unwrap_err().to_string().contains("does not end with"));
     let elsewhere = realm(vec![entry("http://192.0.2.1/.well-known/openid-configuration")]);
     assert!(Providers::dangerous_with_plaintext_on_loopback(&elsewhere, given, limits()).is_err());
+}
+
+#[test]
+fn the_profile_that_a_provider_names_is_the_one_whose_authorities_count() {
+    let resolver: Arc<dyn Resolve> = Arc::new(Here);
+    let asked = std::cell::RefCell::new(Vec::new());
+    let tls = |name: Option<&str>| {
+        asked.borrow_mut().push(name.map(ToOwned::to_owned));
+        None
+    };
+    let given = Given { tls: &tls, secret: &|_| None, resolver: &resolver };
+    let document = "https://idp.test/.well-known/openid-configuration";
+    let named = OidcProvider { profile: Some("our authority".to_owned()), ..entry(document) };
+    for provider in [named, entry(document)] {
+        assert!(Providers::new(&realm(vec![provider]), given, limits()).is_err());
+    }
+    assert_eq!(*asked.borrow(), [Some("our authority".to_owned()), None]);
+}
+
+#[test]
+fn a_secret_that_cannot_be_said_is_none() {
+    let resolver: Arc<dyn Resolve> = Arc::new(Here);
+    let given = Given { tls: &|_| None, secret: &|_| None, resolver: &resolver };
+    let fake = Fake::new();
+    for secret in [Secret::Hash("$argon2id$".to_owned()), Secret::File("/x".to_owned()), Secret::Clear(String::new())] {
+        let provider = OidcProvider { client_secret: Some(secret), ..entry(&fake.document()) };
+        let made = Providers::dangerous_with_plaintext_on_loopback(&realm(vec![provider]), given, limits());
+        assert!(made.unwrap_err().to_string().contains("secret"));
+    }
 }

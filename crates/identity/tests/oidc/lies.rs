@@ -66,12 +66,14 @@ async fn answers_are_bounded_in_size_and_time() {
 }
 
 #[tokio::test]
-async fn headers_without_an_end_end() {
+async fn headers_are_bounded_too() {
     let fake = Fake::new();
-    let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
-    head.extend(std::iter::repeat_n(b"a: b\r\n".as_slice(), 200_000).flatten());
-    fake.says_document(Says::Raw(head));
-    assert!(matches!(asked(&fake).await, Trouble::Http(_)));
+    let body = fake.its_document().to_string();
+    for headers in ["a: b\r\n".repeat(101), format!("a: {}\r\n", "b".repeat(300_000))] {
+        let head = format!("HTTP/1.1 200 OK\r\n{headers}content-length: {}\r\n\r\n", body.len());
+        fake.says_document(Says::Raw((head + &body).into_bytes()));
+        assert!(matches!(asked(&fake).await, Trouble::Http(_)));
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Log-ins with a real provider, to their end.
 
-use stockade_identity::oidc::{Answered, Polled};
+use stockade_identity::oidc::{Answered, DeviceLogIn, Polled};
 use stockade_testkit::oidc::{CODE_CLIENT, DEVICE_CLIENT, REDIRECT, Visitor};
 
 use super::*;
@@ -12,6 +12,19 @@ fn by_device(provider: &Provider) -> Providers {
 fn by_browser(provider: &Provider) -> Providers {
     let entry = client(&provider.document(), CODE_CLIENT.0, Some(CODE_CLIENT.1));
     believing(&provider.authority(), vec![entry], limits())
+}
+
+#[test]
+fn whoever_waits_may_do_so_on_any_thread() {
+    fn is_send(_: impl Send) {}
+    fn each(providers: &Providers, log_in: &mut DeviceLogIn, answered: Answered<'_>) {
+        is_send(providers.verify_bearer("", 0));
+        is_send(providers.begin_device(None, 0));
+        is_send(providers.poll_device(log_in, 0));
+        is_send(providers.begin_code(None, "", 0));
+        is_send(providers.finish_code(answered, 0));
+    }
+    let _: fn(&Providers, &mut DeviceLogIn, Answered<'_>) = each;
 }
 
 #[tokio::test]

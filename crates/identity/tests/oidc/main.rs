@@ -49,6 +49,7 @@ fn entry(document: &str) -> OidcProvider {
         identity_attribute: "preferred_username".to_owned(),
         roles_attribute: Some("groups".to_owned()),
         audience: Some("node".to_owned()),
+        profile: None,
     }
 }
 

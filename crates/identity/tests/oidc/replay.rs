@@ -198,6 +198,28 @@ async fn a_device_is_over_with_the_first_answer() {
 }
 
 #[tokio::test]
+async fn questions_of_log_ins_are_bounded() {
+    let fake = Fake::new();
+    let few = Limits { log_ins_at_once: 1, ..limits() };
+    let providers = Arc::new(in_clear(vec![client(&fake.document(), "stockade", None)], few));
+    fake.says("/device", device(&json!({})));
+    let mut log_in = providers.begin_device(None, NOW_MS).await.unwrap();
+    fake.says("/device", Says::Nothing);
+    let (task, count) = (Arc::clone(&providers), fake.asked("/device"));
+    let waits = tokio::spawn(async move { task.begin_device(None, NOW_MS).await.map(drop) });
+    while fake.asked("/device") == count {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(providers.begin_device(None, NOW_MS).await.unwrap_err(), OidcRefusal::Busy);
+    let begun = begun(&providers).await;
+    assert_eq!(providers.finish_code(answered(&begun), NOW_MS).await, Err(OidcRefusal::Busy));
+    // One that is under way goes on later.
+    let polled = providers.poll_device(&mut log_in, NOW_MS + 5_000).await;
+    assert_eq!(polled, Ok(Polled::Pending { next_ms: NOW_MS + 10_000, trouble: None }));
+    waits.abort();
+}
+
+#[tokio::test]
 async fn what_a_user_is_shown_is_bounded_and_harmless() {
     let fake = Fake::new();
     let providers = of(&fake);

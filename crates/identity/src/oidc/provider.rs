@@ -66,7 +66,7 @@ pub(super) struct Provider {
     pub(super) expected: Expected,
     pub(super) secret: Option<Zeroizing<String>>,
     pub(super) http: Http,
-    pub(super) plaintext: Plaintext,
+    plaintext: Plaintext,
     limits: Limits,
     known: RwLock<Option<Arc<Known>>>,
     /// One asks at a time; so many wait for it.
@@ -274,10 +274,9 @@ impl Provider {
         })
     }
 
-    /// An address that the document names: as well protected as the document itself.
+    /// An address that the provider names: by the same rule as that of its document.
     pub(super) fn address(&self, text: &str) -> Option<Address> {
-        let is_encrypted = self.document.url().scheme() == "https";
-        Address::parse(text, if is_encrypted { Plaintext::Refused } else { self.plaintext })
+        Address::parse(text, self.plaintext)
     }
 
     fn refusal(&self, old: Old) -> OidcRefusal {

@@ -26,6 +26,7 @@ pub mod opening;
 pub mod order;
 mod outcome;
 mod patient;
+mod peers;
 mod places;
 mod plain;
 mod pressure;

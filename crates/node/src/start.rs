@@ -19,6 +19,7 @@ use crate::listen::{self, Listening};
 use crate::lock::Lock;
 use crate::log::Log;
 use crate::order::Bounds;
+use crate::peers::Peers;
 use crate::pressure::Pressure;
 use crate::queue::Caps;
 use crate::refusal::Refusal;
@@ -274,10 +275,11 @@ async fn serve(
     let tables = sockets.tables.map(UnixListener::from_std).transpose().map_err(failed)?;
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
-    let listening = Listening::new(listener, asked.connections.into());
+    let peers = Peers::of(&node, &launcher).await;
+    let listening = Listening::new(listener, asked.connections.into(), peers);
     let serving = tokio::spawn(listen::serve(listening, Arc::clone(&node)));
     if let Some(tables) = tables {
-        let listening = Listening::new(tables, handover::CONNECTIONS);
+        let listening = Listening::new(tables, handover::CONNECTIONS, peers);
         tokio::spawn(handover::serve(listening, Arc::clone(&node)));
         tokio::spawn(handover::outdate(Arc::clone(&node)));
     }

@@ -5,12 +5,12 @@
 //! what is remembered. Whatever fails is a no.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
 use super::resolve::{Resolve, Unresolved};
@@ -51,11 +51,15 @@ pub(crate) struct Reverse {
     below: Vec<String>,
     turns: Semaphore,
     remembered: Cache<IpAddr, (u64, Arc<Names>)>,
+    /// Of a host with many connections one is looked up, and the others take what it finds.
+    asking: Cache<IpAddr, Arc<Mutex<()>>>,
 }
 
 impl Reverse {
     pub(crate) fn new(resolver: Arc<dyn Resolve>, below: Vec<String>) -> Self {
-        Self { resolver, below, turns: Semaphore::new(AT_ONCE), remembered: Cache::new(REMEMBERED_MAX) }
+        let (turns, remembered) = (Semaphore::new(AT_ONCE), Cache::new(REMEMBERED_MAX));
+        let asking = Cache::builder().max_capacity(REMEMBERED_MAX).time_to_idle(TIME * 4).build();
+        Self { resolver, below, turns, remembered, asking }
     }
 
     /// The names of `address` that are below one of ours and resolve back to it.
@@ -63,17 +67,26 @@ impl Reverse {
         if self.below.is_empty() {
             return Arc::default();
         }
-        if let Some((until_ms, names)) = self.remembered.get(&address)
-            && now_ms < until_ms
-        {
+        if let Some(names) = self.known(address, now_ms) {
             return names;
         }
         let mut names = Names::default();
+        let mut found = None;
+        let one = self.asking.get_with(network(address), Arc::default);
         let done = timeout(TIME, async {
+            let _one = one.lock().await;
+            found = self.known(address, now_ms);
+            if found.is_some() {
+                return Ok(0);
+            }
             let _turn = self.turns.acquire().await.map_err(|_| Unresolved::Unanswered)?;
             self.ask(address, &mut names).await
         });
-        let kept_ms = match done.await {
+        let done = done.await;
+        if let Some(found) = found {
+            return found;
+        }
+        let kept_ms = match done {
             Ok(Ok(ttl_ms)) if !names.confirmed.is_empty() => ttl_ms.clamp(YES_MS.0, YES_MS.1),
             Ok(Ok(_) | Err(Unresolved::NoSuchName)) => NO_MS,
             Ok(Err(Unresolved::Unanswered)) => FAILED_MS,
@@ -86,6 +99,10 @@ impl Reverse {
         let names = Arc::new(names);
         self.remembered.insert(address, (now_ms.saturating_add(kept_ms), Arc::clone(&names)));
         names
+    }
+
+    fn known(&self, address: IpAddr, now_ms: u64) -> Option<Arc<Names>> {
+        self.remembered.get(&address).filter(|(until_ms, _)| now_ms < *until_ms).map(|(_, names)| names)
     }
 
     #[cfg(test)]
@@ -129,6 +146,14 @@ impl Reverse {
         }
         // A name that was not answered for is asked again soon, unless another one was confirmed.
         if names.confirmed.is_empty() { failed.map_or(Ok(ttl_ms), Err) } else { Ok(ttl_ms) }
+    }
+}
+
+/// All that a host has: of IPv6 its /64, whose names are whoever's it is to say, as slowly as he likes.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) >> 64 << 64).into(),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

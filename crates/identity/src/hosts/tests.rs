@@ -407,3 +407,19 @@ async fn the_resolver_of_this_machine_can_be_had() {
         Err(why) => println!("SKIPPED: the resolver of the machine: {why}"),
     }
 }
+
+#[tokio::test]
+async fn of_many_connections_of_one_host_one_is_looked_up() {
+    let world = world().await;
+    let hosts = Arc::new(hosts(&world, &["*.acme.com"]).await);
+    world.zone.claim("192.0.2.1", &["a.acme.com."], 60);
+    world.zone.name("a.acme.com", &["192.0.2.1"], 60);
+    let peer = Peer::at("192.0.2.1".parse().unwrap(), None);
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let (hosts, peer) = (Arc::clone(&hosts), peer.clone());
+        all.spawn(async move { hosts.test(&peer, 0).await.is_trusted });
+    }
+    assert!(all.join_all().await.into_iter().all(|is_trusted| is_trusted));
+    assert!(world.zone.asked() <= 4, "{}", world.zone.asked());
+}

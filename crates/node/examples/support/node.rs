@@ -46,14 +46,6 @@ impl Node {
         Self { process, socket, _home: home }
     }
 
-    /// How long it took in all to find out who asks and what he may, in seconds, and how often it did.
-    #[allow(dead_code, reason = "not every benchmark asks for it")]
-    pub(crate) fn access(&self) -> (f64, f64) {
-        let text = ask(&mut self.connect(), ("GET", "/metrics"), "");
-        let figure = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap();
-        (figure("stockade_access_seconds_sum "), figure("stockade_access_seconds_count "))
-    }
-
     /// As soon as it serves.
     pub(crate) fn connect(&self) -> BufReader<UnixStream> {
         loop {
@@ -77,7 +69,8 @@ pub(crate) fn post(stream: &mut BufReader<UnixStream>, path: &str, body: &str) -
     ask(stream, ("POST", path), body)
 }
 
-fn ask(stream: &mut BufReader<UnixStream>, (method, path): (&str, &str), body: &str) -> String {
+/// The same with any method.
+pub(crate) fn ask(stream: &mut BufReader<UnixStream>, (method, path): (&str, &str), body: &str) -> String {
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()

@@ -93,7 +93,7 @@ async fn about_request(State(shared): State<Shared>, mut request: Request, next:
     let began = Instant::now();
     let id = RunId::random().map_or_else(|_| "unknown".to_owned(), String::from);
     let named = request.extensions().get::<Principal>().cloned();
-    let from = request.extensions().get::<Remote>().map(|remote| remote.from.to_string());
+    let from = request.extensions().get::<Remote>().map(|remote| remote.from.address().to_string());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     request.extensions_mut().insert(problem::RequestId(id.clone()));
     let mut answer = next.run(request).await;

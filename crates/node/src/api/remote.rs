@@ -7,38 +7,43 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, Uri, header};
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderMap, HeaderName, Method, Uri, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use stockade_identity::hosts::Peer;
 use zeroize::Zeroizing;
 
 use super::Shared;
 use crate::refusal::{Kind, Refusal};
-use crate::security::{Caller, Shown};
+use crate::security::{Caller, Place, Shown};
 use crate::tls::Names;
 
 /// A connection over TLS.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Remote {
-    /// Who is at the other end.
-    pub(crate) from: IpAddr,
+    /// Who is at the other end, by the kernel's word. What a request says of where it comes from is never read.
+    pub(crate) from: Peer,
     /// Where it arrived.
     pub(crate) at: IpAddr,
 }
 
 /// Longest `Authorization`: a name, a password and their encoding.
 const SHOWN_BYTES_MAX: usize = 4_096;
+/// Longest name of a user.
+const USER_BYTES_MAX: usize = 256;
+/// The user that a program runs as, by its own word: believed from trusted hosts, where an administrator chose so.
+const USER: HeaderName = HeaderName::from_static("stockade-user");
 /// What a browser says of where a request comes from.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Refuses what is not for this node, and what a page of somebody else makes a browser send.
-pub(super) fn check(names: Option<&Names>, remote: Remote, request: &Request) -> Result<(), Refusal> {
+pub(super) fn check(names: Option<&Names>, at: IpAddr, request: &Request) -> Result<(), Refusal> {
     let Some(names) = names else {
         return Err(Refusal::failed("the request cannot be taken", "nothing is listened at"));
     };
     let hosts = hosts(request.uri(), request.headers());
-    let is_served = |host: &&str| names.has(name_of(host), remote.at);
+    let is_served = |host: &&str| names.has(name_of(host), at);
     if hosts.is_empty() || !hosts.iter().all(is_served) {
         return Err(Refusal::new(
             Kind::Denied,
@@ -95,14 +100,23 @@ fn with_port(host: &str) -> String {
 /// Finds out who asks. What was shown for it is not in the request any more.
 pub(super) async fn caller(shared: &Shared, remote: Remote, request: &mut Request) -> Result<Caller, Refusal> {
     let shown = shown(request.headers())?;
-    request.headers_mut().remove(header::AUTHORIZATION);
+    let place = if is_log_in(request) { Place::LogIn } else { Place::Elsewhere };
+    for header in [header::AUTHORIZATION, USER] {
+        request.headers_mut().remove(header);
+    }
     let node = Arc::clone(&shared.node);
     // To its end and on record, also when the caller hangs up meanwhile.
     let asked = tokio::spawn(async move {
         let now = node.security.now();
-        node.security.authenticate(remote.from, shown, now).await
+        node.security.authenticate(&remote.from, (shown, place), now).await
     });
     asked.await.map_err(|error| Refusal::failed("it cannot be found out who you are", error))?
+}
+
+/// Whether it asks for a token: the one place that a directory's password is taken at.
+fn is_log_in(request: &Request) -> bool {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    path == Some("/v1/login") && *request.method() == Method::POST
 }
 
 /// What a request shows of its caller.
@@ -115,11 +129,22 @@ fn shown(headers: &HeaderMap) -> Result<Shown, Refusal> {
             "send one header: Authorization: Basic with user and password, or Bearer with a token",
         )
     };
-    let mut all = headers.get_all(header::AUTHORIZATION).iter();
-    let Some(value) = all.next() else { return Ok(Shown::Nothing) };
-    if all.next().is_some() {
-        return Err(unreadable("there are several Authorization headers"));
+    let (mut all, mut users) = (headers.get_all(header::AUTHORIZATION).iter(), headers.get_all(USER).iter());
+    let (first, user) = (all.next(), users.next());
+    if all.next().is_some() || users.next().is_some() {
+        return Err(unreadable("there are several Authorization or Stockade-User headers"));
     }
+    let value = match (first, user) {
+        (None, None) => return Ok(Shown::Nothing),
+        (None, Some(user)) => {
+            let user = user.to_str().ok().filter(|user| user.len() <= USER_BYTES_MAX);
+            let user = user.ok_or_else(|| unreadable("the Stockade-User header cannot be understood"))?;
+            return Ok(Shown::Host { user: user.to_owned() });
+        }
+        // Who shows a credential is who it says, and nobody beside.
+        (Some(_), Some(_)) => return Err(unreadable("there is an Authorization header and a Stockade-User header")),
+        (Some(value), None) => value,
+    };
     let text = value.to_str().ok().filter(|text| text.len() <= SHOWN_BYTES_MAX);
     let split = text.and_then(|text| text.split_once(' '));
     let (scheme, rest) = split.ok_or_else(|| unreadable("the Authorization header cannot be understood"))?;
@@ -189,5 +214,20 @@ mod tests {
             assert!(shown(&headers(values)).is_err(), "{values:?}");
         }
         assert!(shown(&headers(&[&format!("Bearer {}", "x".repeat(5_000))])).is_err());
+    }
+
+    #[test]
+    fn a_user_is_said_once_and_never_beside_a_credential() {
+        let mut headers = HeaderMap::new();
+        headers.append(USER, "ann".parse().unwrap());
+        assert!(matches!(shown(&headers), Ok(Shown::Host { user }) if user == "ann"));
+        let mut both = headers.clone();
+        both.append(header::AUTHORIZATION, "Bearer x".parse().unwrap());
+        assert!(shown(&both).is_err());
+        headers.append(USER, "bob".parse().unwrap());
+        assert!(shown(&headers).is_err());
+        let mut long = HeaderMap::new();
+        long.append(USER, "x".repeat(USER_BYTES_MAX + 1).parse().unwrap());
+        assert!(shown(&long).is_err());
     }
 }

@@ -129,8 +129,8 @@ pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, ne
 /// Who asks; none where nobody has to say it.
 async fn caller(shared: &Shared, request: &mut Request) -> Result<Option<Caller>, Refusal> {
     let security = &shared.node.security;
-    if let Some(remote) = request.extensions().get::<Remote>().copied() {
-        remote::check(security.names(), remote, request)?;
+    if let Some(remote) = request.extensions().get::<Remote>().cloned() {
+        remote::check(security.names(), remote.at, request)?;
         if is_for_everybody(request) {
             return Ok(None);
         }

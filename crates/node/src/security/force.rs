@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use stockade_config::security::{self, Admission, LocalRealm, Mappings, Object, Root, Substitutions, TrustedHosts};
 use stockade_identity::entry::{Answer, Credential, Facts, Proof, Transport, decide};
-use stockade_identity::hosts::{Hosts, Resolve};
+use stockade_identity::hosts::{Hosts, Peer, Resolve};
 use stockade_identity::local::Account;
 use stockade_identity::privilege::Authoriser;
 use stockade_store::{ObjectId, Principal};
@@ -91,6 +91,22 @@ impl InForce {
             _ => String::new(),
         };
         Name { realm, user: text.to_owned() }
+    }
+
+    /// Whether a trusted host may stand for a password (`legacyHostTrust`): off unless an object says so.
+    pub(super) fn has_legacy_host_trust(&self) -> bool {
+        self.roots().any(|(_, root)| matches!(root, Root::Settings(settings) if settings.legacy_host_trust))
+    }
+
+    /// Whether a connection is from a trusted host: the only place that asks. Name servers are asked only where
+    /// somebody's admission can depend on it, whoever that is; else strangers could make the node wait for nothing.
+    pub(super) async fn trusts(&self, peer: &Peer, now_ms: u64) -> bool {
+        let asks = |realm: &LocalRealm| realm.admission.require_trusted_host;
+        if self.has_legacy_host_trust() || self.local_realms().any(asks) {
+            self.hosts.test(peer, now_ms).await.is_trusted
+        } else {
+            self.hosts.lists(peer)
+        }
     }
 
     /// Somebody of a local realm that is in force, who can be a caller over the network: his name is none of the

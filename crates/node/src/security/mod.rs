@@ -2,7 +2,7 @@
 //! question that every path of the API asks.
 //!
 //! `force.rs` is what is in force, compiled; `changes.rs` how that changes; `people.rs` the principals of local
-//! realms; `login.rs` who asks over the network; `commands.rs` what `stockade admin` can ask for, `show.rs` what it is shown. The decisions are those of
+//! realms; `login.rs` who asks over the network, `claim.rs` what came of what he shows, `tokens.rs` his tokens; `commands.rs` what `stockade admin` can ask for, `show.rs` what it is shown. The decisions are those of
 //! `stockade_identity`.
 //!
 //! A fresh node has no configuration. The user it runs as and root are administrators then, whoever else its socket
@@ -10,6 +10,7 @@
 //! their names, and nobody else holds any.
 
 mod changes;
+mod claim;
 mod commands;
 mod flood;
 mod force;
@@ -17,6 +18,7 @@ mod login;
 mod people;
 mod show;
 mod terms;
+mod tokens;
 mod trail;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -36,7 +38,7 @@ use crate::tls::Names;
 pub(crate) use commands::{Values, run as command};
 use flood::Flood;
 use force::{Hosted, InForce};
-pub(crate) use login::Shown;
+pub(crate) use login::{Place, Shown};
 pub(crate) use terms::Terms;
 pub(crate) use trail::{FOLDER, Trail};
 
@@ -56,7 +58,7 @@ pub(crate) struct Security {
     trail: Trail,
     passwords: Passwords,
     /// Of callers over the network.
-    sessions: Sessions<login::Session>,
+    sessions: Sessions<tokens::Session>,
     flood: Flood,
     in_force: RwLock<Arc<InForce>>,
     /// One change at a time.
@@ -113,6 +115,7 @@ impl Security {
             .map_err(|error| Refusal::failed("passwords cannot be checked", error))?;
         let sessions = Sessions::new(&terms.service, LIFETIME_MS);
         let in_force = force::of_store(&keeper, Hosted::Resume(terms.resolver())).await?;
+        Self::warn(&in_force);
         Ok(Self {
             keeper,
             terms,
@@ -170,8 +173,19 @@ impl Security {
         }
     }
 
+    /// What whoever looks after the node should not overlook.
+    fn warn(in_force: &InForce) {
+        if in_force.has_legacy_host_trust() {
+            tracing::warn!(
+                "legacyHostTrust: who connects from a trusted host and says a user's name is that user where the realm \
+                 wants no password; every program there can say any name"
+            );
+        }
+    }
+
     /// What was in force before goes with the sessions that it does not hold for any more.
     fn put_in_force(&self, new: InForce) {
+        Self::warn(&new);
         let before = self.swap(new);
         self.revoke(&before, &self.in_force());
     }

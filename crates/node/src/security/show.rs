@@ -32,6 +32,7 @@ pub(super) fn node(node: &Node) -> Table {
         ("Sessions", load.sessions.to_string()),
         ("Addresses", addresses),
         ("Certificate SHA-256", certificate),
+        ("Legacy Host Trust", node.security.in_force().has_legacy_host_trust().to_string()),
     ])
 }
 

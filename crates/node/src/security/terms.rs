@@ -71,6 +71,12 @@ impl Terms {
         }
     }
 
+    /// The same with somebody who is asked for names.
+    #[cfg(test)]
+    pub(super) fn asking(self, resolver: Arc<dyn Resolve>) -> Self {
+        Self { resolver, ..self }
+    }
+
     /// The same, reached over TLS.
     pub(crate) fn reached_as(self, names: Option<Arc<Names>>) -> Self {
         Self { names, ..self }

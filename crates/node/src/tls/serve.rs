@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
+use stockade_identity::hosts::Peer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -75,7 +76,7 @@ impl Front {
             drop(stream.set_nodelay(true));
             match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
-                    let remote = api::Remote { from: from.ip().to_canonical(), at: at.ip().to_canonical() };
+                    let remote = api::Remote { from: Peer::of(from), at: at.ip().to_canonical() };
                     connection(stream, router.layer(Extension(remote))).await;
                 }
                 Ok(Err(error)) => tracing::debug!(error = %error, "a hand-shake failed"),

@@ -22,6 +22,7 @@ mod keys;
 mod life;
 mod looks;
 mod operate;
+mod places;
 mod queue;
 mod quotas;
 mod remote;

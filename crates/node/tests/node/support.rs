@@ -99,6 +99,13 @@ impl Node {
         node
     }
 
+    /// The same, with the folder that it lies in, until its end.
+    pub(crate) fn keeping(self, home: Folder) -> Self {
+        let mut node = self;
+        node.home = Some(home);
+        node
+    }
+
     fn launch(call: Call, folder: &Path) -> Self {
         let (mut process, state) = call.start();
         // Its log is read, so that it never waits for us; it is shown when a test fails.

@@ -5,8 +5,11 @@ use std::path::Path;
 
 use stockade_audit::Records;
 use stockade_config::security::Substitutions;
-use stockade_identity::local::Costs;
+use stockade_identity::local::{Costs, Password};
+use stockade_store::Change;
 use tempfile::TempDir;
+
+mod hosts;
 
 use super::*;
 use crate::keeper::Keeper;
@@ -41,13 +44,17 @@ fn text(realm: &str, version: &str) -> String {
 
 impl World {
     async fn new(realm: &str) -> Self {
+        Self::with(&text(realm, "1"), Terms::of_test()).await
+    }
+
+    /// One with this text in force, called `people`.
+    async fn with(text: &str, terms: Terms) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(FOLDER)).unwrap();
         let keeper = Keeper::open(folder.path().join("node.sqlite")).unwrap();
-        let security =
-            Security::open(keeper, Trail::in_folder(folder.path().to_owned()), Terms::of_test()).await.unwrap();
+        let security = Security::open(keeper, Trail::in_folder(folder.path().to_owned()), terms).await.unwrap();
         let world = Self { security, folder };
-        world.security.load(&world.root(), &text(realm, "1"), &Substitutions::none()).await.unwrap();
+        world.security.load(&world.root(), text, &Substitutions::none()).await.unwrap();
         world.security.activate(&world.root(), which()).await.unwrap();
         world
     }
@@ -58,11 +65,12 @@ impl World {
 
     async fn password(&self, user: &str, password: &str, now: Now) -> Result<Caller, Refusal> {
         let shown = Shown::Password { user: user.to_owned(), password: Zeroizing::new(password.to_owned()) };
-        self.security.authenticate(HERE, shown, now).await
+        self.security.authenticate(&at(HERE), (shown, Place::LogIn), now).await
     }
 
     async fn token(&self, token: &str, from: IpAddr, now: Now) -> Result<Caller, Refusal> {
-        self.security.authenticate(from, Shown::Token(Zeroizing::new(token.to_owned())), now).await
+        let shown = Shown::Token(Zeroizing::new(token.to_owned()));
+        self.security.authenticate(&at(from), (shown, Place::Elsewhere), now).await
     }
 
     /// A token of somebody who logs in now.
@@ -86,6 +94,10 @@ impl World {
         }
         found
     }
+}
+
+fn at(address: IpAddr) -> Peer {
+    Peer::at(address, None)
 }
 
 fn which() -> Which<'static> {
@@ -145,7 +157,7 @@ async fn guessing_gets_slower_and_the_others_are_not_kept_waiting() {
     }
     assert_eq!(nobody(0).await, early, "who is not there waits as long");
     let shown = Shown::Password { user: "ann".to_owned(), password: Zeroizing::new(ANN.to_owned()) };
-    assert!(world.security.authenticate(THERE, shown, now(0)).await.is_ok(), "from elsewhere");
+    assert!(world.security.authenticate(&at(THERE), (shown, Place::Elsewhere), now(0)).await.is_ok(), "from elsewhere");
     assert!(world.password("ann", ANN, now(60_000)).await.is_ok());
 }
 
@@ -161,7 +173,7 @@ async fn a_token_is_good_for_its_time_and_is_no_way_to_another() {
     for other in ["", "x", "stockade_session_", &format!("{token}x"), &token.to_uppercase()] {
         assert_eq!(world.token(other, HERE, now(0)).await.unwrap_err(), over, "{other}");
     }
-    let nothing = world.security.authenticate(HERE, Shown::Nothing, now(0)).await.unwrap_err();
+    let nothing = world.security.authenticate(&at(HERE), (Shown::Nothing, Place::Elsewhere), now(0)).await.unwrap_err();
     assert!(nothing.kind == Kind::Unauthenticated && nothing.next.contains("log in"), "{nothing}");
     world.security.log_out(&world.token(&token, HERE, now(0)).await.unwrap()).unwrap();
     assert!(world.token(&token, HERE, now(0)).await.is_err());
@@ -265,9 +277,9 @@ async fn every_answer_is_on_record_and_no_password_or_token_is() {
     drop(world.password("nobody", "hunter22", now(0)).await);
     drop(world.password("lou", ANN, now(0)).await);
     for _ in 0..100 {
-        drop(world.security.authenticate(HERE, Shown::Nothing, now(0)).await);
+        drop(world.security.authenticate(&at(HERE), (Shown::Nothing, Place::Elsewhere), now(0)).await);
     }
-    drop(world.security.authenticate(HERE, Shown::Nothing, now(60_000)).await);
+    drop(world.security.authenticate(&at(HERE), (Shown::Nothing, Place::Elsewhere), now(60_000)).await);
     let found = world.records();
     let text = |record: &serde_json::Value| {
         ["principal", "realm", "source", "method", "decision", "reason"]

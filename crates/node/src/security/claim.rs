@@ -1,0 +1,137 @@
+//! What came of what a request shows, before anybody decides: a password looked at, a token found, a name believed or
+//! not.
+
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError};
+
+use stockade_identity::entry::{Credential, Proof};
+use stockade_identity::local::{Attempt, Checked, Password, Source, Stored};
+use stockade_identity::token;
+use stockade_store::Change;
+use zeroize::Zeroizing;
+
+use super::force::{Hosted, InForce, Name};
+use super::login::{Now, Place};
+use super::tokens::{SEEN_MAX, Session};
+use super::{Security, force};
+use crate::refusal::Refusal;
+
+/// How it came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    /// The address, by the kernel's word.
+    pub(super) from: IpAddr,
+    pub(super) place: Place,
+    /// Whether that is a trusted host.
+    pub(super) is_trusted: bool,
+    pub(super) now: Now,
+}
+
+/// What came of what was shown, before the decision.
+pub(super) struct Claim {
+    pub(super) name: Name,
+    pub(super) credential: Credential,
+    pub(super) method: &'static str,
+    /// How long to wait, where it was too early.
+    pub(super) wait_ms: u64,
+    /// More than the decision knows of why not; for the record.
+    pub(super) detail: String,
+    /// Whether it was not looked at.
+    pub(super) is_free: bool,
+    pub(super) session: Option<Arc<token::Session<Session>>>,
+    /// That nothing more is put on record, where it is right: an earlier record says it already.
+    pub(super) is_on_record: bool,
+}
+
+impl Security {
+    pub(super) async fn by_password(&self, way: Way, user: &str, clear: Zeroizing<String>) -> Claim {
+        let in_force = self.in_force();
+        let name = in_force.name(user);
+        let kept = in_force.person(&name).and_then(|person| person.password.clone());
+        // A hash that cannot be read is nobody's password.
+        let stored = kept.as_deref().and_then(|text| Stored::parse(text).ok());
+        let (principal, source) = (name.to_string(), Source::Address(way.from));
+        let attempt = Attempt { principal: &principal, source, is_trusted: way.is_trusted, now_ms: way.now.ms };
+        let checked = match Password::new(clear.clone()) {
+            Ok(password) => self.passwords.check(&attempt, password, stored.as_ref()).await,
+            Err(_) => Checked::Wrong,
+        };
+        let is_same = |in_force: &InForce| in_force.person(&name).and_then(|person| person.password.clone()) == kept;
+        let (proof, wait_ms) = match checked {
+            // Somebody has changed it meanwhile.
+            Checked::Right { .. } if !is_same(&self.in_force()) => (Proof::Wrong, 0),
+            Checked::Right { stale } => {
+                if stale {
+                    self.make_anew(&name, kept, source, clear).await;
+                }
+                (Proof::Right, 0)
+            }
+            Checked::Wrong => (Proof::Wrong, 0),
+            Checked::Early { wait_ms } => (Proof::NotNow, wait_ms),
+            Checked::Busy => (Proof::NotNow, 1_000),
+        };
+        Claim { wait_ms, ..Claim::of(name, Credential::Password(proof), "password") }
+    }
+
+    pub(super) fn by_token(&self, from: IpAddr, text: &str, now: Now) -> Claim {
+        let Ok(session) = self.sessions.check(text, now.ms) else {
+            return Claim::of(Name::default(), Credential::Token(Proof::Wrong), "token");
+        };
+        let is_on_record = session.value.seen.lock().unwrap_or_else(PoisonError::into_inner).contains(&from);
+        let claim = Claim::of(session.value.name.clone(), Credential::Token(Proof::Right), "token");
+        Claim { session: Some(session), is_on_record, ..claim }
+    }
+
+    /// Keeps a password with the costs of today. Nobody waits for it to succeed: it is tried again the next time.
+    async fn make_anew(&self, name: &Name, before: Option<String>, source: Source, clear: Zeroizing<String>) {
+        let Ok(password) = Password::new(clear) else { return };
+        let Ok(stored) = self.passwords.hash(source, password).await else { return };
+        let _changing = self.changing.lock().await;
+        let Name { realm, user } = name.clone();
+        let change = Change { password: Some(stored.to_string()), ..Change::default() };
+        let kept = self.keeper.with(move |store| {
+            let found = store.principal(&realm, &user)?.filter(|found| found.password == before);
+            // It is as old as it was.
+            found.map_or(Ok(false), |found| store.change_principal(&realm, &user, &change, found.password_ms))
+        });
+        let new = force::of_store(&self.keeper, Hosted::Known(self.hosts()));
+        if let (Ok(true), Ok(new)) = (kept.await, new.await) {
+            // Nothing else has changed, so that sessions go on.
+            self.swap(new);
+        }
+    }
+}
+
+impl Claim {
+    pub(super) const fn of(name: Name, credential: Credential, method: &'static str) -> Self {
+        Self {
+            name,
+            credential,
+            method,
+            wait_ms: 0,
+            detail: String::new(),
+            is_free: false,
+            session: None,
+            is_on_record: false,
+        }
+    }
+
+    /// Nothing was shown.
+    pub(super) fn nobody() -> Self {
+        Self::of(Name::default(), Credential::None, "none")
+    }
+
+    /// What its caller is told.
+    pub(super) fn told(&self, refusal: Refusal) -> Refusal {
+        refusal
+    }
+
+    /// That it is on record from where it was shown.
+    pub(super) fn remember(&self, from: IpAddr) {
+        let Some(session) = &self.session else { return };
+        let mut seen = session.value.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() < SEEN_MAX && !seen.contains(&from) {
+            seen.push(from);
+        }
+    }
+}

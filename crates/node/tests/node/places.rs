@@ -1,0 +1,169 @@
+//! The four rows of the table for real: a node with two wires, and a host at each, of which one is trusted.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use stockade_testkit::skipped;
+
+use crate::support::{AS_SERVICE, Node};
+
+const ANN: &str = "correct horse";
+/// The addresses of the node at each wire, and who is at its other end.
+const WIRES: [(&str, &str); 2] = [("10.88.1.1", "10.88.1.2"), ("10.88.2.1", "10.88.2.2")];
+const LISTEN: [&str; 6] = ["--listen", "10.88.1.1:8443", "--listen", "10.88.2.1:8443", "--listen", "[::]:8444"];
+
+/// A network with nobody in it, until its value ends.
+struct Network(Child);
+
+impl Network {
+    fn new() -> Self {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--net", "--kill-child", "--fork", "sh", "-c", "echo apart; exec cat"]);
+        let mut holder = unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "apart\n");
+        let network = Self(holder);
+        network.wire("link set lo up\n");
+        network
+    }
+
+    fn entering(&self) -> [String; 3] {
+        ["nsenter".to_owned(), format!("--net=/proc/{}/ns/net", self.0.id()), "--".to_owned()]
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let words = self.entering();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg(program);
+        command
+    }
+
+    /// Hands these lines to `ip`.
+    fn wire(&self, lines: &str) {
+        let mut ip = self.command("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+        ip.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        assert!(ip.wait().unwrap().success(), "ip refused one of:\n{lines}");
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A node and two hosts.
+struct Places {
+    node: Node,
+    hosts: Vec<Network>,
+    _home: Network,
+}
+
+impl Places {
+    fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            skipped("hosts at two wires", "the tests are run by an ordinary user");
+            return None;
+        }
+        if !["/usr/bin/curl", "/usr/bin/nsenter"].iter().all(|path| std::path::Path::new(path).exists()) {
+            skipped("hosts at two wires", "curl or nsenter is not installed");
+            return None;
+        }
+        let home = Network::new();
+        let hosts: Vec<Network> = WIRES.iter().map(|_| Network::new()).collect();
+        for (number, (host, (ours, theirs))) in hosts.iter().zip(WIRES).enumerate() {
+            let id = host.0.id();
+            home.wire(&format!(
+                "link add w{number} type veth peer name w netns {id}\naddr add {ours}/24 dev w{number}\nlink set w{number} up\n"
+            ));
+            host.wire(&format!("addr add {theirs}/24 dev w\nlink set w up\n"));
+        }
+        let folder = stockade_testkit::Folder::new();
+        let place = folder.path().join("node");
+        let flags = [&AS_SERVICE[..], &LISTEN].concat();
+        let node = Node::by(&home.entering(), &place, &flags).keeping(folder);
+        Some(Self { node, hosts, _home: home })
+    }
+
+    /// Puts a realm and the trusted host in force.
+    fn put_in_force(&self, version: usize, (password, trusted, legacy): (bool, bool, bool)) {
+        let (_, known) = WIRES[0];
+        let source = format!(
+            r#"name = people, version = "{version}", type = stockade.security
+            configuration {{
+                LocalAuthenticationRealm {{ name = acme, requirePassword = {password},
+                    requireTrustedHostMembership = {trusted},
+                    initialPrincipals = [{{ userName = ann, password = "{ANN}", roles = [user] }}] }}
+                TrustedHosts {{ hosts = ["{known}"] }}
+                SecuritySettings {{ legacyHostTrust = {legacy} }}
+            }}"#
+        );
+        self.command("configuration/load", &json!({ "source": source }));
+        let version = version.to_string();
+        self.command("configuration/activate", &json!({ "type": "security", "name": "people", "version": version }));
+    }
+
+    fn command(&self, command: &str, parameters: &Value) -> Value {
+        let path = format!("/v1/admin/commands/{command}");
+        self.node.ask("POST", &path, &[], &json!({ "parameters": parameters })).whole().unwrap().expect(200).json()
+    }
+
+    /// The status of an answer to this host.
+    fn ask(&self, host: usize, port: u16, words: &[&str]) -> String {
+        let (ours, _) = WIRES[host];
+        let mut curl = self.hosts[host].command("curl");
+        curl.args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code}"]).args(words);
+        if port == 8443 {
+            curl.arg("--cacert").arg(self.node.folder.join("tls/certificate.pem"));
+        } else {
+            // The certificate has no address of `[::]`; who asks is what is looked at.
+            curl.arg("--insecure");
+        }
+        let ran = curl.arg(format!("https://{ours}:{port}/v1/me")).output().unwrap();
+        String::from_utf8(ran.stdout).unwrap()
+    }
+}
+
+#[test]
+fn every_row_of_the_table_holds_between_two_hosts_of_which_one_is_trusted() {
+    let Some(places) = Places::new() else { return };
+    let right = format!("ann:{ANN}");
+    let mut version = 0;
+    for (password, trusted) in [(false, false), (false, true), (true, false), (true, true)] {
+        for legacy in [false, true] {
+            version += 1;
+            places.put_in_force(version, (password, trusted, legacy));
+            for host in [0, 1] {
+                let row = format!("requirePassword {password}, hosts {trusted}, legacy {legacy}, host {host}");
+                let is_known = host == 0;
+                let status = |is_in: bool| if is_in { "200" } else { "401" };
+                let check = |words: &[&str], is_in: bool| {
+                    for port in [8443, 8444] {
+                        assert_eq!(places.ask(host, port, words), status(is_in), "{row}: {words:?} at {port}");
+                    }
+                };
+                check(&["--user", "ann:wrong"], false);
+                check(&["--user", &right], is_known || !trusted);
+                check(&[], false);
+                let is_believed = legacy && !password && is_known;
+                check(&["--header", "stockade-user: ann"], is_believed);
+                check(&["--header", "stockade-user: eve"], false);
+                check(&["--header", "stockade-user: uid-0"], false);
+                // A credential beside it is not overlooked, neither a right one nor a wrong one.
+                check(&["--header", "stockade-user: ann", "--user", &right], false);
+            }
+            // What a client says of where it is makes it no other host.
+            for said in ["x-forwarded-for: 10.88.1.2", "forwarded: for=10.88.1.2", "x-real-ip: 10.88.1.2"] {
+                let words = ["--header", said, "--header", "stockade-user: ann"];
+                assert_eq!(places.ask(1, 8443, &words), "401", "{said}");
+            }
+        }
+    }
+    let known = places.command("trusted/test", &json!({ "address": "10.88.1.2" }));
+    assert_eq!(known["rows"][0][1], "true", "{known}");
+    let other = places.command("trusted/test", &json!({ "address": "10.88.2.2" }));
+    assert_eq!(other["rows"][0][1], "false", "{other}");
+}

@@ -95,7 +95,7 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
         socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
     });
     let pressure = Pressure::new(u64::from(asked.reserve_memory_mib) << 20)?;
-    confine::confine(&store, of_socket)?;
+    confine::confine(&store, of_socket, security.outward.ports.iter().copied())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

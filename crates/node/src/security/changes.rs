@@ -10,6 +10,7 @@ use stockade_identity::local::{BadHash, Password, Stored};
 use stockade_identity::privilege::Privilege;
 use stockade_store::{Act, Beginning, NewPrincipal, ObjectId};
 
+use super::directories::Directories;
 use super::force::{self, Hosted, InForce, id_of};
 use super::{Caller, Security};
 use crate::refusal::{Kind, Refusal};
@@ -184,8 +185,13 @@ impl Security {
         if let Some(bad) = found.iter().find(|finding| finding.fact.refuses()) {
             return Err(refused(bad.to_string(), bad.fact.next()));
         }
-        let objects = after.iter().map(|object| (*object).clone()).collect();
-        let new = InForce::compile(objects, Vec::new(), self.hosts())
+        let objects: Vec<Object> = after.iter().map(|object| (*object).clone()).collect();
+        let directories = Directories::of(&objects, &self.terms, &self.in_force().directories);
+        if let Some((realm, why)) = directories.unusable() {
+            let what = format!("the realm `{realm}` could not ask its directory: {why}");
+            return Err(refused(what, "see stockade node start --help, or correct it under another version"));
+        }
+        let new = InForce::compile(objects, Vec::new(), self.hosts(), directories)
             .map_err(|why| refused(why, "correct it, under another version"))?;
         check_can_administer(caller, &new)?;
         let of_files = after.iter().flat_map(|object| object.notes.iter().map(ToString::to_string));
@@ -196,6 +202,9 @@ impl Security {
     async fn beginnings(&self, object: &Object) -> Result<Vec<Beginning>, Refusal> {
         let mut begins = Vec::new();
         for root in &object.roots {
+            if let Root::Ldap(realm) = root {
+                self.check_is_new(&realm.name).await?;
+            }
             let Root::Local(realm) = root else { continue };
             let name = realm.name.clone();
             if self.keeper.with(move |store| store.has_realm(&name)).await? {
@@ -214,6 +223,20 @@ impl Security {
                 .push(Beginning { realm: realm.name.clone(), principals: principals.collect::<Result<_, Refusal>>()? });
         }
         Ok(begins)
+    }
+
+    /// A directory's people must not have what belongs to those of a local realm that was called the same.
+    async fn check_is_new(&self, realm: &str) -> Result<(), Refusal> {
+        let name = realm.to_owned();
+        if !self.keeper.with(move |store| store.has_realm(&name)).await? {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Kind::Conflict,
+            "the configuration stays as it is",
+            format!("`{realm}` was a local realm, and its people's runs would be those of a directory's"),
+            "give the new realm another name",
+        ))
     }
 
     /// Puts what passwords hash to in the place of passwords.
@@ -255,7 +278,9 @@ impl Security {
 
     /// Reads what is in force anew. What is in force already stays when that fails; the store holds the new one.
     pub(super) async fn take_up(&self, hosts: Arc<Hosts>) -> Result<(), Refusal> {
-        let new = force::of_store(&self.keeper, Hosted::Known(hosts)).await?;
+        let before = self.in_force();
+        let means = (&self.terms, &before.directories);
+        let new = force::of_store(&self.keeper, Hosted::Known(hosts), means).await?;
         self.put_in_force(new);
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use stockade_core::policy::Policy;
 use stockade_identity::hosts::{Answer, Resolve, SystemResolver, Unresolved};
 
+use super::outward::Outward;
 use crate::refusal::Refusal;
 use crate::settings::Start;
 use crate::tls::Names;
@@ -32,6 +33,8 @@ pub(crate) struct Terms {
     pub(super) names: Option<Arc<Names>>,
     /// Addresses of the machine, each with what it is called.
     pub(super) addresses: Vec<(IpAddr, String)>,
+    /// What realms may use of outside.
+    pub(crate) outward: Outward,
     resolver: Arc<dyn Resolve>,
 }
 
@@ -53,6 +56,7 @@ impl Terms {
             policies: names(policies)?,
             names: None,
             addresses: addresses(),
+            outward: Outward::of(asked)?,
             resolver: resolver(),
         })
     }
@@ -67,6 +71,7 @@ impl Terms {
             policies: Vec::new(),
             names: None,
             addresses: Vec::new(),
+            outward: Outward::default(),
             resolver: Arc::new(Nobody),
         }
     }

@@ -10,6 +10,7 @@
 mod cancel;
 mod clients;
 mod crash;
+mod directories;
 mod disk;
 mod docs;
 mod drift;

@@ -11,8 +11,7 @@ use crate::support::{AS_SERVICE, Node};
 const ANN: &str = "correct horse";
 /// The addresses of the node at each wire, and who is at its other end.
 const WIRES: [(&str, &str); 2] = [("10.88.1.1", "10.88.1.2"), ("10.88.2.1", "10.88.2.2")];
-const LISTEN: [&str; 6] =
-    ["--listen", "10.88.1.1:8443", "--listen", "10.88.2.1:8443", "--listen", "[::]:8444"];
+const LISTEN: [&str; 6] = ["--listen", "10.88.1.1:8443", "--listen", "10.88.2.1:8443", "--listen", "[::]:8444"];
 
 /// A network with nobody in it, until its value ends.
 struct Network(Child);

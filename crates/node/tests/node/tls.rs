@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Node, until};
 
-const ANN: &str = "correct horse";
+pub(crate) const ANN: &str = "correct horse";
 const REALM: &str = r#"name = people, version = "1", type = stockade.security
 configuration { LocalAuthenticationRealm { name = "acme", requirePassword = true, initialPrincipals = [
     { userName = "ann", password = "correct horse", roles = ["administrator"] }
@@ -25,33 +25,33 @@ configuration { LocalAuthenticationRealm { name = "acme", requirePassword = true
 "#;
 
 /// A node that listens, with people.
-struct Served {
-    node: Node,
+pub(crate) struct Served {
+    pub(crate) node: Node,
     at: SocketAddr,
 }
 
 /// An answer.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: String,
 }
 
 impl Answer {
     #[track_caller]
-    fn expect(self, status: u16) -> Self {
+    pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
 impl Served {
-    fn start(flags: &[&str]) -> Self {
+    pub(crate) fn start(flags: &[&str]) -> Self {
         let mut all = vec!["--listen", "127.0.0.1:0"];
         all.extend(flags);
         let node = Node::start(&all);
@@ -62,8 +62,29 @@ impl Served {
         };
         let at = cell("Addresses").parse().unwrap();
         assert_eq!(cell("Certificate SHA-256").len(), 64);
-        command_of(&node, "configuration/load", &json!({ "source": REALM }));
-        command_of(&node, "configuration/activate", &json!({ "type": "security", "name": "people" }));
+        let served = Self { node, at };
+        served.put_in_force("people", REALM);
+        served
+    }
+
+    /// Loads an object of this name and activates it.
+    pub(crate) fn put_in_force(&self, name: &str, text: &str) {
+        command_of(&self.node, "configuration/load", &json!({ "source": text }));
+        let version = text.split("version = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        let which = json!({ "type": "security", "name": name, "version": version });
+        command_of(&self.node, "configuration/activate", &which);
+    }
+
+    /// The same node, started again with these flags.
+    pub(crate) fn again(self, flags: &[&str]) -> Self {
+        let mut all = vec!["--listen", "127.0.0.1:0"];
+        all.extend(flags);
+        let mut node = self.node;
+        node.end();
+        let node = node.again(&all);
+        let shown = command_of(&node, "node/display", &json!({}));
+        let column = shown["columns"].as_array().unwrap().iter().position(|column| column == "Addresses").unwrap();
+        let at = shown["rows"][0][column].as_str().unwrap().parse().unwrap();
         Self { node, at }
     }
 
@@ -101,7 +122,19 @@ impl Served {
     }
 
     #[track_caller]
-    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        self.ask_from(Ipv4Addr::LOCALHOST, (method, path), headers, body)
+    }
+
+    /// A request from this address of the machine.
+    #[track_caller]
+    pub(crate) fn ask_from(
+        &self,
+        address: Ipv4Addr,
+        (method, path): (&str, &str),
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let has_host = headers.iter().any(|(name, _)| *name == "host");
         let host = if has_host { String::new() } else { format!("host: {}\r\n", self.at) };
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
@@ -110,11 +143,11 @@ impl Served {
         let text = format!(
             "{method} {path} HTTP/1.1\r\n{host}{headers}{json}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
         );
-        self.raw(self.from(Ipv4Addr::LOCALHOST), &text).unwrap()
+        self.raw(self.from(address), &text).unwrap()
     }
 
     #[track_caller]
-    fn get(&self, path: &str, authorization: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str, authorization: &str) -> Answer {
         self.ask("GET", path, &[("authorization", authorization)], "")
     }
 
@@ -129,18 +162,18 @@ impl Served {
         stream
     }
 
-    fn token(&self, user: &str, password: &str) -> String {
+    pub(crate) fn token(&self, user: &str, password: &str) -> String {
         let answer = self.ask("POST", "/v1/login", &[("authorization", &basic(user, password))], "").expect(200).json();
         format!("Bearer {}", answer["token"].as_str().unwrap())
     }
 }
 
-fn command_of(node: &Node, command: &str, parameters: &Value) -> Value {
+pub(crate) fn command_of(node: &Node, command: &str, parameters: &Value) -> Value {
     let path = format!("/v1/admin/commands/{command}");
     node.ask("POST", &path, &[], &json!({ "parameters": parameters })).whole().unwrap().expect(200).json()
 }
 
-fn basic(user: &str, password: &str) -> String {
+pub(crate) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 

@@ -52,8 +52,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(FOLDER)).unwrap();
         let keeper = Keeper::open(folder.path().join("node.sqlite")).unwrap();
-        let security =
-            Security::open(keeper, Trail::in_folder(folder.path().to_owned()), terms).await.unwrap();
+        let security = Security::open(keeper, Trail::in_folder(folder.path().to_owned()), terms).await.unwrap();
         let world = Self { security, folder };
         world.security.load(&world.root(), text, &Substitutions::none()).await.unwrap();
         world.security.activate(&world.root(), which()).await.unwrap();

@@ -149,7 +149,8 @@ async fn a_host_that_is_no_more_trusted_is_out_at_once_with_its_tokens() {
     let shown = || Shown::Token(Zeroizing::new(token.clone()));
     assert!(world.shows(KNOWN, shown()).await.is_ok());
     assert!(world.shows("203.0.113.2", shown()).await.is_err(), "the token is of no use elsewhere");
-    let without = realm(true, true, false).replace(&format!("\"{KNOWN}\", "), "").replace("version = \"1\"", "version = \"2\"");
+    let without =
+        realm(true, true, false).replace(&format!("\"{KNOWN}\", "), "").replace("version = \"1\"", "version = \"2\"");
     world.security.load(&world.root(), &without, &Substitutions::none()).await.unwrap();
     world.security.activate(&world.root(), Which { version: Some("2"), ..which() }).await.unwrap();
     tokio::time::pause();

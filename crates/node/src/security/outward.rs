@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
@@ -81,7 +81,7 @@ impl fmt::Debug for Outward {
     }
 }
 
-fn read(path: &PathBuf) -> Result<(String, Contents), Refusal> {
+fn read(path: &Path) -> Result<(String, Contents), Refusal> {
     let what = "file of the configuration";
     let read = |is_secret| tls::contents(path, what, is_secret);
     let contents = match read(true) {

@@ -60,6 +60,20 @@ pub(crate) enum Command {
         #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
         words: Vec<OsString>,
     },
+    /// Log in at a node over TLS: `stockade login --username ann@acme node.example`
+    #[command(disable_help_flag = true)]
+    Login {
+        /// See `stockade login --help`
+        #[arg(value_name = "FLAGS", trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
+        words: Vec<OsString>,
+    },
+    /// Log out again
+    #[command(disable_help_flag = true)]
+    Logout {
+        /// See `stockade logout --help`
+        #[arg(value_name = "FLAGS", trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
+        words: Vec<OsString>,
+    },
     /// Try to break each layer on this machine, and say what is missing
     #[command(
         after_help = "Examples:\n  stockade doctor\n  stockade doctor --json\n\nEnds with status 1 when a layer that every run requires is missing or broken."

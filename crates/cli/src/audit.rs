@@ -115,7 +115,7 @@ fn show(entries: &VecDeque<Entry>, json: bool) {
 }
 
 /// What tells one record from another, and who and what it is about.
-const SHOWN: [&str; 18] = [
+const SHOWN: [&str; 19] = [
     "run",
     "principal",
     "source",
@@ -128,6 +128,7 @@ const SHOWN: [&str; 18] = [
     "command",
     "phase",
     "label",
+    "environment_digest",
     "event",
     "host",
     "port",

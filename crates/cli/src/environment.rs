@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::Serialize;
+use stockade_core::audit::{Record, Trail};
 use stockade_core::request::Language;
 use stockade_core::{paths, text};
 use stockade_engines::{Interpreter, R};
-use stockade_environments::{Builder, Ecosystem, Environment, Limits, Machine, Progress, RRequest, Request, Store};
+use stockade_environments::{
+    Builder, Ecosystem, Environment, Limits, Machine, Package, Progress, RRequest, Request, Store,
+};
 use stockade_launch::witness::libraries_in;
 
 use crate::args::Packages;
@@ -16,6 +19,7 @@ use crate::jail::BuildJail;
 use crate::pipeline::Services;
 use crate::problem::Problem;
 use crate::staging;
+use crate::trail::now_ms;
 
 /// What the command line asks for; empty when it asks for nothing.
 pub(crate) fn asked(packages: &Packages, interpreter: &Interpreter) -> Result<Request, Problem> {
@@ -109,7 +113,7 @@ pub(crate) fn find_or_build(
         return Ok(found);
     }
     check_may_build(services)?;
-    let mut jail = BuildJail { interpreter: Some(interpreter), services };
+    let mut jail = BuildJail { interpreter: Some(interpreter), services: &mut *services };
     let mut builder = Builder {
         store: &store,
         interpreter: &wanted,
@@ -118,7 +122,21 @@ pub(crate) fn find_or_build(
         jail: &mut jail,
         progress,
     };
-    Ok(builder.find_or_build(request)?)
+    let built = builder.find_or_build(request)?;
+    on_record(built, services)
+}
+
+/// That it was built, by whom, and what is in it. It is not used before that is kept.
+fn on_record(built: Environment, services: &mut Services) -> Result<Environment, Problem> {
+    let of = |package: &Package| text::shown(&format!("{} {}", package.name, package.version), 200);
+    services.trail.append(&Record::Environment {
+        time_ms: now_ms(),
+        principal: &services.principal,
+        environment_digest: &built.digest,
+        interpreter: &built.interpreter.abi,
+        packages: built.packages.iter().map(of).collect(),
+    })?;
+    Ok(built)
 }
 
 /// Who only wants to know builds nothing.
@@ -193,7 +211,7 @@ pub(crate) fn find_or_build_r(
         return Ok(found);
     }
     check_may_build(services)?;
-    let mut jail = BuildJail { interpreter: None, services };
+    let mut jail = BuildJail { interpreter: None, services: &mut *services };
     let mut builder = Builder {
         store: &store,
         interpreter: &interpreter,
@@ -202,7 +220,8 @@ pub(crate) fn find_or_build_r(
         jail: &mut jail,
         progress,
     };
-    Ok(builder.find_or_build_r(request)?)
+    let built = builder.find_or_build_r(request)?;
+    on_record(built, services)
 }
 
 /// The machine's R, if it is the one that an environment was built for.

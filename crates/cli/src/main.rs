@@ -44,7 +44,7 @@ use crate::args::{Arguments, Command};
 
 fn main() -> ExitCode {
     if let Some(words) = node::words_of_epadmin(std::env::args_os()) {
-        return node::admin(words).unwrap_or_else(|problem| printer::problem(&problem, false));
+        return node::called("admin", words).unwrap_or_else(|problem| printer::problem(&problem, false));
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -63,7 +63,9 @@ fn main() -> ExitCode {
         Command::Env(command) => env::env(&command),
         Command::Audit(command) => audit::audit(&command),
         Command::Node { words } => node::node(&words),
-        Command::Admin { words } => node::admin(words),
+        Command::Admin { words } => node::called("admin", words),
+        Command::Login { words } => node::called("login", words),
+        Command::Logout { words } => node::called("logout", words),
         Command::Doctor(arguments) if arguments.node => node::doctor(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Explain(what) => policy::explain(&what),

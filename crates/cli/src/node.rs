@@ -20,9 +20,9 @@ pub(crate) fn words_of_epadmin(mut words: impl Iterator<Item = OsString>) -> Opt
     (Path::new(&program).file_name()? == "epadmin").then(|| words.collect())
 }
 
-/// `stockade admin` is the node's program too.
-pub(crate) fn admin(words: Vec<OsString>) -> Result<ExitCode, Problem> {
-    node(&[vec!["admin".into()], words].concat())
+/// `stockade admin`, `login` and `logout` are the node's program too.
+pub(crate) fn called(command: &str, words: Vec<OsString>) -> Result<ExitCode, Problem> {
+    node(&[vec![command.into()], words].concat())
 }
 
 /// So is the doctor of a node.

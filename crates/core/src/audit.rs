@@ -64,6 +64,19 @@ pub enum Record<'a> {
         /// What was measured.
         outcome: &'a Outcome,
     },
+    /// An environment was built: its steps are runs, and on record as such.
+    Environment {
+        /// Milliseconds since 1970, UTC.
+        time_ms: u64,
+        /// Who asked: `name@realm`.
+        principal: &'a str,
+        /// Its digest, by which the runs name it that use it.
+        environment_digest: &'a str,
+        /// What runs its packages: `cpython-311`, `R4.2`.
+        interpreter: &'a str,
+        /// What is in it: `name version`.
+        packages: Vec<String>,
+    },
     /// Somebody has said who he is.
     Authentication(Authentication<'a>),
     /// Somebody has asked for something that takes a privilege.

@@ -535,6 +535,32 @@ pub(crate) fn answer_refused(listener: BorrowedFd<'_>, refused: Refused) -> Sys<
     check(libc::c_long::from(unsafe { libc::ioctl(listener.as_raw_fd(), SEND, &raw const answer) })).map(drop)
 }
 
+/// The process that connected a Unix socket: `SO_PEERPIDFD` of unix(7), Linux 6.5.
+pub(crate) fn peer_process(socket: BorrowedFd<'_>) -> Sys<OwnedFd> {
+    const PEER_PIDFD: libc::c_int = 77;
+    let mut descriptor: RawFd = -1;
+    let mut size = libc::socklen_t::try_from(size_of::<RawFd>()).map_err(|_| Errno::INVAL)?;
+    let (value, length) = ((&raw mut descriptor).cast(), &raw mut size);
+    // SAFETY: the option writes at most `size` bytes, which is one descriptor, and says how many it wrote.
+    let got = unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, PEER_PIDFD, value, length) };
+    check(libc::c_long::from(got))?;
+    if descriptor < 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: a success is a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// The user namespace of a process: `PIDFD_GET_USER_NAMESPACE` of linux/pidfd.h, Linux 6.11.
+pub(crate) fn user_namespace(process: BorrowedFd<'_>) -> Sys<OwnedFd> {
+    const GET_USER_NAMESPACE: libc::c_ulong = 0xff09;
+    // SAFETY: the request takes no argument.
+    let got = check(libc::c_long::from(unsafe { libc::ioctl(process.as_raw_fd(), GET_USER_NAMESPACE, 0) }))?;
+    let descriptor = RawFd::try_from(got).map_err(|_| Errno::INVAL)?;
+    // SAFETY: a success is a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
 /// The Landlock ABI of this kernel, 0 when there is none.
 pub(crate) fn landlock_abi() -> u32 {
     const VERSION: libc::c_uint = 1;

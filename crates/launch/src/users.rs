@@ -5,7 +5,7 @@
 //! the map (root, or newuidmap(1)) does so between [`separate`] and [`become_root`].
 
 use std::fmt;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
@@ -41,6 +41,25 @@ impl fmt::Display for Map {
         let Self { root, first, count } = self;
         write!(out, "0 {root} 1\n{first} {first} {count}\n")
     }
+}
+
+/// The process that connected a Unix socket, whatever has its number meanwhile.
+///
+/// # Errors
+/// As getsockopt(2); `ENOPROTOOPT` before Linux 6.5.
+pub fn peer(socket: impl AsFd) -> std::io::Result<OwnedFd> {
+    Ok(sys::peer_process(socket.as_fd())?)
+}
+
+/// Whether a process is in the user namespace of this one.
+///
+/// # Errors
+/// When that cannot be seen: the process is gone, the caller has no right over it (ptrace(2)), or the kernel is older
+/// than Linux 6.11 (`ENOTTY`).
+pub fn is_beside_us(process: impl AsFd) -> std::io::Result<bool> {
+    let theirs = rustix::fs::fstat(sys::user_namespace(process.as_fd())?)?;
+    let ours = rustix::fs::stat("/proc/self/ns/user")?;
+    Ok((theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino))
 }
 
 /// Moves this process into a user namespace whose map is yet to be written. Whoever it is now owns the namespace: if

@@ -28,7 +28,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bare::Bare;
-use node::{Node, post, program};
+use node::{Node, ask, post, program};
+use stockade_audit::{Keeping, Place, Trail};
 use stockade_core::limits::{Limit, Limits};
 use stockade_core::pool::{Claim, Notice, Said};
 use stockade_node::wire::{self, Beside, Frame};
@@ -181,13 +182,17 @@ fn over_http(code: &str, beside: &[(&str, f64)], forks: &mut Bare) {
     while !run().1 {
         std::thread::sleep(Duration::from_millis(200));
     }
+    let before = access(&node);
     let (mut times, mut cold) = (Vec::new(), 0);
     while times.len() < ROUNDS {
         std::thread::sleep(Duration::from_millis(40));
         let (time, is_warm) = run();
         if is_warm { times.push(time) } else { cold += 1 }
     }
+    let after = access(&node);
+    let access = (after.0 - before.0) / (after.1 - before.1);
     show("over HTTP, request to answer", &mut times, beside);
+    share_of_access(&mut times, access);
     println!("of {} runs {cold} were cold", times.len() + cold);
     // Two callers, one after the other's answer each.
     let began = Instant::now();
@@ -212,5 +217,35 @@ fn over_http(code: &str, beside: &[(&str, f64)], forks: &mut Bare) {
         "sustained: {each:.0} µs each ({warm} of {} warm), bare forks {forked:.0} µs each; rate × {:.2}",
         sustained.len(),
         forked / each
+    );
+}
+
+/// How long it took in all to find out who asks and what he may, in seconds, and how often it did.
+fn access(node: &Node) -> (f64, f64) {
+    let text = ask(&mut node.connect(), ("GET", "/metrics"), "");
+    let figure = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap();
+    (figure("stockade_access_seconds_sum "), figure("stockade_access_seconds_count "))
+}
+
+/// What finding out who asks and what he may takes of a request, and its two records in the trail.
+fn share_of_access(times: &mut [Duration], access_s: f64) {
+    times.sort_unstable();
+    let median = times[times.len() / 2].as_secs_f64();
+    let folder = std::env::temp_dir().join(format!("stockade-records-{}", std::process::id()));
+    let trail = Trail::new(Place::new(folder.clone()));
+    let record = serde_json::json!({ "record": "intent", "run": "0", "principal": "ann@acme", "code": "0" });
+    let mut records: Vec<Duration> =
+        (0..ROUNDS).map(|_| timed(|| assert!(trail.append(&record, Keeping::Written).is_ok()))).collect();
+    records.sort_unstable();
+    let record = records[records.len() / 2].as_secs_f64();
+    std::fs::remove_dir_all(folder).unwrap();
+    let share = |seconds: f64| 100.0 * seconds / median;
+    println!(
+        "of the median: who asks and what he may {:.0} µs, {:.2} %; two records of the trail {:.0} µs, {:.2} %; together {:.2} %",
+        access_s * 1e6,
+        share(access_s),
+        record * 2e6,
+        share(record * 2.0),
+        share(record.mul_add(2.0, access_s))
     );
 }

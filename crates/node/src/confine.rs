@@ -12,13 +12,18 @@ use landlock::{
 
 use crate::refusal::Refusal;
 
-/// Gives up every file but those of `store`, removing its own socket from its folder, and every port but `ports` to
-/// connect to. Counts for threads that are
+/// Gives up every file but those of `store`, reading those of `secrets`, removing its own socket from its folder, and
+/// every port but `ports` to connect to. Counts for threads that are
 /// started from now on.
 ///
 /// # Errors
 /// [`Refusal`] when that cannot be had; the process must not serve then.
-pub(crate) fn confine(store: &Path, socket_folder: &Path, ports: impl IntoIterator<Item = u16>) -> Result<(), Refusal> {
+pub(crate) fn confine(
+    store: &Path,
+    socket_folder: &Path,
+    secrets: Option<&Path>,
+    ports: impl IntoIterator<Item = u16>,
+) -> Result<(), Refusal> {
     let failed = |error: &dyn std::fmt::Display| {
         Refusal::invalid("the node cannot be confined", error.to_string(), "run `stockade doctor`: Landlock is needed")
     };
@@ -30,6 +35,7 @@ pub(crate) fn confine(store: &Path, socket_folder: &Path, ports: impl IntoIterat
         | AccessFs::RemoveFile
         | AccessFs::Truncate;
     let rules: [(&Path, BitFlags<AccessFs>); 2] = [(store, of_store), (socket_folder, AccessFs::RemoveFile.into())];
+    let of_secrets = secrets.map(|secrets| (secrets, AccessFs::ReadFile.into()));
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(abi))
@@ -37,7 +43,7 @@ pub(crate) fn confine(store: &Path, socket_folder: &Path, ports: impl IntoIterat
         .and_then(|ruleset| ruleset.scope(Scope::AbstractUnixSocket))
         .and_then(Ruleset::create)
         .map_err(|error| failed(&error))?;
-    for (folder, access) in rules {
+    for (folder, access) in rules.into_iter().chain(of_secrets) {
         let folder = PathFd::new(folder).map_err(|error| failed(&error))?;
         ruleset = ruleset.add_rule(PathBeneath::new(folder, access)).map_err(|error| failed(&error))?;
     }
@@ -63,18 +69,23 @@ mod tests {
         let store = folder.path().join("store");
         std::fs::create_dir(&store).unwrap();
         std::fs::write(folder.path().join("other"), "x").unwrap();
+        let secrets = folder.path().join("secrets");
+        std::fs::create_dir(&secrets).unwrap();
+        std::fs::write(secrets.join("a"), "x").unwrap();
         // Of one thread, which ends.
         std::thread::spawn(move || {
             let other = folder.path().join("other");
             assert!(File::open(&other).is_ok());
             let [known, unknown] = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
             let [known, unknown] = [known, unknown].map(|one| (one.local_addr().unwrap(), one));
-            confine(&store, folder.path(), [known.0.port()]).unwrap();
+            confine(&store, folder.path(), Some(&secrets), [known.0.port()]).unwrap();
             assert!(std::net::TcpStream::connect(known.0).is_ok());
             let refused = std::net::TcpStream::connect(unknown.0).unwrap_err();
             assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied, "{refused}");
             std::fs::write(store.join("a"), "x").unwrap();
             assert_eq!(std::fs::read_to_string(store.join("a")).unwrap(), "x");
+            assert_eq!(std::fs::read_to_string(secrets.join("a")).unwrap(), "x");
+            assert!(std::fs::write(secrets.join("a"), "y").is_err() && std::fs::read_dir(&secrets).is_err());
             assert!(File::open(&other).is_err() && File::create(folder.path().join("new")).is_err());
             assert!(File::open("/etc/passwd").is_err() && std::fs::read_dir("/").is_err());
             assert!(std::process::Command::new("/bin/true").spawn().is_err());

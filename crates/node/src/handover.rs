@@ -55,13 +55,18 @@ struct Made<'a> {
 pub(crate) async fn serve(listening: Listening, node: Arc<Node>) {
     loop {
         let Some((stream, user, place)) = listening.accept(&node).await else { continue };
-        let Ok(stream) = stream.into_std() else { continue };
-        let node = Arc::clone(&node);
-        drop(tokio::task::spawn_blocking(move || {
-            attend(&stream, user, &node);
-            drop(stream);
-            drop(place);
-        }));
+        let (node, peers) = (Arc::clone(&node), listening.peers());
+        tokio::spawn(async move {
+            if !peers.is_outside(&node, &stream, user).await {
+                return;
+            }
+            let Ok(stream) = stream.into_std() else { return };
+            drop(tokio::task::spawn_blocking(move || {
+                attend(&stream, user, &node);
+                drop(stream);
+                drop(place);
+            }));
+        });
     }
 }
 

@@ -156,7 +156,7 @@ impl Link {
     /// Opens an output; tells its bytes.
     pub(crate) async fn output(&self, run: &RunId, path: &str) -> Result<(std::fs::File, u64), Refusal> {
         let number = self.next();
-        match self.ask(number, Ask::Open { number, run: run.clone(), path: path.to_owned() }).await? {
+        match self.ask(number, Ask::Open { number, run: run.clone(), path: path.to_owned() }, Vec::new()).await? {
             Replied::Opened(file, bytes) => Ok((file.into(), bytes)),
             Replied::Failed(refusal) => Err(refusal),
             Replied::Done => Err(gone()),
@@ -166,11 +166,13 @@ impl Link {
     /// Removes the files of a run.
     pub(crate) async fn forget(&self, run: &RunId) -> Result<(), Refusal> {
         let number = self.next();
-        match self.ask(number, Ask::Forget { number, run: run.clone() }).await? {
-            Replied::Done => Ok(()),
-            Replied::Failed(refusal) => Err(refusal),
-            Replied::Opened(..) => Err(gone()),
-        }
+        done(self.ask(number, Ask::Forget { number, run: run.clone() }, Vec::new()).await?)
+    }
+
+    /// Refuses a process, by its pidfd, that is not in the launcher's user namespace.
+    pub(crate) async fn beside(&self, process: OwnedFd) -> Result<(), Refusal> {
+        let number = self.next();
+        done(self.ask(number, Ask::Beside { number }, vec![process]).await?)
     }
 
     /// Whether the launcher is gone.
@@ -182,10 +184,10 @@ impl Link {
         self.number.fetch_add(1, Ordering::Relaxed)
     }
 
-    async fn ask(&self, number: u64, ask: Ask) -> Result<Replied, Refusal> {
+    async fn ask(&self, number: u64, ask: Ask, descriptors: Vec<OwnedFd>) -> Result<Replied, Refusal> {
         let (sender, reply) = oneshot::channel();
         self.expect(|expected| drop(expected.replies.insert(number, sender)))?;
-        self.say(&ask, Vec::new()).await?;
+        self.say(&ask, descriptors).await?;
         reply.await.map_err(|_| gone())
     }
 
@@ -201,6 +203,14 @@ impl Link {
         }
         act(&mut expected);
         Ok(())
+    }
+}
+
+fn done(replied: Replied) -> Result<(), Refusal> {
+    match replied {
+        Replied::Done => Ok(()),
+        Replied::Failed(refusal) => Err(refusal),
+        Replied::Opened(..) => Err(gone()),
     }
 }
 

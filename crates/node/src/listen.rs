@@ -16,6 +16,7 @@ use tower::ServiceExt;
 
 use crate::api;
 use crate::patient::Patient;
+use crate::peers::Peers;
 use crate::places::{Place, Places};
 use crate::service::Node;
 
@@ -42,12 +43,18 @@ pub(crate) fn principal(uid: u32) -> Principal {
 pub(crate) struct Listening {
     listener: UnixListener,
     places: Places<u32>,
+    peers: Peers,
 }
 
 impl Listening {
-    pub(crate) fn new(listener: UnixListener, connections: usize) -> Self {
+    pub(crate) fn new(listener: UnixListener, connections: usize, peers: Peers) -> Self {
         // One principal leaves room for others.
-        Self { listener, places: Places::new(connections, connections / 2) }
+        Self { listener, places: Places::new(connections, connections / 2), peers }
+    }
+
+    /// How the code of runs is known that connects.
+    pub(crate) const fn peers(&self) -> Peers {
+        self.peers
     }
 
     /// The next connection, its user and its place; none when it is not taken.
@@ -84,8 +91,11 @@ pub(crate) async fn serve(listening: Listening, node: Arc<Node>) {
     loop {
         let Some((stream, user, place)) = listening.accept(&node).await else { continue };
         let router = router.clone().layer(Extension(principal(user))).layer(Extension(api::Peer(user)));
+        let (node, peers) = (Arc::clone(&node), listening.peers());
         tokio::spawn(async move {
-            connection(stream, router).await;
+            if peers.is_outside(&node, &stream, user).await {
+                connection(stream, router).await;
+            }
             drop(place);
         });
     }

@@ -8,7 +8,7 @@ use clap::Parser;
 use stockade_node::log::Log;
 use stockade_node::refusal::Refusal;
 use stockade_node::settings::{Arguments, Command, SupportBundle};
-use stockade_node::{admin, bundle, doctor, install, properties, start, status};
+use stockade_node::{admin, bundle, doctor, install, properties, start, status, tls};
 
 /// Why a command line cannot be read.
 enum Unread {
@@ -43,6 +43,9 @@ fn main() -> ExitCode {
                 }
             }
         },
+        Command::Certificate(asked) => tls::first(&asked),
+        Command::Login(asked) => admin::login(&asked),
+        Command::Logout(asked) => admin::logout(&asked),
         Command::Install(asked) => install::install(&asked),
         Command::InternalLauncher(asked) => Log::begin(None).and_then(|_log| start::launcher(&asked)),
     };

@@ -40,6 +40,8 @@ struct Figures {
     over_quota: u64,
     waited: Histogram,
     ran: Histogram,
+    /// How often it was found out who asks and what that one may, and what that took in all.
+    accesses: (u64, Duration),
     answers: BTreeMap<u16, u64>,
     connections: u64,
     connections_refused: u64,
@@ -103,6 +105,12 @@ impl Metrics {
         if let Some(ran) = ran.filter(|_| kind == Kind::Run) {
             figures.ran.add(ran);
         }
+    }
+
+    /// It was found out who asks and what that one may.
+    pub(crate) fn looked(&self, took: Duration) {
+        let accesses = &mut self.lock().accesses;
+        *accesses = (accesses.0 + 1, accesses.1.saturating_add(took));
     }
 
     /// What its report tells of it besides.
@@ -182,6 +190,10 @@ impl Metrics {
         );
         figures.waited.write(&mut text, "stockade_run_wait_seconds", "From acceptance to the start of a run.");
         figures.ran.write(&mut text, "stockade_run_seconds", "From the start of a run to its end.");
+        let (count, took) = figures.accesses;
+        let name = "stockade_access_seconds";
+        text.push_str(&format!("# HELP {name} Finding out who asks, what that one may, and its records.\n"));
+        text.push_str(&format!("# TYPE {name} summary\n{name}_sum {}\n{name}_count {count}\n", took.as_secs_f64()));
         let answers: Vec<(String, u64)> =
             figures.answers.iter().map(|(status, count)| (format!("{{status=\"{status}\"}}"), *count)).collect();
         let answers = answers.iter().map(|(labels, count)| (labels.as_str(), *count));
@@ -237,6 +249,7 @@ mod tests {
         metrics.ended(Kind::Run, "exited", Some(Duration::from_millis(50)));
         metrics.ended(Kind::Execution, "limit", Some(Duration::from_millis(50)));
         metrics.used(2_900);
+        metrics.looked(Duration::from_millis(2));
         let classes = vec![("usual".to_owned(), 2), ("first".to_owned(), 1)];
         let load = Load { waiting: 3, running: 1, classes, sessions: 2 };
         let text = metrics.text(&Now { load, tables: (1, 5), engines: Engines::Shared });
@@ -246,6 +259,8 @@ mod tests {
             "stockade_class_runs_waiting{class=\"first\"} 1",
             "stockade_cpu_seconds_total 2",
             "stockade_executions_ended_total{cause=\"limit\"} 1",
+            "stockade_access_seconds_sum 0.002",
+            "stockade_access_seconds_count 1",
             "stockade_engine_users 0",
             "stockade_runs_ended_total{cause=\"exited\"} 1",
             "stockade_run_seconds_bucket{le=\"0.025\"} 0",

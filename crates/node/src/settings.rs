@@ -43,6 +43,11 @@ pub enum Command {
         after_help = "Examples:\n  stockade node install --dry-run\n  stockade node install\n  stockade node install -- --policy /etc/stockade/policy.conf\n\nWhat follows `--` are more flags of `stockade node start`."
     )]
     Install(Install),
+    /// Make the certificate that a node shows over TLS, if it has none yet, and print its SHA-256
+    #[command(
+        after_help = "Example:\n  stockade node certificate --folder node --listen 192.0.2.7:8443\n\n`stockade node start --listen` makes it too; this one tells clients what to look for before that."
+    )]
+    Certificate(Certificate),
     /// Look at what a node cannot enforce by itself; called by `stockade doctor --node`
     #[command(hide = true)]
     Doctor(Doctor),
@@ -53,6 +58,16 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
         words: Vec<String>,
     },
+    /// Get a token of a node over TLS; called by `stockade login`
+    #[command(
+        hide = true,
+        bin_name = "stockade login",
+        after_help = "Examples:\n  stockade login --username ann@acme --fingerprint 3A:0F:... node.example\n  stockade login --username ann --cafile authority.pem --password-stdin node.example:8443 < secret\n\nWhat the node gives is kept in a file that nobody else may read; `stockade admin --hostname=HOST` takes it from there."
+    )]
+    Login(Login),
+    /// End it; called by `stockade logout`
+    #[command(hide = true, bin_name = "stockade logout", after_help = "Example:\n  stockade logout node.example")]
+    Logout(Logout),
     /// The process that starts runs; not for people
     #[command(hide = true)]
     InternalLauncher(Launcher),
@@ -90,14 +105,18 @@ pub struct Start {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub connect_port: Vec<u16>,
 
-    /// A file that the security configuration names, as a `trustFile` or a secret `file:PATH`; several times for several.
-    /// It is read at the start, since the node opens none later
+    /// A PEM file that a client profile names, as its `trustFile`, `certificateFile` or `keyFile`; several times for
+    /// several. It is read at the start, since the node opens none later
     #[arg(long, value_name = "FILE")]
     pub security_file: Vec<PathBuf>,
 
     /// What the node is called, by those who look after it; the machine's name and `stockade` if left out
     #[arg(long, value_name = "NODE.CLUSTER")]
     pub service_name: Option<String>,
+
+    /// The folder of files with secrets that configuration may name as `file:PATH`; each its owner's alone
+    #[arg(long, value_name = "FOLDER")]
+    pub secrets: Option<PathBuf>,
 
     /// Permit at most what this policy file says; of several, each must permit
     #[arg(long = "policy", value_name = "FILE")]
@@ -336,6 +355,18 @@ pub struct Install {
     pub flags: Vec<String>,
 }
 
+/// The flags of `certificate`.
+#[derive(Debug, Args)]
+pub struct Certificate {
+    /// The node's folder
+    #[arg(long, value_name = "DIR")]
+    pub folder: PathBuf,
+
+    /// An address that the certificate is to name; several times for several
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Vec<SocketAddr>,
+}
+
 /// What the node tells its launcher.
 #[derive(Clone, Debug, Args)]
 pub struct Launcher {
@@ -357,6 +388,42 @@ pub struct Launcher {
     /// Users of runs; without them all have the launcher's
     #[arg(long)]
     pub users: Option<Range>,
+}
+
+/// The flags of `stockade login`.
+#[derive(Debug, Args)]
+pub struct Login {
+    /// Where the node listens: HOST, or HOST:PORT
+    #[arg(value_name = "NODE")]
+    pub node: String,
+
+    /// Who you are: USER, or USER@REALM
+    #[arg(long, value_name = "NAME")]
+    pub username: String,
+
+    /// Read the password from standard input; asked for at the terminal if left out
+    #[arg(long, conflicts_with = "password_file")]
+    pub password_stdin: bool,
+
+    /// Read the password from this file
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<String>,
+
+    /// Who vouches for the node: a PEM file with certificates; the authorities of this machine if left out
+    #[arg(long, value_name = "FILE", conflicts_with = "fingerprint")]
+    pub cafile: Option<String>,
+
+    /// The SHA-256 of the node's certificate, as `stockade admin display node` tells it at the node
+    #[arg(long, value_name = "SHA256")]
+    pub fingerprint: Option<String>,
+}
+
+/// The flags of `stockade logout`.
+#[derive(Debug, Args)]
+pub struct Logout {
+    /// Where the node listens, as it was said at login
+    #[arg(value_name = "NODE")]
+    pub node: String,
 }
 
 /// The folder of a node, by the flag or the caller's surroundings.

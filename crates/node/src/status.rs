@@ -1,15 +1,16 @@
 //! `stockade node status`: asks a node whether it can run anything, and how much it does.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::net::UnixStream;
+
+use crate::question::{Question, within};
 use crate::refusal::{Kind, Refusal};
 use crate::settings::{self, Status};
 
-const PATIENCE: Duration = Duration::from_secs(70);
-const ANSWER_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const PATIENCE: Duration = Duration::from_secs(70);
 
 /// Prints how a node is.
 ///
@@ -112,18 +113,8 @@ pub(crate) fn problem(body: &str) -> Refusal {
 
 /// One question over a connection of its own.
 pub(crate) fn ask(socket: &Path, method: &str, path: &str, body: Option<&str>) -> std::io::Result<(u16, String)> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n");
-    let text = body.map_or_else(
-        || format!("{head}\r\n"),
-        |body| format!("{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()),
-    );
-    stream.write_all(text.as_bytes())?;
-    let mut answer = String::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::InvalidData)?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Ok((status.ok_or(std::io::ErrorKind::InvalidData)?, body.to_owned()))
+    within(PATIENCE, async {
+        let stream = UnixStream::connect(socket).await?;
+        Question { method, path, host: "node", authorization: None, body }.ask(stream).await
+    })
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
 
-use stockade_testkit::{Folder, User, call, skipped};
+use stockade_testkit::{Call, Folder, User, call, skipped};
 
 use crate::{Place, STOCKADE, refused, short};
 
@@ -46,6 +46,25 @@ fn an_environment_is_built_named_used_shown_and_taken_away() {
     assert_eq!((place.count("envs"), place.count("uses"), place.count("names")), (0, 0, 0));
     let gone = place.ran(&["run", "--environment", "approved/six", "-c", "1"]).expect(125);
     assert!(gone.stderr.contains("there is no environment `approved/six`"), "{}", gone.stderr);
+}
+
+#[test]
+fn who_had_an_environment_built_and_what_is_in_it_is_on_record_before_it_is_used() {
+    let place = Place::new();
+    let build = ["env", "build", "--json", "x", "--with", "six"];
+    let (ran, state) = place.call(&build).run_keeping();
+    let built: serde_json::Value = serde_json::from_str(&ran.expect(0).stdout).unwrap();
+    let trail = Call::trail(&state);
+    let records: Vec<_> = trail.iter().filter(|record| record["record"] == "environment").collect();
+    let [record] = records.as_slice() else { panic!("{trail:?}") };
+    assert_eq!(record["environment_digest"], built["digest"]);
+    assert_eq!(record["packages"][0], format!("six {}", built["packages"][0]["version"].as_str().unwrap()));
+    assert!(record["principal"].as_str().unwrap().ends_with("@local"), "{record}");
+    assert!(trail.iter().position(|one| one["record"] == "environment") > Some(0), "its steps come before: {trail:?}");
+    // What is found is not built.
+    let (ran, state) = place.call(&build).run_keeping();
+    drop(ran.expect(0));
+    assert!(Call::trail(&state).iter().all(|record| record["record"] != "environment"));
 }
 
 /// One user builds, another one may only read the store: it runs, is counted on by nobody, and holds what

@@ -85,11 +85,13 @@ impl Text {
 
     fn secret(&mut self, secret: &Secret) {
         match (secret, self.secrets) {
-            (Secret::Clear(_) | Secret::Hash(_), Secrets::Hidden) | (Secret::Clear(_), Secrets::Hashed) => {
-                self.out.push_str("null # not shown")
-            }
+            (Secret::Clear(_) | Secret::Hash(_) | Secret::Encrypted(_), Secrets::Hidden)
+            | (Secret::Clear(_), Secrets::Hashed) => self.out.push_str("null # not shown"),
             (Secret::Clear(text), Secrets::Kept) | (Secret::Hash(text), Secrets::Kept | Secrets::Hashed) => {
-                self.out.push_str(&quoted(text))
+                self.out.push_str(&quoted(text));
+            }
+            (Secret::Encrypted(text), Secrets::Kept | Secrets::Hashed) => {
+                self.out.push_str(&quoted(&format!("encrypted:{text}")));
             }
             (Secret::File(path), _) => self.out.push_str(&quoted(&format!("file:{path}"))),
             (Secret::Variable(name), _) => self.out.push_str(&quoted(&format!("env:{name}"))),

@@ -125,7 +125,7 @@ impl Note {
     #[must_use]
     pub const fn next(&self) -> &'static str {
         match self {
-            Self::ClearText(_) => "write a hash made by `stockade admin secret hash`, or file:PATH or env:NAME",
+            Self::ClearText(_) => "write a hash made by `stockade admin hash secret`, or file:PATH or env:NAME",
             Self::PlaintextLdap(_) => "leave allowPlaintext out, and name a profile if the directory needs one",
             Self::PlaintextProvider(_) => "use https",
             Self::ZoneIgnored(_) => "leave the zone out",

@@ -67,7 +67,7 @@ impl BadHash {
     #[must_use]
     pub const fn next(&self) -> &'static str {
         match self {
-            Self::Form | Self::Function | Self::Costs => "make one with `stockade admin secret hash`",
+            Self::Form | Self::Function | Self::Costs => "make one with `stockade admin hash secret`",
             Self::Resources => "try again when the machine has memory",
         }
     }

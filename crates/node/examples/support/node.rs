@@ -66,8 +66,13 @@ impl Drop for Node {
 
 /// A request over a connection that stays, and the body of its answer.
 pub(crate) fn post(stream: &mut BufReader<UnixStream>, path: &str, body: &str) -> String {
+    ask(stream, ("POST", path), body)
+}
+
+/// The same with any method.
+pub(crate) fn ask(stream: &mut BufReader<UnixStream>, (method, path): (&str, &str), body: &str) -> String {
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     stream.get_mut().write_all(format!("{head}{body}").as_bytes()).unwrap();

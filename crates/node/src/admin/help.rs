@@ -12,6 +12,15 @@ const GLOBALS: &str = "Global parameters, before the command:\n  \
     --servicename=NODE.CLUSTER  the name that the node must have; CLUSTER alone is any node of it\n  \
     --socket=PATH               the node's socket; several times for several nodes\n  \
     --folder=DIR                the node's folder\n  \
+    --hostname=HOST[:PORT]      a node that is asked over TLS; several times for several nodes\n  \
+    --adminport=PORT            its port; 8443 if left out\n  \
+    --username=USER[@REALM]     who asks it; whoever `stockade login` was for if left out\n  \
+    --password-stdin            his password is the first line of standard input\n  \
+    --password-file=FILE        his password is in this file; asked for at the terminal if left out\n  \
+    --fingerprint=SHA256        the SHA-256 of its certificate; of several nodes, several times\n  \
+    --cafile=FILE               who vouches for it, as PEM; the authorities of this machine if left out\n  \
+    --timeout=SECONDS           how long a node may take\n  \
+    --debug                     tell what is asked, and where\n  \
     --format=text|json|csv      how answers are printed\n  \
     --columns=NAME,NAME         only these columns\n  \
     --ignoreerrors              a node that refuses does not count\n  \
@@ -21,6 +30,7 @@ const EXAMPLES: &str = "Examples:\n  \
     stockade admin load configuration --source=trusted-hosts.conf\n  \
     stockade admin activate configuration --type=security --name=trusted-hosts\n  \
     stockade admin --format=json display security --type=hosts\n  \
+    stockade admin --hostname=node.example --username=ann@acme display node\n  \
     stockade admin support-bundle --out bundle.tar\n\n\
     Exit status: 0 done, 1 failed, 2 usage, 3 not authenticated, 4 denied, 5 unreachable, 6 done on some nodes only.\n";
 
@@ -67,7 +77,7 @@ fn written(parameter: &Parameter) -> String {
     match parameter.form {
         Form::Text | Form::Values => format!("--{name}=TEXT"),
         Form::Flag => format!("--{name}"),
-        Form::File => format!("--{name}=FILE"),
+        Form::File | Form::Document | Form::Into => format!("--{name}=FILE"),
         Form::Secret => format!("--{name}-stdin, --{name}-file=FILE"),
         Form::Word(words) => format!("--{name}={}", words.join("|")),
     }

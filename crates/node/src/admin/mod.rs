@@ -1,33 +1,41 @@
 //! `stockade admin` and `stockade node log`: looking after a node from a command line.
 //!
-//! `commands.rs` is the table of all commands, `words.rs` reads a command line by it, `table.rs` prints answers. What
-//! a command does is the node's: `crate::security`.
+//! `commands.rs` is the table of all commands, `words.rs` reads a command line by it, `nodes.rs` and `remote.rs` ask
+//! nodes, `logins.rs` keeps tokens for that, `table.rs` prints answers. What a command does is the node's:
+//! `crate::security`.
 
 pub mod commands;
 mod help;
+mod here;
+mod into;
 mod log;
+mod logins;
+mod nodes;
+mod parameters;
+mod remote;
 pub mod table;
 mod words;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read, Write};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::refusal::{Kind, Refusal};
-use crate::status;
-use stockade_identity::local::{Costs, Password};
 
 use commands::{Command, HERE};
+use nodes::{Nodes, Place};
 use table::Table;
 use words::{Asked, Format, Given, Globals};
 
 pub use log::log;
+pub use logins::{login, logout};
 
 /// Largest text of a parameter.
-const VALUE_BYTES_MAX: u64 = 1 << 20;
+const VALUE_BYTES_MAX: u64 = 8 << 20;
 /// Longest line that is a secret.
 const SECRET_BYTES_MAX: u64 = 4096;
+/// Largest file of authorities.
+const CREDENTIALS_BYTES_MAX: u64 = 1 << 20;
 
 /// What the words ask for.
 #[derive(Debug)]
@@ -47,7 +55,12 @@ pub fn admin(words: &[String]) -> Work {
             print(&help::help(target.as_deref(), format));
             Ok(ExitCode::SUCCESS)
         }
-        Ok(Asked::Command { command, parameters, .. }) if command.target == HERE => hash(parameters),
+        Ok(Asked::Command { globals, command, parameters }) if HERE.contains(&command.target) => {
+            here::done(&globals, command, parameters).or_else(|refusal| {
+                tell(&refusal);
+                Ok(ExitCode::from(status_of(refusal.kind)))
+            })
+        }
         Ok(Asked::Command { globals, command, parameters }) => everywhere(&globals, command, parameters),
         Err(refusal) => {
             tell(&refusal);
@@ -95,23 +108,26 @@ struct Answer {
 fn everywhere(
     globals: &Globals,
     command: &Command,
-    parameters: BTreeMap<&'static str, Given>,
+    mut parameters: BTreeMap<&'static str, Given>,
 ) -> Result<ExitCode, Refusal> {
+    // Of several secrets on standard input, that of the caller is the first.
+    let nodes = Nodes::of(globals)?;
+    let into = into::take(nodes.places.len(), &mut parameters)?;
     let body = serde_json::json!({ "parameters": values(parameters)? }).to_string();
-    let folder = globals.folder.as_ref().map(PathBuf::from);
-    let sockets = if globals.sockets.is_empty() {
-        vec![status::socket(None, folder.as_ref())?]
-    } else {
-        globals.sockets.iter().map(PathBuf::from).collect()
-    };
-    let asked = |socket: &PathBuf| one(socket, globals, command, &body);
+    let asked = |place: &Place| one(&nodes, place, globals, command, &body);
     // Side by side: one that does not answer holds up no other.
     let answers: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = sockets.iter().map(|socket| scope.spawn(move || asked(socket))).collect();
+        let threads: Vec<_> = nodes.places.iter().map(|place| scope.spawn(move || asked(place))).collect();
         let lost = || Refusal::failed("a node was not asked", "a thread of ours failed");
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(lost()))).collect()
     });
-    show(globals, &answers)?;
+    match (into, answers.as_slice()) {
+        (Some(into), [Ok(answer)]) => into.write(&answer.table)?,
+        (into, _) => {
+            into.map(into::Into::give_up);
+            show(globals, &nodes.places, &answers)?;
+        }
+    }
     let mut failures = answers.iter().filter_map(|answer| answer.as_ref().err());
     Ok(match failures.next() {
         None => ExitCode::SUCCESS,
@@ -121,10 +137,16 @@ fn everywhere(
     })
 }
 
-fn show(globals: &Globals, answers: &[Result<Answer, Refusal>]) -> Result<(), Refusal> {
+/// Shows what was done without asking a node.
+fn show_one(globals: &Globals, service: String, table: Table) -> Result<ExitCode, Refusal> {
+    show(globals, &[], &[Ok(Answer { service, table })])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(globals: &Globals, places: &[Place], answers: &[Result<Answer, Refusal>]) -> Result<(), Refusal> {
     let mut out = String::new();
     let mut documents = Vec::new();
-    for answer in answers {
+    for (number, answer) in answers.iter().enumerate() {
         match answer {
             Ok(answer) => {
                 let columns =
@@ -145,7 +167,10 @@ fn show(globals: &Globals, answers: &[Result<Answer, Refusal>]) -> Result<(), Re
                     out.push('\n');
                 }
             }
-            Err(refusal) => tell(refusal),
+            Err(refusal) => match places.get(number).filter(|_| answers.len() > 1) {
+                Some(place) => tell_of(place, refusal),
+                None => tell(refusal),
+            },
         }
     }
     if globals.format == Format::Json {
@@ -166,13 +191,9 @@ fn as_json(service: &str, table: &Table) -> serde_json::Value {
 }
 
 /// Asks one node.
-fn one(socket: &Path, globals: &Globals, command: &Command, body: &str) -> Result<Answer, Refusal> {
+fn one(nodes: &Nodes, place: &Place, globals: &Globals, command: &Command, body: &str) -> Result<Answer, Refusal> {
     let path = format!("/v1/admin/commands/{}/{}", command.target, command.command);
-    let (status, text) = status::ask(socket, "POST", &path, Some(body))
-        .map_err(|error| Refusal { kind: Kind::Unavailable, ..status::nobody(socket, &error) })?;
-    if status != 200 {
-        return Err(status::problem_of(status, &text));
-    }
+    let text = nodes.post(place, &path, body)?;
     let answer: Answer =
         serde_json::from_str(&text).map_err(|error| Refusal::failed("the node's answer cannot be read", error))?;
     match &globals.service {
@@ -180,7 +201,7 @@ fn one(socket: &Path, globals: &Globals, command: &Command, body: &str) -> Resul
             Kind::Unavailable,
             format!("the node is not `{}`", stockade_core::text::shown(wanted, 200)),
             format!("it is `{}`", stockade_core::text::shown(&answer.service, 200)),
-            "name the socket of the node you mean: --socket=PATH",
+            "name the node you mean: --socket=PATH, or --hostname=HOST",
         )),
         _ => Ok(answer),
     }
@@ -189,16 +210,6 @@ fn one(socket: &Path, globals: &Globals, command: &Command, body: &str) -> Resul
 /// `X` is every node of the cluster `X`, `A.X` its node `A`.
 fn is_service(wanted: &str, service: &str) -> bool {
     service == wanted || service.split_once('.').is_some_and(|(_, cluster)| cluster == wanted)
-}
-
-/// What a password hashes to.
-fn hash(parameters: BTreeMap<&'static str, Given>) -> Result<ExitCode, Refusal> {
-    let clear = values(parameters)?.remove("password").unwrap_or_default();
-    let refused = |why: String, next: &str| Refusal::invalid("the password cannot be used", why, next);
-    let password = Password::new(clear).map_err(|bad| refused(bad.to_string(), bad.next()))?;
-    let stored = Costs::default().hash(&password).map_err(|bad| refused(bad.to_string(), bad.next()))?;
-    print(&format!("{stored}\n"));
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The parameters with what is in the files that they name.
@@ -210,6 +221,8 @@ fn value(given: Given) -> Result<String, Refusal> {
     match given {
         Given::Text(value) => Ok(value),
         Given::File(path) => file(&path, VALUE_BYTES_MAX),
+        // Taken out before: its name is nobody else's.
+        Given::Into(_) => Ok(String::new()),
         Given::SecretFile(path) => file(&path, SECRET_BYTES_MAX).map(secret),
         Given::Stdin => {
             let mut line = String::new();
@@ -251,4 +264,9 @@ fn say(text: &str) {
 
 fn tell(refusal: &Refusal) {
     say(&format!("error: {refusal}\n"));
+}
+
+/// Of several nodes, which one.
+fn tell_of(place: &Place, refusal: &Refusal) {
+    tell(&Refusal { what: format!("{}: {}", place.shown(), refusal.what), ..refusal.clone() });
 }

@@ -1,6 +1,7 @@
 //! The words of `stockade admin [global parameters] COMMAND TARGET [parameters]`, read by the table of commands.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::refusal::Refusal;
 
@@ -23,6 +24,22 @@ pub(crate) enum Format {
 pub(crate) struct Globals {
     /// The sockets of the nodes that are asked; that of the caller's node where there is none.
     pub(crate) sockets: Vec<String>,
+    /// The nodes that are asked over TLS.
+    pub(crate) hosts: Vec<String>,
+    /// The port of those of them that have none in their name.
+    pub(crate) port: Option<u16>,
+    /// Files with authorities that vouch for nodes.
+    pub(crate) authorities: Vec<String>,
+    /// SHA-256 of certificates of nodes.
+    pub(crate) fingerprints: Vec<String>,
+    /// Who asks, over TLS.
+    pub(crate) user: Option<String>,
+    /// His password; asked for at the terminal where it is left out.
+    pub(crate) password: Option<Given>,
+    /// How long a node may take.
+    pub(crate) patience: Option<Duration>,
+    /// Whether it is told what is asked (`--debug`).
+    pub(crate) is_debugged: bool,
     /// The folder of the node.
     pub(crate) folder: Option<String>,
     /// The name that the node must have, `NODE.CLUSTER`.
@@ -44,6 +61,8 @@ pub(crate) enum Given {
     Text(String),
     /// What is in this file.
     File(String),
+    /// What is answered goes into this new file.
+    Into(String),
     /// What is in this file without the line's end: a secret.
     SecretFile(String),
     /// The first line of standard input.
@@ -56,20 +75,32 @@ pub(crate) enum Asked {
     /// Help, of a target if one is named.
     Help { target: Option<String>, format: Format },
     /// A command of the table.
-    Command { globals: Globals, command: &'static Command, parameters: BTreeMap<&'static str, Given> },
+    Command { globals: Box<Globals>, command: &'static Command, parameters: BTreeMap<&'static str, Given> },
     /// The archive for a report of a bug; the rest is for its own reader.
     Bundle(Vec<String>),
 }
 
 const GLOBALS: &[(&str, bool)] = &[
+    ("adminport", true),
+    ("cafile", true),
     ("columns", true),
+    ("debug", false),
+    ("fingerprint", true),
     ("folder", true),
     ("format", true),
+    ("hostname", true),
     ("ignoreerrors", false),
     ("insecure-argv", false),
+    ("password", true),
+    ("password-file", true),
+    ("password-stdin", false),
     ("servicename", true),
     ("socket", true),
+    ("timeout", true),
+    ("username", true),
 ];
+/// Longest that a node may take, in seconds.
+const TIMEOUT_S_MAX: u16 = 3_600;
 
 fn usage(what: impl Into<String>, why: impl Into<String>, next: impl Into<String>) -> Refusal {
     Refusal::invalid(what, why, next)
@@ -91,6 +122,7 @@ pub(crate) fn read(words: &[String]) -> Result<Asked, Refusal> {
         })?;
         globals.take(name, &value)?;
     }
+    globals.check()?;
     let Some(first) = words.next() else { return Ok(Asked::Help { target: None, format: Format::Text }) };
     let rest: Vec<&String> = words.collect();
     match first.as_str() {
@@ -106,16 +138,49 @@ pub(crate) fn read(words: &[String]) -> Result<Asked, Refusal> {
 impl Globals {
     fn take(&mut self, name: &str, value: &str) -> Result<(), Refusal> {
         match name {
+            "adminport" => self.port = Some(number(name, value, u16::MAX)?),
+            "cafile" => self.authorities.push(value.to_owned()),
             "columns" => self.columns = value.split(',').map(str::to_owned).collect(),
+            "debug" => self.is_debugged = true,
+            "fingerprint" => self.fingerprints.push(value.to_owned()),
             "folder" => self.folder = Some(value.to_owned()),
             "format" => self.format = format(value)?,
+            "hostname" => self.hosts.push(value.to_owned()),
             "ignoreerrors" => self.ignore_errors = true,
             "insecure-argv" => self.insecure_argv = true,
+            "password" => self.password = Some(Given::Text(value.to_owned())),
+            "password-file" => self.password = Some(Given::SecretFile(value.to_owned())),
+            "password-stdin" => self.password = Some(Given::Stdin),
             "servicename" => self.service = Some(value.to_owned()),
+            "timeout" => self.patience = Some(Duration::from_secs(number(name, value, TIMEOUT_S_MAX)?.into())),
+            "username" => self.user = Some(value.to_owned()),
             _ => self.sockets.push(value.to_owned()),
         }
         Ok(())
     }
+
+    /// Whether what is said fits together.
+    fn check(&self) -> Result<(), Refusal> {
+        if matches!(self.password, Some(Given::Text(_))) && !self.insecure_argv {
+            return Err(usage(
+                "`--password` cannot be used like that",
+                "words of a command line can be read by others",
+                "use --password-stdin or --password-file=FILE, or say --insecure-argv too",
+            ));
+        }
+        if self.password.is_some() && self.user.is_none() {
+            return Err(usage("whose password is that?", "nobody is named", "write --username=NAME too"));
+        }
+        Ok(())
+    }
+}
+
+fn number(name: &str, value: &str, most: u16) -> Result<u16, Refusal> {
+    let number = value.parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| {
+        let why = format!("it is a number from 1 to {most}");
+        usage(format!("`--{name}` cannot be used like that"), why, format!("write --{name}=NUMBER"))
+    })
 }
 
 fn format(word: &str) -> Result<Format, Refusal> {
@@ -171,7 +236,7 @@ fn command(globals: Globals, name: &str, rest: &[&String]) -> Result<Asked, Refu
     let command =
         command.ok_or_else(|| usage("there is no such command", "the table has none", "see stockade admin help"))?;
     let parameters = parameters(command, rest, globals.insecure_argv)?;
-    Ok(Asked::Command { globals, command, parameters })
+    Ok(Asked::Command { globals: Box::new(globals), command, parameters })
 }
 
 fn having(command: &str) -> Vec<&'static str> {
@@ -257,7 +322,8 @@ impl Way {
                 "words of a command line can be read by others: use --{0}-stdin or --{0}-file, or say --insecure-argv before the command",
                 parameter.name
             )),
-            Form::File => Ok(Some(Given::File(value))),
+            Form::File | Form::Document => Ok(Some(Given::File(value))),
+            Form::Into => Ok(Some(Given::Into(value))),
             Form::Word(known) if !known.contains(&value.as_str()) => Err(format!("it is one of {}", known.join(", "))),
             Form::Text | Form::Values | Form::Flag | Form::Secret | Form::Word(_) => Ok(Some(Given::Text(value))),
         }
@@ -307,7 +373,7 @@ mod tests {
 
     fn command_of(line: &str) -> (Globals, &'static str, &'static str, BTreeMap<&'static str, Given>) {
         match read_line(line).unwrap() {
-            Asked::Command { globals, command, parameters } => (globals, command.target, command.command, parameters),
+            Asked::Command { globals, command, parameters } => (*globals, command.target, command.command, parameters),
             other => panic!("{line}: {other:?}"),
         }
     }

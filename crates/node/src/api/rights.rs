@@ -1,5 +1,7 @@
 //! What every path of the API needs, in one table: a path that is not in it is nobody's.
 
+use std::time::Instant;
+
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
@@ -99,13 +101,27 @@ fn nobody() -> Refusal {
 
 /// Lets a request through that its caller has a right to, with what the caller holds.
 pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
     let caller = match caller(&shared, &mut request).await {
         Ok(Some(caller)) => caller,
         Ok(None) => return next.run(request).await,
         Err(refusal) => return Problem::from(refusal).into_response(),
     };
     let principal = caller.principal.clone();
-    let mut answer = permitted(&shared, caller, request, next).await;
+    // What no path matches is answered by the one answer that there is for it.
+    let asked = request.extensions().get::<MatchedPath>().map(|path| (request.method().clone(), path.clone()));
+    let permitted = match asked {
+        Some((method, path)) => check(&shared.node.security, &caller, &method, path.as_str()).await,
+        None => Ok(()),
+    };
+    shared.node.metrics.looked(began.elapsed());
+    let mut answer = match permitted {
+        Ok(()) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(refusal) => Problem::from(refusal).into_response(),
+    };
     answer.extensions_mut().insert(principal);
     answer
 }
@@ -134,19 +150,6 @@ async fn caller(shared: &Shared, request: &mut Request) -> Result<Option<Caller>
 fn is_for_everybody(request: &Request) -> bool {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     path == Some("/livez") && matches!(*request.method(), Method::GET | Method::HEAD)
-}
-
-async fn permitted(shared: &Shared, caller: Caller, mut request: Request, next: Next) -> Response {
-    let security = &shared.node.security;
-    // What no path matches is answered by the one answer that there is for it.
-    if let Some(path) = request.extensions().get::<MatchedPath>() {
-        let (method, path) = (request.method().clone(), path.as_str().to_owned());
-        if let Err(refusal) = check(security, &caller, &method, &path).await {
-            return Problem::from(refusal).into_response();
-        }
-    }
-    request.extensions_mut().insert(caller);
-    next.run(request).await
 }
 
 #[cfg(test)]

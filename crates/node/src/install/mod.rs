@@ -7,6 +7,8 @@ pub mod unit;
 mod words;
 
 use std::io::{Read, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -53,6 +55,8 @@ struct Plan<'a> {
     asked: &'a Install,
     programs: PathBuf,
     units: [(&'static str, String); 2],
+    /// Addresses that a certificate is made for.
+    listen: Vec<SocketAddr>,
 }
 
 impl<'a> Plan<'a> {
@@ -76,9 +80,11 @@ impl<'a> Plan<'a> {
             socket_mode: &asked.socket_mode,
             flags: &asked.flags,
         };
-        words::check_flags(&facts)?;
+        let start = words::read_flags(&facts)?;
+        // What the node is to show, unless its operator has a certificate for it.
+        let listen = if start.tls_certificate.is_some() { Vec::new() } else { start.listen };
         let units = [("stockade-node.socket", unit::socket(&facts)), ("stockade-node.service", unit::service(&facts))];
-        Ok(Self { asked, programs, units })
+        Ok(Self { asked, programs, units, listen })
     }
 
     /// A path of the machine, below the prefix if there is one.
@@ -166,6 +172,7 @@ impl<'a> Plan<'a> {
     fn carry_out(&self) -> Result<(), Refusal> {
         let owner = self.make_user()?;
         self.make_folder(owner)?;
+        self.make_certificate(owner)?;
         for (name, unit) in &self.units {
             let path = self.unit(name);
             // Ours, or none: `check_units` has looked.
@@ -228,6 +235,34 @@ impl<'a> Plan<'a> {
         say(&format!("the folder {} is there, mode 700\n", folder.display()));
         Ok(())
     }
+
+    /// By the node's own user: in its folder, root would write wherever that one leads.
+    fn make_certificate(&self, owner: Option<(Uid, Gid)>) -> Result<(), Refusal> {
+        let (Some((user, group)), false) = (owner, self.listen.is_empty()) else { return Ok(()) };
+        let mut command = certificate_of(&self.programs.join(PROGRAMS[2]), &self.asked.folder, &self.listen);
+        let made = command.uid(user.as_raw()).gid(group.as_raw()).env_clear().stdin(Stdio::null()).output();
+        let refused = |why: String| {
+            let next = "look into the node's folder; `stockade node start` makes the certificate, too";
+            Refusal::invalid("the node's certificate cannot be made", why, next)
+        };
+        match made {
+            Ok(output) if output.status.success() => {
+                say(&format!("its certificate has the SHA-256 {}", String::from_utf8_lossy(&output.stdout)));
+                Ok(())
+            }
+            Ok(output) => Err(refused(stockade_core::text::shown(&String::from_utf8_lossy(&output.stderr), 600))),
+            Err(error) => Err(refused(crate::system_text(&error))),
+        }
+    }
+}
+
+fn certificate_of(program: &Path, folder: &Path, listen: &[SocketAddr]) -> Command {
+    let mut command = Command::new(program);
+    command.arg("certificate").arg("--folder").arg(folder);
+    for address in listen {
+        command.arg("--listen").arg(address.to_string());
+    }
+    command
 }
 
 fn useradd(name: &str) -> [&str; 6] {

@@ -21,7 +21,7 @@ pub(super) fn check_user_name(name: &str) -> Result<(), Refusal> {
 }
 
 /// What would make the node refuse to start is refused now; and one flag is one word of one line.
-pub(super) fn check_flags(facts: &Facts<'_>) -> Result<(), Refusal> {
+pub(super) fn read_flags(facts: &Facts<'_>) -> Result<settings::Start, Refusal> {
     use clap::Parser;
     let next = "see `stockade node start --help`";
     if facts.flags.iter().any(|flag| flag.chars().any(char::is_control)) {
@@ -40,10 +40,10 @@ pub(super) fn check_flags(facts: &Facts<'_>) -> Result<(), Refusal> {
     if start.socket.is_some() {
         return Err(refused("systemd makes its socket: name it before `--`"));
     }
-    if start.log_dir.is_some_and(|logs| !logs.starts_with(facts.folder)) {
+    if start.log_dir.as_ref().is_some_and(|logs| !logs.starts_with(facts.folder)) {
         return Err(refused("the unit lets it write to its own folder only: --log-dir is one below that"));
     }
-    Ok(())
+    Ok(*start)
 }
 
 pub(super) fn check_path(path: &Path) -> Result<(), Refusal> {

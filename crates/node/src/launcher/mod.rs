@@ -283,6 +283,10 @@ impl Launcher {
                 Ok((file, bytes)) => self.outbox.say(&Answer::Opened { number, bytes }, Some(file)),
                 Err(refusal) => self.outbox.say(&Answer::Failed { number, refusal }, None),
             },
+            Ask::Beside { number } => match beside(&descriptors) {
+                Ok(()) => self.outbox.say(&Answer::Done { number }, None),
+                Err(refusal) => self.outbox.say(&Answer::Failed { number, refusal }, None),
+            },
             Ask::Forget { number, run } => match self.forget(&run) {
                 Ok(()) => self.outbox.say(&Answer::Done { number }, None),
                 Err(refusal) => self.outbox.say(&Answer::Failed { number, refusal }, None),
@@ -472,6 +476,18 @@ impl Launcher {
             supervisor.wait();
             self.folders.remove_inputs(&run);
         }
+    }
+}
+
+/// Refuses a process of another user namespace: every run has its own.
+fn beside(process: &[OwnedFd]) -> Result<(), Refusal> {
+    let refused =
+        |why: &str| Refusal::new(Kind::Denied, "it is not believed who asks", why, "ask from outside of a run");
+    let [process] = process else { return Err(refused("nobody is named")) };
+    match stockade_launch::users::is_beside_us(process) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(refused("it is in another user namespace")),
+        Err(error) => Err(refused(&crate::system_text(&error))),
     }
 }
 

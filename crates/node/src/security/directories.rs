@@ -19,6 +19,7 @@ use super::login::Place;
 use super::outward::Outward;
 use super::{Security, Terms};
 use crate::places::Places;
+use crate::refusal::Refusal;
 use crate::tls;
 
 /// Log-ins of one directory under way or waiting, and of one address: a slow directory is no way to keep others out.
@@ -119,11 +120,9 @@ fn directory(realm: &LdapRealm, profiles: &[ClientProfile], terms: &Terms) -> Re
         by_name.insert(profile.name.as_str(), made(profile, outward).map_err(of)?);
     }
     realm.servers.iter().try_for_each(|server| {
-        check(server, outward).map_err(|why| format!("the server `{}:{}`: {why}", server.host, server.port))
+        check(server, terms).map_err(|why| format!("the server `{}:{}`: {why}", server.host, server.port))
     })?;
-    let secret = |secret: &Secret| -> Option<Zeroizing<String>> {
-        if let Secret::File(path) = secret { outward.secret(path).ok() } else { None }
-    };
+    let secret = |secret: &Secret| terms.secrets.open(secret).ok();
     let given = Given { tls: &|name| by_name.get(name?).cloned(), secret: &secret, resolver: terms.resolver() };
     // As many wait as have places.
     let limits = Limits { waiting: LOG_INS, ..Limits::default() };
@@ -131,8 +130,8 @@ fn directory(realm: &LdapRealm, profiles: &[ClientProfile], terms: &Terms) -> Re
 }
 
 /// Whether a server can be reached and spoken to.
-fn check(server: &LdapServer, outward: &Outward) -> Result<(), String> {
-    if !outward.ports.contains(&server.port) {
+fn check(server: &LdapServer, terms: &Terms) -> Result<(), String> {
+    if !terms.outward.ports.contains(&server.port) {
         let port = server.port;
         return Err(format!("the node may not connect to port {port}: start it with --connect-port {port}"));
     }
@@ -141,16 +140,12 @@ fn check(server: &LdapServer, outward: &Outward) -> Result<(), String> {
             "it names no secureCommunicationProfileName, and the node knows no authorities of the machine's".to_owned()
         );
     }
-    match &server.system_password {
-        Some(Secret::File(path)) => outward.secret(path).map(drop),
-        Some(Secret::Variable(_)) => Err("the node has no secrets in its environment: write file:PATH".to_owned()),
-        Some(Secret::Clear(_) | Secret::Hash(_)) | None => Ok(()),
-    }
+    let secret = server.system_password.as_ref().map(|secret| terms.secrets.open(secret));
+    let unopened = |refusal: Refusal| format!("{}: {}; {}", refusal.what, refusal.why, refusal.next);
+    secret.transpose().map(drop).map_err(unopened)
 }
 
 fn made(profile: &ClientProfile, outward: &Outward) -> Result<Tls, String> {
-    let trust = profile.trust_file.as_deref().ok_or("it has no `trustFile`, and the node knows no authorities")?;
-    let anchors = certificates(outward.file(trust)?.as_bytes()).map_err(|bad| format!("{bad}; {}", bad.next()))?;
     let shown = match (&profile.certificate_file, &profile.key_file) {
         (Some(certificate), Some(key)) => {
             let key = outward.secret_file(key)?;
@@ -159,6 +154,8 @@ fn made(profile: &ClientProfile, outward: &Outward) -> Result<Tls, String> {
         }
         _ => None,
     };
+    let trust = profile.trust_file.as_deref().ok_or("it has no `trustFile`, and the node knows no authorities")?;
+    let anchors = certificates(outward.file(trust)?.as_bytes()).map_err(|bad| format!("{bad}; {}", bad.next()))?;
     Tls::new(&anchors, shown, profile.allow_tls12).map_err(|bad| format!("{bad}; {}", bad.next()))
 }
 

@@ -9,7 +9,7 @@ use stockade_identity::entry::{Answer, Credential, Facts, Proof, Transport, deci
 use stockade_identity::hosts::{Hosts, Peer, Resolve};
 use stockade_identity::local::Account;
 use stockade_identity::privilege::Authoriser;
-use stockade_store::{ObjectId, Principal};
+use stockade_store::{ObjectId, Principal, Store};
 
 use super::Terms;
 use super::directories::Directories;
@@ -46,6 +46,8 @@ pub(crate) struct InForce {
     pub(super) directories: Directories,
     /// Principals by realm and user.
     people: HashMap<(String, String), Principal>,
+    /// The realm that administrators over the network must be of; any where there is none.
+    pub(super) administration: Option<String>,
 }
 
 impl InForce {
@@ -53,15 +55,21 @@ impl InForce {
     ///
     /// # Errors
     /// What is wrong with them, in a line.
-    pub(crate) fn compile(
-        objects: Vec<Object>,
-        people: Vec<Principal>,
-        hosts: Arc<Hosts>,
-        directories: Directories,
-    ) -> Result<Self, String> {
+    pub(crate) fn compile(objects: Vec<Object>, people: Vec<Principal>, hosts: Arc<Hosts>) -> Result<Self, String> {
         let authoriser = Authoriser::compile(&mappings(&objects)).map_err(|bad| format!("{bad}; {}", bad.next()))?;
         let people = people.into_iter().map(|one| ((one.realm.clone(), one.user.clone()), one)).collect();
-        Ok(Self { objects, authoriser, hosts, directories, people })
+        let directories = Directories::default();
+        Ok(Self { objects, authoriser, hosts, directories, people, administration: None })
+    }
+
+    /// The same with the directories of its objects.
+    pub(super) fn asking(self, directories: Directories) -> Self {
+        Self { directories, ..self }
+    }
+
+    /// The same, administered over the network by those of one realm only.
+    pub(super) fn administered_by(self, administration: Option<String>) -> Self {
+        Self { administration, ..self }
     }
 
     /// The local realms.
@@ -139,6 +147,16 @@ impl InForce {
     pub(super) fn admission(&self, realm: &str) -> Option<Admission> {
         let local = self.local_realms().find(|known| known.name == realm).map(|realm| realm.admission);
         local.or_else(|| self.directories.admission(realm))
+    }
+
+    /// The realms, of all kinds.
+    pub(super) fn realms(&self) -> impl Iterator<Item = &str> {
+        self.roots().filter_map(|(_, root)| match root {
+            Root::Local(realm) => Some(realm.name.as_str()),
+            Root::Ldap(realm) => Some(realm.name.as_str()),
+            Root::Oidc(realm) => Some(realm.name.as_str()),
+            Root::TrustedHosts(_) | Root::Mappings(_) | Root::Server(_) | Root::Client(_) | Root::Settings(_) => None,
+        })
     }
 
     /// Everybody of the local realms that are in force.
@@ -231,7 +249,8 @@ pub(crate) async fn of_store(
     hosted: Hosted<'_>,
     (terms, before): (&Terms, &Directories),
 ) -> Result<InForce, Refusal> {
-    let (objects, people) = keeper.with(|store| Ok((store.objects()?, store.principals()?))).await?;
+    let all = |store: &mut Store| Ok((store.objects()?, store.principals()?, store.administration_realm()?));
+    let (objects, people, administration) = keeper.with(all).await?;
     let active = objects.iter().filter(|object| object.active);
     let unreadable = |why| Refusal::failed("the node's security configuration cannot be read", why);
     let objects: Vec<Object> = active.map(|object| read(&object.text)).collect::<Result<_, _>>().map_err(unreadable)?;
@@ -246,7 +265,8 @@ pub(crate) async fn of_store(
         }
     };
     let directories = Directories::of(&objects, terms, before);
-    InForce::compile(objects, people, trusted, directories).map_err(unreadable)
+    let compiled = InForce::compile(objects, people, trusted).map_err(unreadable)?;
+    Ok(compiled.asking(directories).administered_by(administration))
 }
 
 #[cfg(test)]

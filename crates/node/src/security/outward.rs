@@ -1,5 +1,6 @@
-//! What realms need of the world outside the node's process, had while it still can: files that the configuration
-//! names, and the ports that it may connect to. Once the process is confined it opens no file and dials nothing else.
+//! What realms need of the world outside the node's process, had while it still can: certificates and keys that client
+//! profiles name, and the ports that it may connect to. Once the process is confined it reads no file of them and dials
+//! nothing else. Secrets are in `crate::secrets`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -42,20 +43,6 @@ impl Outward {
     /// Why there is nothing, in a line.
     pub(super) fn file(&self, path: &str) -> Result<&str, String> {
         self.contents(path).map(|contents| contents.text.as_str())
-    }
-
-    /// A secret in a file: its one line.
-    ///
-    /// # Errors
-    /// Why there is none, in a line.
-    pub(super) fn secret(&self, path: &str) -> Result<Zeroizing<String>, String> {
-        let text = self.secret_file(path)?;
-        let line = text.strip_suffix('\n').unwrap_or(text);
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        if line.is_empty() || line.contains(char::is_control) {
-            return Err(format!("`{}` is not one line", shown(path)));
-        }
-        Ok(Zeroizing::new(line.to_owned()))
     }
 
     /// A file that nobody else may read.

@@ -1,19 +1,19 @@
 //! What commands answer: rows about what is in force.
 
-use stockade_audit::{Expected, PublicKey, Records, verify};
 use stockade_config::security::{HostForm, Object, Root, Secrets, diff as differences, export as text_of};
 use stockade_identity::hosts::Peer;
 use stockade_identity::privilege::{Effect, Privilege};
 use stockade_store::ObjectId;
 
-use super::changes::{Which, choose};
+use super::objects::{Which, choose};
 use super::{Caller, Security, commands, force};
 use crate::admin::table::Table;
 use crate::refusal::{Kind, Refusal};
 use crate::service::Node;
+use crate::tls::Names;
 
 /// A time as people and programs read it.
-fn time(ms: i64) -> String {
+pub(super) fn time(ms: i64) -> String {
     stockade_core::text::utc(u64::try_from(ms / 1_000).unwrap_or_default())
 }
 
@@ -21,10 +21,7 @@ fn time(ms: i64) -> String {
 pub(super) fn node(node: &Node) -> Table {
     let load = node.load();
     let state = if node.is_draining() { "draining" } else { "running" };
-    let names = node.security.names();
-    let none = || "none".to_owned();
-    let addresses =
-        names.map_or_else(none, |names| names.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+    let [addresses, certificate] = reached_as(node.security.names());
     Table::of([
         ("Service Name", node.security.service().to_owned()),
         ("State", state.to_owned()),
@@ -33,9 +30,21 @@ pub(super) fn node(node: &Node) -> Table {
         ("Runs Waiting", load.waiting.to_string()),
         ("Sessions", load.sessions.to_string()),
         ("Addresses", addresses),
-        ("Certificate SHA-256", names.map_or_else(none, |names| names.fingerprint.clone())),
+        ("Certificate SHA-256", certificate),
         ("Legacy Host Trust", node.security.in_force().has_legacy_host_trust().to_string()),
     ])
+}
+
+/// What the node is reached as over TLS.
+pub(super) fn certificate(names: &Names) -> Table {
+    let [addresses, certificate] = reached_as(Some(names));
+    Table::of([("Addresses", addresses), ("Certificate SHA-256", certificate)])
+}
+
+fn reached_as(names: Option<&Names>) -> [String; 2] {
+    let Some(names) = names else { return ["none", "none"].map(str::to_owned) };
+    let addresses: Vec<_> = names.addresses.iter().map(ToString::to_string).collect();
+    [addresses.join(","), names.fingerprint()]
 }
 
 /// The objects that are loaded.
@@ -52,6 +61,7 @@ pub(super) async fn objects(security: &Security, kind: Option<&str>, name: Optio
         let activated = one.activated_ms.map_or_else(String::new, time);
         table.push([kind, name, version, state.to_owned(), time(one.loaded_ms), activated]);
     }
+    table.notes.extend(security.trial_note().await?);
     Ok(table)
 }
 
@@ -194,6 +204,12 @@ pub(super) fn realms(security: &Security) -> Table {
     table
 }
 
+/// The realm that administrators over the network are of.
+pub(super) fn administration(security: &Security) -> Table {
+    let realm = security.in_force().administration.clone();
+    Table::of([("Administration Realm", realm.unwrap_or_else(|| "any".to_owned()))])
+}
+
 /// What roles may do.
 pub(super) fn roles(caller: &Caller, only: Option<&str>) -> Table {
     let authoriser = &caller.in_force.authoriser;
@@ -267,69 +283,4 @@ pub(super) fn explained(
         ("Decision", answer.to_owned()),
         ("Rule", rule),
     ]))
-}
-
-/// The last records of the node's trail.
-pub(super) async fn records(security: &Security, most: u32) -> Result<Table, Refusal> {
-    let place = security.trail.place.clone();
-    let read = move || {
-        let mut last = std::collections::VecDeque::new();
-        let mut records = Records::of(place)?;
-        while let Some(entry) = records.next_entry()? {
-            last.push_back(entry);
-            if last.len() > most as usize {
-                last.pop_front();
-            }
-        }
-        Ok(last)
-    };
-    let mut table = Table::new(&["Seq", "Time", "Record", "Principal", "What"]);
-    for entry in of_trail(read).await? {
-        let value = entry.value();
-        let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        let what = ["target", "command", "type", "name", "version", "to", "phase", "reason"].map(text);
-        let what = what.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" ");
-        let ms = value.get("time_ms").and_then(serde_json::Value::as_i64);
-        table.push([
-            entry.link.seq.to_string(),
-            ms.map_or_else(String::new, time),
-            entry.kind().to_owned(),
-            text("principal"),
-            what,
-        ]);
-    }
-    Ok(table)
-}
-
-/// Whether the node's trail is as it was written.
-pub(super) async fn verified(security: &Security) -> Result<Table, Refusal> {
-    let place = security.trail.place.clone();
-    let report = of_trail(move || verify(&place, &Expected::key(PublicKey::beside(&place)?))).await?;
-    if let Some(bad) = &report.bad {
-        return Err(Refusal::new(
-            Kind::Conflict,
-            "the audit trail is not as it was written",
-            format!("{}, line {}: {}", bad.file, bad.line, bad.what),
-            "keep a copy of its folder, and find out who could write there",
-        ));
-    }
-    Ok(Table::of([
-        ("Records", report.records.to_string()),
-        ("Checkpoints", report.checkpoints.to_string()),
-        ("Last", report.seq.to_string()),
-        ("Hash", report.hash),
-        ("Key", report.key),
-    ]))
-}
-
-/// Reads the trail where waiting for a disk holds nobody up.
-async fn of_trail<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, stockade_audit::Error> + Send + 'static,
-) -> Result<T, Refusal> {
-    let failed =
-        |error: stockade_audit::Error| Refusal::new(Kind::Failed, error.to_string(), error.why(), error.next());
-    match tokio::task::spawn_blocking(read).await {
-        Ok(read) => read.map_err(failed),
-        Err(error) => Err(Refusal::failed("the audit trail cannot be read", error)),
-    }
 }

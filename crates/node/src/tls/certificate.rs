@@ -25,15 +25,14 @@ const YEAR_MS: i64 = 31_556_952_000;
 
 /// A certificate, those above it, and its key.
 pub(super) struct Shown {
+    /// The node's own first.
     pub(super) chain: Vec<CertificateDer<'static>>,
-    /// The node's own, the first of the chain.
-    pub(super) end: CertificateDer<'static>,
     pub(super) key: PrivateKeyDer<'static>,
 }
 
 impl std::fmt::Debug for Shown {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Shown").field("fingerprint", &fingerprint(&self.end)).finish_non_exhaustive()
+        out.debug_struct("Shown").finish_non_exhaustive()
     }
 }
 
@@ -46,16 +45,18 @@ impl Shown {
     /// Those of an operator, as PEM.
     pub(super) fn read(certificate: &Path, key: &Path) -> Result<Self, Refusal> {
         let text = contents(certificate, "certificate", false)?;
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|error| unusable(certificate, "certificate", &error.to_string()))?;
-        let Some(end) = chain.first().cloned() else {
-            return Err(unusable(certificate, "certificate", "there is none in it"));
-        };
+        let chain = certificates(text.as_bytes()).map_err(|why| unusable(certificate, "certificate", &why))?;
         let text = contents(key, "key", true)?;
-        let key =
-            PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| unusable(key, "key", &error.to_string()))?;
-        Ok(Self { chain, end, key })
+        let key = key_of(text.as_bytes()).map_err(|why| unusable(key, "key", why))?;
+        Ok(Self { chain, key })
+    }
+
+    /// Both as PEM.
+    ///
+    /// # Errors
+    /// What is wrong with them; nothing of the key is in it.
+    pub(super) fn parse(certificate: &[u8], key: &[u8]) -> Result<Self, String> {
+        Ok(Self { chain: certificates(certificate)?, key: key_of(key)? })
     }
 
     /// Those that the node made in its folder; made now where there are none.
@@ -70,6 +71,17 @@ impl Shown {
         }
         Self::read(&certificate, &key)
     }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let chain = chain.map_err(|error| error.to_string())?;
+    if chain.is_empty() { Err("there is none in it".to_owned()) } else { Ok(chain) }
+}
+
+fn key_of(pem: &[u8]) -> Result<PrivateKeyDer<'static>, &'static str> {
+    // The error may show what is in the text.
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| "there is no key in it")
 }
 
 fn make(folder: &Path, listen: &[SocketAddr], (certificate, key): (&Path, &Path)) -> std::io::Result<()> {

@@ -1,23 +1,27 @@
 //! The node over TCP: always TLS, 1.3 only. Off unless `--listen` is given.
 //!
-//! `certificate.rs` is what the node shows, its own or made by it, `serve.rs` takes connections. Sockets are bound and
+//! `certificate.rs` is where the first certificate comes from, the operator or the node itself, `current.rs` the one
+//! that is shown now, `serve.rs` takes connections. Sockets are bound and
 //! files read while the process still can: see `confine.rs`. What is under TLS is the same API as at the local socket;
 //! who asks is decided in `crate::security`, and whether a browser of somebody else asks in `api/remote.rs`.
 
 mod certificate;
+mod current;
 mod serve;
 
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::verify_server_name;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::server::{NoServerSessionStorage, ParsedCertificate};
 
 use crate::refusal::Refusal;
-use crate::settings::Start;
+use crate::settings::{Certificate, Start};
 use certificate::Shown;
+use current::Current;
 
 pub(crate) use certificate::{contents, fingerprint};
 pub(crate) use serve::{counted, serve};
@@ -36,9 +40,7 @@ pub(crate) struct Tls {
 /// What the node is reached as.
 #[derive(Debug)]
 pub(crate) struct Names {
-    certificate: CertificateDer<'static>,
-    /// SHA-256 of the certificate, in hexadecimal.
-    pub(crate) fingerprint: String,
+    current: Arc<Current>,
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
@@ -54,12 +56,31 @@ impl Names {
                 return true;
             }
         }
-        let (Ok(name), Ok(certificate)) = (ServerName::try_from(bare), ParsedCertificate::try_from(&self.certificate))
-        else {
+        let end = self.current.end();
+        let (Ok(name), Ok(certificate)) = (ServerName::try_from(bare), ParsedCertificate::try_from(&end)) else {
             return false;
         };
         verify_server_name(&certificate, &name).is_ok()
     }
+
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub(crate) fn fingerprint(&self) -> String {
+        fingerprint(&self.current.end())
+    }
+
+    /// Shows another certificate from the next connection on; those there are go on.
+    ///
+    /// # Errors
+    /// [`Refusal`] for what is no certificate with its key; the one there is stays.
+    pub(crate) fn replace(&self, certificate: &str, key: &str) -> Result<(), Refusal> {
+        let shown = Shown::parse(certificate.as_bytes(), key.as_bytes()).map_err(|why| unusable(&why))?;
+        self.current.replace(shown).map_err(|error| unusable(&error.to_string()))
+    }
+}
+
+fn unusable(why: &str) -> Refusal {
+    let next = "give a certificate and the key that belongs to it, as PEM";
+    Refusal::invalid("the certificate cannot be shown", stockade_core::text::shown(why, 300), next)
 }
 
 /// Binds what the flags name and reads what is shown there; none where nothing is to be listened at.
@@ -74,17 +95,30 @@ pub(crate) fn open(asked: &Start, folder: &Path) -> Result<Option<Tls>, Refusal>
         (Some(certificate), Some(key)) => Shown::read(certificate, key)?,
         _ => Shown::own(folder, &asked.listen)?,
     };
-    let fingerprint = fingerprint(&shown.end);
-    let certificate = shown.end.clone();
-    let config = Arc::new(config(shown)?);
+    let current = Arc::new(Current::new(shown).map_err(|error| unservable(&error))?);
+    let config = Arc::new(config(Arc::clone(&current))?);
     let listeners = asked.listen.iter().map(|address| bind(*address)).collect::<Result<Vec<_>, _>>()?;
     // Where the system chose a port.
     let addresses = listeners.iter().zip(&asked.listen).map(|(one, asked)| one.local_addr().unwrap_or(*asked));
     let addresses: Vec<SocketAddr> = addresses.collect();
-    for address in &addresses {
-        tracing::info!(%address, fingerprint, "listening over TLS");
+    let names = Names { current, addresses };
+    for address in &names.addresses {
+        tracing::info!(%address, fingerprint = names.fingerprint(), "listening over TLS");
     }
-    Ok(Some(Tls { listeners, config, names: Arc::new(Names { certificate, fingerprint, addresses }) }))
+    Ok(Some(Tls { listeners, config, names: Arc::new(names) }))
+}
+
+/// Makes the certificate of a node that has none yet, and prints its SHA-256.
+///
+/// # Errors
+/// [`Refusal`] when it cannot be kept.
+pub fn first(asked: &Certificate) -> Result<(), Refusal> {
+    let shown = Shown::own(&asked.folder, &asked.listen)?;
+    if let Some(end) = shown.chain.first() {
+        // A reader that went away is no error.
+        drop(writeln!(std::io::stdout(), "{}", fingerprint(end)));
+    }
+    Ok(())
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, Refusal> {
@@ -102,23 +136,25 @@ fn bind(address: SocketAddr) -> Result<TcpListener, Refusal> {
 }
 
 /// TLS 1.3, by *ring*; sessions are not resumed, so every connection sees the certificate and nothing is kept.
-fn config(shown: Shown) -> Result<rustls::ServerConfig, Refusal> {
-    let failed = |error: rustls::Error| {
-        Refusal::invalid(
-            "the certificate cannot be served",
-            error.to_string(),
-            "name a certificate and the key that belongs to it, with --tls-certificate and --tls-key",
-        )
-    };
+fn config(current: Arc<Current>) -> Result<rustls::ServerConfig, Refusal> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(shown.chain, shown.key))
-        .map_err(failed)?;
+        .map_err(|error| unservable(&error))?
+        .with_no_client_auth()
+        .with_cert_resolver(current);
     config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)
+}
+
+fn unservable(error: &rustls::Error) -> Refusal {
+    Refusal::invalid(
+        "the certificate cannot be served",
+        error.to_string(),
+        "name a certificate and the key that belongs to it, with --tls-certificate and --tls-key",
+    )
 }
 
 #[cfg(test)]
@@ -129,7 +165,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let shown = Shown::own(folder.path(), &[listen.parse().unwrap()]).unwrap();
         let addresses = vec![listen.parse().unwrap()];
-        Names { fingerprint: fingerprint(&shown.end), certificate: shown.end, addresses }
+        Names { current: Arc::new(Current::new(shown).unwrap()), addresses }
     }
 
     #[test]
@@ -150,7 +186,7 @@ mod tests {
         let listen = ["127.0.0.1:8443".parse().unwrap()];
         let first = Shown::own(folder.path(), &listen).unwrap();
         let again = Shown::own(folder.path(), &listen).unwrap();
-        assert_eq!(first.end, again.end);
+        assert_eq!(first.chain, again.chain);
         let key = folder.path().join("tls/key.pem");
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
@@ -159,6 +195,31 @@ mod tests {
         assert!(refused.to_string().contains("others can read it"), "{refused}");
         std::fs::remove_file(&key).unwrap();
         assert!(Shown::own(folder.path(), &listen).is_err(), "who pinned it would be locked out silently");
+    }
+
+    fn served(shown: Shown) -> Result<Current, Refusal> {
+        Current::new(shown).map_err(|error| unservable(&error))
+    }
+
+    #[test]
+    fn another_certificate_takes_the_place_of_the_one_there_is_or_nothing_changes() {
+        let (names, other) = (names("127.0.0.1:8443"), tempfile::tempdir().unwrap());
+        let first = names.fingerprint();
+        drop(Shown::own(other.path(), &["192.0.2.9:8443".parse().unwrap()]).unwrap());
+        let pem = |name: &str| std::fs::read_to_string(other.path().join("tls").join(name)).unwrap();
+        let (certificate, key) = (pem("certificate.pem"), pem("key.pem"));
+        let third = tempfile::tempdir().unwrap();
+        drop(Shown::own(third.path(), &["192.0.2.9:8443".parse().unwrap()]).unwrap());
+        let foreign = std::fs::read_to_string(third.path().join("tls/key.pem")).unwrap();
+        for (certificate, key) in [("", ""), (certificate.as_str(), ""), ("", &key), (&certificate, &foreign)] {
+            let refused = names.replace(certificate, key).unwrap_err();
+            assert!(!refused.to_string().contains("PRIVATE"), "{refused}");
+            assert_eq!(names.fingerprint(), first);
+        }
+        names.replace(&certificate, &key).unwrap();
+        assert_ne!(names.fingerprint(), first);
+        let elsewhere: IpAddr = "192.0.2.7".parse().unwrap();
+        assert!(names.has("192.0.2.9", elsewhere), "its names are those of the new one");
     }
 
     #[test]
@@ -170,7 +231,7 @@ mod tests {
             drop(Shown::own(home, &listen).unwrap());
         }
         let (certificate, key) = (one.join("tls/certificate.pem"), other.join("tls/key.pem"));
-        let foreign = Shown::read(&certificate, &key).and_then(config).unwrap_err();
+        let foreign = Shown::read(&certificate, &key).and_then(served).unwrap_err();
         assert!(foreign.to_string().contains("cannot be served"), "{foreign}");
         assert!(Shown::read(&key, &certificate).is_err());
         assert!(Shown::read(folder.path(), &key).is_err(), "a folder");

@@ -141,6 +141,11 @@ pub enum Ask {
         /// Its path below the folder of outputs.
         path: String,
     },
+    /// Says whether a process, which lies beside it, is in the user namespace of the launcher.
+    Beside {
+        /// The number of the answer.
+        number: u64,
+    },
     /// Removes all files of a run that has ended.
     Forget {
         /// The number of the answer.

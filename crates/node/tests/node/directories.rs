@@ -42,20 +42,23 @@ fn realm(version: &str, port: u16, more: &str) -> String {
 struct Files {
     _home: Folder,
     authority: String,
-    secret: String,
+    secrets: String,
 }
 
 impl Files {
     fn of(slapd: &Slapd) -> Self {
         let home = open_folder();
         let authority = home.write("authority.pem", slapd.authority());
-        let secret = home.write("secret", format!("{}\n", SYSTEM.1));
-        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
-        if rustix::process::geteuid().is_root() {
-            std::os::unix::fs::chown(&secret, Some(61_234), None).unwrap();
+        let file = home.write("secrets/system", format!("{}\n", SYSTEM.1));
+        let secrets = home.path().join("secrets");
+        for (path, mode) in [(&file, 0o600), (&secrets, 0o700)] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+            if rustix::process::geteuid().is_root() {
+                std::os::unix::fs::chown(path, Some(61_234), None).unwrap();
+            }
         }
         let text = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
-        Self { _home: home, authority: text(authority), secret: text(secret) }
+        Self { _home: home, authority: text(authority), secrets: text(secrets) }
     }
 
     fn profile(&self) -> String {
@@ -67,7 +70,7 @@ impl Files {
     }
 
     fn secured(&self) -> String {
-        format!("systemPassword = \"file:{}\", secureCommunicationProfileName = directory", self.secret)
+        format!("systemPassword = \"file:{}/system\", secureCommunicationProfileName = directory", self.secrets)
     }
 }
 
@@ -92,7 +95,7 @@ fn a_user_of_a_directory_logs_in_and_is_who_the_directory_says() {
     let (files, port) = (Files::of(&slapd), slapd.tls_port().to_string());
     let logs = open_folder();
     let logged = logs.path().join("logs");
-    let flags = ["--connect-port", &port, "--security-file", &files.authority, "--security-file", &files.secret];
+    let flags = ["--connect-port", &port, "--security-file", &files.authority, "--secrets", &files.secrets];
     let noted = ["--log-level", "trace", "--log-dir", logged.to_str().unwrap()];
     let served = Served::start(&[&flags[..], &noted].concat());
     served.put_in_force("profiles", &files.profile());
@@ -253,13 +256,18 @@ fn a_realm_whose_directory_could_not_be_asked_is_not_put_in_force() {
         let path = "/v1/admin/commands/configuration/activate";
         served.node.ask("POST", path, &[], &which).whole().unwrap().expect(409).json()["detail"].to_string()
     };
-    let open = format!("allowPlaintext = true, systemPassword = \"file:{file}\"");
+    let profile = format!(
+        r#"name = profiles, version = "1", type = stockade.security
+        configuration {{ SecureCommunicationClientProfile {{ name = open, trustFile = "{file}", certificateFile = "{file}",
+            keyFile = "{file}" }} }}"#
+    );
+    served.put_in_force("profiles", &profile);
     for (version, (port, more, part)) in [
         (10, "allowPlaintext = true, systemPassword = x", "--connect-port 10"),
         (9, "systemPassword = x", "secureCommunicationProfileName"),
-        (9, "allowPlaintext = true, systemPassword = \"file:/etc/none\"", "--security-file"),
-        (9, &open, "others on the machine can read"),
-        (9, "allowPlaintext = true, systemPassword = \"env:X\"", "file:PATH"),
+        (9, "allowPlaintext = true, systemPassword = \"file:/etc/none\"", "--secrets"),
+        (9, "secureCommunicationProfileName = open, systemPassword = x", "others on the machine can read"),
+        (9, "allowPlaintext = true, systemPassword = \"env:X\"", "STOCKADE_SECRET_"),
     ]
     .into_iter()
     .enumerate()

@@ -138,6 +138,38 @@ fn programs_that_others_may_change_are_not_started_by_root() {
     assert!(!Path::new("/etc/systemd/system/stockade-node.service").exists());
 }
 
+/// What root does on a machine, on copies of its folders that nobody else sees.
+const FOR_REAL: &str = r#"
+mount --make-rprivate /
+mount -t tmpfs -o mode=755 none /mnt
+mkdir /mnt/upper /mnt/work /mnt/bin
+mount -t overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work none /etc
+cp "$1/stockade" "$1/stockade-gate" "$1/stockade-node" /mnt/bin
+chmod 755 /mnt/bin/*
+mount --bind /mnt/bin /usr/local/bin
+mount -t tmpfs -o mode=755 none /var/lib
+for again in 1 2; do /usr/local/bin/stockade-node install -- --listen 192.0.2.7:8443; done
+stat -c '%U %a' /var/lib/stockade/tls/key.pem
+/usr/local/bin/stockade-node certificate --folder /var/lib/stockade
+"#;
+
+#[test]
+fn a_first_certificate_is_the_nodes_own_and_its_fingerprint_is_told() {
+    if !rustix::process::geteuid().is_root() {
+        skipped("installing for real", "the tests are run by an ordinary user");
+        return;
+    }
+    let programs = command().parent().unwrap().to_owned();
+    let words = ["--mount", "sh", "-euc", FOR_REAL, "sh"];
+    let ran = call("unshare", User::Caller).args(words).arg(programs).run().expect(0);
+    let told: Vec<_> = ran.stdout.lines().filter_map(|line| line.split_once(" has the SHA-256 ")).collect();
+    let [(_, first), (_, again)] = told.as_slice() else { panic!("{ran:?}") };
+    assert_eq!(first, again, "it is made once");
+    let mut last = ran.stdout.lines().rev();
+    assert_eq!(last.next(), Some(*first));
+    assert_eq!(last.next(), Some("stockade 600"));
+}
+
 #[test]
 fn nothing_is_written_through_a_link_or_where_others_may_write() {
     let (prefix, outside) = (own_folder(), Folder::new());

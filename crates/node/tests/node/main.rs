@@ -8,6 +8,7 @@
 )]
 
 mod cancel;
+mod client;
 mod clients;
 mod crash;
 mod directories;
@@ -15,6 +16,7 @@ mod disk;
 mod docs;
 mod drift;
 mod functions;
+mod guessing;
 mod http;
 mod install;
 mod keys;
@@ -24,6 +26,7 @@ mod operate;
 mod places;
 mod queue;
 mod quotas;
+mod recovery;
 mod remote;
 mod runs;
 mod security;
@@ -34,5 +37,7 @@ mod tables;
 mod tenancy;
 mod tls;
 mod tongues;
+mod trial;
 mod users;
 mod warm;
+mod work;

@@ -27,7 +27,7 @@ configuration { LocalAuthenticationRealm { name = "acme", requirePassword = true
 /// A node that listens, with people.
 pub(crate) struct Served {
     pub(crate) node: Node,
-    at: SocketAddr,
+    pub(crate) at: SocketAddr,
 }
 
 /// An answer.
@@ -54,7 +54,11 @@ impl Served {
     pub(crate) fn start(flags: &[&str]) -> Self {
         let mut all = vec!["--listen", "127.0.0.1:0"];
         all.extend(flags);
-        let node = Node::start(&all);
+        Self::of(Node::start(&all), REALM)
+    }
+
+    /// A node with such people, which listens.
+    pub(crate) fn of(node: Node, realm: &str) -> Self {
         let shown = command_of(&node, "node/display", &json!({}));
         let cell = |name: &str| {
             let column = shown["columns"].as_array().unwrap().iter().position(|column| column == name).unwrap();
@@ -63,7 +67,7 @@ impl Served {
         let at = cell("Addresses").parse().unwrap();
         assert_eq!(cell("Certificate SHA-256").len(), 64);
         let served = Self { node, at };
-        served.put_in_force("people", REALM);
+        served.put_in_force("people", realm);
         served
     }
 
@@ -99,7 +103,7 @@ impl Served {
             .with_no_client_auth()
     }
 
-    fn tls(&self, stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+    pub(crate) fn tls(&self, stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
         let name = ServerName::from(self.at.ip());
         let config = Arc::new(self.client(&[&rustls::version::TLS13]));
         StreamOwned::new(ClientConnection::new(config, name).unwrap(), stream)
@@ -152,7 +156,7 @@ impl Served {
     }
 
     /// A connection from this address of the machine.
-    fn from(&self, address: Ipv4Addr) -> TcpStream {
+    pub(crate) fn from(&self, address: Ipv4Addr) -> TcpStream {
         use rustix::net::{AddressFamily, SocketType};
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &SocketAddrV4::new(address, 0)).unwrap();

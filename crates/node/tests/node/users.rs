@@ -559,3 +559,41 @@ fn an_ordinary_user_with_ids_of_its_own_gives_them_to_its_runs() {
     process.wait().unwrap();
     until("nothing is left", || alive(&place).is_empty());
 }
+
+/// Where runs have the node's own user, the kernel reports code that came out of its walls as the one who administers
+/// the node. It is in the user namespace of its run still, and whatever it makes there.
+#[test]
+fn who_has_the_nodes_user_in_another_user_namespace_is_not_heard() {
+    let node = Node::start(&[]);
+    let socket = node.socket();
+    let ask = |within: &[&str]| {
+        let url = ["curl", "--silent", "--max-time", "60", "http://node/v1/me", "--unix-socket"];
+        let words = [within, &url].concat();
+        call(words[0], User::Ordinary).args(&words[1..]).arg(&socket).run()
+    };
+    let me = ask(&[]).expect(0).stdout;
+    assert!(me.contains("uid-"), "{me}");
+    let apart = ["unshare", "--user", "--map-current-user"];
+    for within in [apart.to_vec(), [apart, apart].concat(), vec!["unshare", "--user", "--map-root-user"]] {
+        let refused = ask(&within);
+        assert!(refused.status != 0 && refused.stdout.is_empty(), "{refused:?}");
+    }
+    // One that goes away and leaves its connection to somebody else is not seen any more.
+    let passed = r#"
+import os, socket, sys, time
+connection = socket.socket(socket.AF_UNIX)
+if os.fork() == 0:
+    connection.connect(sys.argv[1])
+    os._exit(0)
+os.wait()
+connection.settimeout(60)
+try:
+    connection.sendall(b"GET /v1/me HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n")
+    print(connection.recv(1000))
+except OSError as error:
+    print(b"")
+"#;
+    let ran = call("python3", User::Ordinary).args(["-c", passed]).arg(&socket).run();
+    assert!(!ran.stdout.contains("uid-"), "{ran:?}");
+    assert!(ask(&[]).expect(0).stdout.contains("uid-"), "the others are heard");
+}

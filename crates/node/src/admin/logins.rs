@@ -1,0 +1,150 @@
+//! `stockade login` and `stockade logout`: what a node gave its caller, kept for his next commands.
+//!
+//! One file for each node, which nobody else may read. What is in it opens nothing but that node, and not for long.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use stockade_core::text::{shown, span};
+use zeroize::Zeroizing;
+
+use super::nodes;
+use super::remote::{Address, LoggedIn, Trusted, Way};
+use super::words::Given;
+use crate::refusal::{Kind, Refusal};
+use crate::service::now_ms;
+use crate::settings::{Login, Logout};
+use crate::status;
+
+/// Largest file: a token, and certificates of authorities.
+const BYTES_MAX: u64 = 2 << 20;
+
+/// What is kept of a node.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kept {
+    principal: String,
+    pub(super) token: Zeroizing<String>,
+    /// By the clock of this machine, milliseconds since 1970.
+    ends_ms: i64,
+    /// How the node was verified; it is verified in the same way again.
+    pub(super) trusted: Trusted,
+}
+
+/// Logs in at a node, and keeps what it gives.
+///
+/// # Errors
+/// [`Refusal`] of the node, or when it is not the one that is meant, or cannot be remembered.
+pub fn login(asked: &Login) -> Result<(), Refusal> {
+    let at = address(&asked.node)?;
+    let given = match (asked.password_stdin, &asked.password_file) {
+        (true, _) => Some(Given::Stdin),
+        (false, Some(path)) => Some(Given::SecretFile(path.clone())),
+        (false, None) => None,
+    };
+    let trusted = nodes::trusted(asked.cafile.as_slice(), asked.fingerprint.as_slice())?.unwrap_or(Trusted::System);
+    let way = Way::new(&trusted, status::PATIENCE)?;
+    let password = nodes::password(given)?;
+    let LoggedIn { principal, token, expires_in } = way.log_in(&at, &asked.username, &password)?;
+    let ends_ms = now_ms().saturating_add_unsigned(expires_in.saturating_mul(1_000));
+    write(&at, &Kept { principal: principal.clone(), token, ends_ms, trusted })?;
+    let lasts = span(Duration::from_secs(expires_in).as_millis().try_into().unwrap_or(u64::MAX));
+    say(&format!("logged in at {at} as {}, for {lasts}\n", shown(&principal, 200)));
+    Ok(())
+}
+
+/// Ends what a login gave, here and at the node.
+///
+/// # Errors
+/// [`Refusal`] when there is none. That the node cannot be told is said, and no error: it ends by itself.
+pub fn logout(asked: &Logout) -> Result<(), Refusal> {
+    let at = address(&asked.node)?;
+    let kept = read(&at)?;
+    let told = Way::new(&kept.trusted, status::PATIENCE).and_then(|way| way.log_out(&at, &kept.token));
+    std::fs::remove_file(path(&at)?)
+        .map_err(|error| Refusal::failed("it cannot be forgotten", crate::system_text(&error)))?;
+    match told {
+        Err(refusal) if refusal.kind != Kind::Unauthenticated => {
+            say(&format!("forgotten here; the node could not be told: {}\n", refusal.why));
+        }
+        _ => say(&format!("logged out at {at}\n")),
+    }
+    Ok(())
+}
+
+/// What is kept of a node, while it is good for something.
+///
+/// # Errors
+/// [`Refusal`] when there is nothing, or others could have read it.
+pub(super) fn read(at: &Address) -> Result<Kept, Refusal> {
+    let nothing = |why: String| {
+        let next = format!("run `stockade login --username=NAME {at}`, or name a user: --username=NAME");
+        Refusal::new(Kind::Unauthenticated, format!("you are not logged in at {at}"), why, next)
+    };
+    let path = path(at)?;
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(nothing("nothing is kept of it".to_owned()));
+        }
+        Err(error) => return Err(nothing(crate::system_text(&error))),
+    };
+    let status = file.metadata().map_err(|error| nothing(crate::system_text(&error)))?;
+    if status.mode() & 0o077 != 0 || status.uid() != rustix::process::geteuid().as_raw() {
+        return Err(nothing(format!("others may read {}", shown(&path.to_string_lossy(), 300))));
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(BYTES_MAX).read_to_string(&mut text).map_err(|error| nothing(crate::system_text(&error)))?;
+    let kept: Kept =
+        serde_json::from_str(&text).map_err(|_| nothing("what is kept of it cannot be read".to_owned()))?;
+    if now_ms() >= kept.ends_ms { Err(nothing("its time is over".to_owned())) } else { Ok(kept) }
+}
+
+fn write(at: &Address, kept: &Kept) -> Result<(), Refusal> {
+    let path = path(at)?;
+    let failed = |error: std::io::Error| {
+        Refusal::invalid(
+            format!("`{}` cannot be written", shown(&path.to_string_lossy(), 300)),
+            crate::system_text(&error),
+            "name a folder of yours with STOCKADE_STATE_DIR",
+        )
+    };
+    let text =
+        Zeroizing::new(serde_json::to_string(kept).map_err(|error| Refusal::failed("nothing can be kept", error))?);
+    let folder = path.parent().unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    let new = path.with_extension("new");
+    drop(std::fs::remove_file(&new));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    std::fs::rename(&new, &path).map_err(failed)
+}
+
+/// The file of a node. Its name is one of the grammar of names and addresses, which have no slash.
+fn path(at: &Address) -> Result<PathBuf, Refusal> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("STOCKADE_STATE_DIR")
+        .or_else(|| absolute("XDG_STATE_HOME").map(|state| state.join("stockade")))
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state/stockade")));
+    let state = state.ok_or_else(|| {
+        Refusal::invalid(
+            "nothing can be kept",
+            "you have no folder: HOME is not set",
+            "name one with STOCKADE_STATE_DIR",
+        )
+    })?;
+    Ok(state.join("logins").join(format!("{at}.json")))
+}
+
+fn address(text: &str) -> Result<Address, Refusal> {
+    Address::parse(text, super::remote::PORT)
+        .map_err(|why| Refusal::invalid(format!("`{}` is no node", shown(text, 200)), why, "write HOST, or HOST:PORT"))
+}
+
+fn say(text: &str) {
+    super::print(text);
+}

@@ -1,0 +1,324 @@
+//! A node that is asked over TLS: first that it is the one that is meant, then who asks, then the question.
+//!
+//! Nothing is told to a node whose certificate is not verified.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, PeerIncompatible, RootCertStore, SignatureScheme};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use zeroize::Zeroizing;
+
+use crate::question::{Question, within};
+use crate::refusal::{Kind, Refusal};
+use crate::status::problem_of;
+use crate::tls::fingerprint;
+
+/// Where a node is asked, where nobody says at which port.
+pub(crate) const PORT: u16 = 8443;
+
+/// Where a node listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// A name, or an address without brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// How a node is known to be the one that is meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Trusted {
+    /// By one of these SHA-256 of its certificate, in hexadecimal.
+    Pinned(Vec<String>),
+    /// By its name, in a certificate that one of these authorities vouches for: PEM.
+    Anchors(String),
+    /// The same, with the authorities of this machine.
+    System,
+}
+
+/// A token, as a node gives it.
+#[derive(Deserialize)]
+pub(crate) struct LoggedIn {
+    pub(crate) principal: String,
+    pub(crate) token: Zeroizing<String>,
+    pub(crate) expires_in: u64,
+}
+
+/// A way to nodes.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    config: Arc<ClientConfig>,
+    patience: Duration,
+}
+
+impl Address {
+    /// Reads `HOST`, `HOST:PORT` or `[ADDRESS]:PORT`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn parse(text: &str, usual: u16) -> Result<Self, &'static str> {
+        let is_address = text.parse::<std::net::Ipv6Addr>().is_ok();
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !is_address && !port.ends_with(']') => {
+                (host, port.parse().ok().filter(|port| *port > 0).ok_or("what follows the colon is no port")?)
+            }
+            _ => (text, usual),
+        };
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
+        match ServerName::try_from(host.as_str()) {
+            Ok(_) => Ok(Self { host, port }),
+            Err(_) => Err("it is neither a name nor an address"),
+        }
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(out, "[{host}]:{port}") } else { write!(out, "{host}:{port}") }
+    }
+}
+
+impl Way {
+    /// Prepares to ask nodes that are known like this.
+    ///
+    /// # Errors
+    /// [`Refusal`] when nobody could be known by it.
+    pub(crate) fn new(trusted: &Trusted, patience: Duration) -> Result<Self, Refusal> {
+        let unusable = |why: String| {
+            Refusal::invalid("no node can be verified", why, "name its authority with --cafile=FILE, or --fingerprint")
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let algorithms = provider.signature_verification_algorithms;
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|error| unusable(error.to_string()))?;
+        let config = match trusted {
+            Trusted::Pinned(fingerprints) => {
+                let fingerprints =
+                    fingerprints.iter().map(|one| pin(one)).collect::<Result<_, _>>().map_err(unusable)?;
+                let verifier = Pinned { fingerprints, algorithms };
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
+            }
+            Trusted::Anchors(pem) => {
+                let roots = anchors(pem).map_err(unusable)?;
+                builder.with_root_certificates(roots).with_no_client_auth()
+            }
+            Trusted::System => {
+                let mut roots = RootCertStore::empty();
+                // One that cannot be read vouches for nobody.
+                let (_, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                builder.with_root_certificates(roots).with_no_client_auth()
+            }
+        };
+        Ok(Self { config: Arc::new(config), patience })
+    }
+
+    /// A token for a password.
+    ///
+    /// # Errors
+    /// [`Refusal`] of the node, or when it cannot be reached or is another one.
+    pub(crate) fn log_in(&self, at: &Address, user: &str, password: &str) -> Result<LoggedIn, Refusal> {
+        let pair = Zeroizing::new(format!("{user}:{password}"));
+        let shown = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+        let answer = self.ask(at, "/v1/login", &shown, None)?;
+        serde_json::from_str(&answer).map_err(|error| Refusal::failed("the node's answer cannot be read", error))
+    }
+
+    /// The end of a token.
+    ///
+    /// # Errors
+    /// [`Refusal`], as above.
+    pub(crate) fn log_out(&self, at: &Address, token: &str) -> Result<(), Refusal> {
+        self.ask(at, "/v1/logout", &bearer(token), None).map(drop)
+    }
+
+    /// What the node answers to a question of the owner of a token.
+    ///
+    /// # Errors
+    /// [`Refusal`], as above.
+    pub(crate) fn post(&self, at: &Address, path: &str, token: &str, body: &str) -> Result<String, Refusal> {
+        self.ask(at, path, &bearer(token), Some(body))
+    }
+
+    fn ask(&self, at: &Address, path: &str, shown: &str, body: Option<&str>) -> Result<String, Refusal> {
+        let host = at.to_string();
+        let question = Question { method: "POST", path, host: &host, authorization: Some(shown), body };
+        let asked = within(self.patience, async { question.ask(self.connect(at).await?).await });
+        let (status, text) = asked.map_err(|error| unreached(at, &error))?;
+        if (200..300).contains(&status) { Ok(text) } else { Err(problem_of(status, &text)) }
+    }
+
+    /// A connection, its hand-shake done: nobody is told anything who is not verified.
+    async fn connect(&self, at: &Address) -> std::io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(at.host.clone()).map_err(std::io::Error::other)?;
+        let stream = TcpStream::connect((at.host.as_str(), at.port)).await?;
+        TlsConnector::from(Arc::clone(&self.config)).connect(name, stream).await
+    }
+}
+
+fn bearer(token: &str) -> Zeroizing<String> {
+    Zeroizing::new(format!("Bearer {token}"))
+}
+
+/// Why a node has not answered, in the terms of who asked.
+fn unreached(at: &Address, error: &std::io::Error) -> Refusal {
+    let told = |what: String, why: String, next: &str| Refusal::new(Kind::Unavailable, what, why, next);
+    let at = stockade_core::text::shown(&at.to_string(), 200);
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(bad)) => told(
+            format!("the node at {at} is not verified, so it was told nothing"),
+            stockade_core::text::shown(&why_not(bad), 400),
+            "compare its SHA-256 with `stockade admin display node` at the node and name it: --fingerprint=SHA256; or its authority: --cafile=FILE",
+        ),
+        Some(rustls::Error::PeerIncompatible(PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig)) => told(
+            format!("the node at {at} cannot be asked"),
+            "it does not speak TLS 1.3".to_owned(),
+            "look whether it is a node: stockade node start --listen",
+        ),
+        Some(other) => told(
+            format!("the node at {at} cannot be asked"),
+            stockade_core::text::shown(&other.to_string(), 300),
+            "look whether it is a node: stockade node start --listen",
+        ),
+        None => told(
+            format!("no node answers at {at}"),
+            crate::system_text(error),
+            "look whether it runs and listens there: stockade node start --listen",
+        ),
+    }
+}
+
+fn why_not(bad: &CertificateError) -> String {
+    if *bad == CertificateError::ApplicationVerificationFailure {
+        "its certificate has another SHA-256".to_owned()
+    } else if matches!(bad, CertificateError::UnknownIssuer | CertificateError::BadSignature) {
+        // The second one of two authorities of one name.
+        "nobody who is trusted here vouches for its certificate".to_owned()
+    } else {
+        bad.to_string()
+    }
+}
+
+/// A SHA-256 in one spelling.
+fn pin(text: &str) -> Result<String, String> {
+    let plain: String = text.chars().filter(|char| *char != ':').collect::<String>().to_ascii_lowercase();
+    if plain.len() == 64 && plain.chars().all(|char| char.is_ascii_hexdigit()) {
+        Ok(plain)
+    } else {
+        Err(format!("`{}` is no SHA-256: it has 64 hexadecimal digits", stockade_core::text::shown(text, 100)))
+    }
+}
+
+fn anchors(pem: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for anchor in stockade_identity::ldap::certificates(pem.as_bytes()).map_err(|bad| bad.to_string())? {
+        roots.add(anchor).map_err(|error| error.to_string())?;
+    }
+    Ok(roots)
+}
+
+/// Reads what somebody names as an authority, to say early that it is none.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check_pem(path: &Path, pem: &str) -> Result<(), Refusal> {
+    let shown = stockade_core::text::shown(&path.to_string_lossy(), 300);
+    anchors(pem).map(drop).map_err(|why| {
+        Refusal::invalid(
+            format!("`{shown}` cannot be used"),
+            why,
+            "name a PEM file with the certificate of an authority",
+        )
+    })
+}
+
+/// Knows a node by its certificate alone: its name and age say nothing more.
+#[derive(Debug)]
+struct Pinned {
+    fingerprints: Vec<String>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.fingerprints.contains(&fingerprint(end)) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(CertificateError::ApplicationVerificationFailure.into())
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        // It is not spoken.
+        Err(PeerIncompatible::Tls12NotOfferedOrEnabled.into())
+    }
+
+    /// That whoever shows the certificate has its key.
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_name_or_an_address_with_or_without_a_port() {
+        for (text, host, port) in [
+            ("node.example", "node.example", 8443),
+            ("node.example:1", "node.example", 1),
+            ("192.0.2.7:99", "192.0.2.7", 99),
+            ("::1", "::1", 8443),
+            ("[::1]", "::1", 8443),
+            ("[::1]:99", "::1", 99),
+        ] {
+            assert_eq!(Address::parse(text, PORT), Ok(Address { host: host.to_owned(), port }), "{text}");
+        }
+        for text in
+            ["", ":1", "node:", "node:0", "node:99999", "a b", "node:1:2", "user@node", "node/x", "[::1", "a\r\nb"]
+        {
+            assert!(Address::parse(text, PORT).is_err(), "{text}");
+        }
+        assert_eq!(Address { host: "::1".to_owned(), port: 9 }.to_string(), "[::1]:9");
+    }
+
+    #[test]
+    fn a_fingerprint_has_one_spelling() {
+        let plain = "ab".repeat(32);
+        assert_eq!(pin(&"AB:".repeat(32)).unwrap(), plain);
+        assert!(pin("ab").is_err() && pin(&"xy".repeat(32)).is_err() && pin("").is_err());
+    }
+}

@@ -1,23 +1,29 @@
 //! What the process that speaks with strangers may still do: keep its state, and nothing else of the host.
 //!
-//! Should somebody take it over: it opens no file of a run, of a user or of the system, executes nothing, and neither
-//! dials nor listens over TCP. What it can still ask for is what the launcher checks.
+//! Should somebody take it over: it opens no file of a run, of a user or of the system, executes nothing, does not
+//! listen over TCP, and dials no port but those that its flags name, of directories. What it can still ask for is what the launcher checks.
 
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
 use crate::refusal::Refusal;
 
-/// Gives up every file but those of `store`, reading those of `secrets`, and removing its own socket from its folder. Counts for threads that are
+/// Gives up every file but those of `store`, reading those of `secrets`, removing its own socket from its folder, and
+/// every port but `ports` to connect to. Counts for threads that are
 /// started from now on.
 ///
 /// # Errors
 /// [`Refusal`] when that cannot be had; the process must not serve then.
-pub(crate) fn confine(store: &Path, socket_folder: &Path, secrets: Option<&Path>) -> Result<(), Refusal> {
+pub(crate) fn confine(
+    store: &Path,
+    socket_folder: &Path,
+    secrets: Option<&Path>,
+    ports: impl IntoIterator<Item = u16>,
+) -> Result<(), Refusal> {
     let failed = |error: &dyn std::fmt::Display| {
         Refusal::invalid("the node cannot be confined", error.to_string(), "run `stockade doctor`: Landlock is needed")
     };
@@ -40,6 +46,9 @@ pub(crate) fn confine(store: &Path, socket_folder: &Path, secrets: Option<&Path>
     for (folder, access) in rules.into_iter().chain(of_secrets) {
         let folder = PathFd::new(folder).map_err(|error| failed(&error))?;
         ruleset = ruleset.add_rule(PathBeneath::new(folder, access)).map_err(|error| failed(&error))?;
+    }
+    for port in ports {
+        ruleset = ruleset.add_rule(NetPort::new(port, AccessNet::ConnectTcp)).map_err(|error| failed(&error))?;
     }
     let status = ruleset.restrict_self().map_err(|error| failed(&error))?;
     if status.ruleset == RulesetStatus::NotEnforced {
@@ -67,7 +76,12 @@ mod tests {
         std::thread::spawn(move || {
             let other = folder.path().join("other");
             assert!(File::open(&other).is_ok());
-            confine(&store, folder.path(), Some(&secrets)).unwrap();
+            let [known, unknown] = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+            let [known, unknown] = [known, unknown].map(|one| (one.local_addr().unwrap(), one));
+            confine(&store, folder.path(), Some(&secrets), [known.0.port()]).unwrap();
+            assert!(std::net::TcpStream::connect(known.0).is_ok());
+            let refused = std::net::TcpStream::connect(unknown.0).unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied, "{refused}");
             std::fs::write(store.join("a"), "x").unwrap();
             assert_eq!(std::fs::read_to_string(store.join("a")).unwrap(), "x");
             assert_eq!(std::fs::read_to_string(secrets.join("a")).unwrap(), "x");

@@ -100,6 +100,16 @@ pub struct Start {
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     pub tls_key: Option<PathBuf>,
 
+    /// A TCP port that the node may connect to: that of a directory whose users log in; several times for several. It
+    /// connects to none if left out
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub connect_port: Vec<u16>,
+
+    /// A PEM file that a client profile names, as its `trustFile`, `certificateFile` or `keyFile`; several times for
+    /// several. It is read at the start, since the node opens none later
+    #[arg(long, value_name = "FILE")]
+    pub security_file: Vec<PathBuf>,
+
     /// What the node is called, by those who look after it; the machine's name and `stockade` if left out
     #[arg(long, value_name = "NODE.CLUSTER")]
     pub service_name: Option<String>,

@@ -101,8 +101,9 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
     });
     let pressure = Pressure::new(u64::from(asked.reserve_memory_mib) << 20)?;
     // Also what is read of the machine for it: files that it cannot open any more then.
+    let ports = security.outward.ports.clone();
     let terms = (terms(asked, (caps, classes), engines, log), security);
-    confine::confine(&store, of_socket, of_secrets.as_deref())?;
+    confine::confine(&store, of_socket, of_secrets.as_deref(), ports)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

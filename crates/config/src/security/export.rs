@@ -9,6 +9,9 @@ use super::tree::Tree;
 pub enum Secrets {
     /// They are written; the text means the same as the object, and is as secret as they are.
     Kept,
+    /// Hashes are written, clear texts are left out: what is said to others, such as a directory's password, is nobody's
+    /// to read who looks after the node. Such a text cannot be loaded again.
+    Hashed,
     /// Clear texts and hashes are left out, so that the text can be shown. It cannot be loaded again: a principal
     /// would be without a password, and a null in its place is refused.
     Hidden,
@@ -82,11 +85,14 @@ impl Text {
 
     fn secret(&mut self, secret: &Secret) {
         match (secret, self.secrets) {
-            (Secret::Clear(_) | Secret::Hash(_) | Secret::Encrypted(_), Secrets::Hidden) => {
-                self.out.push_str("null # not shown")
+            (Secret::Clear(_) | Secret::Hash(_) | Secret::Encrypted(_), Secrets::Hidden)
+            | (Secret::Clear(_), Secrets::Hashed) => self.out.push_str("null # not shown"),
+            (Secret::Clear(text), Secrets::Kept) | (Secret::Hash(text), Secrets::Kept | Secrets::Hashed) => {
+                self.out.push_str(&quoted(text));
             }
-            (Secret::Clear(text) | Secret::Hash(text), Secrets::Kept) => self.out.push_str(&quoted(text)),
-            (Secret::Encrypted(text), Secrets::Kept) => self.out.push_str(&quoted(&format!("encrypted:{text}"))),
+            (Secret::Encrypted(text), Secrets::Kept | Secrets::Hashed) => {
+                self.out.push_str(&quoted(&format!("encrypted:{text}")));
+            }
             (Secret::File(path), _) => self.out.push_str(&quoted(&format!("file:{path}"))),
             (Secret::Variable(name), _) => self.out.push_str(&quoted(&format!("env:{name}"))),
         }

@@ -106,6 +106,20 @@ impl Passwords {
         Checked::Right { stale: stored.is_some_and(|stored| stored.is_stale(self.costs)) }
     }
 
+    /// Begins an attempt that somebody else looks at, such as a directory: it counts as one that fails, and waits as
+    /// those here do.
+    ///
+    /// # Errors
+    /// How long it has to wait, in milliseconds.
+    pub fn begin(&self, attempt: &Attempt<'_>) -> Result<(), u64> {
+        self.delays().begin(attempt.principal, attempt.source, attempt.now_ms)
+    }
+
+    /// That attempt went well after all.
+    pub fn went_well(&self, attempt: &Attempt<'_>) {
+        self.delays().well(attempt.principal, attempt.source, attempt.now_ms);
+    }
+
     /// Hashes a new password, for somebody who is logged in; `source` is where he is.
     ///
     /// # Errors

@@ -15,6 +15,9 @@ impl Security {
     pub(super) async fn beginnings(&self, caller: &Caller, object: &Object) -> Result<Vec<Beginning>, Refusal> {
         let mut begins = Vec::new();
         for root in &object.roots {
+            if let Root::Ldap(realm) = root {
+                self.check_is_new(&realm.name).await?;
+            }
             let Root::Local(realm) = root else { continue };
             let name = realm.name.clone();
             if self.keeper.with(move |store| store.has_realm(&name)).await? {
@@ -41,6 +44,20 @@ impl Security {
                 .push(Beginning { realm: realm.name.clone(), principals: principals.collect::<Result<_, Refusal>>()? });
         }
         Ok(begins)
+    }
+
+    /// A directory's people must not have what belongs to those of a local realm that was called the same.
+    async fn check_is_new(&self, realm: &str) -> Result<(), Refusal> {
+        let name = realm.to_owned();
+        if !self.keeper.with(move |store| store.has_realm(&name)).await? {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Kind::Conflict,
+            "the configuration stays as it is",
+            format!("`{realm}` was a local realm, and its people's runs would be those of a directory's"),
+            "give the new realm another name",
+        ))
     }
 
     /// What is to be said to other servers can be.

@@ -8,6 +8,7 @@ use stockade_identity::hosts::Hosts;
 use stockade_identity::privilege::Privilege;
 use stockade_store::{Act, ObjectId};
 
+use super::directories::Directories;
 use super::force::{self, Hosted, InForce, id_of};
 pub(super) use super::objects::Which;
 use super::objects::{Kept, choose, digest, parse};
@@ -169,9 +170,15 @@ impl Security {
         if let Some(bad) = found.iter().find(|finding| finding.fact.refuses()) {
             return Err(refused(bad.to_string(), bad.fact.next()));
         }
-        let objects = after.iter().map(|object| (*object).clone()).collect();
+        let objects: Vec<Object> = after.iter().map(|object| (*object).clone()).collect();
+        let directories = Directories::of(&objects, &self.terms, &self.in_force().directories);
+        if let Some((realm, why)) = directories.unusable() {
+            let what = format!("the realm `{realm}` could not ask its directory: {why}");
+            return Err(refused(what, "see stockade node start --help, or correct it under another version"));
+        }
         let new = InForce::compile(objects, Vec::new(), self.hosts())
-            .map_err(|why| refused(why, "correct it, under another version"))?;
+            .map_err(|why| refused(why, "correct it, under another version"))?
+            .asking(directories);
         if within_ms.is_none() {
             check_can_administer(caller, &new)?;
         }
@@ -194,7 +201,9 @@ impl Security {
 
     /// Reads what is in force anew. What is in force already stays when that fails; the store holds the new one.
     pub(super) async fn take_up(&self, hosts: Arc<Hosts>) -> Result<(), Refusal> {
-        let new = force::of_store(&self.keeper, Hosted::Known(hosts)).await?;
+        let before = self.in_force();
+        let means = (&self.terms, &before.directories);
+        let new = force::of_store(&self.keeper, Hosted::Known(hosts), means).await?;
         self.put_in_force(new);
         Ok(())
     }

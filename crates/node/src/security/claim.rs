@@ -10,6 +10,7 @@ use stockade_identity::token;
 use stockade_store::Change;
 use zeroize::Zeroizing;
 
+use super::directories::Held;
 use super::force::{Hosted, InForce, Name};
 use super::login::{Now, Place};
 use super::tokens::{SEEN_MAX, Session};
@@ -38,6 +39,12 @@ pub(super) struct Claim {
     pub(super) detail: String,
     /// Whether it was not looked at.
     pub(super) is_free: bool,
+    /// Whether the caller named a user.
+    pub(super) is_named: bool,
+    /// What its caller should do, where that is known better than by the decision.
+    pub(super) next: Option<&'static str>,
+    /// What a directory says of him.
+    pub(super) held: Option<Held>,
     pub(super) session: Option<Arc<token::Session<Session>>>,
     /// That nothing more is put on record, where it is right: an earlier record says it already.
     pub(super) is_on_record: bool,
@@ -47,6 +54,9 @@ impl Security {
     pub(super) async fn by_password(&self, way: Way, user: &str, clear: Zeroizing<String>) -> Claim {
         let in_force = self.in_force();
         let name = in_force.name(user);
+        if let Some(realm) = in_force.directories.get(&name.realm) {
+            return self.by_directory(realm, name, clear, way).await;
+        }
         let kept = in_force.person(&name).and_then(|person| person.password.clone());
         // A hash that cannot be read is nobody's password.
         let stored = kept.as_deref().and_then(|text| Stored::parse(text).ok());
@@ -79,7 +89,7 @@ impl Security {
         };
         let is_on_record = session.value.seen.lock().unwrap_or_else(PoisonError::into_inner).contains(&from);
         let claim = Claim::of(session.value.name.clone(), Credential::Token(Proof::Right), "token");
-        Claim { session: Some(session), is_on_record, ..claim }
+        Claim { held: session.value.held.clone(), session: Some(session), is_on_record, ..claim }
     }
 
     /// Keeps a password with the costs of today. Nobody waits for it to succeed: it is tried again the next time.
@@ -94,7 +104,8 @@ impl Security {
             // It is as old as it was.
             found.map_or(Ok(false), |found| store.change_principal(&realm, &user, &change, found.password_ms))
         });
-        let new = force::of_store(&self.keeper, Hosted::Known(self.hosts()));
+        let before_swap = self.in_force();
+        let new = force::of_store(&self.keeper, Hosted::Known(self.hosts()), (&self.terms, &before_swap.directories));
         if let (Ok(true), Ok(new)) = (kept.await, new.await) {
             // Nothing else has changed, so that sessions go on.
             self.swap(new);
@@ -111,6 +122,9 @@ impl Claim {
             wait_ms: 0,
             detail: String::new(),
             is_free: false,
+            is_named: matches!(credential, Credential::Password(_)),
+            next: None,
+            held: None,
             session: None,
             is_on_record: false,
         }
@@ -123,7 +137,8 @@ impl Claim {
 
     /// What its caller is told.
     pub(super) fn told(&self, refusal: Refusal) -> Refusal {
-        refusal
+        let next = self.next.map_or(refusal.next, str::to_owned);
+        Refusal { next, ..refusal }
     }
 
     /// That it is on record from where it was shown.

@@ -11,6 +11,8 @@ use stockade_identity::local::Account;
 use stockade_identity::privilege::Authoriser;
 use stockade_store::{ObjectId, Principal, Store};
 
+use super::Terms;
+use super::directories::Directories;
 use crate::keeper::Keeper;
 use crate::launcher::is_principal;
 use crate::refusal::Refusal;
@@ -41,6 +43,7 @@ pub(crate) struct InForce {
     pub(crate) objects: Vec<Object>,
     pub(crate) authoriser: Authoriser,
     pub(crate) hosts: Arc<Hosts>,
+    pub(super) directories: Directories,
     /// Principals by realm and user.
     people: HashMap<(String, String), Principal>,
     /// The realm that administrators over the network must be of; any where there is none.
@@ -55,7 +58,13 @@ impl InForce {
     pub(crate) fn compile(objects: Vec<Object>, people: Vec<Principal>, hosts: Arc<Hosts>) -> Result<Self, String> {
         let authoriser = Authoriser::compile(&mappings(&objects)).map_err(|bad| format!("{bad}; {}", bad.next()))?;
         let people = people.into_iter().map(|one| ((one.realm.clone(), one.user.clone()), one)).collect();
-        Ok(Self { objects, authoriser, hosts, people, administration: None })
+        let directories = Directories::default();
+        Ok(Self { objects, authoriser, hosts, directories, people, administration: None })
+    }
+
+    /// The same with the directories of its objects.
+    pub(super) fn asking(self, directories: Directories) -> Self {
+        Self { directories, ..self }
     }
 
     /// The same, administered over the network by those of one realm only.
@@ -87,14 +96,15 @@ impl InForce {
         roles
     }
 
-    /// Who is meant by `user@realm`, or by `user` where there is one local realm.
+    /// Who is meant by `user@realm`, or by `user` where there is one realm.
     pub(super) fn name(&self, text: &str) -> Name {
         if let Some((user, realm)) = text.rsplit_once('@') {
             return Name { realm: realm.to_owned(), user: user.to_owned() };
         }
-        let mut realms = self.local_realms();
+        let local = self.local_realms().map(|realm| realm.name.as_str());
+        let mut realms = local.chain(self.directories.names());
         let realm = match (realms.next(), realms.next()) {
-            (Some(only), None) => only.name.clone(),
+            (Some(only), None) => only.to_owned(),
             _ => String::new(),
         };
         Name { realm, user: text.to_owned() }
@@ -108,8 +118,8 @@ impl InForce {
     /// Whether a connection is from a trusted host: the only place that asks. Name servers are asked only where
     /// somebody's admission can depend on it, whoever that is; else strangers could make the node wait for nothing.
     pub(super) async fn trusts(&self, peer: &Peer, now_ms: u64) -> bool {
-        let asks = |realm: &LocalRealm| realm.admission.require_trusted_host;
-        if self.has_legacy_host_trust() || self.local_realms().any(asks) {
+        let mut admissions = self.local_realms().map(|realm| realm.admission).chain(self.directories.admissions());
+        if self.has_legacy_host_trust() || admissions.any(|admission| admission.require_trusted_host) {
             self.hosts.test(peer, now_ms).await.is_trusted
         } else {
             self.hosts.lists(peer)
@@ -119,11 +129,8 @@ impl InForce {
     /// Somebody of a local realm that is in force, who can be a caller over the network: his name is none of the
     /// kernel's, and one that goes through the whole node.
     pub(super) fn person(&self, name: &Name) -> Option<&Principal> {
-        self.admission(&name.realm)?;
-        if name.user.starts_with(KERNELS) || !is_principal(&name.to_string()) {
-            return None;
-        }
-        self.anybody(name)
+        self.local_realms().find(|realm| realm.name == name.realm)?;
+        if is_name(name) { self.anybody(name) } else { None }
     }
 
     /// Somebody of any realm there ever was.
@@ -136,9 +143,10 @@ impl InForce {
         self.people.values()
     }
 
-    /// The switches of a local realm that is in force.
+    /// The switches of a realm that is in force.
     pub(super) fn admission(&self, realm: &str) -> Option<Admission> {
-        self.local_realms().find(|known| known.name == realm).map(|realm| realm.admission)
+        let local = self.local_realms().find(|known| known.name == realm).map(|realm| realm.admission);
+        local.or_else(|| self.directories.admission(realm))
     }
 
     /// The realms, of all kinds.
@@ -158,6 +166,11 @@ impl InForce {
         people.sort_by(|one, other| (&one.realm, &one.user).cmp(&(&other.realm, &other.user)));
         people
     }
+}
+
+/// Whether somebody can be called so at this node.
+pub(super) fn is_name(name: &Name) -> bool {
+    !name.user.to_ascii_lowercase().starts_with(KERNELS) && is_principal(&name.to_string())
 }
 
 /// Whether a principal is locked, and how old its password may be; who has none has none that is too old.
@@ -231,7 +244,11 @@ pub(crate) enum Hosted<'a> {
 ///
 /// # Errors
 /// [`Refusal`] when it cannot be read: a node with half of its configuration must not serve.
-pub(crate) async fn of_store(keeper: &Keeper, hosted: Hosted<'_>) -> Result<InForce, Refusal> {
+pub(crate) async fn of_store(
+    keeper: &Keeper,
+    hosted: Hosted<'_>,
+    (terms, before): (&Terms, &Directories),
+) -> Result<InForce, Refusal> {
     let all = |store: &mut Store| Ok((store.objects()?, store.principals()?, store.administration_realm()?));
     let (objects, people, administration) = keeper.with(all).await?;
     let active = objects.iter().filter(|object| object.active);
@@ -247,7 +264,9 @@ pub(crate) async fn of_store(keeper: &Keeper, hosted: Hosted<'_>) -> Result<InFo
             Arc::new(resumed)
         }
     };
-    Ok(InForce::compile(objects, people, trusted).map_err(unreadable)?.administered_by(administration))
+    let directories = Directories::of(&objects, terms, before);
+    let compiled = InForce::compile(objects, people, trusted).map_err(unreadable)?;
+    Ok(compiled.asking(directories).administered_by(administration))
 }
 
 #[cfg(test)]

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use stockade_config::security::Admission;
 use stockade_core::audit::{Authentication, Decision};
-use stockade_identity::entry::{self, Answer, Credential, Facts, How, Outside, Transport, Why};
+use stockade_identity::entry::{self, Answer, Credential, Facts, How, Outside, Proof, Transport, Why};
 use stockade_identity::hosts::Peer;
 use stockade_identity::local::Source;
 use zeroize::Zeroizing;
 
 use super::claim::{Claim, Way};
+use super::directories::Held;
 use super::force::InForce;
 use super::{Caller, Security, force};
 use crate::listen::Principal;
@@ -57,6 +58,8 @@ pub(crate) struct Remote {
     pub(super) how: How,
     /// The session, where it is one.
     pub(super) session: Option<u64>,
+    /// What a directory says of him, where he is of one.
+    pub(super) held: Option<Held>,
 }
 
 impl Security {
@@ -98,8 +101,11 @@ impl Security {
         };
         claim.remember(from);
         // The decision has seen that it is known.
-        let roles = in_force.person(&claim.name).map(|person| person.roles.clone()).unwrap_or_default();
-        let remote = Remote { from, how, session: claim.session.map(|session| session.id) };
+        let roles = match &claim.held {
+            Some(held) => held.roles.clone(),
+            None => in_force.person(&claim.name).map(|person| person.roles.clone()).unwrap_or_default(),
+        };
+        let remote = Remote { from, how, session: claim.session.map(|session| session.id), held: claim.held };
         let principal = Principal(claim.name.to_string());
         Ok(Caller { principal, source: Source::Address(from), remote: Some(remote), roles, command: None, in_force })
     }
@@ -146,8 +152,8 @@ fn facts(in_force: &InForce, claim: &Claim, is_source_trusted: bool, now: Now) -
     Facts {
         transport: Transport::Tls,
         is_source_trusted,
-        is_user_named: matches!(claim.credential, Credential::Password(_)),
-        is_known: person.is_some(),
+        is_user_named: claim.is_named,
+        is_known: person.is_some() || is_of_directory(in_force, claim),
         is_locked: account.as_ref().is_some_and(|account| account.is_locked),
         is_expired: account.as_ref().is_some_and(|account| account.is_expired(now_s)),
         has_legacy_host_trust: in_force.has_legacy_host_trust(),
@@ -155,6 +161,16 @@ fn facts(in_force: &InForce, claim: &Claim, is_source_trusted: bool, now: Now) -
             .admission(&claim.name.realm)
             .unwrap_or(Admission { require_password: true, require_trusted_host: false }),
         credential: claim.credential,
+    }
+}
+
+/// Whether he is of a directory: by what it said, of a realm that is still the same; or as far as can be told of who
+/// has proved nothing.
+fn is_of_directory(in_force: &InForce, claim: &Claim) -> bool {
+    let is_unproved = matches!(claim.credential, Credential::Password(Proof::Wrong | Proof::NotNow));
+    match &claim.held {
+        Some(held) => in_force.directories.have(&claim.name, held),
+        None => is_unproved && in_force.directories.get(&claim.name.realm).is_some(),
     }
 }
 

@@ -3,8 +3,9 @@
 //!
 //! `force.rs` is what is in force, compiled; `changes.rs` how that changes, `trial.rs` for a time; `people.rs` the
 //! principals of local realms, `realm.rs` all of one at once; `login.rs` who asks over the network, `claim.rs` what
-//! came of what he shows, `tokens.rs` his tokens; `rescue.rs` the way back when nobody can ask; `commands.rs` what
-//! `stockade admin` can ask for, `show.rs`, `audit.rs` and `work.rs` what it is shown. The decisions are those of
+//! came of what he shows, `tokens.rs` his tokens, `directories.rs` realms of LDAP, `outward.rs` what those need of
+//! outside; `rescue.rs` the way back when nobody can ask; `commands.rs` what `stockade admin` can ask for, `show.rs`,
+//! `audit.rs` and `work.rs` what it is shown. The decisions are those of
 //! `stockade_identity`.
 //!
 //! A fresh node has no configuration. The user it runs as and root are administrators then, whoever else its socket
@@ -16,11 +17,13 @@ mod beginnings;
 mod changes;
 mod claim;
 mod commands;
+mod directories;
 mod flood;
 mod force;
 mod given;
 mod login;
 mod objects;
+mod outward;
 mod people;
 mod realm;
 pub(crate) mod rescue;
@@ -46,6 +49,7 @@ use crate::service::now_ms;
 use crate::tls::Names;
 
 pub(crate) use commands::{Values, run as command};
+use directories::Directories;
 use flood::Flood;
 use force::{Hosted, InForce};
 pub(crate) use login::{Place, Shown};
@@ -126,8 +130,12 @@ impl Security {
         let passwords = Passwords::new(Costs::default(), Limits::for_processors(processors))
             .map_err(|error| Refusal::failed("passwords cannot be checked", error))?;
         let sessions = Sessions::new(&terms.service, LIFETIME_MS);
-        let in_force = force::of_store(&keeper, Hosted::Resume(terms.resolver())).await?;
-        Self::warn(&in_force);
+        let before = Directories::default();
+        let in_force = force::of_store(&keeper, Hosted::Resume(terms.resolver()), (&terms, &before)).await?;
+        if let Some((realm, why)) = in_force.directories.unusable() {
+            tracing::error!(realm, why, "nobody of a realm can log in");
+        }
+        Self::warn_of_legacy(&in_force);
         let security = Self {
             keeper,
             terms,
@@ -194,7 +202,7 @@ impl Security {
     }
 
     /// What whoever looks after the node should not overlook.
-    fn warn(in_force: &InForce) {
+    fn warn_of_legacy(in_force: &InForce) {
         if in_force.has_legacy_host_trust() {
             tracing::warn!(
                 "legacyHostTrust: who connects from a trusted host and says a user's name is that user where the realm \
@@ -205,9 +213,12 @@ impl Security {
 
     /// What was in force before goes with the sessions that it does not hold for any more.
     fn put_in_force(&self, new: InForce) {
-        Self::warn(&new);
         let before = self.swap(new);
-        self.revoke(&before, &self.in_force());
+        let after = self.in_force();
+        if !before.has_legacy_host_trust() {
+            Self::warn_of_legacy(&after);
+        }
+        self.revoke(&before, &after);
     }
 
     fn swap(&self, new: InForce) -> Arc<InForce> {

@@ -81,7 +81,7 @@ pub(super) fn loaded(object: &Object) -> Table {
 pub(super) async fn export(security: &Security, which: Which<'_>) -> Result<Table, Refusal> {
     let kept = security.kept().await?;
     let chosen = choose(&kept, which, |one| one.active)?;
-    Ok(Table::of([("Text", text_of(&chosen.object, Secrets::Kept))]))
+    Ok(Table::of([("Text", text_of(&chosen.object, Secrets::Hashed))]))
 }
 
 /// What differs between two versions of an object.

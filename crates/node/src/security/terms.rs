@@ -8,6 +8,7 @@ use std::sync::Arc;
 use stockade_core::policy::Policy;
 use stockade_identity::hosts::{Answer, Resolve, SystemResolver, Unresolved};
 
+use super::outward::Outward;
 use crate::refusal::Refusal;
 use crate::secrets::Secrets;
 use crate::settings::Start;
@@ -35,6 +36,8 @@ pub(crate) struct Terms {
     pub(super) names: Option<Arc<Names>>,
     /// Addresses of the machine, each with what it is called.
     pub(super) addresses: Vec<(IpAddr, String)>,
+    /// What realms may use of outside.
+    pub(crate) outward: Outward,
     /// What the machine calls itself since it was started.
     pub(super) boot: String,
     resolver: Arc<dyn Resolve>,
@@ -59,6 +62,7 @@ impl Terms {
             secrets: Arc::default(),
             names: None,
             addresses: addresses(),
+            outward: Outward::of(asked)?,
             boot: crate::start::boot(),
             resolver: resolver(),
         })
@@ -75,6 +79,7 @@ impl Terms {
             secrets: Arc::default(),
             names: None,
             addresses: Vec::new(),
+            outward: Outward::default(),
             boot: "boot".to_owned(),
             resolver: Arc::new(Nobody),
         }

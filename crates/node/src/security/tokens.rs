@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use stockade_identity::entry::{How, Outside};
 use stockade_identity::token::Bearer;
 
+use super::directories::Held;
 use super::force::{InForce, Name};
 use super::login::{Now, Remote, refused};
 use super::{Caller, Security};
@@ -15,6 +16,8 @@ use crate::refusal::{Kind, Refusal};
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) name: Name,
+    /// What a directory said of him.
+    pub(super) held: Option<Held>,
     /// Addresses that its token was shown from, and that are on record.
     pub(super) seen: Mutex<Vec<IpAddr>>,
 }
@@ -31,7 +34,7 @@ impl Security {
     /// # Errors
     /// [`Refusal`] for one that has not, and where there are too many.
     pub(crate) fn log_in(&self, caller: &Caller, now: Now) -> Result<Token, Refusal> {
-        let Some(Remote { from, how: How::Password, .. }) = &caller.remote else {
+        let Some(Remote { from, how: How::Password, held, .. }) = &caller.remote else {
             return Err(Refusal::new(
                 Kind::Denied,
                 "no token is given for this",
@@ -40,14 +43,16 @@ impl Security {
             ));
         };
         let name = caller.in_force.name(&caller.principal.0);
-        let session = Session { name: name.clone(), seen: Mutex::new(vec![*from]) };
+        let session = Session { name: name.clone(), held: held.clone(), seen: Mutex::new(vec![*from]) };
         let (bearer, session) = self.sessions.issue(&caller.principal.0, session, now.ms).map_err(|none| {
             tracing::error!(why = %none, "no session");
             Refusal::new(Kind::Unavailable, "no token is given at the moment", none.to_string(), none.next())
         })?;
         // Whoever is changed now loses his sessions after it is in force, so either this sees the change, or that the
         // session.
-        if self.in_force().person(&name) != caller.in_force.person(&name) {
+        let in_force = self.in_force();
+        let is_gone = held.as_ref().is_some_and(|held| !in_force.directories.have(&name, held));
+        if is_gone || in_force.person(&name) != caller.in_force.person(&name) {
             self.sessions.end(session.id);
             return Err(refused(Outside::No, 0));
         }
@@ -74,7 +79,8 @@ impl Security {
 
     /// Ends sessions of those who are not what they were, and all when realms are not.
     pub(super) fn revoke(&self, before: &InForce, after: &InForce) {
-        let ended = if before.local_realms().eq(after.local_realms()) {
+        let are_same = before.local_realms().eq(after.local_realms()) && before.directories.are(&after.directories);
+        let ended = if are_same {
             let changed = before.everybody().filter(|person| {
                 let name = Name { realm: person.realm.clone(), user: person.user.clone() };
                 after.anybody(&name) != Some(person)

@@ -121,7 +121,11 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
     file.sync_all()
 }
 
-fn contents(path: &Path, what: &str, is_secret: bool) -> Result<Zeroizing<String>, Refusal> {
+/// What is in a file of the operator's that nobody else may write to, and if it is a secret nobody else may read.
+///
+/// # Errors
+/// [`Refusal`] for one that cannot be read, is too large, or is open to others.
+pub(crate) fn contents(path: &Path, what: &str, is_secret: bool) -> Result<Zeroizing<String>, Refusal> {
     let failed = |error: std::io::Error| unusable(path, what, &crate::system_text(&error));
     // A pipe would keep us waiting.
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();

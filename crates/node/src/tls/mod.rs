@@ -23,8 +23,8 @@ use crate::settings::{Certificate, Start};
 use certificate::Shown;
 use current::Current;
 
-pub(crate) use certificate::fingerprint;
-pub(crate) use serve::serve;
+pub(crate) use certificate::{contents, fingerprint};
+pub(crate) use serve::{counted, serve};
 
 /// What is spoken inside.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];

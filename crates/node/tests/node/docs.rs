@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use stockade_testkit::slapd::{ROOT, Slapd};
 use stockade_testkit::{Folder, skipped};
 
 use crate::support::{alive, command, signal, until};
@@ -57,9 +58,15 @@ fn copy(from: &Path, to: &Path) {
 
 /// Runs the blocks of a page that are called so; says how many commands they have.
 fn run_page(page: &str, console: &str) -> usize {
+    run_page_with(page, console, |_| Vec::new())
+}
+
+/// The same of a page that speaks of another machine: what it says, and what is there instead.
+fn run_page_with(page: &str, console: &str, here: impl Fn(&Folder) -> Vec<(&'static str, String)>) -> usize {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let page = std::fs::read_to_string(top.join(page)).unwrap();
     let folder = Folder::new();
+    let page = here(&folder).iter().fold(page, |page, (there, here)| page.replace(there, here));
     let programs = command().parent().unwrap().to_owned();
     let home = folder.path().to_owned();
     copy(&top.join("examples"), &home.join("examples"));
@@ -140,6 +147,26 @@ fn a_copy_that_was_made_while_the_node_ran_is_a_node() {
 #[test]
 fn the_page_of_security_shows_what_its_commands_do() {
     assert!(run_page("docs/operate/security.md", "```console") >= 15);
+}
+
+#[test]
+fn the_page_of_directories_shows_what_its_commands_do() {
+    let entry = format!(
+        "dn: uid=ada,{ROOT}\nobjectClass: inetOrgPerson\nobjectClass: extensibleObject\nuid: ada\ncn: ada\nsn: ada\n\
+         userPassword: of ada\nmemberOf: cn=user,ou=groups,{ROOT}\n\n"
+    );
+    let Some(slapd) = Slapd::with(&entry) else { return };
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let here = |folder: &Folder| {
+        folder.write("authority.pem", slapd.authority());
+        vec![
+            ("ldap.acme.com", "localhost".to_owned()),
+            ("/etc/stockade", folder.path().to_str().unwrap().to_owned()),
+            (" 636", format!(" {}", slapd.tls_port())),
+            (":8443", format!(":{free}")),
+        ]
+    };
+    assert!(run_page_with("docs/operate/directories.md", "```console", here) >= 10);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod cancel;
 mod client;
 mod clients;
 mod crash;
+mod directories;
 mod disk;
 mod docs;
 mod drift;

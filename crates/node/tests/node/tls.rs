@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Node, until};
 
-const ANN: &str = "correct horse";
+pub(crate) const ANN: &str = "correct horse";
 const REALM: &str = r#"name = people, version = "1", type = stockade.security
 configuration { LocalAuthenticationRealm { name = "acme", requirePassword = true, initialPrincipals = [
     { userName = "ann", password = "correct horse", roles = ["administrator"] }
@@ -34,8 +34,8 @@ pub(crate) struct Served {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    headers: BTreeMap<String, String>,
-    body: String,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: String,
 }
 
 impl Answer {
@@ -66,8 +66,29 @@ impl Served {
         };
         let at = cell("Addresses").parse().unwrap();
         assert_eq!(cell("Certificate SHA-256").len(), 64);
-        command_of(&node, "configuration/load", &json!({ "source": realm }));
-        command_of(&node, "configuration/activate", &json!({ "type": "security", "name": "people" }));
+        let served = Self { node, at };
+        served.put_in_force("people", realm);
+        served
+    }
+
+    /// Loads an object of this name and activates it.
+    pub(crate) fn put_in_force(&self, name: &str, text: &str) {
+        command_of(&self.node, "configuration/load", &json!({ "source": text }));
+        let version = text.split("version = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        let which = json!({ "type": "security", "name": name, "version": version });
+        command_of(&self.node, "configuration/activate", &which);
+    }
+
+    /// The same node, started again with these flags.
+    pub(crate) fn again(self, flags: &[&str]) -> Self {
+        let mut all = vec!["--listen", "127.0.0.1:0"];
+        all.extend(flags);
+        let mut node = self.node;
+        node.end();
+        let node = node.again(&all);
+        let shown = command_of(&node, "node/display", &json!({}));
+        let column = shown["columns"].as_array().unwrap().iter().position(|column| column == "Addresses").unwrap();
+        let at = shown["rows"][0][column].as_str().unwrap().parse().unwrap();
         Self { node, at }
     }
 
@@ -106,6 +127,18 @@ impl Served {
 
     #[track_caller]
     pub(crate) fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        self.ask_from(Ipv4Addr::LOCALHOST, (method, path), headers, body)
+    }
+
+    /// A request from this address of the machine.
+    #[track_caller]
+    pub(crate) fn ask_from(
+        &self,
+        address: Ipv4Addr,
+        (method, path): (&str, &str),
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let has_host = headers.iter().any(|(name, _)| *name == "host");
         let host = if has_host { String::new() } else { format!("host: {}\r\n", self.at) };
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
@@ -114,11 +147,11 @@ impl Served {
         let text = format!(
             "{method} {path} HTTP/1.1\r\n{host}{headers}{json}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
         );
-        self.raw(self.from(Ipv4Addr::LOCALHOST), &text).unwrap()
+        self.raw(self.from(address), &text).unwrap()
     }
 
     #[track_caller]
-    fn get(&self, path: &str, authorization: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str, authorization: &str) -> Answer {
         self.ask("GET", path, &[("authorization", authorization)], "")
     }
 

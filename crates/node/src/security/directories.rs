@@ -1,0 +1,230 @@
+//! Realms whose principals are in a directory (LDAP): made with what is in force, asked at a log-in.
+//!
+//! A directory's principals have no row here. What is known of one is in his session, and ends with it, or as soon as
+//! his realm is another one.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use stockade_config::security::{Admission, ClientProfile, LdapRealm, LdapServer, Object, Root, Secret};
+use stockade_identity::entry::{Credential, Proof};
+use stockade_identity::ldap::{Directory, Given, Limits, Shown, Tls, certificates};
+use stockade_identity::local::{Attempt, Password, Source};
+use zeroize::Zeroizing;
+
+use super::claim::{Claim, Way};
+use super::force::{Name, is_name};
+use super::login::Place;
+use super::outward::Outward;
+use super::{Security, Terms};
+use crate::places::Places;
+use crate::refusal::Refusal;
+use crate::tls;
+
+/// Log-ins of one directory under way or waiting, and of one address: a slow directory is no way to keep others out.
+const LOG_INS: usize = 80;
+const LOG_INS_EACH: usize = 8;
+/// When to try again at a directory that does not answer.
+const LATER_MS: u64 = 5_000;
+const METHOD: &str = "directory password";
+
+/// A directory that is in force.
+#[derive(Debug)]
+pub(super) struct Realm {
+    realm: LdapRealm,
+    /// The profiles that it names.
+    profiles: Vec<ClientProfile>,
+    /// Or why it cannot be asked.
+    directory: Result<Directory, String>,
+    places: Places<IpAddr>,
+}
+
+/// Somebody of a directory who has logged in.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) roles: Vec<String>,
+    realm: Arc<Realm>,
+}
+
+/// The directories that are in force, by the names of their realms.
+#[derive(Debug, Default)]
+pub(crate) struct Directories(BTreeMap<String, Arc<Realm>>);
+
+impl Directories {
+    /// Those of these objects. One that was there before and is the same stays, with who is waiting at it.
+    pub(super) fn of(objects: &[Object], terms: &Terms, before: &Self) -> Self {
+        let roots = || objects.iter().flat_map(|object| &object.roots);
+        let profiles: Vec<&ClientProfile> =
+            roots().filter_map(|root| if let Root::Client(profile) = root { Some(profile) } else { None }).collect();
+        let realms = roots().filter_map(|root| if let Root::Ldap(realm) = root { Some(realm) } else { None });
+        let made = realms.map(|realm| {
+            let is_named = |profile: &&&ClientProfile| {
+                realm.servers.iter().any(|server| server.profile.as_ref() == Some(&profile.name))
+            };
+            let profiles: Vec<ClientProfile> = profiles.iter().filter(is_named).map(|one| (*one).clone()).collect();
+            let kept = before.get(&realm.name).filter(|kept| kept.realm == *realm && kept.profiles == profiles);
+            let made = || Arc::new(Realm::new(realm, profiles.clone(), terms));
+            (realm.name.clone(), kept.cloned().unwrap_or_else(made))
+        });
+        Self(made.collect())
+    }
+
+    pub(super) fn get(&self, realm: &str) -> Option<&Arc<Realm>> {
+        self.0.get(realm)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    pub(super) fn admissions(&self) -> impl Iterator<Item = Admission> {
+        self.0.values().map(|realm| realm.realm.admission)
+    }
+
+    pub(super) fn admission(&self, realm: &str) -> Option<Admission> {
+        self.get(realm).map(|realm| realm.realm.admission)
+    }
+
+    /// Whether somebody is still of a realm that is in force.
+    pub(super) fn have(&self, name: &Name, held: &Held) -> bool {
+        self.get(&name.realm).is_some_and(|realm| Arc::ptr_eq(realm, &held.realm))
+    }
+
+    /// Whether they are the very same.
+    pub(super) fn are(&self, others: &Self) -> bool {
+        let pairs = self.0.iter().zip(&others.0);
+        self.0.len() == others.0.len()
+            && pairs.into_iter().all(|(one, other)| one.0 == other.0 && Arc::ptr_eq(one.1, other.1))
+    }
+
+    /// One that cannot be asked, and why.
+    pub(super) fn unusable(&self) -> Option<(&str, &str)> {
+        self.0.iter().find_map(|(name, realm)| Some((name.as_str(), realm.directory.as_ref().err()?.as_str())))
+    }
+}
+
+impl Realm {
+    fn new(realm: &LdapRealm, profiles: Vec<ClientProfile>, terms: &Terms) -> Self {
+        let directory = directory(realm, &profiles, terms);
+        Self { realm: realm.clone(), profiles, directory, places: Places::new(LOG_INS, LOG_INS_EACH) }
+    }
+}
+
+/// A directory with all that its realm names.
+fn directory(realm: &LdapRealm, profiles: &[ClientProfile], terms: &Terms) -> Result<Directory, String> {
+    let outward = &terms.outward;
+    let mut by_name = BTreeMap::new();
+    for profile in profiles {
+        let of = |why| format!("the client profile `{}` cannot be used: {why}", profile.name);
+        by_name.insert(profile.name.as_str(), made(profile, outward).map_err(of)?);
+    }
+    realm.servers.iter().try_for_each(|server| {
+        check(server, terms).map_err(|why| format!("the server `{}:{}`: {why}", server.host, server.port))
+    })?;
+    let secret = |secret: &Secret| terms.secrets.open(secret).ok();
+    let given = Given { tls: &|name| by_name.get(name?).cloned(), secret: &secret, resolver: terms.resolver() };
+    // As many wait as have places.
+    let limits = Limits { waiting: LOG_INS, ..Limits::default() };
+    Directory::new(realm, given, limits).map_err(|bad| format!("{bad}; {}", bad.next()))
+}
+
+/// Whether a server can be reached and spoken to.
+fn check(server: &LdapServer, terms: &Terms) -> Result<(), String> {
+    if !terms.outward.ports.contains(&server.port) {
+        let port = server.port;
+        return Err(format!("the node may not connect to port {port}: start it with --connect-port {port}"));
+    }
+    if server.profile.is_none() && (server.start_tls || !server.allow_plaintext) {
+        return Err(
+            "it names no secureCommunicationProfileName, and the node knows no authorities of the machine's".to_owned()
+        );
+    }
+    let secret = server.system_password.as_ref().map(|secret| terms.secrets.open(secret));
+    let unopened = |refusal: Refusal| format!("{}: {}; {}", refusal.what, refusal.why, refusal.next);
+    secret.transpose().map(drop).map_err(unopened)
+}
+
+fn made(profile: &ClientProfile, outward: &Outward) -> Result<Tls, String> {
+    let shown = match (&profile.certificate_file, &profile.key_file) {
+        (Some(certificate), Some(key)) => {
+            let key = outward.secret_file(key)?;
+            let shown = Shown::new(outward.file(certificate)?.as_bytes(), key.as_bytes());
+            Some(shown.map_err(|bad| format!("{bad}; {}", bad.next()))?)
+        }
+        _ => None,
+    };
+    let trust = profile.trust_file.as_deref().ok_or("it has no `trustFile`, and the node knows no authorities")?;
+    let anchors = certificates(outward.file(trust)?.as_bytes()).map_err(|bad| format!("{bad}; {}", bad.next()))?;
+    Tls::new(&anchors, shown, profile.allow_tls12).map_err(|bad| format!("{bad}; {}", bad.next()))
+}
+
+impl Security {
+    /// Asks a directory for a log-in. Nothing else asks it, so that nobody's requests are as many questions.
+    pub(super) async fn by_directory(
+        &self,
+        realm: &Arc<Realm>,
+        name: Name,
+        clear: Zeroizing<String>,
+        way: Way,
+    ) -> Claim {
+        let free = |proof, detail: &str| Claim {
+            is_free: true,
+            detail: detail.to_owned(),
+            wait_ms: LATER_MS,
+            ..Claim::of(name.clone(), Credential::Password(proof), METHOD)
+        };
+        if way.place == Place::Elsewhere {
+            return Claim {
+                credential: Credential::None,
+                is_named: true,
+                next: Some("get a token first: POST /v1/login takes the password, and nothing else does"),
+                ..free(Proof::NotNow, "a directory's password is taken by /v1/login only")
+            };
+        }
+        if realm.realm.admission.require_trusted_host && !way.is_trusted {
+            // The decision refuses it anyway, and the directory would count it.
+            return Claim { detail: String::new(), ..free(Proof::NotNow, "") };
+        }
+        if !is_name(&name) {
+            return free(Proof::Wrong, "no principal of this node can be called so");
+        }
+        let directory = match &realm.directory {
+            Ok(directory) => directory,
+            Err(why) => return free(Proof::NotNow, why),
+        };
+        let Ok(password) = Password::new(clear) else {
+            return free(Proof::Wrong, "the password is empty or too long");
+        };
+        let Some(_place) = realm.places.take(tls::counted(way.from)) else {
+            return free(Proof::NotNow, "too many log-ins are under way");
+        };
+        // The directory does not tell spellings apart, and nobody shall have more guesses by them.
+        let principal = name.to_string().to_ascii_lowercase();
+        let source = Source::Address(way.from);
+        let attempt = Attempt { principal: &principal, source, is_trusted: way.is_trusted, now_ms: way.now.ms };
+        if let Err(wait_ms) = self.passwords.begin(&attempt) {
+            return Claim { wait_ms, ..free(Proof::NotNow, "") };
+        }
+        let answer = directory.log_in(&name.user, password).await;
+        let looked_at = |proof, detail: String| Claim { detail, is_free: false, ..free(proof, "") };
+        let found = match answer {
+            Ok(found) => found,
+            Err(refusal) => {
+                tracing::warn!(principal = %name, why = %refusal, next = refusal.next(), "a directory refused a log-in");
+                return looked_at(refusal.proof(), refusal.to_string());
+            }
+        };
+        let known = Name { user: found.user, ..name.clone() };
+        if !is_name(&known) {
+            let detail = format!(
+                "the directory calls the user `{}`, as no principal of this node is",
+                stockade_core::text::shown(&known.user, 200)
+            );
+            return looked_at(Proof::Wrong, detail);
+        }
+        self.passwords.went_well(&attempt);
+        let held = Held { roles: found.groups, realm: Arc::clone(realm) };
+        Claim { held: Some(held), ..Claim::of(known, Credential::Password(Proof::Right), METHOD) }
+    }
+}

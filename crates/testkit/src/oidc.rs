@@ -154,7 +154,7 @@ impl Provider {
 
 /// The form of a page as words of curl.
 fn filled(page: &str, issuer: &str, visitor: Visitor<'_>) -> Option<Vec<String>> {
-    let form = &page[page.find("<form")?..];
+    let (_, form) = page.split_once("<form")?;
     let action = attribute(form, "action")?;
     let mut words = Vec::new();
     let mut field = |name: &str, value: &str| {
@@ -176,8 +176,9 @@ fn filled(page: &str, issuer: &str, visitor: Visitor<'_>) -> Option<Vec<String>>
 }
 
 fn attribute(text: &str, name: &str) -> Option<String> {
-    let rest = &text[text.find(&format!("{name}=\""))? + name.len() + 2..];
-    Some(rest[..rest.find('"')?].replace("&amp;", "&"))
+    let (_, rest) = text.split_once(&format!("{name}=\""))?;
+    let (value, _) = rest.split_once('"')?;
+    Some(value.replace("&amp;", "&"))
 }
 
 /// The installed modules. One test installs, the others wait for it.

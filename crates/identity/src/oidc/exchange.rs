@@ -84,9 +84,6 @@ impl Provider {
         now_ms: u64,
     ) -> Result<Identified, OidcRefusal> {
         let claimed = Claimed::parse(token, Use::Answer, limits.token_bytes_max)?;
-        if !self.is_issuer(&claimed.issuer) {
-            return Err(OidcRefusal::Issuer(claimed.issuer));
-        }
         let claims = self.verify(&claimed, &self.expected.client_id, now_ms).await?;
         if nonce.is_some() && claims.get("nonce").and_then(Value::as_str) != nonce {
             return Err(OidcRefusal::Nonce);

@@ -14,6 +14,7 @@ use crate::launcher::wait_for;
 use crate::log;
 use crate::range::Range;
 use crate::refusal::{Kind, Refusal};
+use crate::secrets;
 use crate::user::Service;
 use crate::users::Engines;
 use crate::wire::{self, Answer, Ask, Beside, Frame};
@@ -76,6 +77,12 @@ fn spawn(service: &Service, engines: Engines, most: Most<'_>, far: OwnedFd) -> i
     command.arg("internal-launcher").arg("--runs").arg(most.runs.to_string());
     command.arg("--sessions").arg(most.sessions.to_string());
     command.arg("--pools").arg(most.pools.to_string());
+    // Secrets are for the process that keeps them.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with(secrets::VARIABLES) {
+            command.env_remove(name);
+        }
+    }
     // They stay as they are at the start.
     command.env(log::VARIABLE, most.levels);
     command.arg("--user").arg(service.uid.as_raw().to_string());

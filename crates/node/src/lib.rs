@@ -41,6 +41,7 @@ pub mod redact;
 pub mod refusal;
 mod room;
 mod runner;
+mod secrets;
 mod security;
 mod service;
 mod sessions;

@@ -104,6 +104,10 @@ pub struct Start {
     #[arg(long, value_name = "NODE.CLUSTER")]
     pub service_name: Option<String>,
 
+    /// The folder of files with secrets that configuration may name as `file:PATH`; each its owner's alone
+    #[arg(long, value_name = "FOLDER")]
+    pub secrets: Option<PathBuf>,
+
     /// Permit at most what this policy file says; of several, each must permit
     #[arg(long = "policy", value_name = "FILE")]
     pub policies: Vec<PathBuf>,

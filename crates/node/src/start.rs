@@ -24,6 +24,7 @@ use crate::pressure::Pressure;
 use crate::queue::Caps;
 use crate::refusal::Refusal;
 use crate::room::Room;
+use crate::secrets::Secrets;
 use crate::security::{self, Security};
 use crate::service::{Node, Terms};
 use crate::sessions;
@@ -37,7 +38,7 @@ use crate::{bringup, confine, handover, ready, user};
 /// One more than is told to the queue: for the job that shows whether anything can run.
 const READINESS: usize = 1;
 /// Where the node's own state lies, apart from what runs have.
-const STORE: &str = "store";
+pub(crate) const STORE: &str = "store";
 
 /// Serves until it is told to end.
 ///
@@ -83,6 +84,9 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
     note(asked, &folder, &socket)?;
     let tls = tls::open(asked, &folder)?;
     let security = security.reached_as(tls.as_ref().map(|tls| Arc::clone(&tls.names)));
+    let secrets = Secrets::take(security.service(), &folder, asked.secrets.as_deref())?;
+    let of_secrets = secrets.folder().map(Path::to_owned);
+    let security = security.knowing(secrets);
     let held: Vec<&std::fs::File> = held.iter().chain([lock.file()]).collect();
     let (launcher, control) = launcher.begin(&folder, &policies, &held)?;
     let mut listening = Sockets::open(&mut given, &socket, &asked.socket_mode, asked.table_mib > 0)?;
@@ -96,14 +100,15 @@ pub fn start(asked: &Start, log: Log) -> Result<(), Refusal> {
         socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
     });
     let pressure = Pressure::new(u64::from(asked.reserve_memory_mib) << 20)?;
-    confine::confine(&store, of_socket)?;
+    // Also what is read of the machine for it: files that it cannot open any more then.
+    let terms = (terms(asked, (caps, classes), engines, log), security);
+    confine::confine(&store, of_socket, of_secrets.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Refusal::failed("the node cannot be started", error))?;
     let socket = Socket { path: &socket, listening, given, tls };
-    let terms = (terms(asked, (caps, classes), engines, log), security);
     let served = runtime.block_on(serve(asked, &folder, socket, terms, pressure, control, launcher));
     runtime.shutdown_timeout(Duration::from_secs(1));
     // Nobody has to tidy up after it.
@@ -227,7 +232,7 @@ fn terms(asked: &Start, (caps, classes): (Caps, Classes), engines: Engines, log:
 }
 
 /// What the machine calls itself since it was started; where it does not say, it was started anew.
-fn boot() -> String {
+pub(crate) fn boot() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(
         |_| crate::wire::RunId::random().map_or_else(|_| String::new(), |id| id.as_str().to_owned()),
         |text| text.trim().to_owned(),
@@ -270,6 +275,8 @@ async fn serve(
     tokio::spawn(Arc::clone(&node).tidy());
     let following = Arc::clone(&node);
     tokio::spawn(async move { following.security.follow_names().await });
+    let trying = Arc::clone(&node);
+    tokio::spawn(async move { trying.security.follow_trial().await });
     let Socket { path: socket, listening: sockets, given, tls } = socket;
     let listener = UnixListener::from_std(sockets.api).map_err(failed)?;
     let tables = sockets.tables.map(UnixListener::from_std).transpose().map_err(failed)?;

@@ -84,7 +84,7 @@ pub(crate) fn settle(service: &Service) -> Result<(), Refusal> {
 }
 
 /// For good: user, group, and no other group.
-fn become_user(service: &Service) -> Result<(), Refusal> {
+pub(crate) fn become_user(service: &Service) -> Result<(), Refusal> {
     let Service { uid, gid, .. } = *service;
     let failed = |errno: rustix::io::Errno| Refusal::failed("the node cannot become that user", errno);
     // This process has one thread, so that these count for all of it.

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use crate::Store;
 use crate::error::Result;
 use crate::principals::{self, NewPrincipal};
+use crate::trial::{self, NewTrial};
 
 /// What tells an object from all others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,12 +131,22 @@ impl Store {
     }
 
     /// Puts an object in force, and every other version of its name out of it. Realms that were never in force before
-    /// begin with their principals.
+    /// begin with their principals. With a trial, what was in force is noted.
     ///
     /// # Errors
     /// [`crate::Error`]; nothing has changed then.
-    pub fn activate(&mut self, id: &ObjectId, digest: &str, begins: &[Beginning], act: Act<'_>) -> Result<()> {
+    pub fn activate(
+        &mut self,
+        id: &ObjectId,
+        digest: &str,
+        begins: &[Beginning],
+        new: Option<&NewTrial>,
+        act: Act<'_>,
+    ) -> Result<()> {
         let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if let Some(new) = new {
+            trial::begin(&transaction, new, begins, act)?;
+        }
         transaction
             .prepare_cached("UPDATE configuration SET active = 0 WHERE type = ?1 AND name = ?2 AND active = 1")?
             .execute(params![id.kind, id.name])?;
@@ -152,16 +163,18 @@ impl Store {
         Ok(())
     }
 
-    /// Puts an object out of force.
+    /// Puts an object out of force. With a trial, what was in force is noted.
     ///
     /// # Errors
     /// [`crate::Error`]; nothing has changed then.
-    pub fn deactivate(&mut self, id: &ObjectId, digest: &str, act: Act<'_>) -> Result<()> {
-        self.change(
-            "UPDATE configuration SET active = 0 WHERE type = ?1 AND name = ?2 AND version = ?3",
-            (Transition::Deactivate, id, digest),
-            act,
-        )
+    pub fn deactivate(&mut self, id: &ObjectId, digest: &str, new: Option<&NewTrial>, act: Act<'_>) -> Result<()> {
+        let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if let Some(new) = new {
+            trial::begin(&transaction, new, &[], act)?;
+        }
+        put_out(&transaction, (id, digest), act)?;
+        transaction.commit()?;
+        Ok(())
     }
 
     /// Forgets an object that is not in force.
@@ -169,18 +182,29 @@ impl Store {
     /// # Errors
     /// [`crate::Error`]; nothing has changed then.
     pub fn remove(&mut self, id: &ObjectId, digest: &str, act: Act<'_>) -> Result<()> {
-        self.change(
-            "DELETE FROM configuration WHERE type = ?1 AND name = ?2 AND version = ?3 AND active = 0",
-            (Transition::Remove, id, digest),
-            act,
-        )
+        let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction
+            .prepare_cached("DELETE FROM configuration WHERE type = ?1 AND name = ?2 AND version = ?3 AND active = 0")?
+            .execute(params![id.kind, id.name, id.version])?;
+        note(&transaction, Transition::Remove, id, digest, act)?;
+        transaction.commit()?;
+        Ok(())
     }
 
-    fn change(&mut self, statement: &str, what: (Transition, &ObjectId, &str), act: Act<'_>) -> Result<()> {
-        let (transition, id, digest) = what;
+    /// Puts objects out of force, each with SHA-256 of its text, ends a trial, and if it is to be open lets administrators be of any realm:
+    /// the way back for who can get in no more.
+    ///
+    /// # Errors
+    /// [`crate::Error`]; nothing has changed then.
+    pub fn reset(&mut self, objects: &[(ObjectId, String)], is_open: bool, act: Act<'_>) -> Result<()> {
         let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.prepare_cached(statement)?.execute(params![id.kind, id.name, id.version])?;
-        note(&transaction, transition, id, digest, act)?;
+        trial::end(&transaction)?;
+        if is_open {
+            transaction.execute("DELETE FROM administration", [])?;
+        }
+        for (id, digest) in objects {
+            put_out(&transaction, (id, digest), act)?;
+        }
         transaction.commit()?;
         Ok(())
     }
@@ -226,7 +250,15 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Object> {
     })
 }
 
-fn note(connection: &Connection, what: Transition, id: &ObjectId, digest: &str, act: Act<'_>) -> Result<()> {
+fn put_out(connection: &Connection, (id, digest): (&ObjectId, &str), act: Act<'_>) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE configuration SET active = 0 WHERE type = ?1 AND name = ?2 AND version = ?3")?
+        .execute(params![id.kind, id.name, id.version])?;
+    note(connection, Transition::Deactivate, id, digest, act)
+}
+
+/// A line of the history. Part of the transaction that does what it says.
+pub(crate) fn note(connection: &Connection, what: Transition, id: &ObjectId, digest: &str, act: Act<'_>) -> Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO configuration_history (time_ms, principal, transition, type, name, version, digest)
@@ -272,14 +304,14 @@ mod tests {
             assert!(!store.load(&id(version), "other", "d", act(2)).unwrap());
         }
         for (version, active) in [("1", [true, false]), ("2", [false, true]), ("2", [false, true])] {
-            store.activate(&id(version), "d", &[], act(3)).unwrap();
+            store.activate(&id(version), "d", &[], None, act(3)).unwrap();
             let found: Vec<bool> = store.objects().unwrap().iter().map(|object| object.active).collect();
             assert_eq!(found, active);
         }
         // What is in force is not forgotten.
         store.remove(&id("2"), "d", act(4)).unwrap();
         assert_eq!(store.objects().unwrap().len(), 2);
-        store.deactivate(&id("2"), "d", act(5)).unwrap();
+        store.deactivate(&id("2"), "d", None, act(5)).unwrap();
         store.remove(&id("2"), "d", act(6)).unwrap();
         assert_eq!(store.objects().unwrap().len(), 1);
         let past: Vec<String> = store.history(3).unwrap().into_iter().map(|past| past.transition).collect();
@@ -293,10 +325,10 @@ mod tests {
         let begins = [Beginning { realm: "people".to_owned(), principals: vec![ann()] }];
         assert!(!store.has_realm("people").unwrap());
         store.load(&id("1"), "text", "d", act(1)).unwrap();
-        store.activate(&id("1"), "d", &begins, act(2)).unwrap();
+        store.activate(&id("1"), "d", &begins, None, act(2)).unwrap();
         assert!(store.has_realm("people").unwrap());
         store.change_principal("people", "ann", &Change { locked: Some(true), ..Change::default() }, 3).unwrap();
-        store.activate(&id("1"), "d", &begins, act(4)).unwrap();
+        store.activate(&id("1"), "d", &begins, None, act(4)).unwrap();
         let found: Vec<Principal> = store.principals().unwrap();
         assert_eq!(found.len(), 1);
         assert!(found.first().unwrap().locked, "who was changed stays so");

@@ -8,11 +8,13 @@
 mod configuration;
 mod error;
 mod events;
+mod everybody;
 mod files;
 mod principals;
 mod run;
 mod runs;
 mod schema;
+mod trial;
 mod usage;
 
 use std::path::Path;
@@ -27,6 +29,7 @@ pub use files::File;
 pub use principals::{Change, NewPrincipal, Principal};
 pub use run::{Kind, Run, State};
 pub use runs::{Acceptance, Ended, NewRun, Recovered, Which};
+pub use trial::{NewTrial, Step, Term, Trial};
 pub use usage::{DAY_MS, day};
 
 /// How long another program (a backup) may hold the file.

@@ -120,6 +120,56 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Puts others in the place of all principals of a realm, with what they have: also when a password was set.
+    ///
+    /// # Errors
+    /// [`crate::Error`]; nothing has changed then.
+    pub fn replace_principals(&mut self, realm: &str, others: &[Principal]) -> Result<()> {
+        let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute("DELETE FROM principals WHERE realm = ?1", [realm])?;
+        for one in others {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO principals (realm, user, password, roles, locked, password_days, password_ms)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                )?
+                .execute(params![
+                    realm,
+                    one.user,
+                    one.password,
+                    written(&one.roles),
+                    one.locked,
+                    one.password_days,
+                    one.password_ms
+                ])?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// The realm that administrators over the network must be of; any where there is none.
+    ///
+    /// # Errors
+    /// [`crate::Error`].
+    pub fn administration_realm(&mut self) -> Result<Option<String>> {
+        let mut select = self.durable.prepare_cached("SELECT realm FROM administration")?;
+        Ok(select.query_row([], |row| row.get(0)).optional()?)
+    }
+
+    /// Changes the realm that administrators over the network must be of.
+    ///
+    /// # Errors
+    /// [`crate::Error`]; nothing has changed then.
+    pub fn set_administration_realm(&mut self, realm: Option<&str>) -> Result<()> {
+        match realm {
+            Some(realm) => self.durable.execute("INSERT OR REPLACE INTO administration VALUES (1, ?1)", [realm])?,
+            None => self.durable.execute("DELETE FROM administration", [])?,
+        };
+        Ok(())
+    }
+}
+
 /// What a realm begins with, unless it was in force before. Part of the transaction that puts it in force.
 pub(crate) fn begin(connection: &Connection, beginning: &Beginning, now_ms: i64) -> Result<()> {
     let mut insert_realm = connection.prepare_cached("INSERT INTO realms (name) VALUES (?1) ON CONFLICT DO NOTHING")?;
@@ -167,6 +217,39 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Principal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_realm_is_replaced_whole_or_not_at_all_and_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(&folder.path().join("node.sqlite")).unwrap();
+        let one = |realm: &str, user: &str| Principal {
+            realm: realm.to_owned(),
+            user: user.to_owned(),
+            password: Some("h".to_owned()),
+            roles: vec!["user".to_owned()],
+            locked: true,
+            password_days: 3,
+            password_ms: 7,
+        };
+        store.replace_principals("people", &[one("people", "ann"), one("people", "bob")]).unwrap();
+        store.replace_principals("others", &[one("others", "ann")]).unwrap();
+        assert!(store.replace_principals("people", &[one("people", "eve"), one("people", "eve")]).is_err());
+        let names = |store: &mut Store| store.principals().unwrap().into_iter().map(|one| one.user).collect::<Vec<_>>();
+        assert_eq!(names(&mut store), ["ann", "ann", "bob"]);
+        store.replace_principals("people", &[one("people", "eve")]).unwrap();
+        assert_eq!(names(&mut store), ["ann", "eve"]);
+        assert_eq!(store.principal("people", "eve").unwrap(), Some(one("people", "eve")));
+    }
+
+    #[test]
+    fn there_is_one_administration_realm_or_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(&folder.path().join("node.sqlite")).unwrap();
+        for realm in [None, Some("people"), Some("others"), None] {
+            store.set_administration_realm(realm).unwrap();
+            assert_eq!(store.administration_realm().unwrap().as_deref(), realm);
+        }
+    }
 
     #[test]
     fn somebody_is_added_changed_and_taken_away() {

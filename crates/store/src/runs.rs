@@ -295,7 +295,7 @@ fn in_state(connection: &Connection, state: &str) -> Result<Vec<Run>> {
     collect(connection, &format!("SELECT {COLUMNS} FROM runs WHERE state = ?1 ORDER BY number"), params![state])
 }
 
-fn collect(connection: &Connection, sql: &str, parameters: &[&dyn rusqlite::ToSql]) -> Result<Vec<Run>> {
+pub(crate) fn collect(connection: &Connection, sql: &str, parameters: &[&dyn rusqlite::ToSql]) -> Result<Vec<Run>> {
     let mut select = connection.prepare_cached(sql)?;
     let mut rows = select.query(parameters)?;
     let mut found = Vec::new();

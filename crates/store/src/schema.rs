@@ -94,6 +94,31 @@ const STEPS: &[M<'static>] = &[
             PRIMARY KEY (realm, user)
         ) STRICT, WITHOUT ROWID;",
     ),
+    // A configuration on trial, and what there was before it.
+    M::up(
+        "CREATE TABLE trial (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            principal TEXT NOT NULL,
+            command TEXT NOT NULL,
+            boot TEXT NOT NULL,
+            began_ms INTEGER NOT NULL,
+            within_ms INTEGER NOT NULL
+        ) STRICT;
+        CREATE TABLE trial_former (
+            type TEXT NOT NULL,
+            name TEXT NOT NULL,
+            version TEXT NOT NULL,
+            PRIMARY KEY (type, name, version)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE trial_realms (name TEXT PRIMARY KEY NOT NULL) STRICT, WITHOUT ROWID;",
+    ),
+    // The realm that administrators over the network must be of, where there is one.
+    M::up(
+        "CREATE TABLE administration (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            realm TEXT NOT NULL
+        ) STRICT;",
+    ),
 ];
 
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), rusqlite_migration::Error> {

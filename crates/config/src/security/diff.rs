@@ -99,6 +99,7 @@ fn shown(leaf: &Leaf) -> String {
         Leaf::Value(Tree::Text(text)) => text::shown(&format!("\"{text}\""), 200),
         Leaf::Value(Tree::Secret(Secret::Clear(_))) => "(clear text, not shown)".to_owned(),
         Leaf::Value(Tree::Secret(Secret::Hash(_))) => "(hash, not shown)".to_owned(),
+        Leaf::Value(Tree::Secret(Secret::Encrypted(_))) => "(encrypted, not shown)".to_owned(),
         Leaf::Value(Tree::Secret(Secret::File(path))) => text::shown(&format!("\"file:{path}\""), 200),
         Leaf::Value(Tree::Secret(Secret::Variable(name))) => text::shown(&format!("\"env:{name}\""), 200),
         Leaf::Value(Tree::Fields(_) | Tree::Items(_) | Tree::Texts(_)) => "(several)".to_owned(),

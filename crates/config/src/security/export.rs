@@ -82,8 +82,11 @@ impl Text {
 
     fn secret(&mut self, secret: &Secret) {
         match (secret, self.secrets) {
-            (Secret::Clear(_) | Secret::Hash(_), Secrets::Hidden) => self.out.push_str("null # not shown"),
+            (Secret::Clear(_) | Secret::Hash(_) | Secret::Encrypted(_), Secrets::Hidden) => {
+                self.out.push_str("null # not shown")
+            }
             (Secret::Clear(text) | Secret::Hash(text), Secrets::Kept) => self.out.push_str(&quoted(text)),
+            (Secret::Encrypted(text), Secrets::Kept) => self.out.push_str(&quoted(&format!("encrypted:{text}"))),
             (Secret::File(path), _) => self.out.push_str(&quoted(&format!("file:{path}"))),
             (Secret::Variable(name), _) => self.out.push_str(&quoted(&format!("env:{name}"))),
         }

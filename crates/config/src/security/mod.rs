@@ -136,6 +136,8 @@ pub enum Secret {
     Clear(String),
     /// An Argon2id PHC string.
     Hash(String),
+    /// `encrypted:TEXT`, opened when it is activated: the text, which the node's own key is needed for.
+    Encrypted(String),
     /// `file:PATH`, read when it is activated.
     File(String),
     /// `env:NAME`, read when it is activated.
@@ -147,6 +149,7 @@ impl fmt::Debug for Secret {
         match self {
             Self::Clear(_) => out.write_str("Clear(…)"),
             Self::Hash(_) => out.write_str("Hash(…)"),
+            Self::Encrypted(_) => out.write_str("Encrypted(…)"),
             Self::File(path) => write!(out, "File({path:?})"),
             Self::Variable(name) => write!(out, "Variable({name:?})"),
         }

@@ -8,6 +8,8 @@ use crate::value::Value;
 const HASH_PREFIX: &str = "$argon2id$";
 const HASH_BYTES_MAX: usize = 512;
 const CLEAR_BYTES_MAX: usize = 1024;
+/// Of a clear one, with what encryption adds.
+const ENCRYPTED_BYTES_MAX: usize = 1500;
 
 /// Which forms a secret may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,13 @@ pub(super) fn parse(text: &str, usage: Use) -> Result<Secret, Wrong> {
     }
     if let Some(name) = text.strip_prefix("env:") {
         return if is_variable(name) { Ok(Secret::Variable(name.to_owned())) } else { Err(bad_variable()) };
+    }
+    if let Some(encrypted) = text.strip_prefix("encrypted:") {
+        return if is_encrypted(encrypted) {
+            Ok(Secret::Encrypted(encrypted.to_owned()))
+        } else {
+            Err(bad_encrypted())
+        };
     }
     if text.starts_with(HASH_PREFIX) {
         return match usage {
@@ -62,6 +71,13 @@ const fn bad_variable() -> Wrong {
     }
 }
 
+const fn bad_encrypted() -> Wrong {
+    Wrong::Secret {
+        why: "begins with `encrypted:` and is nothing that this version can open",
+        next: "make one with `stockade admin encrypt secret`",
+    }
+}
+
 const fn bad_hash() -> Wrong {
     Wrong::Secret { why: "begins as an Argon2id hash and is none", next: "make one with `stockade admin hash secret`" }
 }
@@ -69,8 +85,15 @@ const fn bad_hash() -> Wrong {
 const fn useless_hash() -> Wrong {
     Wrong::Secret {
         why: "is a hash, where the secret itself is needed to say it to another server",
-        next: "write file:PATH or env:NAME",
+        next: "write encrypted:TEXT, file:PATH or env:NAME",
     }
+}
+
+/// A form that is known, and base64: whoever opens it knows more.
+fn is_encrypted(text: &str) -> bool {
+    let body = text.strip_prefix("v1:").unwrap_or_default();
+    (40..=ENCRYPTED_BYTES_MAX).contains(&body.len())
+        && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
 }
 
 fn is_variable(name: &str) -> bool {

@@ -196,6 +196,7 @@ fn shaped() -> impl Strategy<Value = String> {
         "a b",
         "\"file:/a\"",
         "\"env:A\"",
+        "\"encrypted:v1:A\"",
         "\"$argon2id$\"",
         "\"${A}\"",
         "\"${B:-1}\"",

@@ -54,11 +54,13 @@ fn a_secret_is_compared_and_never_shown() {
             "LocalAuthenticationRealm {{ name = p, initialPrincipals = [{{ userName = a, password = \"{password}\" }}] }}"
         ))
     };
+    let encrypted = |letter: &str| format!("encrypted:v1:{}", letter.repeat(60));
     let path = "~ LocalAuthenticationRealm.initialPrincipals[a].password:";
     for (before, after, shown) in [
         ("hunter2", "hunter22", "(clear text, not shown) -> (clear text, not shown)"),
         ("hunter2", &hash("a"), "(clear text, not shown) -> (hash, not shown)"),
         (&hash("a"), &hash("b"), "(hash, not shown) -> (hash, not shown)"),
+        (&encrypted("A"), &encrypted("B"), "(encrypted, not shown) -> (encrypted, not shown)"),
         ("file:/a", "env:B", "\"file:/a\" -> \"env:B\""),
     ] {
         assert_eq!(lines(&with(before), &with(after)), [format!("{path} {shown}")]);

@@ -197,7 +197,7 @@ pub(crate) fn said(secret: &Secret, given: Given<'_>) -> Option<Zeroizing<String
     match secret {
         Secret::Clear(text) => Some(Zeroizing::new(text.clone())),
         Secret::Hash(_) => None,
-        Secret::File(_) | Secret::Variable(_) => (given.secret)(secret),
+        Secret::Encrypted(_) | Secret::File(_) | Secret::Variable(_) => (given.secret)(secret),
     }
 }
 

@@ -16,7 +16,7 @@ const READ_ONLY: [&str; 14] = [
     "services.browse",
     "role.explain",
     "privilege.explain",
-    "explain.authorization",
+    "authorization.explain",
     "realm.getadmin",
     "node.getadminport",
     "trusted.test",

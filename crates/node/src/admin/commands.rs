@@ -2,6 +2,10 @@
 
 use serde::Serialize;
 
+use super::parameters::{
+    CHANGE, EXPIRES, INTO, OBJECT, PASSWORD, PRINCIPAL, REALM, ROLES, SOURCE, TYPE, USER, VARIABLES, flag, need, text,
+};
+
 /// Something that can be asked of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Command {
@@ -38,6 +42,10 @@ pub enum Form {
     Flag,
     /// `--name=FILE`: what is in the file is sent, not its name.
     File,
+    /// The same, of a file that may be larger.
+    Document,
+    /// `--name=FILE`: what is answered is written into that new file; nothing of it is sent.
+    Into,
     /// `--name-stdin` or `--name-file=FILE`; `--name=TEXT` only with `--insecure-argv`.
     Secret,
     /// `--name=TEXT`, which may hold secrets: it goes into no record.
@@ -46,39 +54,8 @@ pub enum Form {
     Word(&'static [&'static str]),
 }
 
-/// The target of what needs no node.
-pub const HERE: &str = "secret";
-
-const fn text(name: &'static str, about: &'static str) -> Parameter {
-    Parameter { name, about, form: Form::Text, required: false }
-}
-
-const fn need(name: &'static str, about: &'static str) -> Parameter {
-    Parameter { required: true, ..text(name, about) }
-}
-
-const fn flag(name: &'static str, about: &'static str) -> Parameter {
-    Parameter { name, about, form: Form::Flag, required: false }
-}
-
-const PASSWORD: Parameter = Parameter { form: Form::Secret, ..text("password", "the password") };
-const SOURCE: Parameter =
-    Parameter { form: Form::File, required: true, ..text("source", "the file of the object, in HOCON") };
-const VARIABLES: [Parameter; 2] = [
-    Parameter { form: Form::Values, ..text("substitutions", "values for \"${NAME}\" in texts: NAME=value,NAME=value") },
-    Parameter { form: Form::File, ..text("substitutionfile", "a file of such values, one to a line") },
-];
-const OBJECT: [Parameter; 3] = [
-    Parameter { required: true, ..TYPE },
-    need("name", "the name of the object"),
-    text("version", "its version; the only one, or the active one, if left out"),
-];
-const TYPE: Parameter = text("type", "the type of the object: security, or in full stockade.security");
-const REALM: Parameter = text("realm", "the realm; the only local one if left out");
-const USER: Parameter = need("username", "the name of the user");
-const ROLES: Parameter = text("roles", "the roles it holds, with commas between them");
-const EXPIRES: Parameter =
-    text("password-expiration-days", "days after which the password is of no use any more; 0 is never");
+/// The targets of what no node is asked for.
+pub const HERE: [&str; 2] = ["authentication", "secret"];
 
 /// Every command, by target.
 pub const COMMANDS: &[Command] = &[
@@ -90,9 +67,31 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         target: "audit",
+        command: "export",
+        about: "Print the last records of the node's audit trail whole, for programs of others",
+        parameters: &[
+            text("most", "how many; 100 if left out"),
+            Parameter { form: Form::Word(&["jsonl", "ocsf"]), ..text("form", "as they are kept, or as OCSF has them") },
+            INTO,
+        ],
+    },
+    Command {
+        target: "audit",
         command: "verify",
         about: "Look for records that were changed, removed, reordered or cut off",
         parameters: &[],
+    },
+    Command {
+        target: "authentication",
+        command: "display",
+        about: "Show the realms in force and their users, of a node that is down; for the owner of its folder",
+        parameters: &[text("realm", "only this one")],
+    },
+    Command {
+        target: "authentication",
+        command: "reset",
+        about: "Put all of security out of force, of a node that is down; for the owner of its folder",
+        parameters: &[text("realm", "only objects that have this realm")],
     },
     Command {
         target: "authorization",
@@ -120,16 +119,28 @@ pub const COMMANDS: &[Command] = &[
         ],
     },
     Command {
+        target: "cluster",
+        command: "display",
+        about: "Show the nodes of the cluster that the node knows: itself",
+        parameters: &[],
+    },
+    Command {
         target: "configuration",
         command: "activate",
         about: "Put an object in force; another version of its name is replaced",
-        parameters: &OBJECT,
+        parameters: &CHANGE,
+    },
+    Command {
+        target: "configuration",
+        command: "confirm",
+        about: "Keep what is in force on trial; the privileges that it gives you decide",
+        parameters: &[],
     },
     Command {
         target: "configuration",
         command: "deactivate",
         about: "Put an object out of force",
-        parameters: &OBJECT,
+        parameters: &CHANGE,
     },
     Command {
         target: "configuration",
@@ -147,7 +158,7 @@ pub const COMMANDS: &[Command] = &[
         target: "configuration",
         command: "export",
         about: "Show the text of an object; secrets as what they hash to",
-        parameters: &OBJECT,
+        parameters: &[OBJECT[0], OBJECT[1], OBJECT[2], INTO],
     },
     Command {
         target: "configuration",
@@ -174,15 +185,75 @@ pub const COMMANDS: &[Command] = &[
         about: "Say what is wrong with a file, and whether it could be activated; nothing is kept",
         parameters: &[SOURCE, VARIABLES[0], VARIABLES[1]],
     },
+    Command {
+        target: "engine",
+        command: "display",
+        about: "Show what has an engine process now: runs and sessions of everybody",
+        parameters: &[text("most", "how many of each; 100 if left out")],
+    },
+    Command {
+        target: "environment",
+        command: "display",
+        about: "Show the environments that have names",
+        parameters: &[text("name", "only this one")],
+    },
     Command { target: "node", command: "display", about: "Show the node and its state", parameters: &[] },
+    Command {
+        target: "node",
+        command: "drain",
+        about: "Take no new runs; those under way go on, and idle sessions are closed",
+        parameters: &[],
+    },
+    Command {
+        target: "node",
+        command: "stop",
+        about: "End the node when what is under way has ended",
+        parameters: &[],
+    },
     Command {
         target: "password",
         command: "change",
         about: "Change the password of a user",
         parameters: &[USER, REALM, Parameter { required: true, ..PASSWORD }],
     },
+    Command {
+        target: "policy",
+        command: "display",
+        about: "Show the policies of the node, and what they permit together",
+        parameters: &[],
+    },
     Command { target: "privilege", command: "display", about: "Show what there is to be granted", parameters: &[] },
+    Command {
+        target: "realm",
+        command: "backup",
+        about: "Print all users of a local realm as one document, with what their passwords hash to",
+        parameters: &[REALM, INTO],
+    },
     Command { target: "realm", command: "display", about: "Show the realms that are in force", parameters: &[] },
+    Command {
+        target: "realm",
+        command: "getadmin",
+        about: "Show the realm that administrators over the network are of",
+        parameters: &[],
+    },
+    Command {
+        target: "realm",
+        command: "restore",
+        about: "Put the users of such a document in the place of those of a local realm",
+        parameters: &[
+            Parameter { form: Form::Document, required: true, ..text("source", "the file of the document") },
+            Parameter { about: "the realm; that of the document if left out", ..REALM },
+        ],
+    },
+    Command {
+        target: "realm",
+        command: "setadmin",
+        about: "Let only those of one realm administer the node over the network",
+        parameters: &[
+            text("realm", "the realm, which must be in force"),
+            flag("any", "let those of any realm do it again"),
+        ],
+    },
     Command {
         target: "role",
         command: "display",
@@ -190,7 +261,25 @@ pub const COMMANDS: &[Command] = &[
         parameters: &[text("role", "only this one")],
     },
     Command {
-        target: HERE,
+        target: "run",
+        command: "display",
+        about: "Show runs of everybody, the youngest first; nothing of what they compute",
+        parameters: &[text("run", "only this one"), PRINCIPAL, text("most", "how many; 100 if left out")],
+    },
+    Command {
+        target: "secret",
+        command: "create",
+        about: "Make the node's key, in its folder; no node is asked",
+        parameters: &[],
+    },
+    Command {
+        target: "secret",
+        command: "encrypt",
+        about: "Print what configuration may have in the place of a secret; no node is asked",
+        parameters: &[Parameter { form: Form::Secret, required: true, ..text("secret", "the secret, one line") }],
+    },
+    Command {
+        target: "secret",
         command: "hash",
         about: "Print what a password hashes to, for a file of the configuration; no node is asked",
         parameters: &[Parameter { required: true, ..PASSWORD }],
@@ -204,6 +293,24 @@ pub const COMMANDS: &[Command] = &[
             required: true,
             ..text("type", "what to show")
         }],
+    },
+    Command {
+        target: "services",
+        command: "browse",
+        about: "Show what the node is found by; whoever reaches it may",
+        parameters: &[],
+    },
+    Command {
+        target: "services",
+        command: "display",
+        about: "Show what the node is found by; whoever reaches it may",
+        parameters: &[],
+    },
+    Command {
+        target: "session",
+        command: "display",
+        about: "Show sessions of everybody, the youngest first; nothing of what they compute",
+        parameters: &[text("session", "only this one"), PRINCIPAL, text("most", "how many; 100 if left out")],
     },
     Command { target: "trusted", command: "display", about: "Show trusted hosts", parameters: &[] },
     Command {

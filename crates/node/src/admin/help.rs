@@ -77,7 +77,7 @@ fn written(parameter: &Parameter) -> String {
     match parameter.form {
         Form::Text | Form::Values => format!("--{name}=TEXT"),
         Form::Flag => format!("--{name}"),
-        Form::File => format!("--{name}=FILE"),
+        Form::File | Form::Document | Form::Into => format!("--{name}=FILE"),
         Form::Secret => format!("--{name}-stdin, --{name}-file=FILE"),
         Form::Word(words) => format!("--{name}={}", words.join("|")),
     }

@@ -6,9 +6,12 @@
 
 pub mod commands;
 mod help;
+mod here;
+mod into;
 mod log;
 mod logins;
 mod nodes;
+mod parameters;
 mod remote;
 pub mod table;
 mod words;
@@ -18,7 +21,6 @@ use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
 
 use crate::refusal::{Kind, Refusal};
-use stockade_identity::local::{Costs, Password};
 
 use commands::{Command, HERE};
 use nodes::{Nodes, Place};
@@ -29,7 +31,7 @@ pub use log::log;
 pub use logins::{login, logout};
 
 /// Largest text of a parameter.
-const VALUE_BYTES_MAX: u64 = 1 << 20;
+const VALUE_BYTES_MAX: u64 = 8 << 20;
 /// Longest line that is a secret.
 const SECRET_BYTES_MAX: u64 = 4096;
 /// Largest file of authorities.
@@ -53,7 +55,12 @@ pub fn admin(words: &[String]) -> Work {
             print(&help::help(target.as_deref(), format));
             Ok(ExitCode::SUCCESS)
         }
-        Ok(Asked::Command { command, parameters, .. }) if command.target == HERE => hash(parameters),
+        Ok(Asked::Command { globals, command, parameters }) if HERE.contains(&command.target) => {
+            here::done(&globals, command, parameters).or_else(|refusal| {
+                tell(&refusal);
+                Ok(ExitCode::from(status_of(refusal.kind)))
+            })
+        }
         Ok(Asked::Command { globals, command, parameters }) => everywhere(&globals, command, parameters),
         Err(refusal) => {
             tell(&refusal);
@@ -101,10 +108,11 @@ struct Answer {
 fn everywhere(
     globals: &Globals,
     command: &Command,
-    parameters: BTreeMap<&'static str, Given>,
+    mut parameters: BTreeMap<&'static str, Given>,
 ) -> Result<ExitCode, Refusal> {
     // Of several secrets on standard input, that of the caller is the first.
     let nodes = Nodes::of(globals)?;
+    let into = into::take(nodes.places.len(), &mut parameters)?;
     let body = serde_json::json!({ "parameters": values(parameters)? }).to_string();
     let asked = |place: &Place| one(&nodes, place, globals, command, &body);
     // Side by side: one that does not answer holds up no other.
@@ -113,7 +121,13 @@ fn everywhere(
         let lost = || Refusal::failed("a node was not asked", "a thread of ours failed");
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(lost()))).collect()
     });
-    show(globals, &nodes, &answers)?;
+    match (into, answers.as_slice()) {
+        (Some(into), [Ok(answer)]) => into.write(&answer.table)?,
+        (into, _) => {
+            into.map(into::Into::give_up);
+            show(globals, &nodes.places, &answers)?;
+        }
+    }
     let mut failures = answers.iter().filter_map(|answer| answer.as_ref().err());
     Ok(match failures.next() {
         None => ExitCode::SUCCESS,
@@ -123,10 +137,16 @@ fn everywhere(
     })
 }
 
-fn show(globals: &Globals, nodes: &Nodes, answers: &[Result<Answer, Refusal>]) -> Result<(), Refusal> {
+/// Shows what was done without asking a node.
+fn show_one(globals: &Globals, service: String, table: Table) -> Result<ExitCode, Refusal> {
+    show(globals, &[], &[Ok(Answer { service, table })])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(globals: &Globals, places: &[Place], answers: &[Result<Answer, Refusal>]) -> Result<(), Refusal> {
     let mut out = String::new();
     let mut documents = Vec::new();
-    for (place, answer) in nodes.places.iter().zip(answers) {
+    for (number, answer) in answers.iter().enumerate() {
         match answer {
             Ok(answer) => {
                 let columns =
@@ -147,8 +167,10 @@ fn show(globals: &Globals, nodes: &Nodes, answers: &[Result<Answer, Refusal>]) -
                     out.push('\n');
                 }
             }
-            Err(refusal) if answers.len() > 1 => tell_of(place, refusal),
-            Err(refusal) => tell(refusal),
+            Err(refusal) => match places.get(number).filter(|_| answers.len() > 1) {
+                Some(place) => tell_of(place, refusal),
+                None => tell(refusal),
+            },
         }
     }
     if globals.format == Format::Json {
@@ -190,16 +212,6 @@ fn is_service(wanted: &str, service: &str) -> bool {
     service == wanted || service.split_once('.').is_some_and(|(_, cluster)| cluster == wanted)
 }
 
-/// What a password hashes to.
-fn hash(parameters: BTreeMap<&'static str, Given>) -> Result<ExitCode, Refusal> {
-    let clear = values(parameters)?.remove("password").unwrap_or_default();
-    let refused = |why: String, next: &str| Refusal::invalid("the password cannot be used", why, next);
-    let password = Password::new(clear).map_err(|bad| refused(bad.to_string(), bad.next()))?;
-    let stored = Costs::default().hash(&password).map_err(|bad| refused(bad.to_string(), bad.next()))?;
-    print(&format!("{stored}\n"));
-    Ok(ExitCode::SUCCESS)
-}
-
 /// The parameters with what is in the files that they name.
 fn values(parameters: BTreeMap<&'static str, Given>) -> Result<BTreeMap<&'static str, String>, Refusal> {
     parameters.into_iter().map(|(name, given)| Ok((name, value(given)?))).collect()
@@ -209,6 +221,8 @@ fn value(given: Given) -> Result<String, Refusal> {
     match given {
         Given::Text(value) => Ok(value),
         Given::File(path) => file(&path, VALUE_BYTES_MAX),
+        // Taken out before: its name is nobody else's.
+        Given::Into(_) => Ok(String::new()),
         Given::SecretFile(path) => file(&path, SECRET_BYTES_MAX).map(secret),
         Given::Stdin => {
             let mut line = String::new();

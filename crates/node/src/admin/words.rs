@@ -61,6 +61,8 @@ pub(crate) enum Given {
     Text(String),
     /// What is in this file.
     File(String),
+    /// What is answered goes into this new file.
+    Into(String),
     /// What is in this file without the line's end: a secret.
     SecretFile(String),
     /// The first line of standard input.
@@ -320,7 +322,8 @@ impl Way {
                 "words of a command line can be read by others: use --{0}-stdin or --{0}-file, or say --insecure-argv before the command",
                 parameter.name
             )),
-            Form::File => Ok(Some(Given::File(value))),
+            Form::File | Form::Document => Ok(Some(Given::File(value))),
+            Form::Into => Ok(Some(Given::Into(value))),
             Form::Word(known) if !known.contains(&value.as_str()) => Err(format!("it is one of {}", known.join(", "))),
             Form::Text | Form::Values | Form::Flag | Form::Secret | Form::Word(_) => Ok(Some(Given::Text(value))),
         }

@@ -1,5 +1,7 @@
 //! `POST /v1/admin/commands/{target}/{command}`: what `stockade admin` asks for.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, Request, State};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
@@ -9,6 +11,7 @@ use super::create;
 use super::problem::Problem;
 use super::types::ProblemTypes;
 use super::{Asker, Shared};
+use crate::refusal::Refusal;
 use crate::security::{self, Caller, Values};
 
 /// What is said with a command
@@ -54,7 +57,11 @@ pub(super) async fn command(
     request: Request,
 ) -> Result<Json<CommandAnswer>, Problem> {
     let asked: CommandRequest = create::json_of(&shared, &principal, request).await?;
-    let table = security::command(&shared.node, &caller, &target, &command, asked.parameters).await?;
+    let node = Arc::clone(&shared.node);
+    // To its end and on record, also when the caller hangs up meanwhile: what is kept is what counts for requests.
+    let done =
+        tokio::spawn(async move { security::command(&node, &caller, &target, &command, asked.parameters).await });
+    let table = done.await.map_err(|error| Refusal::failed("the command may not have been carried out", error))??;
     let service = shared.node.security.service().to_owned();
     Ok(Json(CommandAnswer { service, columns: table.columns, rows: table.rows, notes: table.notes }))
 }

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-use stockade_config::security::{self, Object, Root, Secret, Substitutions, whole};
+use stockade_config::security::{self, Object, Substitutions, whole};
 use stockade_identity::hosts::Hosts;
-use stockade_identity::local::{BadHash, Password, Stored};
 use stockade_identity::privilege::Privilege;
-use stockade_store::{Act, Beginning, NewPrincipal, ObjectId};
+use stockade_store::{Act, ObjectId};
 
 use super::force::{self, Hosted, InForce, id_of};
+pub(super) use super::objects::Which;
+use super::objects::{Kept, choose, digest, parse};
 use super::{Caller, Security};
 use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
@@ -18,49 +18,7 @@ use crate::service::now_ms;
 /// Most objects that are kept.
 const OBJECTS_MAX: usize = 1_000;
 
-/// An object of the store, understood.
-#[derive(Debug)]
-pub(super) struct Kept {
-    pub(super) id: ObjectId,
-    pub(super) object: Object,
-    pub(super) text: String,
-    pub(super) active: bool,
-    pub(super) loaded_ms: i64,
-    pub(super) activated_ms: Option<i64>,
-}
-
-impl Kept {
-    pub(super) fn digest(&self) -> String {
-        digest(&self.text)
-    }
-}
-
-/// What tells an object, as a caller says it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Which<'a> {
-    pub(super) kind: &'a str,
-    pub(super) name: &'a str,
-    pub(super) version: Option<&'a str>,
-}
-
 impl Security {
-    /// Every object, understood.
-    pub(super) async fn kept(&self) -> Result<Vec<Kept>, Refusal> {
-        let objects = self.keeper.with(stockade_store::Store::objects).await?;
-        let kept = objects.into_iter().map(|object| {
-            let unreadable = |why| Refusal::failed("an object of the configuration cannot be read", why);
-            Ok(Kept {
-                object: force::read(&object.text).map_err(unreadable)?,
-                id: object.id,
-                text: object.text,
-                active: object.active,
-                loaded_ms: object.loaded_ms,
-                activated_ms: object.activated_ms,
-            })
-        });
-        kept.collect()
-    }
-
     /// Keeps the object of a text, inactive. Passwords in it are kept as what they hash to.
     pub(super) async fn load(&self, caller: &Caller, text: &str, variables: &Substitutions) -> Result<Object, Refusal> {
         let mut object = parse(text, variables)?;
@@ -94,31 +52,46 @@ impl Security {
         ))
     }
 
-    /// Puts an object in force.
-    pub(super) async fn activate(&self, caller: &Caller, which: Which<'_>) -> Result<Vec<String>, Refusal> {
+    /// Puts an object in force; with a time for that long only, unless somebody confirms it.
+    pub(super) async fn activate(
+        &self,
+        caller: &Caller,
+        which: Which<'_>,
+        within_ms: Option<u32>,
+    ) -> Result<Vec<String>, Refusal> {
         check_holds_everything(caller)?;
         let _changing = self.changing.lock().await;
+        self.check_no_trial().await?;
         let kept = self.kept().await?;
         let chosen = choose(&kept, which, |one| !one.active)?;
         let after = kept.iter().filter(|one| one.active && !one.object.identity.is_version_of(&chosen.object.identity));
         let after: Vec<&Object> = after.map(|one| &one.object).chain([&chosen.object]).collect();
-        let begins = self.beginnings(&chosen.object).await?;
-        let notes = self.check_whole(caller, &kept, &after)?;
+        let begins = self.beginnings(caller, &chosen.object).await?;
+        let notes = self.check_whole((caller, within_ms), &kept, &after)?;
+        self.check_secrets(&chosen.object)?;
         let hosts = self.resolved(&after).await?;
         self.record_transition(caller, ("inactive", "active"), &chosen.id, &chosen.digest()).await?;
         let (id, digest, who) = (chosen.id.clone(), chosen.digest(), caller.principal.0.clone());
+        let trial = self.new_trial(caller, within_ms);
         let act = move |store: &mut stockade_store::Store| {
-            store.activate(&id, &digest, &begins, Act { principal: &who, now_ms: now_ms() })
+            store.activate(&id, &digest, &begins, trial.as_ref(), Act { principal: &who, now_ms: now_ms() })
         };
         self.keeper.with(act).await?;
+        self.trial_begins.notify_one();
         self.take_up(hosts).await?;
         Ok(notes)
     }
 
-    /// Puts an object out of force.
-    pub(super) async fn deactivate(&self, caller: &Caller, which: Which<'_>) -> Result<Vec<String>, Refusal> {
+    /// Puts an object out of force; with a time for that long only, unless somebody confirms it.
+    pub(super) async fn deactivate(
+        &self,
+        caller: &Caller,
+        which: Which<'_>,
+        within_ms: Option<u32>,
+    ) -> Result<Vec<String>, Refusal> {
         check_holds_everything(caller)?;
         let _changing = self.changing.lock().await;
+        self.check_no_trial().await?;
         let kept = self.kept().await?;
         let chosen = choose(&kept, which, |one| one.active)?;
         if !chosen.active {
@@ -131,15 +104,16 @@ impl Security {
         }
         let after: Vec<&Object> =
             kept.iter().filter(|one| one.active && one.id != chosen.id).map(|one| &one.object).collect();
-        let notes = self.check_whole(caller, &kept, &after)?;
+        let notes = self.check_whole((caller, within_ms), &kept, &after)?;
         let hosts = self.resolved(&after).await?;
         let (id, digest) = (chosen.id.clone(), chosen.digest());
         self.record_transition(caller, ("active", "inactive"), &id, &digest).await?;
-        let who = caller.principal.0.clone();
+        let (who, trial) = (caller.principal.0.clone(), self.new_trial(caller, within_ms));
         let act = move |store: &mut stockade_store::Store| {
-            store.deactivate(&id, &digest, Act { principal: &who, now_ms: now_ms() })
+            store.deactivate(&id, &digest, trial.as_ref(), Act { principal: &who, now_ms: now_ms() })
         };
         self.keeper.with(act).await?;
+        self.trial_begins.notify_one();
         self.take_up(hosts).await?;
         Ok(notes)
     }
@@ -147,6 +121,8 @@ impl Security {
     /// Forgets an object that is not in force.
     pub(super) async fn remove(&self, caller: &Caller, which: Which<'_>) -> Result<ObjectId, Refusal> {
         let _changing = self.changing.lock().await;
+        // It may be what a trial gives back.
+        self.check_no_trial().await?;
         let kept = self.kept().await?;
         let chosen = choose(&kept, which, |one| !one.active)?;
         if chosen.active {
@@ -172,13 +148,22 @@ impl Security {
         let kept = self.kept().await?;
         let after = kept.iter().filter(|one| one.active && !one.object.identity.is_version_of(&object.identity));
         let after: Vec<&Object> = after.map(|one| &one.object).chain([object]).collect();
-        self.check_whole(caller, &kept, &after)
+        let notes = self.check_whole((caller, None), &kept, &after)?;
+        self.check_secrets(object)?;
+        Ok(notes)
     }
 
-    /// Looks at the whole configuration that would be in force, and says what is notable.
-    fn check_whole(&self, caller: &Caller, kept: &[Kept], after: &[&Object]) -> Result<Vec<String>, Refusal> {
+    /// Looks at the whole configuration that would be in force, and says what is notable. One that is on trial may
+    /// lock its caller out: it does not stay unless somebody can still administer the node.
+    fn check_whole(
+        &self,
+        (caller, within_ms): (&Caller, Option<u32>),
+        kept: &[Kept],
+        after: &[&Object],
+    ) -> Result<Vec<String>, Refusal> {
         let before: Vec<&Object> = kept.iter().filter(|one| one.active).map(|one| &one.object).collect();
-        let found = whole::check(&before, after, &whole::Needs::default());
+        let realms = self.in_force().administration.iter().cloned().collect();
+        let found = whole::check(&before, after, &whole::Needs { realms, ..whole::Needs::default() });
         let refused =
             |what: String, next: &str| Refusal::new(Kind::Conflict, "the configuration stays as it is", what, next);
         if let Some(bad) = found.iter().find(|finding| finding.fact.refuses()) {
@@ -187,57 +172,11 @@ impl Security {
         let objects = after.iter().map(|object| (*object).clone()).collect();
         let new = InForce::compile(objects, Vec::new(), self.hosts())
             .map_err(|why| refused(why, "correct it, under another version"))?;
-        check_can_administer(caller, &new)?;
+        if within_ms.is_none() {
+            check_can_administer(caller, &new)?;
+        }
         let of_files = after.iter().flat_map(|object| object.notes.iter().map(ToString::to_string));
         Ok(found.iter().map(ToString::to_string).chain(of_files).collect())
-    }
-
-    /// Whom the realms of an object begin with, those that were in force before left out.
-    async fn beginnings(&self, object: &Object) -> Result<Vec<Beginning>, Refusal> {
-        let mut begins = Vec::new();
-        for root in &object.roots {
-            let Root::Local(realm) = root else { continue };
-            let name = realm.name.clone();
-            if self.keeper.with(move |store| store.has_realm(&name)).await? {
-                continue;
-            }
-            let principals = realm.initial.iter().map(|initial| {
-                Ok(NewPrincipal {
-                    user: initial.user.clone(),
-                    password: initial.password.as_ref().map(|secret| hash_of(&initial.user, secret)).transpose()?,
-                    roles: initial.roles.clone(),
-                    locked: initial.locked,
-                    password_days: initial.password_expiration_days,
-                })
-            });
-            begins
-                .push(Beginning { realm: realm.name.clone(), principals: principals.collect::<Result<_, Refusal>>()? });
-        }
-        Ok(begins)
-    }
-
-    /// Puts what passwords hash to in the place of passwords.
-    async fn hash_passwords(&self, caller: &Caller, object: &mut Object) -> Result<(), Refusal> {
-        for root in &mut object.roots {
-            let Root::Local(realm) = root else { continue };
-            for initial in &mut realm.initial {
-                let Some(Secret::Clear(clear)) = &initial.password else { continue };
-                let hash = self.hash(caller, clear.clone()).await?;
-                initial.password = Some(Secret::Hash(hash));
-            }
-        }
-        Ok(())
-    }
-
-    /// What a password hashes to, as it is kept.
-    pub(super) async fn hash(&self, caller: &Caller, clear: String) -> Result<String, Refusal> {
-        let password = Password::new(clear)
-            .map_err(|bad| Refusal::invalid("the password cannot be used", bad.to_string(), bad.next()))?;
-        let stored = self.passwords.hash(caller.source, password).await;
-        stored.map(|stored| stored.to_string()).map_err(|bad| {
-            let kind = if bad == BadHash::Resources { Kind::Unavailable } else { Kind::Failed };
-            Refusal::new(kind, "the password cannot be kept", bad.to_string(), bad.next())
-        })
     }
 
     /// The trusted hosts of what would be in force, their names resolved. What was found stays for names that are in
@@ -262,7 +201,7 @@ impl Security {
 }
 
 /// Who changes what is in force can give himself everything, so he must have it.
-fn check_holds_everything(caller: &Caller) -> Result<(), Refusal> {
+pub(super) fn check_holds_everything(caller: &Caller) -> Result<(), Refusal> {
     caller.in_force.authoriser.holds_all_of(&caller.roles, &[super::ADMINISTRATOR]).map_err(|lack| {
         Refusal::new(
             Kind::Denied,
@@ -274,7 +213,7 @@ fn check_holds_everything(caller: &Caller) -> Result<(), Refusal> {
 }
 
 /// Whoever changes what is in force can change it back.
-fn check_can_administer(caller: &Caller, new: &InForce) -> Result<(), Refusal> {
+pub(super) fn check_can_administer(caller: &Caller, new: &InForce) -> Result<(), Refusal> {
     let lost = ["configuration.load", "configuration.activate", "configuration.deactivate"].iter().find(|command| {
         let privilege = Privilege::AdminRunCommand;
         !new.authoriser.decide(&caller.principal.0, &caller.roles, privilege, Some(command)).is_permitted()
@@ -284,85 +223,8 @@ fn check_can_administer(caller: &Caller, new: &InForce) -> Result<(), Refusal> {
             Kind::Conflict,
             "the configuration stays as it is",
             format!("you could not administer the node any more: `{command}` would be denied to you"),
-            "leave your own role what it needs",
+            "leave your own role what it needs; or try it for a while: --force --confirm-within=120s",
         )),
         None => Ok(()),
     }
-}
-
-/// Parses a text as it was given.
-pub(super) fn parse(text: &str, variables: &Substitutions) -> Result<Object, Refusal> {
-    security::parse(text, variables)
-        .map_err(|bad| Refusal::invalid("the object cannot be understood", bad.to_string(), bad.next()))
-}
-
-fn hash_of(user: &str, secret: &Secret) -> Result<String, Refusal> {
-    let user = stockade_core::text::shown(user, 100);
-    match secret {
-        Secret::Hash(hash) => Stored::parse(hash).map(|stored| stored.to_string()).map_err(|bad| {
-            Refusal::invalid(format!("the password of `{user}` cannot be used"), bad.to_string(), bad.next())
-        }),
-        Secret::Clear(_) | Secret::File(_) | Secret::Variable(_) => Err(Refusal::invalid(
-            format!("the password of `{user}` cannot be used"),
-            "the node's process, which strangers speak to, opens no files and has no secrets in its environment",
-            "write what it hashes to: stockade admin hash secret --password-stdin",
-        )),
-    }
-}
-
-pub(super) fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The object that is meant; where no version is named the only one, or the only one for which `likely` says yes.
-pub(super) fn choose<'a>(
-    kept: &'a [Kept],
-    which: Which<'_>,
-    likely: impl Fn(&Kept) -> bool,
-) -> Result<&'a Kept, Refusal> {
-    let kind = kind(which.kind)?;
-    let named: Vec<&Kept> = kept.iter().filter(|one| one.id.kind == kind && one.id.name == which.name).collect();
-    let found = match which.version {
-        Some(version) => named.iter().find(|one| one.id.version == version).copied(),
-        None => match named.as_slice() {
-            [only] => Some(*only),
-            several => {
-                let likely: Vec<&&Kept> = several.iter().filter(|one| likely(one)).collect();
-                match likely.as_slice() {
-                    [only] => Some(**only),
-                    [] => None,
-                    _ => {
-                        let versions: Vec<_> = several.iter().map(|one| one.id.version.as_str()).collect();
-                        let why = format!("there are the versions {}", versions.join(", "));
-                        return Err(Refusal::invalid("which version is meant?", why, "name one with --version"));
-                    }
-                }
-            }
-        },
-    };
-    found.ok_or_else(|| {
-        let name = stockade_core::text::shown(which.name, 100);
-        Refusal::new(
-            Kind::Missing,
-            format!("there is no such object `{name}`"),
-            "none of this type, name and version is loaded, or none in that state",
-            "see stockade admin display configuration",
-        )
-    })
-}
-
-/// A type by one of its names, or without what is before its last dot.
-pub(super) fn kind(word: &str) -> Result<&'static str, Refusal> {
-    let known = security::Kind::ALL.into_iter();
-    let found = security::Kind::parse(word)
-        .or_else(|| known.clone().find(|kind| kind.name().rsplit_once('.').is_some_and(|(_, last)| last == word)));
-    found.map(security::Kind::name).ok_or_else(|| {
-        let names: Vec<_> = known.map(security::Kind::name).collect();
-        let shown = stockade_core::text::shown(word, 100);
-        Refusal::invalid(
-            format!("there is no type `{shown}`"),
-            "no object has it",
-            stockade_core::near::next(word, &names),
-        )
-    })
 }

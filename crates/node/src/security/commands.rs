@@ -2,25 +2,28 @@
 //! outcome on record.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use stockade_config::security::{BYTES_MAX, Substitutions};
+use stockade_config::security::Substitutions;
 use stockade_core::audit::Phase;
 use stockade_identity::privilege::Privilege;
-use stockade_store::{Change, NewPrincipal};
+use stockade_store::{Change, Kind as Of, NewPrincipal};
 
-use super::changes::{Which, kind, parse};
+use super::given::check;
+use super::objects::{Which, kind, parse};
 use super::trail::Recording;
-use super::{Caller, show};
-use crate::admin::commands::{Command, Form, find};
+use super::trial::within_ms;
+use super::{Caller, audit, show, work};
+use crate::admin::commands::{Command, find};
 use crate::admin::table::Table;
 use crate::refusal::{Kind, Refusal};
 use crate::service::Node;
 
-/// Most bytes of a parameter that is no file.
-const VALUE_BYTES_MAX: usize = 4_096;
 /// How many there are of what is listed, where nobody says how many.
 const USUAL_MOST: u32 = 100;
 const MOST: u32 = 10_000;
+/// The target that takes no privilege.
+const OPEN: &str = "services";
 
 /// The parameters of a command, by name.
 pub(crate) type Values = BTreeMap<String, String>;
@@ -30,7 +33,7 @@ pub(crate) type Values = BTreeMap<String, String>;
 /// # Errors
 /// [`Refusal`] when it is denied, cannot be put on record, or fails.
 pub(crate) async fn run(
-    node: &Node,
+    node: &Arc<Node>,
     caller: &Caller,
     target: &str,
     name: &str,
@@ -44,6 +47,10 @@ pub(crate) async fn run(
             "see stockade admin help",
         )
     })?;
+    if command.target == OPEN {
+        // What a node is found by; whoever reaches it may know it, so there is nothing to put on record.
+        return Ok(work::services(node));
+    }
     let recording = Recording::new(command, &values);
     let caller = &Caller { command: Some(recording.id.clone()), ..caller.clone() };
     let on_record = |phase, reason| node.security.record_command(caller, &recording, (phase, reason));
@@ -64,43 +71,9 @@ pub(crate) async fn run(
     done
 }
 
-/// What is given is what the command takes; the same as on the command line, which nobody has to use.
-fn check(command: &Command, values: &Values) -> Result<(), Refusal> {
-    for (name, value) in values {
-        let shown = stockade_core::text::shown(name, 60);
-        let Some(known) = command.parameters.iter().find(|known| known.name == name) else {
-            let names: Vec<_> = command.parameters.iter().map(|known| known.name).collect();
-            let next = stockade_core::near::next(name, &names);
-            return Err(Refusal::invalid(
-                format!("there is no parameter `{shown}`"),
-                "the command has none of this name",
-                next,
-            ));
-        };
-        let most = if known.form == Form::File { BYTES_MAX } else { VALUE_BYTES_MAX };
-        let bad = match known.form {
-            _ if value.len() > most => Some("it is too long".to_owned()),
-            Form::Word(words) if !words.contains(&value.as_str()) => Some(format!("it is one of {}", words.join(", "))),
-            Form::Flag if value != "true" => Some("it is true, or left out".to_owned()),
-            Form::Text | Form::Flag | Form::File | Form::Secret | Form::Values | Form::Word(_) => None,
-        };
-        if let Some(why) = bad {
-            return Err(Refusal::invalid(format!("`{shown}` cannot be used"), why, "see stockade admin help"));
-        }
-    }
-    match command.parameters.iter().find(|known| known.required && !values.contains_key(known.name)) {
-        Some(missing) => Err(Refusal::invalid(
-            format!("`{}` is missing", missing.name),
-            format!("it says {}", missing.about),
-            "see stockade admin help",
-        )),
-        None => Ok(()),
-    }
-}
-
 /// A command that is permitted and on record.
 struct Call<'a> {
-    node: &'a Node,
+    node: &'a Arc<Node>,
     caller: &'a Caller,
     values: &'a Values,
 }
@@ -120,13 +93,22 @@ impl Call<'_> {
             },
             ("trusted", "test") => show::trust(security, self.needed("address")).await,
             ("trusted", _) => Ok(show::hosts(security)),
-            ("realm", _) => Ok(show::realms(security)),
+            ("realm", name) => self.realm(name).await,
             ("role", _) => Ok(show::roles(self.caller, self.given("role"))),
             ("privilege", _) => Ok(show::privileges()),
             ("authorization", _) => self.explain(),
+            ("node", "drain") => Ok(work::drain(self.node)),
+            ("node", "stop") => work::stop(self.node),
             ("node", _) => Ok(show::node(self.node)),
-            ("audit", "verify") => show::verified(security).await,
-            ("audit", _) => show::records(security, self.most()?).await,
+            ("audit", "verify") => audit::verified(security).await,
+            ("audit", "export") => audit::exported(security, self.most()?, self.given("form") == Some("ocsf")).await,
+            ("audit", _) => audit::records(security, self.most()?).await,
+            ("run", _) => self.runs(Of::Run, self.given("run")).await,
+            ("session", _) => self.runs(Of::Session, self.given("session")).await,
+            ("engine", _) => work::engines(self.node, self.most()?).await,
+            ("environment", _) => work::environments(self.node, self.caller, self.given("name")).await,
+            ("policy", _) => work::policies(self.node, self.caller).await,
+            ("cluster", _) => Ok(work::cluster(self.node)),
             _ => Err(Refusal::new(
                 Kind::Missing,
                 "this cannot be done yet",
@@ -134,6 +116,10 @@ impl Call<'_> {
                 "see stockade admin help",
             )),
         }
+    }
+
+    async fn runs(&self, of: Of, id: Option<&str>) -> Result<Table, Refusal> {
+        work::runs(self.node, of, (id, self.given("principal")), self.most()?).await
     }
 
     fn certificate(&self, name: &str) -> Result<Table, Refusal> {
@@ -181,12 +167,16 @@ impl Call<'_> {
                 Ok(Table { notes, ..show::identity(&super::force::id_of(&object), "valid") })
             }
             "activate" => {
-                let notes = security.activate(caller, self.which()).await?;
-                Ok(Table { notes, ..show::objects(security, Some(self.needed("type")), self.given("name")).await? })
+                let notes = security.activate(caller, self.which(), self.within_ms()?).await?;
+                self.changed(notes).await
             }
             "deactivate" => {
-                let notes = security.deactivate(caller, self.which()).await?;
-                Ok(Table { notes, ..show::objects(security, Some(self.needed("type")), self.given("name")).await? })
+                let notes = security.deactivate(caller, self.which(), self.within_ms()?).await?;
+                self.changed(notes).await
+            }
+            "confirm" => {
+                security.confirm(caller).await?;
+                show::objects(security, None, None).await
             }
             "remove" => security.remove(caller, self.which()).await.map(|id| show::identity(&id, "removed")),
             "export" => show::export(security, self.which()).await,
@@ -194,6 +184,16 @@ impl Call<'_> {
             "history" => show::history(security, self.most()?).await,
             _ => show::objects(security, self.given("type"), self.given("name")).await,
         }
+    }
+
+    /// The object that was changed, with what there was to say of it.
+    async fn changed(&self, notes: Vec<String>) -> Result<Table, Refusal> {
+        let table = show::objects(&self.node.security, Some(self.needed("type")), self.given("name")).await?;
+        Ok(Table { notes: notes.into_iter().chain(table.notes).collect(), ..table })
+    }
+
+    fn within_ms(&self) -> Result<Option<u32>, Refusal> {
+        within_ms(self.given("force").is_some(), self.given("confirm-within"))
     }
 
     fn which(&self) -> Which<'_> {
@@ -211,6 +211,23 @@ impl Call<'_> {
         let file = Substitutions::parse_file(self.given("substitutionfile").unwrap_or_default())
             .map_err(|error| bad("file of substitutions", error.to_string(), error.next()))?;
         Ok(given.before(file))
+    }
+
+    async fn realm(&self, name: &str) -> Result<Table, Refusal> {
+        let (security, caller, realm) = (&self.node.security, self.caller, self.given("realm"));
+        match name {
+            "backup" => Ok(Table::of([("Document", security.backup(caller, realm)?)])),
+            "restore" => {
+                let restored = security.restore(caller, self.needed("source"), realm).await?;
+                Ok(Table::of([("Realm", restored.realm), ("Users", restored.count.to_string())]))
+            }
+            "setadmin" => {
+                security.set_administration(caller, realm, self.given("any").is_some()).await?;
+                Ok(show::administration(security))
+            }
+            "getadmin" => Ok(show::administration(security)),
+            _ => Ok(show::realms(security)),
+        }
     }
 
     async fn user(&self, name: &str) -> Result<Table, Refusal> {
@@ -274,49 +291,4 @@ impl Call<'_> {
 /// The name of a type, if it is one.
 pub(super) fn kind_of(word: Option<&str>) -> Result<Option<&'static str>, Refusal> {
     word.map(kind).transpose()
-}
-
-#[cfg(test)]
-mod tests {
-    use stockade_core::audit::Parameter;
-
-    use super::*;
-
-    fn values(pairs: &[(&str, &str)]) -> Values {
-        pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
-    }
-
-    #[test]
-    fn no_secret_and_no_text_of_a_file_goes_on_record() {
-        let recorded = |target, name, given: &Values| {
-            let recording = Recording::new(find(target, name).unwrap(), given);
-            let secret =
-                |(name, value): (&&str, &Parameter<'_>)| (*value == Parameter::Secret).then(|| (*name).to_owned());
-            recording.parameters.iter().filter_map(secret).collect::<Vec<_>>()
-        };
-        let given = values(&[("username", "ann"), ("password", "hunter2"), ("roles", "user")]);
-        assert_eq!(recorded("user", "add", &given), ["password"]);
-        let given = values(&[("source", "x"), ("substitutions", "A=x"), ("substitutionfile", "B=x"), ("unknown", "x")]);
-        assert_eq!(
-            recorded("configuration", "load", &given),
-            ["source", "substitutionfile", "substitutions", "unknown"]
-        );
-    }
-
-    #[test]
-    fn what_a_command_does_not_take_is_refused_whoever_asks() {
-        let show = find("security", "display").unwrap();
-        for (given, part) in [
-            (values(&[]), "`type` is missing"),
-            (values(&[("type", "everything")]), "hosts, accesscontrol, realms"),
-            (values(&[("type", "hosts"), ("typo", "x")]), "no parameter `typo`"),
-        ] {
-            let refused = check(show, &given).unwrap_err();
-            assert!(refused.to_string().contains(part), "{refused}");
-        }
-        let add = find("user", "add").unwrap();
-        assert!(check(add, &values(&[("username", "a"), ("locked", "no")])).is_err());
-        assert!(check(add, &values(&[("username", &"a".repeat(5_000))])).is_err());
-        assert!(check(add, &values(&[("username", "a"), ("locked", "true")])).is_ok());
-    }
 }

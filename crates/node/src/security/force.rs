@@ -9,7 +9,7 @@ use stockade_identity::entry::{Answer, Credential, Facts, Proof, Transport, deci
 use stockade_identity::hosts::{Hosts, Peer, Resolve};
 use stockade_identity::local::Account;
 use stockade_identity::privilege::Authoriser;
-use stockade_store::{ObjectId, Principal};
+use stockade_store::{ObjectId, Principal, Store};
 
 use crate::keeper::Keeper;
 use crate::launcher::is_principal;
@@ -43,6 +43,8 @@ pub(crate) struct InForce {
     pub(crate) hosts: Arc<Hosts>,
     /// Principals by realm and user.
     people: HashMap<(String, String), Principal>,
+    /// The realm that administrators over the network must be of; any where there is none.
+    pub(super) administration: Option<String>,
 }
 
 impl InForce {
@@ -53,7 +55,12 @@ impl InForce {
     pub(crate) fn compile(objects: Vec<Object>, people: Vec<Principal>, hosts: Arc<Hosts>) -> Result<Self, String> {
         let authoriser = Authoriser::compile(&mappings(&objects)).map_err(|bad| format!("{bad}; {}", bad.next()))?;
         let people = people.into_iter().map(|one| ((one.realm.clone(), one.user.clone()), one)).collect();
-        Ok(Self { objects, authoriser, hosts, people })
+        Ok(Self { objects, authoriser, hosts, people, administration: None })
+    }
+
+    /// The same, administered over the network by those of one realm only.
+    pub(super) fn administered_by(self, administration: Option<String>) -> Self {
+        Self { administration, ..self }
     }
 
     /// The local realms.
@@ -132,6 +139,16 @@ impl InForce {
     /// The switches of a local realm that is in force.
     pub(super) fn admission(&self, realm: &str) -> Option<Admission> {
         self.local_realms().find(|known| known.name == realm).map(|realm| realm.admission)
+    }
+
+    /// The realms, of all kinds.
+    pub(super) fn realms(&self) -> impl Iterator<Item = &str> {
+        self.roots().filter_map(|(_, root)| match root {
+            Root::Local(realm) => Some(realm.name.as_str()),
+            Root::Ldap(realm) => Some(realm.name.as_str()),
+            Root::Oidc(realm) => Some(realm.name.as_str()),
+            Root::TrustedHosts(_) | Root::Mappings(_) | Root::Server(_) | Root::Client(_) | Root::Settings(_) => None,
+        })
     }
 
     /// Everybody of the local realms that are in force.
@@ -215,7 +232,8 @@ pub(crate) enum Hosted<'a> {
 /// # Errors
 /// [`Refusal`] when it cannot be read: a node with half of its configuration must not serve.
 pub(crate) async fn of_store(keeper: &Keeper, hosted: Hosted<'_>) -> Result<InForce, Refusal> {
-    let (objects, people) = keeper.with(|store| Ok((store.objects()?, store.principals()?))).await?;
+    let all = |store: &mut Store| Ok((store.objects()?, store.principals()?, store.administration_realm()?));
+    let (objects, people, administration) = keeper.with(all).await?;
     let active = objects.iter().filter(|object| object.active);
     let unreadable = |why| Refusal::failed("the node's security configuration cannot be read", why);
     let objects: Vec<Object> = active.map(|object| read(&object.text)).collect::<Result<_, _>>().map_err(unreadable)?;
@@ -229,7 +247,7 @@ pub(crate) async fn of_store(keeper: &Keeper, hosted: Hosted<'_>) -> Result<InFo
             Arc::new(resumed)
         }
     };
-    InForce::compile(objects, people, trusted).map_err(unreadable)
+    Ok(InForce::compile(objects, people, trusted).map_err(unreadable)?.administered_by(administration))
 }
 
 #[cfg(test)]

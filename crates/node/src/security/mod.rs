@@ -1,25 +1,35 @@
 //! Who may do what at this node: the configuration that is in force, the principals of its own realms, and the one
 //! question that every path of the API asks.
 //!
-//! `force.rs` is what is in force, compiled; `changes.rs` how that changes; `people.rs` the principals of local
-//! realms; `login.rs` who asks over the network, `claim.rs` what came of what he shows, `tokens.rs` his tokens; `commands.rs` what `stockade admin` can ask for, `show.rs` what it is shown. The decisions are those of
+//! `force.rs` is what is in force, compiled; `changes.rs` how that changes, `trial.rs` for a time; `people.rs` the
+//! principals of local realms, `realm.rs` all of one at once; `login.rs` who asks over the network, `claim.rs` what
+//! came of what he shows, `tokens.rs` his tokens; `rescue.rs` the way back when nobody can ask; `commands.rs` what
+//! `stockade admin` can ask for, `show.rs`, `audit.rs` and `work.rs` what it is shown. The decisions are those of
 //! `stockade_identity`.
 //!
 //! A fresh node has no configuration. The user it runs as and root are administrators then, whoever else its socket
 //! lets in is a `user`. As soon as a local realm is in force, others hold the roles that it gives to the users of
 //! their names, and nobody else holds any.
 
+mod audit;
+mod beginnings;
 mod changes;
 mod claim;
 mod commands;
 mod flood;
 mod force;
+mod given;
 mod login;
+mod objects;
 mod people;
+mod realm;
+pub(crate) mod rescue;
 mod show;
 mod terms;
 mod tokens;
 mod trail;
+mod trial;
+mod work;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -39,7 +49,7 @@ pub(crate) use commands::{Values, run as command};
 use flood::Flood;
 use force::{Hosted, InForce};
 pub(crate) use login::{Place, Shown};
-pub(crate) use terms::Terms;
+pub(crate) use terms::{Terms, checked as checked_service, usual_name as usual_service};
 pub(crate) use trail::{FOLDER, Trail};
 
 /// The role of those who may do everything.
@@ -63,6 +73,8 @@ pub(crate) struct Security {
     in_force: RwLock<Arc<InForce>>,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
+    /// A configuration is on trial since now.
+    trial_begins: tokio::sync::Notify,
     /// From when its own clock counts, which never goes back.
     began: Instant,
 }
@@ -116,7 +128,7 @@ impl Security {
         let sessions = Sessions::new(&terms.service, LIFETIME_MS);
         let in_force = force::of_store(&keeper, Hosted::Resume(terms.resolver())).await?;
         Self::warn(&in_force);
-        Ok(Self {
+        let security = Self {
             keeper,
             terms,
             trail,
@@ -125,8 +137,12 @@ impl Security {
             flood: Flood::default(),
             in_force: RwLock::new(Arc::new(in_force)),
             changing: tokio::sync::Mutex::default(),
+            trial_begins: tokio::sync::Notify::new(),
             began: Instant::now(),
-        })
+        };
+        // Before anybody is served by what is over.
+        security.look_after_trial().await?;
+        Ok(security)
     }
 
     /// The name of the node.
@@ -137,13 +153,17 @@ impl Security {
     /// The user of this number, at the node's own socket.
     pub(crate) fn caller(&self, uid: u32, principal: Principal) -> Caller {
         let in_force = self.in_force();
-        let user = self.terms.accounts.get(&uid).cloned().unwrap_or_else(|| format!("uid-{uid}"));
-        let roles = if self.terms.owners.contains(&uid) {
-            vec![ADMINISTRATOR.to_owned()]
-        } else {
-            in_force.roles_at_socket(&user, now_s()).unwrap_or_else(|| vec![USER.to_owned()])
-        };
+        let roles = self.roles_at_socket(uid, &in_force);
         Caller { principal, source: Source::User(uid), remote: None, roles, command: None, in_force }
+    }
+
+    /// The roles of a user of this machine at the socket, by what is or would be in force.
+    fn roles_at_socket(&self, uid: u32, in_force: &InForce) -> Vec<String> {
+        if self.terms.owners.contains(&uid) {
+            return vec![ADMINISTRATOR.to_owned()];
+        }
+        let user = self.terms.accounts.get(&uid).cloned().unwrap_or_else(|| format!("uid-{uid}"));
+        in_force.roles_at_socket(&user, now_s()).unwrap_or_else(|| vec![USER.to_owned()])
     }
 
     fn in_force(&self) -> Arc<InForce> {
@@ -225,9 +245,24 @@ impl Caller {
 
     /// Refuses what it may not do.
     pub(crate) fn check(&self, privilege: Privilege, resource: Option<&str>) -> Result<(), Denied> {
+        if privilege == Privilege::AdminRunCommand {
+            self.check_realm(resource)?;
+        }
         let decision = self.decide(privilege, resource);
         let rule = || decision.to_string();
         if decision.is_permitted() { Ok(()) } else { Err(self.denied(privilege.name(), resource, rule())) }
+    }
+
+    /// Over the network only those of the administration realm administer the node, if it has one.
+    fn check_realm(&self, resource: Option<&str>) -> Result<(), Denied> {
+        let own = self.principal.0.rsplit_once('@').map(|(_, realm)| realm);
+        match &self.in_force.administration {
+            Some(realm) if self.remote.is_some() && own != Some(realm) => {
+                let rule = format!("over the network, administrators are of the realm `{realm}`");
+                Err(self.denied(Privilege::AdminRunCommand.name(), resource, rule))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses who holds no role at all that means something here.

@@ -7,13 +7,13 @@ use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
 
 /// Most principals of all realms together.
-const PEOPLE_MAX: usize = 100_000;
+pub(super) const PEOPLE_MAX: usize = 100_000;
 /// Longest name of a user or role.
 const NAME_CHARS_MAX: usize = 128;
 
 impl Security {
     /// The realm that is meant: the named one, or the only one there is.
-    fn realm(&self, named: Option<&str>) -> Result<String, Refusal> {
+    pub(super) fn realm(&self, named: Option<&str>) -> Result<String, Refusal> {
         let in_force = self.in_force();
         let realms: Vec<&str> = in_force.local_realms().map(|realm| realm.name.as_str()).collect();
         match (named, realms.as_slice()) {
@@ -42,6 +42,7 @@ impl Security {
         clear: Option<String>,
     ) -> Result<(), Refusal> {
         let _changing = self.changing.lock().await;
+        self.check_no_trial().await?;
         let realm = self.realm(realm)?;
         check_names(std::iter::once(&new.user).chain(&new.roles))?;
         check_may_give(caller, &new.roles)?;
@@ -83,6 +84,8 @@ impl Security {
         let found = self.user(realm, user).await?;
         check_may_give(caller, &found.roles)?;
         if let Some(roles) = &change.roles {
+            // They may mean something else in what is given back. Who is locked, and by which password, may change.
+            self.check_no_trial().await?;
             check_names(roles.iter())?;
             check_may_give(caller, roles)?;
         }
@@ -102,6 +105,7 @@ impl Security {
     /// Takes somebody away.
     pub(super) async fn remove_user(&self, caller: &Caller, realm: Option<&str>, user: &str) -> Result<(), Refusal> {
         let _changing = self.changing.lock().await;
+        self.check_no_trial().await?;
         let found = self.user(realm, user).await?;
         check_may_give(caller, &found.roles)?;
         self.keeper.with(move |store| store.remove_principal(&found.realm, &found.user)).await?;
@@ -121,7 +125,7 @@ fn nobody(user: &str) -> Refusal {
 }
 
 /// Nobody gives away what he lacks.
-fn check_may_give(caller: &Caller, roles: &[String]) -> Result<(), Refusal> {
+pub(super) fn check_may_give(caller: &Caller, roles: &[String]) -> Result<(), Refusal> {
     caller.in_force.authoriser.holds_all_of(&caller.roles, roles).map_err(|lack| {
         Refusal::new(
             Kind::Denied,
@@ -133,7 +137,7 @@ fn check_may_give(caller: &Caller, roles: &[String]) -> Result<(), Refusal> {
 }
 
 /// Names have no character that a list, a line or a terminal takes for something else.
-fn check_names<'a>(mut names: impl Iterator<Item = &'a String>) -> Result<(), Refusal> {
+pub(super) fn check_names<'a>(mut names: impl Iterator<Item = &'a String>) -> Result<(), Refusal> {
     let is_bad = |name: &&String| {
         name.is_empty()
             || name.chars().count() > NAME_CHARS_MAX

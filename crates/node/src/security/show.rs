@@ -1,12 +1,11 @@
 //! What commands answer: rows about what is in force.
 
-use stockade_audit::{Expected, PublicKey, Records, verify};
 use stockade_config::security::{HostForm, Object, Root, Secrets, diff as differences, export as text_of};
 use stockade_identity::hosts::Peer;
 use stockade_identity::privilege::{Effect, Privilege};
 use stockade_store::ObjectId;
 
-use super::changes::{Which, choose};
+use super::objects::{Which, choose};
 use super::{Caller, Security, commands, force};
 use crate::admin::table::Table;
 use crate::refusal::{Kind, Refusal};
@@ -14,7 +13,7 @@ use crate::service::Node;
 use crate::tls::Names;
 
 /// A time as people and programs read it.
-fn time(ms: i64) -> String {
+pub(super) fn time(ms: i64) -> String {
     stockade_core::text::utc(u64::try_from(ms / 1_000).unwrap_or_default())
 }
 
@@ -62,6 +61,7 @@ pub(super) async fn objects(security: &Security, kind: Option<&str>, name: Optio
         let activated = one.activated_ms.map_or_else(String::new, time);
         table.push([kind, name, version, state.to_owned(), time(one.loaded_ms), activated]);
     }
+    table.notes.extend(security.trial_note().await?);
     Ok(table)
 }
 
@@ -204,6 +204,12 @@ pub(super) fn realms(security: &Security) -> Table {
     table
 }
 
+/// The realm that administrators over the network are of.
+pub(super) fn administration(security: &Security) -> Table {
+    let realm = security.in_force().administration.clone();
+    Table::of([("Administration Realm", realm.unwrap_or_else(|| "any".to_owned()))])
+}
+
 /// What roles may do.
 pub(super) fn roles(caller: &Caller, only: Option<&str>) -> Table {
     let authoriser = &caller.in_force.authoriser;
@@ -277,69 +283,4 @@ pub(super) fn explained(
         ("Decision", answer.to_owned()),
         ("Rule", rule),
     ]))
-}
-
-/// The last records of the node's trail.
-pub(super) async fn records(security: &Security, most: u32) -> Result<Table, Refusal> {
-    let place = security.trail.place.clone();
-    let read = move || {
-        let mut last = std::collections::VecDeque::new();
-        let mut records = Records::of(place)?;
-        while let Some(entry) = records.next_entry()? {
-            last.push_back(entry);
-            if last.len() > most as usize {
-                last.pop_front();
-            }
-        }
-        Ok(last)
-    };
-    let mut table = Table::new(&["Seq", "Time", "Record", "Principal", "What"]);
-    for entry in of_trail(read).await? {
-        let value = entry.value();
-        let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        let what = ["target", "command", "type", "name", "version", "to", "phase", "reason"].map(text);
-        let what = what.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" ");
-        let ms = value.get("time_ms").and_then(serde_json::Value::as_i64);
-        table.push([
-            entry.link.seq.to_string(),
-            ms.map_or_else(String::new, time),
-            entry.kind().to_owned(),
-            text("principal"),
-            what,
-        ]);
-    }
-    Ok(table)
-}
-
-/// Whether the node's trail is as it was written.
-pub(super) async fn verified(security: &Security) -> Result<Table, Refusal> {
-    let place = security.trail.place.clone();
-    let report = of_trail(move || verify(&place, &Expected::key(PublicKey::beside(&place)?))).await?;
-    if let Some(bad) = &report.bad {
-        return Err(Refusal::new(
-            Kind::Conflict,
-            "the audit trail is not as it was written",
-            format!("{}, line {}: {}", bad.file, bad.line, bad.what),
-            "keep a copy of its folder, and find out who could write there",
-        ));
-    }
-    Ok(Table::of([
-        ("Records", report.records.to_string()),
-        ("Checkpoints", report.checkpoints.to_string()),
-        ("Last", report.seq.to_string()),
-        ("Hash", report.hash),
-        ("Key", report.key),
-    ]))
-}
-
-/// Reads the trail where waiting for a disk holds nobody up.
-async fn of_trail<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, stockade_audit::Error> + Send + 'static,
-) -> Result<T, Refusal> {
-    let failed =
-        |error: stockade_audit::Error| Refusal::new(Kind::Failed, error.to_string(), error.why(), error.next());
-    match tokio::task::spawn_blocking(read).await {
-        Ok(read) => read.map_err(failed),
-        Err(error) => Err(Refusal::failed("the audit trail cannot be read", error)),
-    }
 }

@@ -9,6 +9,7 @@ use stockade_core::policy::Policy;
 use stockade_identity::hosts::{Answer, Resolve, SystemResolver, Unresolved};
 
 use crate::refusal::Refusal;
+use crate::secrets::Secrets;
 use crate::settings::Start;
 use crate::tls::Names;
 
@@ -28,10 +29,14 @@ pub(crate) struct Terms {
     pub(super) accounts: HashMap<u32, String>,
     /// The policies that runs are decided by, of which each must be granted.
     pub(super) policies: Vec<String>,
+    /// Where secrets come from that configuration names.
+    pub(super) secrets: Arc<Secrets>,
     /// What the node is reached as over TLS, if it is.
     pub(super) names: Option<Arc<Names>>,
     /// Addresses of the machine, each with what it is called.
     pub(super) addresses: Vec<(IpAddr, String)>,
+    /// What the machine calls itself since it was started.
+    pub(super) boot: String,
     resolver: Arc<dyn Resolve>,
 }
 
@@ -51,8 +56,10 @@ impl Terms {
             owners: [rustix::process::geteuid(), rustix::process::Uid::ROOT].map(rustix::process::Uid::as_raw),
             accounts: accounts(&passwords),
             policies: names(policies)?,
+            secrets: Arc::default(),
             names: None,
             addresses: addresses(),
+            boot: crate::start::boot(),
             resolver: resolver(),
         })
     }
@@ -65,8 +72,10 @@ impl Terms {
             owners: [0, 0],
             accounts: HashMap::new(),
             policies: Vec::new(),
+            secrets: Arc::default(),
             names: None,
             addresses: Vec::new(),
+            boot: "boot".to_owned(),
             resolver: Arc::new(Nobody),
         }
     }
@@ -80,6 +89,16 @@ impl Terms {
     /// The same, reached over TLS.
     pub(crate) fn reached_as(self, names: Option<Arc<Names>>) -> Self {
         Self { names, ..self }
+    }
+
+    /// The name of the node.
+    pub(crate) fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// The same, with secrets.
+    pub(crate) fn knowing(self, secrets: Secrets) -> Self {
+        Self { secrets: Arc::new(secrets), ..self }
     }
 
     /// Who is asked for names: what the machine is set up with.
@@ -158,7 +177,7 @@ fn accounts(passwords: &str) -> HashMap<u32, String> {
     found
 }
 
-fn checked(name: &str) -> Result<String, Refusal> {
+pub(crate) fn checked(name: &str) -> Result<String, Refusal> {
     match name.split_once('.') {
         Some((node, cluster)) if is_label(node) && is_label(cluster) => Ok(name.to_owned()),
         _ => Err(Refusal::invalid(
@@ -175,7 +194,7 @@ fn is_label(text: &str) -> bool {
 }
 
 /// By what the machine calls itself.
-fn usual_name() -> String {
+pub(crate) fn usual_name() -> String {
     let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let first: String = machine.split('.').next().unwrap_or_default().chars().take(LABEL_CHARS_MAX).collect();
     format!("{}.{CLUSTER}", if is_label(&first) { &first } else { "node" })

@@ -145,6 +145,6 @@ impl Security {
     }
 }
 
-fn time_ms() -> u64 {
+pub(super) fn time_ms() -> u64 {
     u64::try_from(now_ms()).unwrap_or_default()
 }

@@ -32,20 +32,20 @@ pub(crate) struct Served {
 
 /// An answer.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     headers: BTreeMap<String, String>,
     body: String,
 }
 
 impl Answer {
     #[track_caller]
-    fn expect(self, status: u16) -> Self {
+    pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
@@ -54,7 +54,11 @@ impl Served {
     pub(crate) fn start(flags: &[&str]) -> Self {
         let mut all = vec!["--listen", "127.0.0.1:0"];
         all.extend(flags);
-        let node = Node::start(&all);
+        Self::of(Node::start(&all), REALM)
+    }
+
+    /// A node with such people, which listens.
+    pub(crate) fn of(node: Node, realm: &str) -> Self {
         let shown = command_of(&node, "node/display", &json!({}));
         let cell = |name: &str| {
             let column = shown["columns"].as_array().unwrap().iter().position(|column| column == name).unwrap();
@@ -62,7 +66,7 @@ impl Served {
         };
         let at = cell("Addresses").parse().unwrap();
         assert_eq!(cell("Certificate SHA-256").len(), 64);
-        command_of(&node, "configuration/load", &json!({ "source": REALM }));
+        command_of(&node, "configuration/load", &json!({ "source": realm }));
         command_of(&node, "configuration/activate", &json!({ "type": "security", "name": "people" }));
         Self { node, at }
     }
@@ -101,7 +105,7 @@ impl Served {
     }
 
     #[track_caller]
-    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let has_host = headers.iter().any(|(name, _)| *name == "host");
         let host = if has_host { String::new() } else { format!("host: {}\r\n", self.at) };
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
@@ -129,13 +133,13 @@ impl Served {
         stream
     }
 
-    fn token(&self, user: &str, password: &str) -> String {
+    pub(crate) fn token(&self, user: &str, password: &str) -> String {
         let answer = self.ask("POST", "/v1/login", &[("authorization", &basic(user, password))], "").expect(200).json();
         format!("Bearer {}", answer["token"].as_str().unwrap())
     }
 }
 
-fn command_of(node: &Node, command: &str, parameters: &Value) -> Value {
+pub(crate) fn command_of(node: &Node, command: &str, parameters: &Value) -> Value {
     let path = format!("/v1/admin/commands/{command}");
     node.ask("POST", &path, &[], &json!({ "parameters": parameters })).whole().unwrap().expect(200).json()
 }

@@ -55,7 +55,7 @@ impl World {
         let security = Security::open(keeper, Trail::in_folder(folder.path().to_owned()), terms).await.unwrap();
         let world = Self { security, folder };
         world.security.load(&world.root(), text, &Substitutions::none()).await.unwrap();
-        world.security.activate(&world.root(), which()).await.unwrap();
+        world.security.activate(&world.root(), which(), None).await.unwrap();
         world
     }
 
@@ -218,7 +218,7 @@ async fn another_version_of_a_realm_ends_all_sessions() {
     let (mine, others) = (world.logged_in("ann").await, world.logged_in("old").await);
     let stricter = text("acme", "2").replace("requirePassword = true", "requireTrustedHostMembership = true");
     world.security.load(&world.root(), &stricter, &Substitutions::none()).await.unwrap();
-    world.security.activate(&world.root(), Which { version: Some("2"), ..which() }).await.unwrap();
+    world.security.activate(&world.root(), Which { version: Some("2"), ..which() }, None).await.unwrap();
     for token in [mine, others] {
         assert!(world.token(&token, HERE, now(1)).await.is_err());
     }

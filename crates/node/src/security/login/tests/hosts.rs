@@ -152,7 +152,7 @@ async fn a_host_that_is_no_more_trusted_is_out_at_once_with_its_tokens() {
     let without =
         realm(true, true, false).replace(&format!("\"{KNOWN}\", "), "").replace("version = \"1\"", "version = \"2\"");
     world.security.load(&world.root(), &without, &Substitutions::none()).await.unwrap();
-    world.security.activate(&world.root(), Which { version: Some("2"), ..which() }).await.unwrap();
+    world.security.activate(&world.root(), Which { version: Some("2"), ..which() }, None).await.unwrap();
     tokio::time::pause();
     assert!(world.shows(KNOWN, shown()).await.is_err());
 }

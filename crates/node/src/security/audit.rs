@@ -1,0 +1,103 @@
+//! The node's trail, shown, held against its chain, and given to programs of others.
+
+use std::collections::VecDeque;
+
+use stockade_audit::{Entry, Expected, PublicKey, Records, ocsf_event, verify};
+
+use super::Security;
+use super::show::time;
+use crate::admin::table::Table;
+use crate::refusal::{Kind, Refusal};
+
+/// Most that is exported at once.
+const EXPORT_BYTES_MAX: usize = 8 << 20;
+
+/// The last records of the node's trail.
+pub(super) async fn records(security: &Security, most: u32) -> Result<Table, Refusal> {
+    let mut table = Table::new(&["Seq", "Time", "Record", "Principal", "What"]);
+    for entry in last(security, most).await? {
+        let value = entry.value();
+        let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let what = ["target", "command", "type", "name", "version", "to", "phase", "reason"].map(text);
+        let what = what.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" ");
+        let ms = value.get("time_ms").and_then(serde_json::Value::as_i64);
+        table.push([
+            entry.link.seq.to_string(),
+            ms.map_or_else(String::new, time),
+            entry.kind().to_owned(),
+            text("principal"),
+            what,
+        ]);
+    }
+    Ok(table)
+}
+
+/// The last records, whole, as lines for programs of others: as they stand in the files, or as OCSF has them.
+pub(super) async fn exported(security: &Security, most: u32, is_ocsf: bool) -> Result<Table, Refusal> {
+    let mut table = Table::new(&["Seq", "Record"]);
+    let mut bytes = 0;
+    for entry in last(security, most).await? {
+        let line = if is_ocsf { ocsf_event(&entry).to_string() } else { entry.line.clone() };
+        bytes += line.len();
+        if bytes > EXPORT_BYTES_MAX {
+            return Err(Refusal::new(
+                Kind::TooLarge,
+                "the records are too many for one answer",
+                format!("they have more than {}", stockade_core::text::bytes(EXPORT_BYTES_MAX as u64)),
+                "ask for fewer with --most, or read the files: stockade audit export --trail FOLDER/store/audit",
+            ));
+        }
+        table.push([entry.link.seq.to_string(), line]);
+    }
+    Ok(table)
+}
+
+/// The last records, the first of them first.
+async fn last(security: &Security, most: u32) -> Result<VecDeque<Entry>, Refusal> {
+    let place = security.trail.place.clone();
+    let read = move || {
+        let mut last = VecDeque::new();
+        let mut records = Records::of(place)?;
+        while let Some(entry) = records.next_entry()? {
+            last.push_back(entry);
+            if last.len() > most as usize {
+                last.pop_front();
+            }
+        }
+        Ok(last)
+    };
+    of_trail(read).await
+}
+
+/// Whether the node's trail is as it was written.
+pub(super) async fn verified(security: &Security) -> Result<Table, Refusal> {
+    let place = security.trail.place.clone();
+    let report = of_trail(move || verify(&place, &Expected::key(PublicKey::beside(&place)?))).await?;
+    if let Some(bad) = &report.bad {
+        return Err(Refusal::new(
+            Kind::Conflict,
+            "the audit trail is not as it was written",
+            format!("{}, line {}: {}", bad.file, bad.line, bad.what),
+            "keep a copy of its folder, and find out who could write there",
+        ));
+    }
+    Ok(Table::of([
+        ("Records", report.records.to_string()),
+        ("Checkpoints", report.checkpoints.to_string()),
+        ("Last", report.seq.to_string()),
+        ("Hash", report.hash),
+        ("Key", report.key),
+    ]))
+}
+
+/// Reads the trail where waiting for a disk holds nobody up.
+async fn of_trail<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, stockade_audit::Error> + Send + 'static,
+) -> Result<T, Refusal> {
+    let failed =
+        |error: stockade_audit::Error| Refusal::new(Kind::Failed, error.to_string(), error.why(), error.next());
+    match tokio::task::spawn_blocking(read).await {
+        Ok(read) => read.map_err(failed),
+        Err(error) => Err(Refusal::failed("the audit trail cannot be read", error)),
+    }
+}

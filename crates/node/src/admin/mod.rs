@@ -124,7 +124,9 @@ fn everywhere(
     match (into, answers.as_slice()) {
         (Some(into), [Ok(answer)]) => into.write(&answer.table)?,
         (into, _) => {
-            into.map(into::Into::give_up);
+            if let Some(into) = into {
+                into.give_up();
+            }
             show(globals, &nodes.places, &answers)?;
         }
     }

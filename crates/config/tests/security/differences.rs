@@ -77,6 +77,14 @@ fn a_text_without_its_secrets_cannot_be_loaded() {
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(refused(&shown).to_string().ends_with("`password` is null, where a text in quotes is expected"));
     assert!(export(&object, Secrets::Kept).contains("hunter2"));
+    let without = export(&object, Secrets::Hashed);
+    assert!(!without.contains("hunter2"), "{without}");
+    assert!(refused(&without).to_string().ends_with("`password` is null, where a text in quotes is expected"));
+    let encrypted = format!("encrypted:v1:{}", "A".repeat(60));
+    for kept in ["$argon2id$v=19$m=1,t=1,p=1$YQ$YWJjZA", &encrypted, "file:/a"] {
+        let object = read(&text.replace("hunter2", kept));
+        assert_eq!(export(&object, Secrets::Hashed), export(&object, Secrets::Kept), "{kept}");
+    }
 }
 
 #[test]

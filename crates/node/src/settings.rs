@@ -62,7 +62,7 @@ pub enum Command {
     #[command(
         hide = true,
         bin_name = "stockade login",
-        after_help = "Examples:\n  stockade login --username ann@acme --fingerprint 3A:0F:... node.example\n  stockade login --username ann --cafile authority.pem --password-stdin node.example:8443 < secret\n\nWhat the node gives is kept in a file that nobody else may read; `stockade admin --hostname=HOST` takes it from there."
+        after_help = "Examples:\n  stockade login --username ann@acme --fingerprint 3A:0F:... node.example\n  stockade login --username ann --cafile authority.pem --password-stdin node.example:8443 < secret\n  stockade login --device node.example\n\nWhat the node gives is kept in a file that nobody else may read; `stockade admin --hostname=HOST` takes it from there."
     )]
     Login(Login),
     /// End it; called by `stockade logout`
@@ -398,8 +398,16 @@ pub struct Login {
     pub node: String,
 
     /// Who you are: USER, or USER@REALM
-    #[arg(long, value_name = "NAME")]
-    pub username: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "device")]
+    pub username: Option<String>,
+
+    /// Log in with a browser, wherever you have one, at the provider of a realm of OpenID
+    #[arg(long, conflicts_with_all = ["username", "password_stdin", "password_file"])]
+    pub device: bool,
+
+    /// Which realm; the only one if left out
+    #[arg(long, value_name = "NAME", requires = "device")]
+    pub realm: Option<String>,
 
     /// Read the password from standard input; asked for at the terminal if left out
     #[arg(long, conflicts_with = "password_file")]

@@ -6,14 +6,14 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use stockade_core::text::{shown, span};
 use zeroize::Zeroizing;
 
 use super::nodes;
-use super::remote::{Address, LoggedIn, Trusted, Way};
+use super::remote::{Address, DeviceAsked, LoggedIn, Trusted, Way};
 use super::words::Given;
 use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
@@ -48,13 +48,39 @@ pub fn login(asked: &Login) -> Result<(), Refusal> {
     };
     let trusted = nodes::trusted(asked.cafile.as_slice(), asked.fingerprint.as_slice())?.unwrap_or(Trusted::System);
     let way = Way::new(&trusted, status::PATIENCE)?;
-    let password = nodes::password(given)?;
-    let LoggedIn { principal, token, expires_in } = way.log_in(&at, &asked.username, &password)?;
+    let LoggedIn { principal, token, expires_in } = match &asked.username {
+        Some(user) => way.log_in(&at, user, &*nodes::password(given)?)?,
+        None => by_device(&way, &at, asked.realm.as_deref())?,
+    };
     let ends_ms = now_ms().saturating_add_unsigned(expires_in.saturating_mul(1_000));
     write(&at, &Kept { principal: principal.clone(), token, ends_ms, trusted })?;
     let lasts = span(Duration::from_secs(expires_in).as_millis().try_into().unwrap_or(u64::MAX));
     say(&format!("logged in at {at} as {}, for {lasts}\n", shown(&principal, 200)));
     Ok(())
+}
+
+/// Has the user log in at his provider, with a browser wherever he has one.
+fn by_device(way: &Way, at: &Address, realm: Option<&str>) -> Result<LoggedIn, Refusal> {
+    let begun = way.begin_device(at, realm)?;
+    let (address, code) = (shown(&begun.verification_uri, 500), shown(&begun.user_code, 100));
+    super::say(&format!("open {address} in a browser and enter the code {code}; this waits for you\n"));
+    let (end, mut interval_s) = (Instant::now() + Duration::from_secs(begun.expires_in.min(3_600)), begun.interval);
+    loop {
+        std::thread::sleep(Duration::from_secs(interval_s.clamp(1, 60)));
+        match way.ask_device(at, &begun)? {
+            DeviceAsked::Done(logged_in) => return Ok(logged_in),
+            DeviceAsked::Pending { interval } => interval_s = interval,
+        }
+        if Instant::now() >= end {
+            let next = "run it again, and answer in the browser sooner";
+            return Err(Refusal::new(
+                Kind::Unauthenticated,
+                "you are not logged in",
+                "nobody has answered in time",
+                next,
+            ));
+        }
+    }
 }
 
 /// Ends what a login gave, here and at the node.

@@ -54,6 +54,27 @@ pub(crate) struct LoggedIn {
     pub(crate) expires_in: u64,
 }
 
+/// A log-in that its user goes on with in a browser.
+#[derive(Deserialize)]
+pub(crate) struct DeviceBegun {
+    id: String,
+    pub(crate) user_code: String,
+    pub(crate) verification_uri: String,
+    pub(crate) interval: u64,
+    pub(crate) expires_in: u64,
+}
+
+/// What came of asking about it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(crate) enum DeviceAsked {
+    Done(LoggedIn),
+    /// Ask again after so many seconds.
+    Pending {
+        interval: u64,
+    },
+}
+
 /// A way to nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Way {
@@ -131,8 +152,27 @@ impl Way {
     pub(crate) fn log_in(&self, at: &Address, user: &str, password: &str) -> Result<LoggedIn, Refusal> {
         let pair = Zeroizing::new(format!("{user}:{password}"));
         let shown = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-        let answer = self.ask(at, "/v1/login", &shown, None)?;
-        serde_json::from_str(&answer).map_err(|error| Refusal::failed("the node's answer cannot be read", error))
+        read(&self.ask(at, "/v1/login", Some(&shown), None)?)
+    }
+
+    /// Begins a log-in that the user goes on with in a browser.
+    ///
+    /// # Errors
+    /// [`Refusal`], as above.
+    pub(crate) fn begin_device(&self, at: &Address, realm: Option<&str>) -> Result<DeviceBegun, Refusal> {
+        let body = serde_json::json!({ "realm": realm }).to_string();
+        read(&self.ask(at, "/v1/login/device", None, Some(&body))?)
+    }
+
+    /// Whether he has said yes by now.
+    ///
+    /// # Errors
+    /// [`Refusal`], as above, also when he has said no.
+    pub(crate) fn ask_device(&self, at: &Address, begun: &DeviceBegun) -> Result<DeviceAsked, Refusal> {
+        let id = begun.id.chars().all(|char| char.is_ascii_alphanumeric()).then_some(begun.id.as_str());
+        let id =
+            id.ok_or_else(|| Refusal::failed("the node's answer cannot be read", "its log-in has another name"))?;
+        read(&self.ask(at, &format!("/v1/login/device/{id}"), None, None)?)
     }
 
     /// The end of a token.
@@ -140,7 +180,7 @@ impl Way {
     /// # Errors
     /// [`Refusal`], as above.
     pub(crate) fn log_out(&self, at: &Address, token: &str) -> Result<(), Refusal> {
-        self.ask(at, "/v1/logout", &bearer(token), None).map(drop)
+        self.ask(at, "/v1/logout", Some(&bearer(token)), None).map(drop)
     }
 
     /// What the node answers to a question of the owner of a token.
@@ -148,12 +188,12 @@ impl Way {
     /// # Errors
     /// [`Refusal`], as above.
     pub(crate) fn post(&self, at: &Address, path: &str, token: &str, body: &str) -> Result<String, Refusal> {
-        self.ask(at, path, &bearer(token), Some(body))
+        self.ask(at, path, Some(&bearer(token)), Some(body))
     }
 
-    fn ask(&self, at: &Address, path: &str, shown: &str, body: Option<&str>) -> Result<String, Refusal> {
+    fn ask(&self, at: &Address, path: &str, shown: Option<&str>, body: Option<&str>) -> Result<String, Refusal> {
         let host = at.to_string();
-        let question = Question { method: "POST", path, host: &host, authorization: Some(shown), body };
+        let question = Question { method: "POST", path, host: &host, authorization: shown, body };
         let asked = within(self.patience, async { question.ask(self.connect(at).await?).await });
         let (status, text) = asked.map_err(|error| unreached(at, &error))?;
         if (200..300).contains(&status) { Ok(text) } else { Err(problem_of(status, &text)) }
@@ -165,6 +205,10 @@ impl Way {
         let stream = TcpStream::connect((at.host.as_str(), at.port)).await?;
         TlsConnector::from(Arc::clone(&self.config)).connect(name, stream).await
     }
+}
+
+fn read<T: serde::de::DeserializeOwned>(answer: &str) -> Result<T, Refusal> {
+    serde_json::from_str(answer).map_err(|error| Refusal::failed("the node's answer cannot be read", error))
 }
 
 fn bearer(token: &str) -> Zeroizing<String> {

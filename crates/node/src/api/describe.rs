@@ -33,6 +33,8 @@ use super::{
         sessions::put_table,
         sessions::get,
         login::login,
+        login::begin_device,
+        login::ask_device,
         login::logout,
         me::me,
         looks::environments,
@@ -133,7 +135,7 @@ mod tests {
     fn every_path_is_described_and_the_page_needs_nothing_from_elsewhere() {
         let document = document();
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 25, "{paths:?}");
+        assert_eq!(paths.len(), 27, "{paths:?}");
         let page = written(&document);
         for path in paths {
             assert!(page.contains(path.as_str()), "{path}");

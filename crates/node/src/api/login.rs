@@ -1,15 +1,20 @@
-//! `POST /v1/login` and `POST /v1/logout`: a token for a password, and its end.
+//! `POST /v1/login` and `POST /v1/logout`: a token for a password or a log-in in a browser, and its end.
 
-use axum::extract::State;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use stockade_identity::token::Bearer;
 use utoipa::ToSchema;
 
-use super::Shared;
 use super::problem::Problem;
 use super::types::ProblemTypes;
-use crate::security::Caller;
+use super::{Remote, Shared};
+use crate::refusal::Refusal;
+use crate::security::{Asked, Caller};
 
 /// A token, and for whom it is
 #[derive(Serialize, ToSchema)]
@@ -34,10 +39,107 @@ pub(super) async fn login(
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<LoggedIn>, Problem> {
     let security = &shared.node.security;
-    let (bearer, expires_in) = security.log_in(&caller, security.now())?;
+    let token = security.log_in(&caller, security.now())?;
+    Ok(Json(logged_in(token, caller)))
+}
+
+/// Which realm is to be logged in at
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeviceAsked {
+    /// The realm of an OpenID provider; the only one if left out
+    realm: Option<String>,
+}
+
+/// A log-in that its user goes on with in a browser (RFC 8628)
+#[derive(Serialize, ToSchema)]
+pub(super) struct DeviceBegun {
+    /// To ask about it, which nobody else shall know
+    id: String,
+    /// What the user types
+    user_code: String,
+    /// Where he types it
+    verification_uri: String,
+    /// The same with what he types in it
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verification_uri_complete: Option<String>,
+    /// Seconds before it is asked about, and in between
+    interval: u64,
+    /// Seconds after which it is too late
+    expires_in: u64,
+}
+
+/// The user has not answered yet
+#[derive(Serialize, ToSchema)]
+pub(super) struct DevicePending {
+    /// Seconds before it is asked about again
+    interval: u64,
+}
+
+/// Begin to log in with a browser elsewhere, over TLS
+#[utoipa::path(post, path = "/v1/login/device", operation_id = "beginDeviceLogin", tag = "me",
+    request_body = DeviceAsked,
+    responses((status = 200, description = "What the user is to be shown", body = DeviceBegun), ProblemTypes)
+)]
+pub(super) async fn begin_device(
+    State(shared): State<Shared>,
+    remote: Option<Extension<Remote>>,
+    body: Json<DeviceAsked>,
+) -> Result<Json<DeviceBegun>, Problem> {
+    let Extension(remote) = remote.ok_or_else(at_a_socket)?;
+    let security = &shared.node.security;
+    let begun = security.begin_device(&remote.from, body.realm.as_deref(), security.now()).await?;
+    Ok(Json(DeviceBegun {
+        id: begun.id,
+        user_code: begun.user_code,
+        verification_uri: begun.address,
+        verification_uri_complete: begun.whole_address,
+        interval: begun.interval_s,
+        expires_in: begun.expires_s,
+    }))
+}
+
+/// Ask whether the user has said yes, and get a token then
+#[utoipa::path(post, path = "/v1/login/device/{id}", operation_id = "askDeviceLogin", tag = "me",
+    params(("id" = String, Path, description = "As it was given when the log-in was begun")),
+    responses(
+        (status = 200, description = "The token", body = LoggedIn),
+        (status = 202, description = "Not yet", body = DevicePending),
+        ProblemTypes
+    )
+)]
+pub(super) async fn ask_device(
+    State(shared): State<Shared>,
+    remote: Option<Extension<Remote>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let Extension(remote) = remote.ok_or_else(at_a_socket)?;
+    let node = Arc::clone(&shared.node);
+    // To its end and on record, also when the caller hangs up meanwhile.
+    let asked = tokio::spawn(async move {
+        let security = &node.security;
+        let now = security.now();
+        Ok(match security.ask_device(&remote.from, &id, now).await? {
+            Asked::Pending(interval) => (StatusCode::ACCEPTED, Json(DevicePending { interval })).into_response(),
+            Asked::Admitted(caller) => Json(logged_in(security.log_in(&caller, now)?, *caller)).into_response(),
+        })
+    });
+    let asked: Result<Response, Refusal> =
+        asked.await.map_err(|error| Refusal::failed("the log-in cannot be asked about", error))?;
+    Ok(asked?)
+}
+
+fn at_a_socket() -> Refusal {
+    Refusal::invalid(
+        "nobody has to log in here",
+        "at a socket the kernel says who asks",
+        "ask over TLS, where the node listens: stockade node start --listen",
+    )
+}
+
+fn logged_in((bearer, expires_in): (Bearer, u64), caller: Caller) -> LoggedIn {
     // Where it goes on its way out is freed, not wiped.
-    let token = bearer.dangerous_text().to_string();
-    Ok(Json(LoggedIn { principal: caller.principal.0, token, expires_in }))
+    LoggedIn { principal: caller.principal.0, token: bearer.dangerous_text().to_string(), expires_in }
 }
 
 /// Log out: end the token that the request is sent with

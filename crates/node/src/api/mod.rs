@@ -63,6 +63,8 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/v1/sessions/{id}/restart", post(sessions::restart))
         .route("/v1/sessions/{id}/files/{name}", get(sessions::get).put(sessions::put))
         .route("/v1/login", post(login::login))
+        .route("/v1/login/device", post(login::begin_device))
+        .route("/v1/login/device/{id}", post(login::ask_device))
         .route("/v1/logout", post(login::logout))
         .route("/v1/me", get(me::me))
         .route("/v1/environments", get(looks::environments))

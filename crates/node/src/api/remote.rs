@@ -28,8 +28,8 @@ pub(crate) struct Remote {
     pub(crate) at: IpAddr,
 }
 
-/// Longest `Authorization`: a name, a password and their encoding.
-const SHOWN_BYTES_MAX: usize = 4_096;
+/// Longest `Authorization`: a provider's token, which is longer than a name, a password and their encoding.
+const SHOWN_BYTES_MAX: usize = 17 << 10;
 /// Longest name of a user.
 const USER_BYTES_MAX: usize = 256;
 /// The user that a program runs as, by its own word: believed from trusted hosts, where an administrator chose so.
@@ -213,7 +213,7 @@ mod tests {
         for values in [&["Basic"][..], &["Basic ***"], &["Digest x"], &[""], &["Bearer x", "Bearer x"]] {
             assert!(shown(&headers(values)).is_err(), "{values:?}");
         }
-        assert!(shown(&headers(&[&format!("Bearer {}", "x".repeat(5_000))])).is_err());
+        assert!(shown(&headers(&[&format!("Bearer {}", "x".repeat(20_000))])).is_err());
     }
 
     #[test]

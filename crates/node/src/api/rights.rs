@@ -42,7 +42,7 @@ enum Need {
 fn need(method: &Method, path: &str) -> Option<Need> {
     let need = match (method.as_str(), path) {
         ("GET" | "HEAD", "/livez" | "/readyz" | "/openapi.json" | "/docs" | "/v1/me") => Need::Nothing,
-        ("POST", "/v1/login" | "/v1/logout") => Need::Nothing,
+        ("POST", "/v1/login" | "/v1/login/device" | "/v1/login/device/{id}" | "/v1/logout") => Need::Nothing,
         ("GET" | "HEAD", "/metrics") => Need::Privilege(Privilege::MetricsRead),
         ("POST", "/v1/runs" | "/v1/data-functions" | "/v1/policies/check") => Need::Run,
         ("GET" | "HEAD", "/v1/runs" | "/v1/runs/{id}" | "/v1/runs/{id}/events") => Need::Role,
@@ -146,10 +146,16 @@ async fn caller(shared: &Shared, request: &mut Request) -> Result<Option<Caller>
     Ok(Some(security.caller(uid, principal)))
 }
 
-/// That a node is there, which a balancer asks, and nothing else: its description is for who may use it.
+/// That a node is there, which a balancer asks, and a log-in that goes on elsewhere, and nothing else: the node's
+/// description is for who may use it.
 fn is_for_everybody(request: &Request) -> bool {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    path == Some("/livez") && matches!(*request.method(), Method::GET | Method::HEAD)
+    match path {
+        Some("/livez") => matches!(*request.method(), Method::GET | Method::HEAD),
+        // Who logs in is nobody yet.
+        Some("/v1/login/device" | "/v1/login/device/{id}") => *request.method() == Method::POST,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ impl Security {
         for (name, realm) in self.in_force().directories.of_providers() {
             let Ok(Authority::Providers(providers)) = realm.authority() else { continue };
             match providers.verify_bearer(text, now_ms).await {
-                Ok(found) => return self.identified(name, realm, found, showing),
+                Ok(found) => return self.shown_by(identified(name, realm, found, METHOD), showing),
                 Err(other @ OidcRefusal::Issuer(_)) => refused = other,
                 Err(refusal) => {
                     let who = Name { realm: name.to_owned(), user: String::new() };
@@ -63,18 +63,22 @@ impl Security {
         no(Name::default(), &refused)
     }
 
-    fn identified(&self, realm: &str, of: &Arc<Realm>, found: Identified, showing: Showing) -> Claim {
-        let name = Name { realm: realm.to_owned(), user: found.user };
-        if !is_name(&name) {
-            let user = stockade_core::text::shown(&name.user, 200);
-            let detail = format!("the provider calls the user `{user}`, as no principal of this node is");
-            let name = Name { user: String::new(), ..name };
-            return Claim { detail, ..Claim::of(name, Credential::Token(Proof::Wrong), METHOD) };
-        }
-        let held = Held { roles: found.roles, realm: Arc::clone(of) };
-        let claim = Claim::of(name, Credential::Token(Proof::Right), METHOD);
-        Claim { held: Some(held), is_on_record: self.seen.has(&showing), showing: Some(showing), ..claim }
+    fn shown_by(&self, claim: Claim, showing: Showing) -> Claim {
+        Claim { is_on_record: self.seen.has(&showing), showing: Some(showing), ..claim }
     }
+}
+
+/// Somebody for whom a provider vouches, if he can be called so here.
+pub(super) fn identified(realm: &str, of: &Arc<Realm>, found: Identified, method: &'static str) -> Claim {
+    let name = Name { realm: realm.to_owned(), user: found.user };
+    if !is_name(&name) {
+        let user = stockade_core::text::shown(&name.user, 200);
+        let detail = format!("the provider calls the user `{user}`, as no principal of this node is");
+        let name = Name { user: String::new(), ..name };
+        return Claim { detail, ..Claim::of(name, Credential::Token(Proof::Wrong), method) };
+    }
+    let held = Held { roles: found.roles, realm: Arc::clone(of) };
+    Claim { held: Some(held), ..Claim::of(name, Credential::Token(Proof::Right), method) }
 }
 
 fn no(name: Name, refusal: &OidcRefusal) -> Claim {

@@ -46,6 +46,8 @@ pub(super) struct Claim {
     pub(super) next: Option<&'static str>,
     /// What a directory says of him.
     pub(super) held: Option<Held>,
+    /// Whether a token of this node is given for it, as it is for a password.
+    pub(super) may_log_in: bool,
     /// A provider's token, where it is one.
     pub(super) showing: Option<Showing>,
     pub(super) session: Option<Arc<token::Session<Session>>>,
@@ -128,6 +130,7 @@ impl Claim {
             is_named: matches!(credential, Credential::Password(_)),
             next: None,
             held: None,
+            may_log_in: false,
             showing: None,
             session: None,
             is_on_record: false,

@@ -56,11 +56,12 @@ pub(crate) struct Now {
 #[derive(Clone, Debug)]
 pub(crate) struct Remote {
     pub(super) from: IpAddr,
-    pub(super) how: How,
     /// The session, where it is one.
     pub(super) session: Option<u64>,
     /// What a directory says of him, where he is of one.
     pub(super) held: Option<Held>,
+    /// Whether a token of this node is given for what was shown.
+    pub(super) may_log_in: bool,
 }
 
 impl Security {
@@ -91,6 +92,21 @@ impl Security {
             Shown::Host { user } => Claim::of(before.name(&user), Credential::None, "trusted host"),
             Shown::Nothing => Claim::nobody(),
         };
+        self.admit(peer, claim, way, &before).await
+    }
+
+    /// Decides about a claim, and puts the answer on record.
+    ///
+    /// # Errors
+    /// [`Refusal`], as above.
+    pub(super) async fn admit(
+        &self,
+        peer: &Peer,
+        claim: Claim,
+        way: Way,
+        before: &Arc<InForce>,
+    ) -> Result<Caller, Refusal> {
+        let Way { from, is_trusted, now, .. } = way;
         // What is in force after a password was looked at, which takes its time.
         let in_force = self.in_force();
         let is_same = Arc::ptr_eq(&before.hosts, &in_force.hosts);
@@ -110,7 +126,9 @@ impl Security {
             Some(held) => held.roles.clone(),
             None => in_force.person(&claim.name).map(|person| person.roles.clone()).unwrap_or_default(),
         };
-        let remote = Remote { from, how, session: claim.session.map(|session| session.id), held: claim.held };
+        let session = claim.session.map(|session| session.id);
+        let may_log_in = claim.may_log_in || how == How::Password;
+        let remote = Remote { from, session, held: claim.held, may_log_in };
         let principal = Principal(claim.name.to_string());
         Ok(Caller { principal, source: Source::Address(from), remote: Some(remote), roles, command: None, in_force })
     }

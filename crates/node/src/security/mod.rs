@@ -3,7 +3,7 @@
 //!
 //! `force.rs` is what is in force, compiled; `changes.rs` how that changes, `trial.rs` for a time; `people.rs` the
 //! principals of local realms, `realm.rs` all of one at once; `login.rs` who asks over the network, `claim.rs` what
-//! came of what he shows, `tokens.rs` his tokens, `directories.rs` realms of LDAP and OpenID, `bearer.rs` tokens of the latter, `outward.rs` what those need of
+//! came of what he shows, `tokens.rs` his tokens, `directories.rs` realms of LDAP and OpenID, `bearer.rs` tokens of the latter and `device.rs` their log-ins, `outward.rs` what those need of
 //! outside; `rescue.rs` the way back when nobody can ask; `commands.rs` what `stockade admin` can ask for, `show.rs`,
 //! `audit.rs` and `work.rs` what it is shown. The decisions are those of
 //! `stockade_identity`.
@@ -18,6 +18,7 @@ mod beginnings;
 mod changes;
 mod claim;
 mod commands;
+mod device;
 mod directories;
 mod flood;
 mod force;
@@ -50,6 +51,7 @@ use crate::service::now_ms;
 use crate::tls::Names;
 
 pub(crate) use commands::{Values, run as command};
+pub(crate) use device::Asked;
 use directories::Directories;
 use flood::Flood;
 use force::{Hosted, InForce};
@@ -76,6 +78,7 @@ pub(crate) struct Security {
     sessions: Sessions<tokens::Session>,
     flood: Flood,
     seen: bearer::Seen,
+    devices: device::Devices,
     in_force: RwLock<Arc<InForce>>,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
@@ -146,6 +149,7 @@ impl Security {
             sessions,
             flood: Flood::default(),
             seen: bearer::Seen::default(),
+            devices: device::Devices::default(),
             in_force: RwLock::new(Arc::new(in_force)),
             changing: tokio::sync::Mutex::default(),
             trial_begins: tokio::sync::Notify::new(),

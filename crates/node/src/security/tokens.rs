@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Mutex;
 
-use stockade_identity::entry::{How, Outside};
+use stockade_identity::entry::Outside;
 use stockade_identity::token::Bearer;
 
 use super::directories::Held;
@@ -34,7 +34,7 @@ impl Security {
     /// # Errors
     /// [`Refusal`] for one that has not, and where there are too many.
     pub(crate) fn log_in(&self, caller: &Caller, now: Now) -> Result<Token, Refusal> {
-        let Some(Remote { from, how: How::Password, held, .. }) = &caller.remote else {
+        let Some(Remote { from, held, may_log_in: true, .. }) = &caller.remote else {
             return Err(Refusal::new(
                 Kind::Denied,
                 "no token is given for this",

@@ -1,18 +1,27 @@
 //! Principals of OpenID providers: a real one, and tokens that are not its.
 
-use stockade_testkit::oidc::Provider;
+use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
+use std::process::Stdio;
 
-use crate::support::open_folder;
+use stockade_testkit::oidc::{DEVICE_CLIENT, Provider, Visitor};
+
+use crate::support::{command, open_folder};
 use crate::tls::{Answer, Served};
 
 /// A node that believes a provider, and what it was started with.
 struct Believing {
     served: Served,
+    client: &'static str,
     _home: stockade_testkit::Folder,
 }
 
 impl Believing {
     fn start(provider: &Provider) -> Self {
+        Self::of_client(provider, "stockade")
+    }
+
+    fn of_client(provider: &Provider, client: &'static str) -> Self {
         let home = open_folder();
         let authority = home.write("authority.pem", provider.authority());
         let authority = authority.to_str().unwrap();
@@ -25,8 +34,8 @@ impl Believing {
                 configuration {{ SecureCommunicationClientProfile {{ name = provider, trustFile = "{authority}" }} }}"#
             ),
         );
-        let believing = Self { served, _home: home };
-        believing.realm("1", provider, "node");
+        let believing = Self { served, client, _home: home };
+        believing.realm("1", provider, if client == "stockade" { "node" } else { client });
         believing.served.put_in_force(
             "analysts",
             r#"name = analysts, version = "1", type = stockade.security
@@ -40,9 +49,10 @@ impl Believing {
         let text = format!(
             r#"name = sso, version = "{version}", type = stockade.security
             configuration {{ OIDCAuthenticationRealm {{ name = sso, identityProviders = [ {{
-                documentDiscoveryUrl = "{}", clientId = stockade, identityAttributeName = preferred_username,
+                documentDiscoveryUrl = "{}", clientId = "{}", identityAttributeName = preferred_username,
                 rolesAttributeName = groups, audience = {audience}, secureCommunicationProfileName = provider }} ] }} }}"#,
-            provider.document()
+            provider.document(),
+            self.client
         );
         self.served.put_in_force("sso", &text);
     }
@@ -105,4 +115,51 @@ fn a_provider_that_is_away_lets_nobody_in_and_the_others_are_served() {
     let answer = node.me(&token);
     assert!(answer.status == 429 && answer.headers.contains_key("retry-after"), "{answer:?}");
     node.served.get("/v1/me", &crate::tls::basic("ann@acme", crate::tls::ANN)).expect(200);
+}
+
+#[test]
+fn a_command_line_logs_in_with_a_browser_elsewhere() {
+    let Some(provider) = Provider::start() else { return };
+    let node = Believing::of_client(&provider, DEVICE_CLIENT);
+    let (state, at) = (open_folder(), node.served.at.to_string());
+    let authority = format!("--cafile={}", node.served.node.folder.join("tls/certificate.pem").display());
+    let log_in = || {
+        let mut command = std::process::Command::new(command());
+        command.args(["login", "--device", &authority, &at]).env("STOCKADE_STATE_DIR", state.path());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
+        (child, said)
+    };
+    let visit = |said: &str, visitor| {
+        let address = said.strip_prefix("open ").and_then(|rest| rest.split(' ').next()).unwrap();
+        let code = said.split("the code ").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
+        drop(provider.browse(&format!("{address}?user_code={code}"), visitor));
+    };
+    let (child, said) = log_in();
+    visit(&said, Visitor::Agrees("grace"));
+    let ended = child.wait_with_output().unwrap();
+    let told = String::from_utf8(ended.stdout).unwrap();
+    assert_eq!(told, format!("logged in at {at} as grace@sso, for 15 min\n"), "{said}");
+    let kept = std::fs::read_to_string(state.path().join(format!("logins/{at}.json"))).unwrap();
+    let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
+    let token = kept["token"].as_str().unwrap();
+    assert!(token.starts_with("stockade_session_"), "a token of this node, not the provider's");
+    assert_eq!(node.me(token).expect(200).json()["principal"], "grace@sso");
+
+    let (child, said) = log_in();
+    visit(&said, Visitor::Refuses);
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(125));
+
+    // Whoever else knows the log-in's name, or guesses, gets nothing of it.
+    let begin = || node.served.ask("POST", "/v1/login/device", &[], r#"{ "realm": "sso" }"#);
+    let id = begin().expect(200).json()["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/login/device/{id}");
+    node.served.ask_from(Ipv4Addr::new(127, 0, 0, 2), ("POST", &path), &[], "").expect(401);
+    node.served.ask("POST", "/v1/login/device/0123456789abcdef0123456789abcdef", &[], "").expect(401);
+    node.served.ask("POST", &path, &[], "").expect(202);
+    node.served.ask("POST", "/v1/login/device", &[], r#"{ "realm": "acme" }"#).expect(404);
+    // Nobody begins without end.
+    let statuses: Vec<u16> = (0..12).map(|_| begin().status).collect();
+    assert!(statuses.contains(&200) && statuses.last() == Some(&429), "{statuses:?}");
 }

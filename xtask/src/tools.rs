@@ -67,7 +67,7 @@ pub(crate) fn has(program: &str) -> bool {
 }
 
 /// Debian packages the tests use, and the program that shows each is there.
-const PACKAGES: [(&str, &str); 15] = [
+const PACKAGES: [(&str, &str); 17] = [
     ("Rscript", "r-base-core"),
     ("gcc", "gcc"),
     // With these two, R compiles packages that have C code.
@@ -88,6 +88,9 @@ const PACKAGES: [(&str, &str); 15] = [
     ("runsc", "runsc"),
     ("runc", "runc"),
     ("crun", "crun"),
+    // What the OpenID provider of tests runs on, and what installs it.
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
 
 /// A package of R that comes with the machine, for environments that take such; it has no program.

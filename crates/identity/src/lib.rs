@@ -4,7 +4,7 @@
 //!
 //! 1. [`hosts`]: is the address it comes from trusted?
 //! 2. [`local`]: is the password right? Bounded, delayed, and as slow for users that do not exist. [`ldap`]: the same of
-//!    a directory, with the groups that are roles.
+//!    a directory, with the groups that are roles. [`oidc`]: does a provider vouch for who shows this token?
 //! 3. [`entry`]: from all of that one answer, admitted or refused. It is one function without effects.
 //! 4. [`token`]: who was admitted gets a token, so that the next request asks none of that again.
 //! 5. [`privilege`]: may somebody with these roles do this?
@@ -17,5 +17,8 @@ pub mod entry;
 pub mod hosts;
 pub mod ldap;
 pub mod local;
+mod name;
+pub mod oidc;
 pub mod privilege;
+mod reach;
 pub mod token;

@@ -10,6 +10,7 @@
 )]
 
 pub mod cran;
+pub mod oidc;
 pub mod slapd;
 pub mod world;
 

@@ -220,6 +220,8 @@ pub struct OidcProvider {
     pub roles_attribute: Option<String>,
     /// `audience`: what tokens must be made for; the client's id where it is absent.
     pub audience: Option<String>,
+    /// `secureCommunicationProfileName`: the client profile for TLS.
+    pub profile: Option<String>,
 }
 
 /// `RoleToPrivilegeMappings`, either shape.

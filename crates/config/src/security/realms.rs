@@ -31,8 +31,15 @@ const SERVER_KEYS: &[&str] = &[
     "startTls",
 ];
 const OIDC_KEYS: &[&str] = &["name", "fallbackAuthenticationRealmName", "identityProviders"];
-const PROVIDER_KEYS: &[&str] =
-    &["documentDiscoveryUrl", "clientId", "clientSecret", "identityAttributeName", "rolesAttributeName", "audience"];
+const PROVIDER_KEYS: &[&str] = &[
+    "documentDiscoveryUrl",
+    "clientId",
+    "clientSecret",
+    "identityAttributeName",
+    "rolesAttributeName",
+    "audience",
+    "secureCommunicationProfileName",
+];
 const DAYS_MAX: u64 = 36_500;
 /// Each one that does not answer is waited for.
 const SERVERS_MAX: usize = 16;
@@ -233,6 +240,7 @@ fn provider(value: &Value<'_>, notes: &mut Notes) -> Result<OidcProvider, Refuse
         identity_attribute: Word::Claim.read(&fields.need("identityAttributeName")?)?,
         roles_attribute: fields.take("rolesAttributeName").map(|value| Word::Claim.read(&value)).transpose()?,
         audience: fields.take("audience").map(|value| Word::Client.read(&value)).transpose()?,
+        profile: fields.take("secureCommunicationProfileName").map(|value| Word::Realm.read(&value)).transpose()?,
     })
 }
 

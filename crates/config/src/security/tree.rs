@@ -163,6 +163,7 @@ fn provider(provider: &OidcProvider) -> Tree {
         .text("identityAttributeName", &provider.identity_attribute)
         .maybe("rolesAttributeName", provider.roles_attribute.as_ref())
         .maybe("audience", provider.audience.as_ref())
+        .maybe("secureCommunicationProfileName", provider.profile.as_ref())
         .tree()
 }
 

@@ -10,7 +10,7 @@ use stockade_core::text;
 use thiserror::Error;
 
 use super::object::{Identity, Object};
-use super::{LdapRealm, OidcRealm, Root};
+use super::{OidcRealm, Root};
 
 /// Roles that a node knows without any mapping, and what the existing product calls the first.
 pub const BUILT_IN_ROLES: [&str; 5] = ["administrator", "switchadmin", "monitor", "author", "user"];
@@ -151,8 +151,15 @@ pub fn check(before: &[&Object], after: &[&Object], needs: &Needs) -> Vec<Findin
     check_types(before, after, &mut found);
     for (object, root) in roots(after) {
         match root {
-            Root::Ldap(realm) => check_profiles(object, realm, &set, &mut found),
-            Root::Oidc(realm) => check_fallback(object, realm, &set, &mut found),
+            Root::Ldap(realm) => {
+                let named = realm.servers.iter().filter_map(|server| server.profile.as_deref());
+                check_profiles(object, &realm.name, named, &set, &mut found);
+            }
+            Root::Oidc(realm) => {
+                let named = realm.providers.iter().filter_map(|provider| provider.profile.as_deref());
+                check_profiles(object, &realm.name, named, &set, &mut found);
+                check_fallback(object, realm, &set, &mut found);
+            }
             Root::Local(realm) => {
                 let roles: BTreeSet<&String> = realm.initial.iter().flat_map(|principal| &principal.roles).collect();
                 for role in roles.into_iter().filter(|role| !set.is_mapped(role)) {
@@ -302,10 +309,16 @@ fn has_hosts(object: &Object) -> bool {
     object.roots.iter().any(|root| matches!(root, Root::TrustedHosts(_)))
 }
 
-fn check_profiles(object: &Object, realm: &LdapRealm, set: &Set<'_>, found: &mut Findings) {
-    let named: BTreeSet<&String> = realm.servers.iter().filter_map(|server| server.profile.as_ref()).collect();
-    for profile in named.into_iter().filter(|profile| !set.client_profiles.contains(profile.as_str())) {
-        found.add(object, Fact::ProfileMissing { realm: realm.name.clone(), profile: profile.clone() });
+fn check_profiles<'a>(
+    object: &Object,
+    realm: &str,
+    named: impl Iterator<Item = &'a str>,
+    set: &Set<'_>,
+    found: &mut Findings,
+) {
+    let named: BTreeSet<&str> = named.collect();
+    for profile in named.into_iter().filter(|profile| !set.client_profiles.contains(profile)) {
+        found.add(object, Fact::ProfileMissing { realm: realm.to_owned(), profile: profile.to_owned() });
     }
 }
 

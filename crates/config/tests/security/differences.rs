@@ -212,16 +212,17 @@ fn ldap() -> impl Strategy<Value = Root> {
 
 fn oidc() -> impl Strategy<Value = Root> {
     let maybe = || prop::option::of("[a-z]{1,8}");
-    let provider = (prop::option::of(said()), maybe(), maybe());
+    let provider = (prop::option::of(said()), maybe(), maybe(), maybe());
     (name(), maybe(), prop::collection::btree_map("[a-z\"\\\\${}]{1,8}", provider, 1..3)).prop_map(
         |(name, fallback, providers)| {
-            let provider = |(client_id, (client_secret, roles_attribute, audience))| OidcProvider {
+            let provider = |(client_id, (client_secret, roles_attribute, audience, profile))| OidcProvider {
                 discovery_url: "https://idp.acme.com/x".to_owned(),
                 client_id,
                 client_secret,
                 identity_attribute: "sub".to_owned(),
                 roles_attribute,
                 audience,
+                profile,
             };
             let fallback = fallback.filter(|fallback| *fallback != name);
             Root::Oidc(OidcRealm { name, fallback, providers: providers.into_iter().map(provider).collect() })

@@ -168,7 +168,7 @@ fn a_realm_of_providers_is_read() {
             identityProviders = [
                 { documentDiscoveryUrl = "https://idp.acme.com/.well-known/openid-configuration", clientId = stockade
                   clientSecret = "file:/run/secrets/oidc", identityAttributeName = email, rolesAttributeName = "https://acme.com/roles"
-                  audience = "api://stockade" }
+                  audience = "api://stockade", secureCommunicationProfileName = tls }
                 { documentDiscoveryUrl = "http://127.0.0.1:8080/.well-known/openid-configuration", clientId = stockade, identityAttributeName = sub }
             ]
         }"#,
@@ -182,6 +182,7 @@ fn a_realm_of_providers_is_read() {
         identity_attribute: "email".to_owned(),
         roles_attribute: Some("https://acme.com/roles".to_owned()),
         audience: Some("api://stockade".to_owned()),
+        profile: Some("tls".to_owned()),
     };
     assert_eq!(realm.providers.first(), Some(&first));
     assert!(matches!(object.notes.as_slice(), [noted] if matches!(&noted.note, Note::PlaintextProvider(_))));

@@ -95,6 +95,15 @@ fn what_does_not_belong_together_is_found() {
         ),
         (
             vec![],
+            vec![
+                ("p", LOCAL),
+                ("s", &OIDC.replace("clientId", "secureCommunicationProfileName = tls, clientId")),
+                ("w", SERVER),
+            ],
+            vec![format!("{}: the realm `sso` names the client profile `tls`, which is not active", n("s", "1"))],
+        ),
+        (
+            vec![],
             vec![("c", CLIENT), ("d", CLIENT), ("w", SERVER)],
             vec![format!("{}: the profile `tls` is in {} too", n("d", "1"), n("c", "1"))],
         ),

@@ -2,27 +2,22 @@
 
 use std::fmt;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, Scope, SearchEntry, SearchOptions, StdStream};
-use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsConnector;
 
 use super::Server;
 use super::refusal::Trouble;
 use super::relay::{self, Duplex};
 use super::screen;
 use crate::hosts::Resolve;
-
-/// How many addresses of one name are tried.
-const ADDRESSES_MAX: usize = 4;
+use crate::reach;
 
 /// The request for TLS (RFC 4511, 4.14), number 1. The library counts from 1 again, on another stream.
 const START_TLS: &[u8] = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
@@ -61,7 +56,7 @@ impl Connection {
     /// Connects, within the server's time.
     pub(super) async fn open(server: &Server, resolver: &dyn Resolve) -> Result<Self, Trouble> {
         let until = Instant::now() + server.answer;
-        let tcp = reach(server, resolver, until).await?;
+        let tcp = reach::reach(&server.host, server.port, resolver, until).await?;
         let stream: Box<dyn Duplex> = match &server.protection {
             Protection::Plaintext => Box::new(tcp),
             Protection::Ldaps(tls) => encrypt(server, tls, tcp, until).await?,
@@ -147,46 +142,13 @@ async fn answered<T>(
     }
 }
 
-/// The first address that answers; each gets its part of the time.
-async fn reach(server: &Server, resolver: &dyn Resolve, until: Instant) -> Result<TcpStream, Trouble> {
-    let addresses = match server.host.parse::<IpAddr>() {
-        Ok(address) => vec![address],
-        Err(_) => {
-            let found = timeout_at(until, resolver.addresses(&server.host)).await;
-            let found = found.map_err(|_| Trouble::Slow("its name"))?;
-            found.map_err(|error| Trouble::NoAddress(error.to_string()))?.answers
-        }
-    };
-    let mut trouble = Trouble::NoAddress("there is none".to_owned());
-    let count = addresses.len().min(ADDRESSES_MAX);
-    for (place, address) in addresses.into_iter().take(count).enumerate() {
-        let left = until.saturating_duration_since(Instant::now());
-        let share = left / u32::try_from(count - place).unwrap_or(1).max(1);
-        match timeout(share, TcpStream::connect(SocketAddr::new(address, server.port))).await {
-            Ok(Ok(stream)) => {
-                // Each question is short and waits for its answer; what cannot be set is slower, and no more.
-                drop(stream.set_nodelay(true));
-                return Ok(stream);
-            }
-            Ok(Err(error)) => trouble = Trouble::Unreachable(error.kind().to_string()),
-            Err(_) => trouble = Trouble::Slow("connect"),
-        }
-    }
-    Err(trouble)
-}
-
 async fn encrypt(
     server: &Server,
     tls: &super::Tls,
     tcp: TcpStream,
     until: Instant,
 ) -> Result<Box<dyn Duplex>, Trouble> {
-    let name = ServerName::try_from(server.host.clone()).map_err(|error| Trouble::Tls(error.to_string()))?;
-    match timeout_at(until, TlsConnector::from(Arc::clone(&tls.0)).connect(name, tcp)).await {
-        Ok(Ok(stream)) => Ok(Box::new(stream)),
-        Ok(Err(error)) => Err(Trouble::Tls(error.to_string())),
-        Err(_) => Err(Trouble::Slow("TLS")),
-    }
+    Ok(Box::new(reach::encrypt(&server.host, tls, tcp, until).await?))
 }
 
 /// Asks for TLS. Not a byte behind the answer is read: what somebody put there in clear is no TLS, and ends it.

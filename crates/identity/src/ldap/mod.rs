@@ -33,6 +33,7 @@ use zeroize::Zeroizing;
 
 pub use refusal::{Failed, LdapRefusal, Trouble};
 pub use server::BadDirectory;
+pub(crate) use server::said;
 pub use tls::{BadTls, Shown, Tls, certificates};
 
 use crate::entry::Proof;

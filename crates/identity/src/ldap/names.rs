@@ -2,11 +2,11 @@
 
 use ldap3::{dn_escape, ldap_escape};
 use stockade_config::security::is_role;
-use stockade_core::text;
+
+use crate::name::is_principal;
 
 /// Longest name of a user, as somebody says it.
 pub(super) const USER_BYTES_MAX: usize = 256;
-const USER_CHARS_MAX: usize = 128;
 
 /// The question for one user. `attribute` has been looked at by [`is_attribute`].
 pub(super) fn filter(attribute: &str, user: &str) -> String {
@@ -36,8 +36,7 @@ pub(super) fn known_as(values: &[String], said: &str) -> Option<String> {
             meant.next().filter(|_| meant.next().is_none())?
         }
     };
-    let is_shown = !name.contains(text::is_harmful) && name.trim() == name && !name.is_empty();
-    (is_shown && name.chars().count() <= USER_CHARS_MAX).then(|| name.clone())
+    is_principal(name).then(|| name.clone())
 }
 
 fn folded(name: &str) -> String {

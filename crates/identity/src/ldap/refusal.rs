@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use super::Limits;
 use crate::entry::{Outside, Proof};
+use crate::reach::Unreached;
 
 /// Longest text of a server in a message of ours.
 const CHARS_MAX: usize = 200;
@@ -175,6 +176,17 @@ impl LdapRefusal {
 
     pub(super) const fn too_many_groups(limits: &Limits) -> Self {
         Self::TooManyGroups { groups_max: limits.groups_max }
+    }
+}
+
+impl From<Unreached> for Trouble {
+    fn from(unreached: Unreached) -> Self {
+        match unreached {
+            Unreached::NoAddress(why) => Self::NoAddress(why),
+            Unreached::Unreachable(why) => Self::Unreachable(why),
+            Unreached::Slow(step) => Self::Slow(step),
+            Unreached::Tls(why) => Self::Tls(why),
+        }
     }
 }
 

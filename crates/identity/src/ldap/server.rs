@@ -193,7 +193,7 @@ impl Server {
 }
 
 /// A secret that can be said to a server: no hash can.
-fn said(secret: &Secret, given: Given<'_>) -> Option<Zeroizing<String>> {
+pub(crate) fn said(secret: &Secret, given: Given<'_>) -> Option<Zeroizing<String>> {
     match secret {
         Secret::Clear(text) => Some(Zeroizing::new(text.clone())),
         Secret::Hash(_) => None,

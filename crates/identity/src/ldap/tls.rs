@@ -1,4 +1,4 @@
-//! TLS to a directory: who vouches for it is given, and it is always verified, with its name.
+//! TLS to a directory or provider: who vouches for it is given, and it is always verified, with its name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
-/// How the certificate of a directory is verified, and what we show it: a client profile, its files read.
+/// How the certificate of a directory or provider is verified, and what we show it: a client profile, its files read.
 #[derive(Clone)]
-pub struct Tls(pub(super) Arc<ClientConfig>);
+pub struct Tls(pub(crate) Arc<ClientConfig>);
 
 /// Who we are, for a directory that asks: a chain, our own certificate first, and its key.
 #[derive(Debug)]

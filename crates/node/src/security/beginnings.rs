@@ -1,7 +1,7 @@
 //! Whom a realm begins with, and the secrets that objects name: opened when they are put in force, kept as hashes where
 //! they are only compared with.
 
-use stockade_config::security::{Object, Root, Secret};
+use stockade_config::security::{LdapRealm, Object, OidcRealm, Root, Secret};
 use stockade_identity::local::{BadHash, Password, Stored};
 use stockade_store::{Beginning, NewPrincipal};
 
@@ -15,8 +15,8 @@ impl Security {
     pub(super) async fn beginnings(&self, caller: &Caller, object: &Object) -> Result<Vec<Beginning>, Refusal> {
         let mut begins = Vec::new();
         for root in &object.roots {
-            if let Root::Ldap(realm) = root {
-                self.check_is_new(&realm.name).await?;
+            if let Root::Ldap(LdapRealm { name, .. }) | Root::Oidc(OidcRealm { name, .. }) = root {
+                self.check_is_new(name).await?;
             }
             let Root::Local(realm) = root else { continue };
             let name = realm.name.clone();
@@ -46,7 +46,7 @@ impl Security {
         Ok(begins)
     }
 
-    /// A directory's people must not have what belongs to those of a local realm that was called the same.
+    /// People of elsewhere must not have what belongs to those of a local realm that was called the same.
     async fn check_is_new(&self, realm: &str) -> Result<(), Refusal> {
         let name = realm.to_owned();
         if !self.keeper.with(move |store| store.has_realm(&name)).await? {
@@ -55,7 +55,7 @@ impl Security {
         Err(Refusal::new(
             Kind::Conflict,
             "the configuration stays as it is",
-            format!("`{realm}` was a local realm, and its people's runs would be those of a directory's"),
+            format!("`{realm}` was a local realm, and its people's runs would be those of others"),
             "give the new realm another name",
         ))
     }

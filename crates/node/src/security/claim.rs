@@ -10,6 +10,7 @@ use stockade_identity::token;
 use stockade_store::Change;
 use zeroize::Zeroizing;
 
+use super::bearer::Showing;
 use super::directories::Held;
 use super::force::{Hosted, InForce, Name};
 use super::login::{Now, Place};
@@ -45,6 +46,8 @@ pub(super) struct Claim {
     pub(super) next: Option<&'static str>,
     /// What a directory says of him.
     pub(super) held: Option<Held>,
+    /// A provider's token, where it is one.
+    pub(super) showing: Option<Showing>,
     pub(super) session: Option<Arc<token::Session<Session>>>,
     /// That nothing more is put on record, where it is right: an earlier record says it already.
     pub(super) is_on_record: bool,
@@ -125,6 +128,7 @@ impl Claim {
             is_named: matches!(credential, Credential::Password(_)),
             next: None,
             held: None,
+            showing: None,
             session: None,
             is_on_record: false,
         }

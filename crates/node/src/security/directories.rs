@@ -1,16 +1,18 @@
-//! Realms whose principals are in a directory (LDAP): made with what is in force, asked at a log-in.
+//! Realms whose principals are elsewhere, in a directory (LDAP) or with OpenID providers: made with what is in force.
+//! A directory is asked at a log-in, a provider (`bearer.rs`) for the keys of tokens that requests show.
 //!
-//! A directory's principals have no row here. What is known of one is in his session, and ends with it, or as soon as
+//! Their principals have no row here. What is known of one is in his session, and ends with it, or as soon as
 //! his realm is another one.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use stockade_config::security::{Admission, ClientProfile, LdapRealm, LdapServer, Object, Root, Secret};
+use stockade_config::security::{Admission, ClientProfile, LdapServer, Object, OidcProvider, Root, Secret};
 use stockade_identity::entry::{Credential, Proof};
 use stockade_identity::ldap::{Directory, Given, Limits, Shown, Tls, certificates};
 use stockade_identity::local::{Attempt, Password, Source};
+use stockade_identity::oidc::{self, Providers};
 use zeroize::Zeroizing;
 
 use super::claim::{Claim, Way};
@@ -28,26 +30,38 @@ const LOG_INS_EACH: usize = 8;
 /// When to try again at a directory that does not answer.
 const LATER_MS: u64 = 5_000;
 const METHOD: &str = "directory password";
+/// Where a provider is whose address has no port.
+const HTTPS: u16 = 443;
+const NO_PROFILE: &str =
+    "it names no secureCommunicationProfileName, and the node knows no authorities of the machine's";
 
-/// A directory that is in force.
+/// A realm that is in force.
 #[derive(Debug)]
 pub(super) struct Realm {
-    realm: LdapRealm,
+    /// Its own text: of LDAP, or of OpenID.
+    root: Root,
     /// The profiles that it names.
     profiles: Vec<ClientProfile>,
     /// Or why it cannot be asked.
-    directory: Result<Directory, String>,
+    authority: Result<Authority, String>,
     places: Places<IpAddr>,
+}
+
+/// Who vouches for its principals.
+#[derive(Debug)]
+pub(super) enum Authority {
+    Directory(Directory),
+    Providers(Providers),
 }
 
 /// Somebody of a directory who has logged in.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) roles: Vec<String>,
-    realm: Arc<Realm>,
+    pub(super) realm: Arc<Realm>,
 }
 
-/// The directories that are in force, by the names of their realms.
+/// The realms of elsewhere that are in force, by the names of their realms.
 #[derive(Debug, Default)]
 pub(crate) struct Directories(BTreeMap<String, Arc<Realm>>);
 
@@ -57,15 +71,13 @@ impl Directories {
         let roots = || objects.iter().flat_map(|object| &object.roots);
         let profiles: Vec<&ClientProfile> =
             roots().filter_map(|root| if let Root::Client(profile) = root { Some(profile) } else { None }).collect();
-        let realms = roots().filter_map(|root| if let Root::Ldap(realm) = root { Some(realm) } else { None });
-        let made = realms.map(|realm| {
-            let is_named = |profile: &&&ClientProfile| {
-                realm.servers.iter().any(|server| server.profile.as_ref() == Some(&profile.name))
-            };
+        let made = roots().filter_map(|root| {
+            let (name, named) = names(root)?;
+            let is_named = |profile: &&&ClientProfile| named.contains(&&profile.name);
             let profiles: Vec<ClientProfile> = profiles.iter().filter(is_named).map(|one| (*one).clone()).collect();
-            let kept = before.get(&realm.name).filter(|kept| kept.realm == *realm && kept.profiles == profiles);
-            let made = || Arc::new(Realm::new(realm, profiles.clone(), terms));
-            (realm.name.clone(), kept.cloned().unwrap_or_else(made))
+            let kept = before.get(name).filter(|kept| kept.root == *root && kept.profiles == profiles);
+            let made = || Arc::new(Realm::new(root, profiles.clone(), terms));
+            Some((name.to_owned(), kept.cloned().unwrap_or_else(made)))
         });
         Self(made.collect())
     }
@@ -79,11 +91,19 @@ impl Directories {
     }
 
     pub(super) fn admissions(&self) -> impl Iterator<Item = Admission> {
-        self.0.values().map(|realm| realm.realm.admission)
+        self.0.values().map(|realm| realm.admission())
     }
 
     pub(super) fn admission(&self, realm: &str) -> Option<Admission> {
-        self.get(realm).map(|realm| realm.realm.admission)
+        self.get(realm).map(|realm| realm.admission())
+    }
+
+    /// Those whose principals show tokens of providers.
+    pub(super) fn of_providers(&self) -> impl Iterator<Item = (&str, &Arc<Realm>)> {
+        self.0
+            .iter()
+            .filter(|(_, realm)| matches!(realm.root, Root::Oidc(_)))
+            .map(|(name, realm)| (name.as_str(), realm))
     }
 
     /// Whether somebody is still of a realm that is in force.
@@ -100,49 +120,113 @@ impl Directories {
 
     /// One that cannot be asked, and why.
     pub(super) fn unusable(&self) -> Option<(&str, &str)> {
-        self.0.iter().find_map(|(name, realm)| Some((name.as_str(), realm.directory.as_ref().err()?.as_str())))
+        self.0.iter().find_map(|(name, realm)| Some((name.as_str(), realm.authority.as_ref().err()?.as_str())))
     }
 }
 
 impl Realm {
-    fn new(realm: &LdapRealm, profiles: Vec<ClientProfile>, terms: &Terms) -> Self {
-        let directory = directory(realm, &profiles, terms);
-        Self { realm: realm.clone(), profiles, directory, places: Places::new(LOG_INS, LOG_INS_EACH) }
+    fn new(root: &Root, profiles: Vec<ClientProfile>, terms: &Terms) -> Self {
+        let authority = authority(root, &profiles, terms);
+        Self { root: root.clone(), profiles, authority, places: Places::new(LOG_INS, LOG_INS_EACH) }
+    }
+
+    fn admission(&self) -> Admission {
+        match &self.root {
+            Root::Ldap(realm) => realm.admission,
+            // A token is always shown, wherever it comes from.
+            _ => Admission { require_password: true, require_trusted_host: false },
+        }
+    }
+
+    /// Who vouches for its principals.
+    ///
+    /// # Errors
+    /// Why nobody can be asked.
+    pub(super) const fn authority(&self) -> Result<&Authority, &String> {
+        self.authority.as_ref()
     }
 }
 
-/// A directory with all that its realm names.
-fn directory(realm: &LdapRealm, profiles: &[ClientProfile], terms: &Terms) -> Result<Directory, String> {
+/// What a realm of elsewhere is called, and the profiles that it names.
+fn names(root: &Root) -> Option<(&str, Vec<&String>)> {
+    match root {
+        Root::Ldap(realm) => {
+            Some((&realm.name, realm.servers.iter().filter_map(|server| server.profile.as_ref()).collect()))
+        }
+        Root::Oidc(realm) => {
+            Some((&realm.name, realm.providers.iter().filter_map(|provider| provider.profile.as_ref()).collect()))
+        }
+        Root::TrustedHosts(_)
+        | Root::Local(_)
+        | Root::Mappings(_)
+        | Root::Server(_)
+        | Root::Client(_)
+        | Root::Settings(_) => None,
+    }
+}
+
+/// Who vouches, with all that the realm names.
+fn authority(root: &Root, profiles: &[ClientProfile], terms: &Terms) -> Result<Authority, String> {
     let outward = &terms.outward;
     let mut by_name = BTreeMap::new();
     for profile in profiles {
         let of = |why| format!("the client profile `{}` cannot be used: {why}", profile.name);
         by_name.insert(profile.name.as_str(), made(profile, outward).map_err(of)?);
     }
-    realm.servers.iter().try_for_each(|server| {
-        check(server, terms).map_err(|why| format!("the server `{}:{}`: {why}", server.host, server.port))
-    })?;
     let secret = |secret: &Secret| terms.secrets.open(secret).ok();
     let given = Given { tls: &|name| by_name.get(name?).cloned(), secret: &secret, resolver: terms.resolver() };
-    // As many wait as have places.
-    let limits = Limits { waiting: LOG_INS, ..Limits::default() };
-    Directory::new(realm, given, limits).map_err(|bad| format!("{bad}; {}", bad.next()))
+    match root {
+        Root::Ldap(realm) => {
+            realm.servers.iter().try_for_each(|server| {
+                check(server, terms).map_err(|why| format!("the server `{}:{}`: {why}", server.host, server.port))
+            })?;
+            // As many wait as have places.
+            let limits = Limits { waiting: LOG_INS, ..Limits::default() };
+            let made = Directory::new(realm, given, limits).map_err(|bad| format!("{bad}; {}", bad.next()))?;
+            Ok(Authority::Directory(made))
+        }
+        Root::Oidc(realm) => {
+            realm.providers.iter().try_for_each(|provider| {
+                check_provider(provider, terms)
+                    .map_err(|why| format!("the provider `{}`: {why}", provider.discovery_url))
+            })?;
+            let made = Providers::new(realm, given, oidc::Limits::default());
+            Ok(Authority::Providers(made.map_err(|bad| format!("{bad}; {}", bad.next()))?))
+        }
+        _ => Err("it is no realm".to_owned()),
+    }
+}
+
+/// Whether a provider can be reached and spoken to.
+fn check_provider(provider: &OidcProvider, terms: &Terms) -> Result<(), String> {
+    let address = provider.discovery_url.parse::<axum::http::Uri>().map_err(|error| error.to_string())?;
+    may_connect(address.port_u16().unwrap_or(HTTPS), terms)?;
+    if provider.profile.is_none() {
+        return Err(NO_PROFILE.to_owned());
+    }
+    can_open(provider.client_secret.as_ref(), terms)
+}
+
+fn may_connect(port: u16, terms: &Terms) -> Result<(), String> {
+    if terms.outward.ports.contains(&port) {
+        return Ok(());
+    }
+    Err(format!("the node may not connect to port {port}: start it with --connect-port {port}"))
+}
+
+fn can_open(secret: Option<&Secret>, terms: &Terms) -> Result<(), String> {
+    let secret = secret.map(|secret| terms.secrets.open(secret));
+    let unopened = |refusal: Refusal| format!("{}: {}; {}", refusal.what, refusal.why, refusal.next);
+    secret.transpose().map(drop).map_err(unopened)
 }
 
 /// Whether a server can be reached and spoken to.
 fn check(server: &LdapServer, terms: &Terms) -> Result<(), String> {
-    if !terms.outward.ports.contains(&server.port) {
-        let port = server.port;
-        return Err(format!("the node may not connect to port {port}: start it with --connect-port {port}"));
-    }
+    may_connect(server.port, terms)?;
     if server.profile.is_none() && (server.start_tls || !server.allow_plaintext) {
-        return Err(
-            "it names no secureCommunicationProfileName, and the node knows no authorities of the machine's".to_owned()
-        );
+        return Err(NO_PROFILE.to_owned());
     }
-    let secret = server.system_password.as_ref().map(|secret| terms.secrets.open(secret));
-    let unopened = |refusal: Refusal| format!("{}: {}; {}", refusal.what, refusal.why, refusal.next);
-    secret.transpose().map(drop).map_err(unopened)
+    can_open(server.system_password.as_ref(), terms)
 }
 
 fn made(profile: &ClientProfile, outward: &Outward) -> Result<Tls, String> {
@@ -182,15 +266,21 @@ impl Security {
                 ..free(Proof::NotNow, "a directory's password is taken by /v1/login only")
             };
         }
-        if realm.realm.admission.require_trusted_host && !way.is_trusted {
+        if realm.admission().require_trusted_host && !way.is_trusted {
             // The decision refuses it anyway, and the directory would count it.
             return Claim { detail: String::new(), ..free(Proof::NotNow, "") };
         }
         if !is_name(&name) {
             return free(Proof::Wrong, "no principal of this node can be called so");
         }
-        let directory = match &realm.directory {
-            Ok(directory) => directory,
+        let directory = match realm.authority() {
+            Ok(Authority::Directory(directory)) => directory,
+            Ok(Authority::Providers(_)) => {
+                return Claim {
+                    next: Some("send a token of the realm's provider: Authorization: Bearer"),
+                    ..free(Proof::Wrong, "the realm takes tokens of its providers, and no passwords")
+                };
+            }
             Err(why) => return free(Proof::NotNow, why),
         };
         let Ok(password) = Password::new(clear) else {

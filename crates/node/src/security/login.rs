@@ -13,6 +13,7 @@ use stockade_identity::hosts::Peer;
 use stockade_identity::local::Source;
 use zeroize::Zeroizing;
 
+use super::bearer;
 use super::claim::{Claim, Way};
 use super::directories::Held;
 use super::force::InForce;
@@ -85,6 +86,7 @@ impl Security {
         let way = Way { from, place, is_trusted, now };
         let claim = match shown {
             Shown::Password { user, password } => self.by_password(way, &user, password).await,
+            Shown::Token(text) if bearer::is_foreign(&text) => self.by_bearer(&text, way).await,
             Shown::Token(text) => self.by_token(from, &text, now),
             Shown::Host { user } => Claim::of(before.name(&user), Credential::None, "trusted host"),
             Shown::Nothing => Claim::nobody(),
@@ -100,6 +102,9 @@ impl Security {
             Answer::Refuse { outside, .. } => return Err(claim.told(refused(outside, claim.wait_ms))),
         };
         claim.remember(from);
+        if let Some(showing) = claim.showing {
+            self.seen.remember(showing);
+        }
         // The decision has seen that it is known.
         let roles = match &claim.held {
             Some(held) => held.roles.clone(),
@@ -167,7 +172,10 @@ fn facts(in_force: &InForce, claim: &Claim, is_source_trusted: bool, now: Now) -
 /// Whether he is of a directory: by what it said, of a realm that is still the same; or as far as can be told of who
 /// has proved nothing.
 fn is_of_directory(in_force: &InForce, claim: &Claim) -> bool {
-    let is_unproved = matches!(claim.credential, Credential::Password(Proof::Wrong | Proof::NotNow));
+    let is_unproved = matches!(
+        claim.credential,
+        Credential::Password(Proof::Wrong | Proof::NotNow) | Credential::Token(Proof::NotNow)
+    );
     match &claim.held {
         Some(held) => in_force.directories.have(&claim.name, held),
         None => is_unproved && in_force.directories.get(&claim.name.realm).is_some(),

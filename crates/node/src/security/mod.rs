@@ -3,7 +3,7 @@
 //!
 //! `force.rs` is what is in force, compiled; `changes.rs` how that changes, `trial.rs` for a time; `people.rs` the
 //! principals of local realms, `realm.rs` all of one at once; `login.rs` who asks over the network, `claim.rs` what
-//! came of what he shows, `tokens.rs` his tokens, `directories.rs` realms of LDAP, `outward.rs` what those need of
+//! came of what he shows, `tokens.rs` his tokens, `directories.rs` realms of LDAP and OpenID, `bearer.rs` tokens of the latter, `outward.rs` what those need of
 //! outside; `rescue.rs` the way back when nobody can ask; `commands.rs` what `stockade admin` can ask for, `show.rs`,
 //! `audit.rs` and `work.rs` what it is shown. The decisions are those of
 //! `stockade_identity`.
@@ -13,6 +13,7 @@
 //! their names, and nobody else holds any.
 
 mod audit;
+mod bearer;
 mod beginnings;
 mod changes;
 mod claim;
@@ -74,6 +75,7 @@ pub(crate) struct Security {
     /// Of callers over the network.
     sessions: Sessions<tokens::Session>,
     flood: Flood,
+    seen: bearer::Seen,
     in_force: RwLock<Arc<InForce>>,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
@@ -143,6 +145,7 @@ impl Security {
             passwords,
             sessions,
             flood: Flood::default(),
+            seen: bearer::Seen::default(),
             in_force: RwLock::new(Arc::new(in_force)),
             changing: tokio::sync::Mutex::default(),
             trial_begins: tokio::sync::Notify::new(),

@@ -24,6 +24,7 @@ mod life;
 mod looks;
 mod operate;
 mod places;
+mod providers;
 mod queue;
 mod quotas;
 mod recovery;

@@ -1,0 +1,108 @@
+//! Principals of OpenID providers: a real one, and tokens that are not its.
+
+use stockade_testkit::oidc::Provider;
+
+use crate::support::open_folder;
+use crate::tls::{Answer, Served};
+
+/// A node that believes a provider, and what it was started with.
+struct Believing {
+    served: Served,
+    _home: stockade_testkit::Folder,
+}
+
+impl Believing {
+    fn start(provider: &Provider) -> Self {
+        let home = open_folder();
+        let authority = home.write("authority.pem", provider.authority());
+        let authority = authority.to_str().unwrap();
+        let port = provider.issuer().rsplit_once(':').unwrap().1.to_owned();
+        let served = Served::start(&["--connect-port", &port, "--security-file", authority]);
+        served.put_in_force(
+            "profiles",
+            &format!(
+                r#"name = profiles, version = "1", type = stockade.security
+                configuration {{ SecureCommunicationClientProfile {{ name = provider, trustFile = "{authority}" }} }}"#
+            ),
+        );
+        let believing = Self { served, _home: home };
+        believing.realm("1", provider, "node");
+        believing.served.put_in_force(
+            "analysts",
+            r#"name = analysts, version = "1", type = stockade.security
+            configuration { RoleToPrivilegeMappings { roles { analysts { privileges = [ { privilege = Run } ] } } } }"#,
+        );
+        believing
+    }
+
+    /// Puts a version of the realm in force, for tokens of this audience.
+    fn realm(&self, version: &str, provider: &Provider, audience: &str) {
+        let text = format!(
+            r#"name = sso, version = "{version}", type = stockade.security
+            configuration {{ OIDCAuthenticationRealm {{ name = sso, identityProviders = [ {{
+                documentDiscoveryUrl = "{}", clientId = stockade, identityAttributeName = preferred_username,
+                rolesAttributeName = groups, audience = {audience}, secureCommunicationProfileName = provider }} ] }} }}"#,
+            provider.document()
+        );
+        self.served.put_in_force("sso", &text);
+    }
+
+    fn me(&self, token: &str) -> Answer {
+        self.served.get("/v1/me", &format!("Bearer {token}"))
+    }
+
+    /// How many authentications are on record.
+    fn records(&self) -> usize {
+        let trail = self.served.node.folder.join("store/audit/audit.jsonl");
+        std::fs::read_to_string(trail).unwrap().matches(r#""record":"authentication""#).count()
+    }
+}
+
+#[test]
+fn a_token_of_a_provider_is_somebody_with_the_roles_that_it_says() {
+    let Some(provider) = Provider::start() else { return };
+    let node = Believing::start(&provider);
+    let token = provider.access_token("ES256", "node", 300);
+    assert_eq!(node.me(&token).expect(200).json()["principal"], "ada@sso");
+    let bearer = format!("Bearer {token}");
+    let run = node.served.ask("POST", "/v1/runs", &[("authorization", &bearer)], r#"{ "code": "print(6 * 7)" }"#);
+    assert_eq!(run.expect(200).json()["stdout"], "42\n");
+    let denied = node.served.ask("POST", "/v1/sessions", &[("authorization", &bearer)], "{}");
+    denied.expect(403);
+    // What is shown again from the same place is on record once.
+    let before = node.records();
+    node.me(&token).expect(200);
+    assert_eq!(node.records(), before);
+
+    let refused = node.me("a.b.c").expect(401).json();
+    let (head, rest) = token.split_once('.').unwrap();
+    let (claims, signature) = rest.split_once('.').unwrap();
+    let none = "eyJhbGciOiJub25lIn0";
+    for other in [
+        format!("{none}.{claims}."),
+        format!("{head}.{claims}.{}", signature.chars().rev().collect::<String>()),
+        provider.access_token("ES256", "mail", 300),
+        "..".to_owned(),
+    ] {
+        assert_eq!(node.me(&other).expect(401).json()["detail"], refused["detail"], "{other}");
+    }
+    let password = node.served.get("/v1/me", &crate::tls::basic("ada@sso", "x")).expect(401);
+    assert!(!password.body.contains("42"), "{password:?}");
+    // Who logs in gets a token for a password, not for a token.
+    node.served.ask("POST", "/v1/login", &[("authorization", &bearer)], "").expect(403);
+
+    // Another audience is another realm.
+    node.realm("2", &provider, "other");
+    node.me(&token).expect(401);
+}
+
+#[test]
+fn a_provider_that_is_away_lets_nobody_in_and_the_others_are_served() {
+    let Some(mut provider) = Provider::start() else { return };
+    let node = Believing::start(&provider);
+    let token = provider.access_token("ES256", "node", 300);
+    provider.stop();
+    let answer = node.me(&token);
+    assert!(answer.status == 429 && answer.headers.contains_key("retry-after"), "{answer:?}");
+    node.served.get("/v1/me", &crate::tls::basic("ann@acme", crate::tls::ANN)).expect(200);
+}

@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use stockade_testkit::oidc::Provider;
 use stockade_testkit::slapd::{ROOT, Slapd};
 use stockade_testkit::{Folder, skipped};
 
@@ -167,6 +168,24 @@ fn the_page_of_directories_shows_what_its_commands_do() {
         ]
     };
     assert!(run_page_with("docs/operate/directories.md", "```console", here) >= 10);
+}
+
+#[test]
+fn the_page_of_providers_shows_what_its_commands_do() {
+    let Some(provider) = Provider::start() else { return };
+    let port = provider.issuer().rsplit_once(':').unwrap().1.to_owned();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let here = |folder: &Folder| {
+        folder.write("authority.pem", provider.authority());
+        folder.write("provider.token", provider.access_token("ES256", "node", 600));
+        vec![
+            ("https://login.acme.com", provider.issuer()),
+            ("/etc/stockade", folder.path().to_str().unwrap().to_owned()),
+            ("--connect-port 443", format!("--connect-port {port}")),
+            (":8443", format!(":{free}")),
+        ]
+    };
+    assert!(run_page_with("docs/operate/providers.md", "```console", here) >= 8);
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub fn login(asked: &Login) -> Result<(), Refusal> {
     let trusted = nodes::trusted(asked.cafile.as_slice(), asked.fingerprint.as_slice())?.unwrap_or(Trusted::System);
     let way = Way::new(&trusted, status::PATIENCE)?;
     let LoggedIn { principal, token, expires_in } = match &asked.username {
-        Some(user) => way.log_in(&at, user, &*nodes::password(given)?)?,
+        Some(user) => way.log_in(&at, user, &nodes::password(given)?)?,
         None => by_device(&way, &at, asked.realm.as_deref())?,
     };
     let ends_ms = now_ms().saturating_add_unsigned(expires_in.saturating_mul(1_000));

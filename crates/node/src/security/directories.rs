@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use stockade_config::security::{Admission, ClientProfile, LdapServer, Object, OidcProvider, Root, Secret};
+use stockade_config::security::{
+    Admission, ClientProfile, LdapRealm, LdapServer, Object, OidcProvider, OidcRealm, Root, Secret,
+};
 use stockade_identity::entry::{Credential, Proof};
 use stockade_identity::ldap::{Directory, Given, Limits, Shown, Tls, certificates};
 use stockade_identity::local::{Attempt, Password, Source};
@@ -38,13 +40,19 @@ const NO_PROFILE: &str =
 /// A realm that is in force.
 #[derive(Debug)]
 pub(super) struct Realm {
-    /// Its own text: of LDAP, or of OpenID.
-    root: Root,
+    text: Elsewhere,
     /// The profiles that it names.
     profiles: Vec<ClientProfile>,
     /// Or why it cannot be asked.
     authority: Result<Authority, String>,
     places: Places<IpAddr>,
+}
+
+/// What a realm says whose principals are elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Elsewhere {
+    Directory(LdapRealm),
+    Providers(OidcRealm),
 }
 
 /// Who vouches for its principals.
@@ -71,13 +79,12 @@ impl Directories {
         let roots = || objects.iter().flat_map(|object| &object.roots);
         let profiles: Vec<&ClientProfile> =
             roots().filter_map(|root| if let Root::Client(profile) = root { Some(profile) } else { None }).collect();
-        let made = roots().filter_map(|root| {
-            let (name, named) = names(root)?;
-            let is_named = |profile: &&&ClientProfile| named.contains(&&profile.name);
+        let made = roots().filter_map(Elsewhere::of).map(|text| {
+            let is_named = |profile: &&&ClientProfile| text.profiles().contains(&&profile.name);
             let profiles: Vec<ClientProfile> = profiles.iter().filter(is_named).map(|one| (*one).clone()).collect();
-            let kept = before.get(name).filter(|kept| kept.root == *root && kept.profiles == profiles);
-            let made = || Arc::new(Realm::new(root, profiles.clone(), terms));
-            Some((name.to_owned(), kept.cloned().unwrap_or_else(made)))
+            let kept = before.get(text.name()).filter(|kept| kept.text == text && kept.profiles == profiles).cloned();
+            let name = text.name().to_owned();
+            (name, kept.unwrap_or_else(|| Arc::new(Realm::new(text, profiles, terms))))
         });
         Self(made.collect())
     }
@@ -102,7 +109,7 @@ impl Directories {
     pub(super) fn of_providers(&self) -> impl Iterator<Item = (&str, &Arc<Realm>)> {
         self.0
             .iter()
-            .filter(|(_, realm)| matches!(realm.root, Root::Oidc(_)))
+            .filter(|(_, realm)| matches!(realm.text, Elsewhere::Providers(_)))
             .map(|(name, realm)| (name.as_str(), realm))
     }
 
@@ -125,16 +132,16 @@ impl Directories {
 }
 
 impl Realm {
-    fn new(root: &Root, profiles: Vec<ClientProfile>, terms: &Terms) -> Self {
-        let authority = authority(root, &profiles, terms);
-        Self { root: root.clone(), profiles, authority, places: Places::new(LOG_INS, LOG_INS_EACH) }
+    fn new(text: Elsewhere, profiles: Vec<ClientProfile>, terms: &Terms) -> Self {
+        let authority = authority(&text, &profiles, terms);
+        Self { text, profiles, authority, places: Places::new(LOG_INS, LOG_INS_EACH) }
     }
 
     fn admission(&self) -> Admission {
-        match &self.root {
-            Root::Ldap(realm) => realm.admission,
+        match &self.text {
+            Elsewhere::Directory(realm) => realm.admission,
             // A token is always shown, wherever it comes from.
-            _ => Admission { require_password: true, require_trusted_host: false },
+            Elsewhere::Providers(_) => Admission { require_password: true, require_trusted_host: false },
         }
     }
 
@@ -147,26 +154,38 @@ impl Realm {
     }
 }
 
-/// What a realm of elsewhere is called, and the profiles that it names.
-fn names(root: &Root) -> Option<(&str, Vec<&String>)> {
-    match root {
-        Root::Ldap(realm) => {
-            Some((&realm.name, realm.servers.iter().filter_map(|server| server.profile.as_ref()).collect()))
+impl Elsewhere {
+    fn of(root: &Root) -> Option<Self> {
+        match root {
+            Root::Ldap(realm) => Some(Self::Directory(realm.clone())),
+            Root::Oidc(realm) => Some(Self::Providers(realm.clone())),
+            Root::TrustedHosts(_)
+            | Root::Local(_)
+            | Root::Mappings(_)
+            | Root::Server(_)
+            | Root::Client(_)
+            | Root::Settings(_) => None,
         }
-        Root::Oidc(realm) => {
-            Some((&realm.name, realm.providers.iter().filter_map(|provider| provider.profile.as_ref()).collect()))
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Directory(realm) => &realm.name,
+            Self::Providers(realm) => &realm.name,
         }
-        Root::TrustedHosts(_)
-        | Root::Local(_)
-        | Root::Mappings(_)
-        | Root::Server(_)
-        | Root::Client(_)
-        | Root::Settings(_) => None,
+    }
+
+    /// The profiles that it names.
+    fn profiles(&self) -> Vec<&String> {
+        match self {
+            Self::Directory(realm) => realm.servers.iter().filter_map(|server| server.profile.as_ref()).collect(),
+            Self::Providers(realm) => realm.providers.iter().filter_map(|one| one.profile.as_ref()).collect(),
+        }
     }
 }
 
 /// Who vouches, with all that the realm names.
-fn authority(root: &Root, profiles: &[ClientProfile], terms: &Terms) -> Result<Authority, String> {
+fn authority(text: &Elsewhere, profiles: &[ClientProfile], terms: &Terms) -> Result<Authority, String> {
     let outward = &terms.outward;
     let mut by_name = BTreeMap::new();
     for profile in profiles {
@@ -175,8 +194,8 @@ fn authority(root: &Root, profiles: &[ClientProfile], terms: &Terms) -> Result<A
     }
     let secret = |secret: &Secret| terms.secrets.open(secret).ok();
     let given = Given { tls: &|name| by_name.get(name?).cloned(), secret: &secret, resolver: terms.resolver() };
-    match root {
-        Root::Ldap(realm) => {
+    match text {
+        Elsewhere::Directory(realm) => {
             realm.servers.iter().try_for_each(|server| {
                 check(server, terms).map_err(|why| format!("the server `{}:{}`: {why}", server.host, server.port))
             })?;
@@ -185,7 +204,7 @@ fn authority(root: &Root, profiles: &[ClientProfile], terms: &Terms) -> Result<A
             let made = Directory::new(realm, given, limits).map_err(|bad| format!("{bad}; {}", bad.next()))?;
             Ok(Authority::Directory(made))
         }
-        Root::Oidc(realm) => {
+        Elsewhere::Providers(realm) => {
             realm.providers.iter().try_for_each(|provider| {
                 check_provider(provider, terms)
                     .map_err(|why| format!("the provider `{}`: {why}", provider.discovery_url))
@@ -193,7 +212,6 @@ fn authority(root: &Root, profiles: &[ClientProfile], terms: &Terms) -> Result<A
             let made = Providers::new(realm, given, oidc::Limits::default());
             Ok(Authority::Providers(made.map_err(|bad| format!("{bad}; {}", bad.next()))?))
         }
-        _ => Err("it is no realm".to_owned()),
     }
 }
 

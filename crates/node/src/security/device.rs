@@ -19,9 +19,11 @@ use crate::refusal::{Kind, Refusal};
 use crate::tls::counted;
 
 const METHOD: &str = "device log-in";
-/// Log-ins under way, and of one address: each is a question to a provider every few seconds at most.
+/// Log-ins under way, and of one address: each is a question to a provider every few seconds at most. One that its
+/// provider does not begin counts for a while all the same, so that nobody has it asked without end.
 const UNDER_WAY_MAX: usize = 256;
 const UNDER_WAY_EACH: usize = 8;
+const UNBEGUN_MS: u64 = 30_000;
 
 /// Log-ins under way, by a name that only who began one knows.
 #[derive(Debug, Default)]
@@ -33,7 +35,7 @@ struct UnderWay {
     realm: Arc<Realm>,
     name: String,
     end_ms: u64,
-    /// None while it is asked about.
+    /// None before it is begun, and while it is asked about.
     log_in: Option<DeviceLogIn>,
 }
 
@@ -56,7 +58,8 @@ pub(crate) enum Asked {
 }
 
 impl Devices {
-    fn add(&self, one: UnderWay, now_ms: u64) -> Result<String, Refusal> {
+    /// A place for one that is not begun yet.
+    fn reserve(&self, one: UnderWay, now_ms: u64) -> Result<String, Refusal> {
         let mut bytes = [0_u8; 16];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| Refusal::failed("no log-in can be begun", errno))?;
@@ -79,8 +82,9 @@ impl Devices {
         Some((one.log_in.take()?, Arc::clone(&one.realm), one.name.clone()))
     }
 
-    fn put_back(&self, id: &str, log_in: DeviceLogIn) {
+    fn put(&self, id: &str, log_in: DeviceLogIn) {
         if let Some(one) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(id) {
+            one.end_ms = log_in.end_ms();
             one.log_in = Some(log_in);
         }
     }
@@ -109,8 +113,11 @@ impl Security {
                 next,
             ));
         };
+        let (from, end_ms) = (peer.address(), now_ms.saturating_add(UNBEGUN_MS));
+        let one = UnderWay { from, realm: Arc::clone(realm), name: name.to_owned(), end_ms, log_in: None };
+        let id = self.devices.reserve(one, now_ms)?;
         let log_in = providers(realm)?.begin_device(None, now_ms).await.map_err(|refusal| not_begun(name, &refusal))?;
-        let begun = |id| Begun {
+        let begun = Begun {
             id,
             user_code: log_in.user_code().to_owned(),
             address: log_in.verification_uri().to_owned(),
@@ -118,16 +125,7 @@ impl Security {
             interval_s: log_in.next_ms().saturating_sub(now_ms).div_ceil(1_000).max(1),
             expires_s: log_in.end_ms().saturating_sub(now_ms) / 1_000,
         };
-        let mut begun = begun(String::new());
-        let end_ms = log_in.end_ms();
-        let one = UnderWay {
-            from: peer.address(),
-            realm: Arc::clone(realm),
-            name: name.to_owned(),
-            end_ms,
-            log_in: Some(log_in),
-        };
-        begun.id = self.devices.add(one, now_ms)?;
+        self.devices.put(&begun.id, log_in);
         Ok(begun)
     }
 
@@ -145,7 +143,7 @@ impl Security {
         };
         match polled {
             Ok(Polled::Pending { next_ms, .. }) => {
-                self.devices.put_back(id, log_in);
+                self.devices.put(id, log_in);
                 Ok(Asked::Pending(next_ms.saturating_sub(now_ms).div_ceil(1_000).max(1)))
             }
             Ok(Polled::Done(found)) => {

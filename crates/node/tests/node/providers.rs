@@ -110,11 +110,15 @@ fn a_token_of_a_provider_is_somebody_with_the_roles_that_it_says() {
 fn a_provider_that_is_away_lets_nobody_in_and_the_others_are_served() {
     let Some(mut provider) = Provider::start() else { return };
     let node = Believing::start(&provider);
+    let begin = || node.served.ask("POST", "/v1/login/device", &[], "{}").status;
     let token = provider.access_token("ES256", "node", 300);
     provider.stop();
     let answer = node.me(&token);
     assert!(answer.status == 429 && answer.headers.contains_key("retry-after"), "{answer:?}");
     node.served.get("/v1/me", &crate::tls::basic("ann@acme", crate::tls::ANN)).expect(200);
+    // Nobody has it asked without end.
+    let statuses: Vec<u16> = (0..10).map(|_| begin()).collect();
+    assert_eq!(statuses, [[503; 8].as_slice(), &[429; 2]].concat());
 }
 
 #[test]

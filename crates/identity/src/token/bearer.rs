@@ -33,6 +33,12 @@ impl Kind {
     }
 }
 
+/// Whether a text begins as a refresh token does.
+#[must_use]
+pub fn is_refresh(text: &str) -> bool {
+    text.starts_with(Kind::Refresh.start())
+}
+
 /// A token that somebody has. It shows only where it is asked for, and its memory is wiped.
 pub struct Bearer {
     kind: Kind,

@@ -8,7 +8,7 @@
 //!
 //! A token is 256 random bits and says nothing. What is kept is a digest of it with the node's name, so a token means
 //! nothing to another node, and a memory dump of the table opens nothing. A longer-lived token of another kind
-//! ([`Kind::Refresh`]) is made and read here too; whoever keeps it keeps its [`Digest`].
+//! ([`Kind::Refresh`]) has a table of its own ([`Sessions::of`]), whose entries end when they are used.
 
 mod bearer;
 
@@ -19,16 +19,19 @@ use std::sync::{Arc, PoisonError, RwLock};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
-pub use bearer::{BadToken, Bearer, Digest, Kind};
+pub use bearer::{BadToken, Bearer, Digest, Kind, is_refresh};
 
 /// How long a session's token is good, unless somebody says otherwise.
 pub const LIFETIME_MS: u64 = 15 * 60_000;
+/// And one that makes another session, once.
+pub const REFRESH_MS: u64 = 12 * 60 * 60_000;
 /// Tokens of a node, and of one principal: the oldest of his ends for a new one.
 const COUNT_MAX: usize = 16_384;
 const OF_ONE_MAX: usize = 64;
 
 /// The sessions of a node.
 pub struct Sessions<T> {
+    kind: Kind,
     node: String,
     lifetime_ms: u64,
     table: RwLock<Table<T>>,
@@ -83,9 +86,15 @@ impl<T> Sessions<T> {
     /// No sessions yet, of the node with this name.
     #[must_use]
     pub fn new(node: &str, lifetime_ms: u64) -> Self {
+        Self::of(Kind::Session, node, lifetime_ms)
+    }
+
+    /// The same of another kind of tokens.
+    #[must_use]
+    pub fn of(kind: Kind, node: &str, lifetime_ms: u64) -> Self {
         let table =
             Table { sessions: HashMap::new(), by_end: BTreeSet::new(), by_principal: HashMap::new(), next_id: 1 };
-        Self { node: node.to_owned(), lifetime_ms, table: RwLock::new(table) }
+        Self { kind, node: node.to_owned(), lifetime_ms, table: RwLock::new(table) }
     }
 
     /// Begins a session; the token is shown to its principal once, and kept nowhere.
@@ -93,7 +102,7 @@ impl<T> Sessions<T> {
     /// # Errors
     /// [`NoToken`], when there are too many, or no randomness.
     pub fn issue(&self, principal: &str, value: T, now_ms: u64) -> Result<(Bearer, Arc<Session<T>>), NoToken> {
-        let bearer = Bearer::fresh(Kind::Session).ok_or(NoToken::Randomness)?;
+        let bearer = Bearer::fresh(self.kind).ok_or(NoToken::Randomness)?;
         let end_ms = now_ms.saturating_add(self.lifetime_ms);
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         table.forget(now_ms);
@@ -107,7 +116,7 @@ impl<T> Sessions<T> {
     /// # Errors
     /// [`BadToken`]; whoever shows one that is not good is told no more than that.
     pub fn check(&self, text: &str, now_ms: u64) -> Result<Arc<Session<T>>, BadToken> {
-        let digest = Bearer::parse(text, Kind::Session)?.digest(&self.node);
+        let digest = Bearer::parse(text, self.kind)?.digest(&self.node);
         let (first, second) = digest.halves();
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let (rest, session) = table.sessions.get(&first).ok_or(BadToken::Unknown)?;

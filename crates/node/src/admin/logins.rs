@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use stockade_core::text::{shown, span};
 use zeroize::Zeroizing;
@@ -20,6 +21,8 @@ use crate::service::now_ms;
 use crate::settings::{Login, Logout};
 use crate::status;
 
+/// A token that ends so soon is made anew.
+const SPARE_MS: i64 = 30_000;
 /// Largest file: a token, and certificates of authorities.
 const BYTES_MAX: u64 = 2 << 20;
 
@@ -31,6 +34,8 @@ pub(super) struct Kept {
     pub(super) token: Zeroizing<String>,
     /// By the clock of this machine, milliseconds since 1970.
     ends_ms: i64,
+    /// What makes the next token, once, and until when.
+    refresh: Option<(Zeroizing<String>, i64)>,
     /// How the node was verified; it is verified in the same way again.
     pub(super) trusted: Trusted,
 }
@@ -48,14 +53,15 @@ pub fn login(asked: &Login) -> Result<(), Refusal> {
     };
     let trusted = nodes::trusted(asked.cafile.as_slice(), asked.fingerprint.as_slice())?.unwrap_or(Trusted::System);
     let way = Way::new(&trusted, status::PATIENCE)?;
-    let LoggedIn { principal, token, expires_in } = match &asked.username {
-        Some(user) => way.log_in(&at, user, &nodes::password(given)?)?,
+    let logged_in = match &asked.username {
+        Some(user) => way.log_in_for_long(&at, user, &nodes::password(given)?)?,
         None => by_device(&way, &at, asked.realm.as_deref())?,
     };
-    let ends_ms = now_ms().saturating_add_unsigned(expires_in.saturating_mul(1_000));
-    write(&at, &Kept { principal: principal.clone(), token, ends_ms, trusted })?;
-    let lasts = span(Duration::from_secs(expires_in).as_millis().try_into().unwrap_or(u64::MAX));
-    say(&format!("logged in at {at} as {}, for {lasts}\n", shown(&principal, 200)));
+    let lasts_s = logged_in.refresh_expires_in.unwrap_or(logged_in.expires_in);
+    let kept = Kept::of(logged_in, trusted);
+    write(&at, &kept)?;
+    let lasts = span(lasts_s.saturating_mul(1_000));
+    say(&format!("logged in at {at} as {}, for {lasts}\n", shown(&kept.principal, 200)));
     Ok(())
 }
 
@@ -89,7 +95,7 @@ fn by_device(way: &Way, at: &Address, realm: Option<&str>) -> Result<LoggedIn, R
 /// [`Refusal`] when there is none. That the node cannot be told is said, and no error: it ends by itself.
 pub fn logout(asked: &Logout) -> Result<(), Refusal> {
     let at = address(&asked.node)?;
-    let kept = read(&at)?;
+    let kept = fresh(&at, status::PATIENCE)?;
     let told = Way::new(&kept.trusted, status::PATIENCE).and_then(|way| way.log_out(&at, &kept.token));
     std::fs::remove_file(path(&at)?)
         .map_err(|error| Refusal::failed("it cannot be forgotten", crate::system_text(&error)))?;
@@ -102,11 +108,43 @@ pub fn logout(asked: &Logout) -> Result<(), Refusal> {
     Ok(())
 }
 
+impl Kept {
+    fn of(logged_in: LoggedIn, trusted: Trusted) -> Self {
+        let end = |seconds: u64| now_ms().saturating_add_unsigned(seconds.saturating_mul(1_000));
+        let LoggedIn { principal, token, expires_in, refresh_token, refresh_expires_in } = logged_in;
+        let refresh = refresh_token.map(|refresh| (refresh, end(refresh_expires_in.unwrap_or_default())));
+        Self { principal, token, ends_ms: end(expires_in), refresh, trusted }
+    }
+}
+
+/// What is kept of a node, with a token that is still good for a while: made anew if need be, by one command at a time.
+///
+/// # Errors
+/// [`Refusal`], as below, and of the node.
+pub(super) fn fresh(at: &Address, patience: Duration) -> Result<Kept, Refusal> {
+    let kept = read(at)?;
+    if now_ms() < kept.ends_ms - SPARE_MS {
+        return Ok(kept);
+    }
+    let failed = |error: std::io::Error| Refusal::failed("the login cannot be made anew", crate::system_text(&error));
+    let lock = File::open(path(at)?.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
+    // Another command may have done it meanwhile.
+    let kept = read(at)?;
+    let Some((refresh, _)) = kept.refresh.as_ref().filter(|_| now_ms() >= kept.ends_ms - SPARE_MS) else {
+        return Ok(kept);
+    };
+    let logged_in = Way::new(&kept.trusted, patience)?.refresh(at, refresh)?;
+    let kept = Kept::of(logged_in, kept.trusted);
+    write(at, &kept)?;
+    Ok(kept)
+}
+
 /// What is kept of a node, while it is good for something.
 ///
 /// # Errors
 /// [`Refusal`] when there is nothing, or others could have read it.
-pub(super) fn read(at: &Address) -> Result<Kept, Refusal> {
+fn read(at: &Address) -> Result<Kept, Refusal> {
     let nothing = |why: String| {
         let next = format!("run `stockade login --username=NAME {at}`, or name a user: --username=NAME");
         Refusal::new(Kind::Unauthenticated, format!("you are not logged in at {at}"), why, next)
@@ -127,7 +165,8 @@ pub(super) fn read(at: &Address) -> Result<Kept, Refusal> {
     file.take(BYTES_MAX).read_to_string(&mut text).map_err(|error| nothing(crate::system_text(&error)))?;
     let kept: Kept =
         serde_json::from_str(&text).map_err(|_| nothing("what is kept of it cannot be read".to_owned()))?;
-    if now_ms() >= kept.ends_ms { Err(nothing("its time is over".to_owned())) } else { Ok(kept) }
+    let last_ms = kept.refresh.as_ref().map_or(kept.ends_ms, |(_, ends_ms)| kept.ends_ms.max(*ends_ms));
+    if now_ms() >= last_ms { Err(nothing("its time is over".to_owned())) } else { Ok(kept) }
 }
 
 fn write(at: &Address, kept: &Kept) -> Result<(), Refusal> {

@@ -96,7 +96,7 @@ impl Nodes {
                 answer
             }
             Credential::Kept => {
-                let kept = logins::read(at)?;
+                let kept = logins::fresh(at, self.patience)?;
                 way(kept.trusted)?.post(at, path, &kept.token, body)
             }
         }

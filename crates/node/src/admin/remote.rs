@@ -25,6 +25,8 @@ use crate::tls::fingerprint;
 
 /// Where a node is asked, where nobody says at which port.
 pub(crate) const PORT: u16 = 8443;
+/// Where a token is asked for that makes the next one.
+const FOR_LONG: &str = "/v1/login?refresh=true";
 
 /// Where a node listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub(crate) struct LoggedIn {
     pub(crate) principal: String,
     pub(crate) token: Zeroizing<String>,
     pub(crate) expires_in: u64,
+    pub(crate) refresh_token: Option<Zeroizing<String>>,
+    pub(crate) refresh_expires_in: Option<u64>,
 }
 
 /// A log-in that its user goes on with in a browser.
@@ -150,9 +154,23 @@ impl Way {
     /// # Errors
     /// [`Refusal`] of the node, or when it cannot be reached or is another one.
     pub(crate) fn log_in(&self, at: &Address, user: &str, password: &str) -> Result<LoggedIn, Refusal> {
-        let pair = Zeroizing::new(format!("{user}:{password}"));
-        let shown = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-        read(&self.ask(at, "/v1/login", Some(&shown), None)?)
+        read(&self.ask(at, "/v1/login", Some(&basic(user, password)), None)?)
+    }
+
+    /// The same, and one for the next time.
+    ///
+    /// # Errors
+    /// [`Refusal`], as above.
+    pub(crate) fn log_in_for_long(&self, at: &Address, user: &str, password: &str) -> Result<LoggedIn, Refusal> {
+        read(&self.ask(at, FOR_LONG, Some(&basic(user, password)), None)?)
+    }
+
+    /// A token for a refresh token, which is of no use any more then.
+    ///
+    /// # Errors
+    /// [`Refusal`], as above.
+    pub(crate) fn refresh(&self, at: &Address, refresh: &str) -> Result<LoggedIn, Refusal> {
+        read(&self.ask(at, FOR_LONG, Some(&bearer(refresh)), None)?)
     }
 
     /// Begins a log-in that the user goes on with in a browser.
@@ -209,6 +227,11 @@ impl Way {
 
 fn read<T: serde::de::DeserializeOwned>(answer: &str) -> Result<T, Refusal> {
     serde_json::from_str(answer).map_err(|error| Refusal::failed("the node's answer cannot be read", error))
+}
+
+fn basic(user: &str, password: &str) -> Zeroizing<String> {
+    let pair = Zeroizing::new(format!("{user}:{password}"));
+    Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())))
 }
 
 fn bearer(token: &str) -> Zeroizing<String> {

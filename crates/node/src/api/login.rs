@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use stockade_identity::token::Bearer;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
 use super::types::ProblemTypes;
 use super::{Remote, Shared};
 use crate::refusal::Refusal;
-use crate::security::{Asked, Caller};
+use crate::security::{Asked, Caller, Tokens};
 
 /// A token, and for whom it is
 #[derive(Serialize, ToSchema)]
@@ -25,22 +25,38 @@ pub(super) struct LoggedIn {
     token: String,
     /// How long it is good, seconds
     expires_in: u64,
+    /// To be sent to `POST /v1/login` as `Authorization: Bearer`, once, for the next token; where it was asked for
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    /// How long that is good, seconds
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_expires_in: Option<u64>,
+}
+
+/// What is wanted of a log-in
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogInAsked {
+    /// Whether a token for the next log-in is wanted, too; principals of directories and providers get none
+    #[serde(default)]
+    refresh: bool,
 }
 
 /// Log in: get a token for a password, over TLS
 ///
-/// The password is sent as `Authorization: Basic`. The token is good until its time is over, its principal or the realm
+/// The password is sent as `Authorization: Basic`, or a refresh token as `Authorization: Bearer`. The token is good until its time is over, its principal or the realm
 /// is changed, it logs out, or the node ends.
-#[utoipa::path(post, path = "/v1/login", operation_id = "login", tag = "me",
+#[utoipa::path(post, path = "/v1/login", operation_id = "login", tag = "me", params(LogInAsked),
     responses((status = 200, description = "The token", body = LoggedIn), ProblemTypes)
 )]
 pub(super) async fn login(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
+    Query(asked): Query<LogInAsked>,
 ) -> Result<Json<LoggedIn>, Problem> {
     let security = &shared.node.security;
-    let token = security.log_in(&caller, security.now())?;
-    Ok(Json(logged_in(token, caller)))
+    let tokens = security.log_in(&caller, asked.refresh, security.now())?;
+    Ok(Json(logged_in(tokens, caller)))
 }
 
 /// Which realm is to be logged in at
@@ -121,7 +137,7 @@ pub(super) async fn ask_device(
         let now = security.now();
         Ok(match security.ask_device(&remote.from, &id, now).await? {
             Asked::Pending(interval) => (StatusCode::ACCEPTED, Json(DevicePending { interval })).into_response(),
-            Asked::Admitted(caller) => Json(logged_in(security.log_in(&caller, now)?, *caller)).into_response(),
+            Asked::Admitted(caller) => Json(logged_in(security.log_in(&caller, false, now)?, *caller)).into_response(),
         })
     });
     let asked: Result<Response, Refusal> =
@@ -137,9 +153,17 @@ fn at_a_socket() -> Refusal {
     )
 }
 
-fn logged_in((bearer, expires_in): (Bearer, u64), caller: Caller) -> LoggedIn {
-    // Where it goes on its way out is freed, not wiped.
-    LoggedIn { principal: caller.principal.0, token: bearer.dangerous_text().to_string(), expires_in }
+fn logged_in(tokens: Tokens, caller: Caller) -> LoggedIn {
+    // Where they go on their way out is freed, not wiped.
+    let text = |bearer: &Bearer| bearer.dangerous_text().to_string();
+    let (bearer, expires_in) = tokens.session;
+    LoggedIn {
+        principal: caller.principal.0,
+        token: text(&bearer),
+        expires_in,
+        refresh_token: tokens.refresh.as_ref().map(|(bearer, _)| text(bearer)),
+        refresh_expires_in: tokens.refresh.map(|(_, expires_in)| expires_in),
+    }
 }
 
 /// Log out: end the token that the request is sent with

@@ -18,6 +18,8 @@ use super::tokens::{SEEN_MAX, Session};
 use super::{Security, force};
 use crate::refusal::Refusal;
 
+const REFRESH: &str = "refresh token";
+
 /// How it came.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Way {
@@ -48,6 +50,8 @@ pub(super) struct Claim {
     pub(super) held: Option<Held>,
     /// Whether a token of this node is given for it, as it is for a password.
     pub(super) may_log_in: bool,
+    /// A refresh token, where it is one.
+    pub(super) refreshed: Option<u64>,
     /// A provider's token, where it is one.
     pub(super) showing: Option<Showing>,
     pub(super) session: Option<Arc<token::Session<Session>>>,
@@ -86,6 +90,17 @@ impl Security {
             Checked::Busy => (Proof::NotNow, 1_000),
         };
         Claim { wait_ms, ..Claim::of(name, Credential::Password(proof), "password") }
+    }
+
+    /// What makes the next session is for that alone.
+    pub(super) fn by_refresh(&self, place: Place, text: &str, now: Now) -> Claim {
+        let no = || Claim::of(Name::default(), Credential::Token(Proof::Wrong), REFRESH);
+        if place == Place::Elsewhere {
+            return Claim { next: Some("send it to POST /v1/login, which gives a token for this"), ..no() };
+        }
+        let Ok(refresh) = self.refreshes.check(text, now.ms) else { return no() };
+        let claim = Claim::of(refresh.value.name.clone(), Credential::Token(Proof::Right), REFRESH);
+        Claim { refreshed: Some(refresh.id), may_log_in: true, ..claim }
     }
 
     pub(super) fn by_token(&self, from: IpAddr, text: &str, now: Now) -> Claim {
@@ -131,6 +146,7 @@ impl Claim {
             next: None,
             held: None,
             may_log_in: false,
+            refreshed: None,
             showing: None,
             session: None,
             is_on_record: false,

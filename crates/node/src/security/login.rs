@@ -11,6 +11,7 @@ use stockade_core::audit::{Authentication, Decision};
 use stockade_identity::entry::{self, Answer, Credential, Facts, How, Outside, Proof, Transport, Why};
 use stockade_identity::hosts::Peer;
 use stockade_identity::local::Source;
+use stockade_identity::token;
 use zeroize::Zeroizing;
 
 use super::bearer;
@@ -56,10 +57,12 @@ pub(crate) struct Now {
 #[derive(Clone, Debug)]
 pub(crate) struct Remote {
     pub(super) from: IpAddr,
-    /// The session, where it is one.
-    pub(super) session: Option<u64>,
+    /// The session, where it is one, and what makes the next one.
+    pub(super) session: Option<(u64, Option<u64>)>,
     /// What a directory says of him, where he is of one.
     pub(super) held: Option<Held>,
+    /// The refresh token that was shown, where it is one.
+    pub(super) refreshed: Option<u64>,
     /// Whether a token of this node is given for what was shown.
     pub(super) may_log_in: bool,
 }
@@ -88,6 +91,7 @@ impl Security {
         let claim = match shown {
             Shown::Password { user, password } => self.by_password(way, &user, password).await,
             Shown::Token(text) if bearer::is_foreign(&text) => self.by_bearer(&text, way).await,
+            Shown::Token(text) if token::is_refresh(&text) => self.by_refresh(place, &text, now),
             Shown::Token(text) => self.by_token(from, &text, now),
             Shown::Host { user } => Claim::of(before.name(&user), Credential::None, "trusted host"),
             Shown::Nothing => Claim::nobody(),
@@ -126,9 +130,9 @@ impl Security {
             Some(held) => held.roles.clone(),
             None => in_force.person(&claim.name).map(|person| person.roles.clone()).unwrap_or_default(),
         };
-        let session = claim.session.map(|session| session.id);
+        let session = claim.session.map(|session| (session.id, session.value.refresh));
         let may_log_in = claim.may_log_in || how == How::Password;
-        let remote = Remote { from, session, held: claim.held, may_log_in };
+        let remote = Remote { from, session, held: claim.held, may_log_in, refreshed: claim.refreshed };
         let principal = Principal(claim.name.to_string());
         Ok(Caller { principal, source: Source::Address(from), remote: Some(remote), roles, command: None, in_force })
     }

@@ -42,7 +42,7 @@ use std::time::{Duration, Instant};
 use stockade_identity::hosts::Hosts;
 use stockade_identity::local::{Costs, Limits, Passwords, Source};
 use stockade_identity::privilege::{Decision, Privilege};
-use stockade_identity::token::{LIFETIME_MS, Sessions};
+use stockade_identity::token::{Kind as TokenKind, LIFETIME_MS, REFRESH_MS, Sessions};
 
 use crate::keeper::Keeper;
 use crate::listen::Principal;
@@ -57,6 +57,7 @@ use flood::Flood;
 use force::{Hosted, InForce};
 pub(crate) use login::{Place, Shown};
 pub(crate) use terms::{Terms, checked as checked_service, usual_name as usual_service};
+pub(crate) use tokens::Tokens;
 pub(crate) use trail::{FOLDER, Trail};
 
 /// The role of those who may do everything.
@@ -76,6 +77,8 @@ pub(crate) struct Security {
     passwords: Passwords,
     /// Of callers over the network.
     sessions: Sessions<tokens::Session>,
+    /// What makes their next ones, each once.
+    refreshes: Sessions<tokens::Session>,
     flood: Flood,
     seen: bearer::Seen,
     devices: device::Devices,
@@ -135,6 +138,7 @@ impl Security {
         let passwords = Passwords::new(Costs::default(), Limits::for_processors(processors))
             .map_err(|error| Refusal::failed("passwords cannot be checked", error))?;
         let sessions = Sessions::new(&terms.service, LIFETIME_MS);
+        let refreshes = Sessions::of(TokenKind::Refresh, &terms.service, REFRESH_MS);
         let before = Directories::default();
         let in_force = force::of_store(&keeper, Hosted::Resume(terms.resolver()), (&terms, &before)).await?;
         if let Some((realm, why)) = in_force.directories.unusable() {
@@ -147,6 +151,7 @@ impl Security {
             trail,
             passwords,
             sessions,
+            refreshes,
             flood: Flood::default(),
             seen: bearer::Seen::default(),
             devices: device::Devices::default(),

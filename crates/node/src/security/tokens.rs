@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 
 use stockade_identity::entry::Outside;
-use stockade_identity::token::Bearer;
+use stockade_identity::token::{Bearer, NoToken};
 
 use super::directories::Held;
 use super::force::{InForce, Name};
@@ -18,6 +18,8 @@ pub(super) struct Session {
     pub(super) name: Name,
     /// What a directory said of him.
     pub(super) held: Option<Held>,
+    /// The token that makes the next session, which ends with this one.
+    pub(super) refresh: Option<u64>,
     /// Addresses that its token was shown from, and that are on record.
     pub(super) seen: Mutex<Vec<IpAddr>>,
 }
@@ -26,15 +28,23 @@ pub(super) struct Session {
 pub(super) const SEEN_MAX: usize = 16;
 
 /// A token and for how long it is good, in seconds.
-type Token = (Bearer, u64);
+pub(crate) type Token = (Bearer, u64);
+
+/// What is given to who logs in: a token for requests, and one for the next log-in if he wants it.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    pub(crate) session: Token,
+    pub(crate) refresh: Option<Token>,
+}
 
 impl Security {
-    /// A token for a caller that has shown his password.
+    /// Tokens for a caller that has shown his password, or a refresh token, which is of no use any more then. Who is of
+    /// elsewhere gets none of those: his roles are not known anew with it.
     ///
     /// # Errors
     /// [`Refusal`] for one that has not, and where there are too many.
-    pub(crate) fn log_in(&self, caller: &Caller, now: Now) -> Result<Token, Refusal> {
-        let Some(Remote { from, held, may_log_in: true, .. }) = &caller.remote else {
+    pub(crate) fn log_in(&self, caller: &Caller, wants_refresh: bool, now: Now) -> Result<Tokens, Refusal> {
+        let Some(Remote { from, held, may_log_in: true, refreshed, .. }) = &caller.remote else {
             return Err(Refusal::new(
                 Kind::Denied,
                 "no token is given for this",
@@ -43,21 +53,43 @@ impl Security {
             ));
         };
         let name = caller.in_force.name(&caller.principal.0);
-        let session = Session { name: name.clone(), held: held.clone(), seen: Mutex::new(vec![*from]) };
-        let (bearer, session) = self.sessions.issue(&caller.principal.0, session, now.ms).map_err(|none| {
+        if refreshed.is_some_and(|refreshed| !self.refreshes.end(refreshed)) {
+            // Somebody has used it meanwhile.
+            return Err(refused(Outside::No, 0));
+        }
+        let none = |none: NoToken| {
             tracing::error!(why = %none, "no session");
             Refusal::new(Kind::Unavailable, "no token is given at the moment", none.to_string(), none.next())
-        })?;
+        };
+        let value =
+            |refresh| Session { name: name.clone(), held: held.clone(), refresh, seen: Mutex::new(vec![*from]) };
+        let whose = &caller.principal.0;
+        let wants_refresh = wants_refresh && held.is_none();
+        let refresh =
+            wants_refresh.then(|| self.refreshes.issue(whose, value(None), now.ms)).transpose().map_err(none)?;
+        let refresh_id = refresh.as_ref().map(|(_, refresh)| refresh.id);
+        let (bearer, session) = self.sessions.issue(whose, value(refresh_id), now.ms).map_err(none)?;
         // Whoever is changed now loses his sessions after it is in force, so either this sees the change, or that the
         // session.
         let in_force = self.in_force();
         let is_gone = held.as_ref().is_some_and(|held| !in_force.directories.have(&name, held));
         if is_gone || in_force.person(&name) != caller.in_force.person(&name) {
-            self.sessions.end(session.id);
+            self.end(session.id, refresh_id);
             return Err(refused(Outside::No, 0));
         }
         tracing::info!(principal = %caller.principal.0, session = session.id, source = %from, "logged in");
-        Ok((bearer, session.end_ms.saturating_sub(now.ms) / 1_000))
+        let left = |end_ms: u64| end_ms.saturating_sub(now.ms) / 1_000;
+        Ok(Tokens {
+            session: (bearer, left(session.end_ms)),
+            refresh: refresh.map(|(bearer, refresh)| (bearer, left(refresh.end_ms))),
+        })
+    }
+
+    fn end(&self, session: u64, refresh: Option<u64>) {
+        self.sessions.end(session);
+        if let Some(refresh) = refresh {
+            self.refreshes.end(refresh);
+        }
     }
 
     /// Ends the session that a caller's token is of.
@@ -65,14 +97,14 @@ impl Security {
     /// # Errors
     /// [`Refusal`] for a caller without one.
     pub(crate) fn log_out(&self, caller: &Caller) -> Result<(), Refusal> {
-        let Some(session) = caller.remote.as_ref().and_then(|remote| remote.session) else {
+        let Some((session, refresh)) = caller.remote.as_ref().and_then(|remote| remote.session) else {
             return Err(Refusal::invalid(
                 "there is nothing to end",
                 "the request has no token",
                 "send the token that is to end: Authorization: Bearer",
             ));
         };
-        self.sessions.end(session);
+        self.end(session, refresh);
         tracing::info!(principal = %caller.principal.0, session, "logged out");
         Ok(())
     }
@@ -85,9 +117,10 @@ impl Security {
                 let name = Name { realm: person.realm.clone(), user: person.user.clone() };
                 after.anybody(&name) != Some(person)
             });
-            changed.map(|person| self.sessions.end_all_of(&format!("{}@{}", person.user, person.realm))).sum()
+            let all_of = |whose: String| self.sessions.end_all_of(&whose) + self.refreshes.end_all_of(&whose);
+            changed.map(|person| all_of(format!("{}@{}", person.user, person.realm))).sum()
         } else {
-            self.sessions.end_all()
+            self.sessions.end_all() + self.refreshes.end_all()
         };
         if ended > 0 {
             tracing::info!(ended, "sessions were ended by a change");

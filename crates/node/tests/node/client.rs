@@ -143,7 +143,7 @@ fn a_login_is_kept_for_its_owner_alone_and_ends_with_a_logout() {
 
     let words = ["login", "--username=ann", &fingerprint(&node), "--password-stdin", &at];
     let said = desk.call(&words).input("correct horse\n").run().expect(0);
-    assert_eq!(said.stdout, format!("logged in at {at} as ann@acme, for 15 min\n"));
+    assert_eq!(said.stdout, format!("logged in at {at} as ann@acme, for 12 h\n"));
     let file = desk.file(&node);
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(!std::fs::read_to_string(&file).unwrap().contains("correct horse"));
@@ -155,7 +155,20 @@ fn a_login_is_kept_for_its_owner_alone_and_ends_with_a_logout() {
     assert!(refused.stderr.contains("others may read"), "{refused:?}");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
 
+    // A token whose time is over is made anew, once for all commands that want one.
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let first = kept["token"].clone();
+    kept["ends_ms"] = json!(0);
+    std::fs::write(&file, kept.to_string()).unwrap();
+    let ran: Vec<Ran> = std::thread::scope(|scope| {
+        let running = [(); 3].map(|()| scope.spawn(|| desk.run(&show)));
+        running.map(|one| one.join().unwrap()).into()
+    });
+    assert!(ran.iter().all(|ran| ran.status == 0), "{ran:?}");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_ne!(kept["token"], first);
+
     assert_eq!(desk.run(&["logout", &at]).expect(0).stdout, format!("logged out at {at}\n"));
     assert!(!file.exists());
     // The token is of no use any more, whoever has kept it.

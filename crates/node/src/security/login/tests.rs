@@ -14,7 +14,7 @@ mod hosts;
 use super::*;
 use crate::keeper::Keeper;
 use crate::security::changes::Which;
-use crate::security::{FOLDER, Terms, Trail};
+use crate::security::{FOLDER, Terms, Tokens, Trail};
 
 const ANN: &str = "correct horse";
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
@@ -76,7 +76,14 @@ impl World {
     /// A token of somebody who logs in now.
     async fn logged_in(&self, user: &str) -> String {
         let caller = self.password(user, ANN, now(0)).await.unwrap();
-        self.security.log_in(&caller, now(0)).unwrap().0.dangerous_text().to_string()
+        self.security.log_in(&caller, false, now(0)).unwrap().session.0.dangerous_text().to_string()
+    }
+
+    /// Tokens of somebody who logs in with a refresh token.
+    async fn refreshed(&self, refresh: &str, now: Now) -> Result<Tokens, Refusal> {
+        let shown = Shown::Token(Zeroizing::new(refresh.to_owned()));
+        let caller = self.security.authenticate(&at(HERE), (shown, Place::LogIn), now).await?;
+        self.security.log_in(&caller, true, now)
     }
 
     async fn change(&self, user: &str, change: Change) {
@@ -167,7 +174,7 @@ async fn a_token_is_good_for_its_time_and_is_no_way_to_another() {
     let token = world.logged_in("ann").await;
     let caller = world.token(&token, HERE, now(899_999)).await.unwrap();
     assert_eq!(caller.principal.0, "ann@acme");
-    assert_eq!(world.security.log_in(&caller, now(0)).unwrap_err().kind, Kind::Denied);
+    assert_eq!(world.security.log_in(&caller, false, now(0)).unwrap_err().kind, Kind::Denied);
     let over = world.token(&token, HERE, now(900_000)).await.unwrap_err();
     assert_eq!(over.kind, Kind::Unauthenticated);
     for other in ["", "x", "stockade_session_", &format!("{token}x"), &token.to_uppercase()] {
@@ -177,6 +184,54 @@ async fn a_token_is_good_for_its_time_and_is_no_way_to_another() {
     assert!(nothing.kind == Kind::Unauthenticated && nothing.next.contains("log in"), "{nothing}");
     world.security.log_out(&world.token(&token, HERE, now(0)).await.unwrap()).unwrap();
     assert!(world.token(&token, HERE, now(0)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_refresh_token_makes_one_session_and_is_no_way_to_anything_else() {
+    let world = World::new("acme").await;
+    let text = |tokens: &Tokens| tokens.refresh.as_ref().unwrap().0.dangerous_text().to_string();
+    let caller = world.password("ann", ANN, now(0)).await.unwrap();
+    let tokens = world.security.log_in(&caller, true, now(0)).unwrap();
+    let first = text(&tokens);
+    assert_eq!(tokens.refresh.as_ref().unwrap().1, 12 * 3_600);
+    assert!(world.security.log_in(&caller, false, now(0)).unwrap().refresh.is_none(), "who does not ask gets none");
+    // It is for a log-in alone, and for one.
+    let refused = world.token(&first, HERE, now(1)).await.unwrap_err();
+    assert!(refused.kind == Kind::Unauthenticated && refused.next.contains("/v1/login"), "{refused}");
+    let second = world.refreshed(&first, now(1)).await.unwrap();
+    assert!(world.refreshed(&first, now(1)).await.is_err());
+    let session = second.session.0.dangerous_text().to_string();
+    assert!(world.token(&session, HERE, now(1)).await.is_ok());
+    // Two that use it at the same time are one.
+    let shown = || Shown::Token(Zeroizing::new(text(&second)));
+    let both = [
+        world.security.authenticate(&at(HERE), (shown(), Place::LogIn), now(2)).await.unwrap(),
+        world.security.authenticate(&at(HERE), (shown(), Place::LogIn), now(2)).await.unwrap(),
+    ];
+    let [third, none] = both.map(|caller| world.security.log_in(&caller, true, now(2)));
+    let third = third.unwrap();
+    assert!(none.is_err());
+    // The end of a session is the end of what it came with, and a lock is of all.
+    let session = third.session.0.dangerous_text().to_string();
+    world.security.log_out(&world.token(&session, HERE, now(3)).await.unwrap()).unwrap();
+    assert!(world.refreshed(&text(&third), now(3)).await.is_err());
+    let caller = world.password("ann", ANN, now(3)).await.unwrap();
+    let last = text(&world.security.log_in(&caller, true, now(3)).unwrap());
+    world.change("ann", Change { locked: Some(true), ..Change::default() }).await;
+    world.change("ann", Change { locked: Some(false), ..Change::default() }).await;
+    assert!(world.refreshed(&last, now(4)).await.is_err());
+    let caller = world.password("ann", ANN, now(4)).await.unwrap();
+    let old = text(&world.security.log_in(&caller, true, now(4)).unwrap());
+    assert!(world.refreshed(&old, now(4 + 12 * 3_600_000)).await.is_err(), "its time is over");
+}
+
+#[tokio::test]
+async fn nobody_goes_on_with_a_refresh_token_when_his_password_is_too_old() {
+    let world = World::new("acme").await;
+    let caller = world.password("ann", ANN, now(0)).await.unwrap();
+    let refresh = world.security.log_in(&caller, true, now(0)).unwrap().refresh.unwrap().0.dangerous_text().to_string();
+    let later = Now { wall_ms: now(1).wall_ms + 31 * DAY_MS, ..now(1) };
+    assert!(world.refreshed(&refresh, later).await.is_err());
 }
 
 #[tokio::test]
@@ -234,7 +289,7 @@ async fn a_log_in_that_a_change_overtakes_gives_no_token() {
     let before = world.password("ann", ANN, now(0)).await.unwrap();
     let new = Some("another one".to_owned());
     world.security.change_user(&world.root(), (None, "ann"), Change::default(), new).await.unwrap();
-    assert_eq!(world.security.log_in(&before, now(0)).unwrap_err().kind, Kind::Unauthenticated);
+    assert_eq!(world.security.log_in(&before, false, now(0)).unwrap_err().kind, Kind::Unauthenticated);
 }
 
 #[tokio::test]

@@ -132,7 +132,7 @@ async fn whoever_came_by_a_trusted_host_is_on_record_as_such_and_gets_no_token()
     let (world, _) = world(&realm(false, false, true)).await;
     let peer = at(KNOWN.parse().unwrap());
     let caller = world.security.authenticate(&peer, (host("ann"), Place::LogIn), now(0)).await.unwrap();
-    assert_eq!(world.security.log_in(&caller, now(0)).unwrap_err().kind, Kind::Denied);
+    assert_eq!(world.security.log_in(&caller, false, now(0)).unwrap_err().kind, Kind::Denied);
     drop(world.shows("203.0.113.2", host("ann")).await);
     let records = world.records();
     let last: Vec<_> = records.iter().map(|one| [&one["principal"], &one["method"], &one["decision"]]).collect();
@@ -145,7 +145,7 @@ async fn a_host_that_is_no_more_trusted_is_out_at_once_with_its_tokens() {
     let (world, _) = world(&realm(true, true, false)).await;
     let peer = at(KNOWN.parse().unwrap());
     let caller = world.security.authenticate(&peer, (secret("ann", ANN), Place::LogIn), now(0)).await.unwrap();
-    let token = world.security.log_in(&caller, now(0)).unwrap().0.dangerous_text().to_string();
+    let token = world.security.log_in(&caller, false, now(0)).unwrap().session.0.dangerous_text().to_string();
     let shown = || Shown::Token(Zeroizing::new(token.clone()));
     assert!(world.shows(KNOWN, shown()).await.is_ok());
     assert!(world.shows("203.0.113.2", shown()).await.is_err(), "the token is of no use elsewhere");

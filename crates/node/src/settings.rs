@@ -58,15 +58,19 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
         words: Vec<String>,
     },
-    /// Get a token of a node over TLS; called by `stockade login`
+    /// Log in at a node over TLS, and keep what it gives for the next commands
     #[command(
         hide = true,
-        bin_name = "stockade login",
+        override_usage = "stockade login [OPTIONS] <NODE>",
         after_help = "Examples:\n  stockade login --username ann@acme --fingerprint 3A:0F:... node.example\n  stockade login --username ann --cafile authority.pem --password-stdin node.example:8443 < secret\n  stockade login --device node.example\n\nWhat the node gives is kept in a file that nobody else may read; `stockade admin --hostname=HOST` takes it from there."
     )]
     Login(Login),
-    /// End it; called by `stockade logout`
-    #[command(hide = true, bin_name = "stockade logout", after_help = "Example:\n  stockade logout node.example")]
+    /// Log out at a node, and forget what it gave
+    #[command(
+        hide = true,
+        override_usage = "stockade logout <NODE>",
+        after_help = "Example:\n  stockade logout node.example"
+    )]
     Logout(Logout),
     /// The process that starts runs; not for people
     #[command(hide = true)]

@@ -65,7 +65,7 @@ fn of_target(target: &str, commands: &[&Command]) -> String {
         let _infallible = writeln!(text, "stockade admin {} {target}\n    {}", command.command, command.about);
         for parameter in command.parameters {
             let needed = if parameter.required { "" } else { " (may be left out)" };
-            let _infallible = writeln!(text, "    {:<32} {}{needed}", written(parameter), parameter.about);
+            let _infallible = writeln!(text, "    {:<40} {}{needed}", written(parameter), parameter.about);
         }
         text.push('\n');
     }

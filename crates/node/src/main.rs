@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         Command::Login(asked) => admin::login(&asked),
         Command::Logout(asked) => admin::logout(&asked),
         Command::Install(asked) => install::install(&asked),
+        Command::InternalAsk { socket, path } => bundle::ask(&socket, &path),
         Command::InternalLauncher(asked) => Log::begin(None).and_then(|_log| start::launcher(&asked)),
     };
     match done {

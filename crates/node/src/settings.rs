@@ -72,6 +72,14 @@ pub enum Command {
         after_help = "Example:\n  stockade logout node.example"
     )]
     Logout(Logout),
+    /// What a node answers, for the support bundle; not for people
+    #[command(hide = true)]
+    InternalAsk {
+        /// Its socket
+        socket: PathBuf,
+        /// The path that is asked for
+        path: String,
+    },
     /// The process that starts runs; not for people
     #[command(hide = true)]
     InternalLauncher(Launcher),

@@ -173,7 +173,7 @@ impl Security {
         let objects: Vec<Object> = after.iter().map(|object| (*object).clone()).collect();
         let directories = Directories::of(&objects, &self.terms, &self.in_force().directories);
         if let Some((realm, why)) = directories.unusable() {
-            let what = format!("the realm `{realm}` could not ask its directory: {why}");
+            let what = format!("the realm `{realm}` could not ask who vouches for its users: {why}");
             return Err(refused(what, "see stockade node start --help, or correct it under another version"));
         }
         let new = InForce::compile(objects, Vec::new(), self.hosts())

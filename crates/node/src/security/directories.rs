@@ -217,12 +217,13 @@ fn authority(text: &Elsewhere, profiles: &[ClientProfile], terms: &Terms) -> Res
 
 /// Whether a provider can be reached and spoken to.
 fn check_provider(provider: &OidcProvider, terms: &Terms) -> Result<(), String> {
+    can_open(provider.client_secret.as_ref(), terms)?;
     let address = provider.discovery_url.parse::<axum::http::Uri>().map_err(|error| error.to_string())?;
     may_connect(address.port_u16().unwrap_or(HTTPS), terms)?;
     if provider.profile.is_none() {
         return Err(NO_PROFILE.to_owned());
     }
-    can_open(provider.client_secret.as_ref(), terms)
+    Ok(())
 }
 
 fn may_connect(port: u16, terms: &Terms) -> Result<(), String> {

@@ -178,8 +178,15 @@ impl Way {
     /// # Errors
     /// [`Refusal`], as above.
     pub(crate) fn begin_device(&self, at: &Address, realm: Option<&str>) -> Result<DeviceBegun, Refusal> {
-        let body = serde_json::json!({ "realm": realm }).to_string();
-        read(&self.ask(at, "/v1/login/device", None, Some(&body))?)
+        let is_plain = |char: char| char.is_ascii_alphanumeric() || "._-".contains(char);
+        let query = match realm {
+            Some(realm) if realm.chars().all(is_plain) => format!("?realm={realm}"),
+            Some(_) => {
+                return Err(Refusal::invalid("there is no such realm", "none is called so", "leave --realm out"));
+            }
+            None => String::new(),
+        };
+        read(&self.ask(at, &format!("/v1/login/device{query}"), None, None)?)
     }
 
     /// Whether he has said yes by now.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -12,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
 use super::types::ProblemTypes;
-use super::{Remote, Shared};
+use super::{Remote, Shared, runs};
 use crate::refusal::Refusal;
 use crate::security::{Asked, Caller, Tokens};
 
@@ -35,6 +36,7 @@ pub(super) struct LoggedIn {
 
 /// What is wanted of a log-in
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LogInAsked {
     /// Whether a token for the next log-in is wanted, too; principals of directories and providers get none
@@ -52,15 +54,17 @@ pub(super) struct LogInAsked {
 pub(super) async fn login(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Query(asked): Query<LogInAsked>,
+    asked: Result<Query<LogInAsked>, QueryRejection>,
 ) -> Result<Json<LoggedIn>, Problem> {
+    let Query(asked) = asked.map_err(|refused| runs::query(&refused))?;
     let security = &shared.node.security;
     let tokens = security.log_in(&caller, asked.refresh, security.now())?;
     Ok(Json(logged_in(tokens, caller)))
 }
 
 /// Which realm is to be logged in at
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeviceAsked {
     /// The realm of an OpenID provider; the only one if left out
@@ -94,17 +98,18 @@ pub(super) struct DevicePending {
 
 /// Begin to log in with a browser elsewhere, over TLS
 #[utoipa::path(post, path = "/v1/login/device", operation_id = "beginDeviceLogin", tag = "me",
-    request_body = DeviceAsked,
+    params(DeviceAsked),
     responses((status = 200, description = "What the user is to be shown", body = DeviceBegun), ProblemTypes)
 )]
 pub(super) async fn begin_device(
     State(shared): State<Shared>,
     remote: Option<Extension<Remote>>,
-    body: Json<DeviceAsked>,
+    asked: Result<Query<DeviceAsked>, QueryRejection>,
 ) -> Result<Json<DeviceBegun>, Problem> {
+    let Query(asked) = asked.map_err(|refused| runs::query(&refused))?;
     let Extension(remote) = remote.ok_or_else(at_a_socket)?;
     let security = &shared.node.security;
-    let begun = security.begin_device(&remote.from, body.realm.as_deref(), security.now()).await?;
+    let begun = security.begin_device(&remote.from, asked.realm.as_deref(), security.now()).await?;
     Ok(Json(DeviceBegun {
         id: begun.id,
         user_code: begun.user_code,

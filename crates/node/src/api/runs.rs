@@ -118,7 +118,7 @@ pub(super) async fn end(
     Ok(Json(whole(&shared.node, &run).await?).into_response())
 }
 
-fn query(refused: &QueryRejection) -> Refusal {
+pub(super) fn query(refused: &QueryRejection) -> Refusal {
     let why = stockade_core::text::shown(&refused.body_text(), 300);
     Refusal::invalid("the query cannot be understood", why, "see /docs for its parameters")
 }

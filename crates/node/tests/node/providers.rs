@@ -110,7 +110,7 @@ fn a_token_of_a_provider_is_somebody_with_the_roles_that_it_says() {
 fn a_provider_that_is_away_lets_nobody_in_and_the_others_are_served() {
     let Some(mut provider) = Provider::start() else { return };
     let node = Believing::start(&provider);
-    let begin = || node.served.ask("POST", "/v1/login/device", &[], "{}").status;
+    let begin = || node.served.ask("POST", "/v1/login/device", &[], "").status;
     let token = provider.access_token("ES256", "node", 300);
     provider.stop();
     let answer = node.me(&token);
@@ -156,13 +156,14 @@ fn a_command_line_logs_in_with_a_browser_elsewhere() {
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(125));
 
     // Whoever else knows the log-in's name, or guesses, gets nothing of it.
-    let begin = || node.served.ask("POST", "/v1/login/device", &[], r#"{ "realm": "sso" }"#);
+    let begin = || node.served.ask("POST", "/v1/login/device?realm=sso", &[], "");
     let id = begin().expect(200).json()["id"].as_str().unwrap().to_owned();
     let path = format!("/v1/login/device/{id}");
     node.served.ask_from(Ipv4Addr::new(127, 0, 0, 2), ("POST", &path), &[], "").expect(401);
     node.served.ask("POST", "/v1/login/device/0123456789abcdef0123456789abcdef", &[], "").expect(401);
     node.served.ask("POST", &path, &[], "").expect(202);
-    node.served.ask("POST", "/v1/login/device", &[], r#"{ "realm": "acme" }"#).expect(404);
+    node.served.ask("POST", "/v1/login/device?realm=acme", &[], "").expect(404);
+    node.served.ask("POST", "/v1/login/device?wat=1", &[], "").expect(422);
     // Nobody begins without end.
     let statuses: Vec<u16> = (0..12).map(|_| begin().status).collect();
     assert!(statuses.contains(&200) && statuses.last() == Some(&429), "{statuses:?}");

@@ -434,17 +434,23 @@ mod tests {
         kernel_action(profile.decide(number, &arguments), Telling::Listener)
     }
 
+    /// Every constant that a profile tests.
+    fn edges(profile: &Profile) -> Vec<u64> {
+        let tests = profile.rules().iter().flat_map(|rule| rule.arms.iter()).flat_map(|arm| arm.tests.iter());
+        tests
+            .flat_map(|test| match test.condition {
+                Condition::Equals(value) => [value, value],
+                Condition::Masked { mask, value } => [value, mask],
+                Condition::Within { low, high } => [low, high],
+            })
+            .map(u64::from)
+            .collect()
+    }
+
     /// Values that sit on, next to and above every constant the profile tests.
     fn interesting() -> impl Strategy<Value = u64> {
-        let mut edges = vec![0, 1, 2, u64::MAX, 1 << 31, 1 << 32, 0x8_0801];
-        let tests = PROFILE.rules().iter().flat_map(|rule| rule.arms.iter()).flat_map(|arm| arm.tests.iter());
-        for test in tests {
-            match test.condition {
-                Condition::Equals(value) => edges.push(u64::from(value)),
-                Condition::Masked { mask, value } => edges.extend([u64::from(value), u64::from(mask)]),
-                Condition::Within { low, high } => edges.extend([u64::from(low), u64::from(high)]),
-            }
-        }
+        let mut edges = edges(&PROFILE);
+        edges.extend([0, 1, 2, u64::MAX, 1 << 31, 1 << 32, 0x8_0801]);
         edges.sort_unstable();
         edges.dedup();
         let edge = proptest::sample::select(edges);
@@ -457,23 +463,44 @@ mod tests {
         ]
     }
 
-    proptest! {
-        /// An engine has its template's filter and what differs from it: together they are those of a run.
-        #[test]
-        fn what_differs_and_what_stands_are_the_whole(number in 0_u32..480, arguments: [u64; 6], low in 0_u64..64) {
-            static STANDING: LazyLock<(Vec<Instruction>, Vec<Instruction>)> = LazyLock::new(|| {
-                let standing = PROFILE.clone().of_template();
-                (compile(&standing, Telling::Silent).unwrap(), compile_beneath(&PROFILE, &standing).unwrap())
-            });
-            let whole = compile(&PROFILE, Telling::Silent).unwrap();
-            let [_, rest @ ..] = arguments;
-            let [a, b, c, d, e] = rest;
-            for arguments in [arguments, [low, a & 0xff, b, c, d, e], [low, low, 0, 0, 0, 0], [0; 6], [0x1000_0000, 0, 0, 0, 0, 0]] {
-                let of = |program: &[Instruction]| interpret(program, X86_64, number, arguments).0;
-                let both = (of(&STANDING.0), of(&STANDING.1));
-                let both_allow = both == (libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_ALLOW);
-                prop_assert_eq!(both_allow, of(&whole) == libc::SECCOMP_RET_ALLOW, "{} {:?}", number, arguments);
+    /// An engine has its template's filter and what differs from it: together they are those of a run.
+    #[test]
+    fn what_differs_and_what_stands_are_the_whole() {
+        let standing = PROFILE.clone().of_template();
+        let of_template = compile(&standing, Telling::Silent).unwrap();
+        let of_engine = compile_beneath(&PROFILE, &standing).unwrap();
+        let whole = compile(&PROFILE, Telling::Silent).unwrap();
+        let allows = |program: &[Instruction], number, arguments| {
+            interpret(program, X86_64, number, arguments).0 == libc::SECCOMP_RET_ALLOW
+        };
+        // Every small value, as options of prctl are, and every constant that either profile tests.
+        let mut firsts: Vec<u64> = (0..128).chain(edges(&PROFILE)).chain(edges(&standing)).collect();
+        firsts.sort_unstable();
+        firsts.dedup();
+        for number in (0..480).chain([0x4000_0000, u32::MAX]) {
+            for &first in &firsts {
+                for second in [0, 1, 2, first] {
+                    let arguments = [first, second, second, 0, 0, 0];
+                    let both = allows(&of_template, number, arguments) && allows(&of_engine, number, arguments);
+                    assert_eq!(both, allows(&whole, number, arguments), "{number} {arguments:x?}");
+                }
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn so_they_are_whatever_the_arguments(number in 0_u32..480, arguments: [u64; 6]) {
+            static PROGRAMS: LazyLock<[Vec<Instruction>; 3]> = LazyLock::new(|| {
+                let standing = PROFILE.clone().of_template();
+                let of_template = compile(&standing, Telling::Silent).unwrap();
+                let of_engine = compile_beneath(&PROFILE, &standing).unwrap();
+                [of_template, of_engine, compile(&PROFILE, Telling::Silent).unwrap()]
+            });
+            let allows = PROGRAMS.each_ref().map(|program| {
+                interpret(program, X86_64, number, arguments).0 == libc::SECCOMP_RET_ALLOW
+            });
+            prop_assert_eq!(allows[0] && allows[1], allows[2], "{} {:?}", number, arguments);
         }
     }
 

@@ -94,15 +94,15 @@ pub(crate) async fn serve(listening: Listening, node: Arc<Node>) {
         let (node, peers) = (Arc::clone(&node), listening.peers());
         tokio::spawn(async move {
             if peers.is_outside(&node, &stream, user).await {
-                connection(stream, router).await;
+                connection(stream, router, std::future::pending()).await;
             }
             drop(place);
         });
     }
 }
 
-/// Serves HTTP/1.1, or HTTP/2 to who begins with it, until nothing was asked for a while.
-pub(crate) async fn connection<S>(stream: S, router: axum::Router)
+/// Serves HTTP/1.1, or HTTP/2 to who begins with it, until nothing was asked for a while, or it is over.
+pub(crate) async fn connection<S>(stream: S, router: axum::Router, over: impl Future<Output = ()>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -123,14 +123,16 @@ where
         // Who does not answer a ping is gone.
         .keep_alive_interval(HEAD)
         .keep_alive_timeout(HEAD);
+    let mut over = pin!(over);
     let mut served = pin!(builder.serve_connection(TokioIo::new(Patient::new(stream, READER)), service));
     let served = loop {
         let before = asked.load(Ordering::Relaxed);
-        tokio::select! {
+        let is_over = tokio::select! {
             served = served.as_mut() => break served,
-            () = tokio::time::sleep(HEAD) => {}
-        }
-        if asked.load(Ordering::Relaxed) == before {
+            () = over.as_mut() => true,
+            () = tokio::time::sleep(HEAD) => false,
+        };
+        if is_over || asked.load(Ordering::Relaxed) == before {
             // What is being answered is answered to its end.
             served.as_mut().graceful_shutdown();
             break served.await;

@@ -112,12 +112,17 @@ pub struct Start {
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     pub tls_key: Option<PathBuf>,
 
+    /// Offer there what this server profile of the configuration says, as soon as it is in force, and nothing before:
+    /// with certificates of clients, for one
+    #[arg(long, value_name = "NAME", requires = "listen", conflicts_with = "tls_certificate")]
+    pub tls_profile: Option<String>,
+
     /// A TCP port that the node may connect to: that of a directory whose users log in; several times for several. It
     /// connects to none if left out
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub connect_port: Vec<u16>,
 
-    /// A PEM file that a client profile names, as its `trustFile`, `certificateFile` or `keyFile`; several times for
+    /// A PEM file that a profile of the configuration names, as its `trustFile`, `certificateFile` or `keyFile`; several times for
     /// several. It is read at the start, since the node opens none later
     #[arg(long, value_name = "FILE")]
     pub security_file: Vec<PathBuf>,
@@ -436,6 +441,14 @@ pub struct Login {
     /// The SHA-256 of the node's certificate, as `stockade admin display node` tells it at the node
     #[arg(long, value_name = "SHA256")]
     pub fingerprint: Option<String>,
+
+    /// A certificate of yours, as PEM, for a node that wants one
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub client_certificate: Option<String>,
+
+    /// The key of that certificate
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub client_key: Option<String>,
 }
 
 /// The flags of `stockade logout`.

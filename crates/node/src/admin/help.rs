@@ -19,6 +19,8 @@ const GLOBALS: &str = "Global parameters, before the command:\n  \
     --password-file=FILE        his password is in this file; asked for at the terminal if left out\n  \
     --fingerprint=SHA256        the SHA-256 of its certificate; of several nodes, several times\n  \
     --cafile=FILE               who vouches for it, as PEM; the authorities of this machine if left out\n  \
+    --client-certificate=FILE   a certificate of whoever asks, as PEM, for a node that wants one\n  \
+    --client-key=FILE           its key\n  \
     --timeout=SECONDS           how long a node may take\n  \
     --debug                     tell what is asked, and where\n  \
     --format=text|json|csv      how answers are printed\n  \

@@ -14,7 +14,7 @@ use stockade_core::text::{shown, span};
 use zeroize::Zeroizing;
 
 use super::nodes;
-use super::remote::{Address, DeviceAsked, LoggedIn, Trusted, Way};
+use super::remote::{Address, DeviceAsked, LoggedIn, Own, Trusted, Way};
 use super::words::Given;
 use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
@@ -38,6 +38,9 @@ pub(super) struct Kept {
     refresh: Option<(Zeroizing<String>, i64)>,
     /// How the node was verified; it is verified in the same way again.
     pub(super) trusted: Trusted,
+    /// The certificate that was shown to it; it is shown again.
+    #[serde(default)]
+    pub(super) own: Option<Own>,
 }
 
 /// Logs in at a node, and keeps what it gives.
@@ -52,13 +55,14 @@ pub fn login(asked: &Login) -> Result<(), Refusal> {
         (false, None) => None,
     };
     let trusted = nodes::trusted(asked.cafile.as_slice(), asked.fingerprint.as_slice())?.unwrap_or(Trusted::System);
-    let way = Way::new(&trusted, status::PATIENCE)?;
+    let own = Own::of(asked.client_certificate.as_deref(), asked.client_key.as_deref())?;
+    let way = Way::new(&trusted, own.as_ref(), status::PATIENCE)?;
     let logged_in = match &asked.username {
         Some(user) => way.log_in_for_long(&at, user, &nodes::password(given)?)?,
         None => by_device(&way, &at, asked.realm.as_deref())?,
     };
     let lasts_s = logged_in.refresh_expires_in.unwrap_or(logged_in.expires_in);
-    let kept = Kept::of(logged_in, trusted);
+    let kept = Kept::of(logged_in, trusted, own);
     write(&at, &kept)?;
     let lasts = span(lasts_s.saturating_mul(1_000));
     say(&format!("logged in at {at} as {}, for {lasts}\n", shown(&kept.principal, 200)));
@@ -96,7 +100,8 @@ fn by_device(way: &Way, at: &Address, realm: Option<&str>) -> Result<LoggedIn, R
 pub fn logout(asked: &Logout) -> Result<(), Refusal> {
     let at = address(&asked.node)?;
     let kept = fresh(&at, status::PATIENCE)?;
-    let told = Way::new(&kept.trusted, status::PATIENCE).and_then(|way| way.log_out(&at, &kept.token));
+    let way = Way::new(&kept.trusted, kept.own.as_ref(), status::PATIENCE);
+    let told = way.and_then(|way| way.log_out(&at, &kept.token));
     std::fs::remove_file(path(&at)?)
         .map_err(|error| Refusal::failed("it cannot be forgotten", crate::system_text(&error)))?;
     match told {
@@ -109,11 +114,11 @@ pub fn logout(asked: &Logout) -> Result<(), Refusal> {
 }
 
 impl Kept {
-    fn of(logged_in: LoggedIn, trusted: Trusted) -> Self {
+    fn of(logged_in: LoggedIn, trusted: Trusted, own: Option<Own>) -> Self {
         let end = |seconds: u64| now_ms().saturating_add_unsigned(seconds.saturating_mul(1_000));
         let LoggedIn { principal, token, expires_in, refresh_token, refresh_expires_in } = logged_in;
         let refresh = refresh_token.map(|refresh| (refresh, end(refresh_expires_in.unwrap_or_default())));
-        Self { principal, token, ends_ms: end(expires_in), refresh, trusted }
+        Self { principal, token, ends_ms: end(expires_in), refresh, trusted, own }
     }
 }
 
@@ -134,8 +139,8 @@ pub(super) fn fresh(at: &Address, patience: Duration) -> Result<Kept, Refusal> {
     let Some((refresh, _)) = kept.refresh.as_ref().filter(|_| now_ms() >= kept.ends_ms - SPARE_MS) else {
         return Ok(kept);
     };
-    let logged_in = Way::new(&kept.trusted, patience)?.refresh(at, refresh)?;
-    let kept = Kept::of(logged_in, kept.trusted);
+    let logged_in = Way::new(&kept.trusted, kept.own.as_ref(), patience)?.refresh(at, refresh)?;
+    let kept = Kept::of(logged_in, kept.trusted, kept.own);
     write(at, &kept)?;
     Ok(kept)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::logins;
-use super::remote::{Address, PORT, Trusted, Way};
+use super::remote::{Address, Own, PORT, Trusted, Way};
 use super::words::{Given, Globals};
 use super::{CREDENTIALS_BYTES_MAX, file, value};
 use crate::refusal::{Kind, Refusal};
@@ -24,6 +24,8 @@ pub(super) enum Place {
 enum Credential {
     /// A user and his password, asked for once for all of them.
     Password { user: String, password: Zeroizing<String> },
+    /// The certificate that is shown.
+    Certificate,
     /// What `stockade login` keeps, of each node its own.
     Kept,
 }
@@ -33,7 +35,7 @@ enum Credential {
 pub(super) struct Nodes {
     pub(super) places: Vec<Place>,
     credential: Credential,
-    /// The way to those over TLS, where the command line says how they are verified.
+    /// The way to those over TLS, where the command line says how they are verified, or who asks.
     way: Option<Way>,
     patience: Duration,
     is_debugged: bool,
@@ -59,9 +61,12 @@ impl Nodes {
         }
         let patience = globals.patience.unwrap_or(status::PATIENCE);
         let trusted = trusted(&globals.authorities, &globals.fingerprints)?;
+        let own = Own::of(globals.own_certificate.as_deref(), globals.own_key.as_deref())?;
+        let is_said = trusted.is_some() || own.is_some();
+        let way = || Way::new(&trusted.unwrap_or(Trusted::System), own.as_ref(), patience);
         Ok(Self {
             places,
-            way: trusted.map(|trusted| Way::new(&trusted, patience)).transpose()?,
+            way: is_said.then(way).transpose()?,
             credential: credential(globals)?,
             patience,
             is_debugged: globals.is_debugged,
@@ -85,19 +90,22 @@ impl Nodes {
     }
 
     fn over_tls(&self, at: &Address, path: &str, body: &str) -> Result<String, Refusal> {
-        let way = |usual: Trusted| self.way.clone().map_or_else(|| Way::new(&usual, self.patience), Ok);
+        let way = |usual: Trusted, own: Option<Own>| {
+            self.way.clone().map_or_else(|| Way::new(&usual, own.as_ref(), self.patience), Ok)
+        };
         match &self.credential {
             Credential::Password { user, password } => {
-                let way = way(Trusted::System)?;
+                let way = way(Trusted::System, None)?;
                 let session = way.log_in(at, user, password)?;
-                let answer = way.post(at, path, &session.token, body);
+                let answer = way.post(at, path, Some(&session.token), body);
                 // It ends by itself, too.
                 drop(way.log_out(at, &session.token));
                 answer
             }
+            Credential::Certificate => way(Trusted::System, None)?.post(at, path, None, body),
             Credential::Kept => {
                 let kept = logins::fresh(at, self.patience)?;
-                way(kept.trusted)?.post(at, path, &kept.token, body)
+                way(kept.trusted, kept.own)?.post(at, path, Some(&kept.token), body)
             }
         }
     }
@@ -131,7 +139,9 @@ pub(super) fn trusted(authorities: &[String], fingerprints: &[String]) -> Result
 }
 
 fn credential(globals: &Globals) -> Result<Credential, Refusal> {
-    let Some(user) = &globals.user else { return Ok(Credential::Kept) };
+    let Some(user) = &globals.user else {
+        return Ok(if globals.own_certificate.is_some() { Credential::Certificate } else { Credential::Kept });
+    };
     if globals.hosts.is_empty() {
         return Err(Refusal::invalid(
             "nobody has to be named here",

@@ -2,7 +2,7 @@
 //!
 //! Nothing is told to a node whose certificate is not verified.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, PeerIncompatible, RootCertStore, SignatureScheme};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, PeerIncompatible, RootCertStore,
+    SignatureScheme,
+};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -21,7 +24,7 @@ use zeroize::Zeroizing;
 use crate::question::{Question, within};
 use crate::refusal::{Kind, Refusal};
 use crate::status::problem_of;
-use crate::tls::fingerprint;
+use crate::tls::{Shown, fingerprint};
 
 /// Where a node is asked, where nobody says at which port.
 pub(crate) const PORT: u16 = 8443;
@@ -46,6 +49,13 @@ pub(crate) enum Trusted {
     Anchors(String),
     /// The same, with the authorities of this machine.
     System,
+}
+
+/// The files of a certificate of the caller's, and of its key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Own {
+    certificate: PathBuf,
+    key: PathBuf,
 }
 
 /// A token, as a node gives it.
@@ -114,12 +124,29 @@ impl std::fmt::Display for Address {
     }
 }
 
+impl Own {
+    /// Those files, if any are named.
+    ///
+    /// # Errors
+    /// [`Refusal`] for one without the other, or a path that leads nowhere.
+    pub(crate) fn of(certificate: Option<&str>, key: Option<&str>) -> Result<Option<Self>, Refusal> {
+        // What is kept of a login is used from other folders, too.
+        let absolute = |path: &str| {
+            std::path::absolute(path).map_err(|error| {
+                Refusal::invalid("your certificate cannot be shown", crate::system_text(&error), "name a file")
+            })
+        };
+        let (Some(certificate), Some(key)) = (certificate, key) else { return Ok(None) };
+        Ok(Some(Self { certificate: absolute(certificate)?, key: absolute(key)? }))
+    }
+}
+
 impl Way {
     /// Prepares to ask nodes that are known like this.
     ///
     /// # Errors
     /// [`Refusal`] when nobody could be known by it.
-    pub(crate) fn new(trusted: &Trusted, patience: Duration) -> Result<Self, Refusal> {
+    pub(crate) fn new(trusted: &Trusted, own: Option<&Own>, patience: Duration) -> Result<Self, Refusal> {
         let unusable = |why: String| {
             Refusal::invalid("no node can be verified", why, "name its authority with --cafile=FILE, or --fingerprint")
         };
@@ -128,22 +155,33 @@ impl Way {
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| unusable(error.to_string()))?;
-        let config = match trusted {
+        let builder = match trusted {
             Trusted::Pinned(fingerprints) => {
                 let fingerprints =
                     fingerprints.iter().map(|one| pin(one)).collect::<Result<_, _>>().map_err(unusable)?;
                 let verifier = Pinned { fingerprints, algorithms };
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
             }
             Trusted::Anchors(pem) => {
                 let roots = anchors(pem).map_err(unusable)?;
-                builder.with_root_certificates(roots).with_no_client_auth()
+                builder.with_root_certificates(roots)
             }
             Trusted::System => {
                 let mut roots = RootCertStore::empty();
                 // One that cannot be read vouches for nobody.
                 let (_, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-                builder.with_root_certificates(roots).with_no_client_auth()
+                builder.with_root_certificates(roots)
+            }
+        };
+        let config = match own {
+            None => builder.with_no_client_auth(),
+            Some(own) => {
+                let Shown { chain, key } = Shown::read(&own.certificate, &own.key)?;
+                let unshowable = |error: rustls::Error| {
+                    let next = "name a certificate and the key that belongs to it: --client-certificate, --client-key";
+                    Refusal::invalid("your certificate cannot be shown", error.to_string(), next)
+                };
+                builder.with_client_auth_cert(chain, key).map_err(unshowable)?
             }
         };
         Ok(Self { config: Arc::new(config), patience })
@@ -208,12 +246,13 @@ impl Way {
         self.ask(at, "/v1/logout", Some(&bearer(token)), None).map(drop)
     }
 
-    /// What the node answers to a question of the owner of a token.
+    /// What the node answers to a question of the owner of a token, or without one of the certificate that is shown.
     ///
     /// # Errors
     /// [`Refusal`], as above.
-    pub(crate) fn post(&self, at: &Address, path: &str, token: &str, body: &str) -> Result<String, Refusal> {
-        self.ask(at, path, Some(&bearer(token)), Some(body))
+    pub(crate) fn post(&self, at: &Address, path: &str, token: Option<&str>, body: &str) -> Result<String, Refusal> {
+        let shown = token.map(bearer);
+        self.ask(at, path, shown.as_ref().map(|shown| shown.as_str()), Some(body))
     }
 
     fn ask(&self, at: &Address, path: &str, shown: Option<&str>, body: Option<&str>) -> Result<String, Refusal> {
@@ -249,7 +288,7 @@ fn bearer(token: &str) -> Zeroizing<String> {
 fn unreached(at: &Address, error: &std::io::Error) -> Refusal {
     let told = |what: String, why: String, next: &str| Refusal::new(Kind::Unavailable, what, why, next);
     let at = stockade_core::text::shown(&at.to_string(), 200);
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+    match of_tls(error) {
         Some(rustls::Error::InvalidCertificate(bad)) => told(
             format!("the node at {at} is not verified, so it was told nothing"),
             stockade_core::text::shown(&why_not(bad), 400),
@@ -259,6 +298,11 @@ fn unreached(at: &Address, error: &std::io::Error) -> Refusal {
             format!("the node at {at} cannot be asked"),
             "it does not speak TLS 1.3".to_owned(),
             "look whether it is a node: stockade node start --listen",
+        ),
+        Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)) => told(
+            format!("the node at {at} does not speak with you"),
+            "it wants a certificate of yours".to_owned(),
+            "show one that it believes: --client-certificate=FILE --client-key=FILE",
         ),
         Some(other) => told(
             format!("the node at {at} cannot be asked"),
@@ -270,6 +314,21 @@ fn unreached(at: &Address, error: &std::io::Error) -> Refusal {
             crate::system_text(error),
             "look whether it runs and listens there: stockade node start --listen",
         ),
+    }
+}
+
+/// What went wrong with TLS, wherever it was noticed.
+fn of_tls(error: &std::io::Error) -> Option<&rustls::Error> {
+    let mut one: &(dyn std::error::Error + 'static) = error.get_ref()?;
+    loop {
+        if let Some(found) = one.downcast_ref() {
+            return Some(found);
+        }
+        // The source of an error of the system is what its cause comes from, and not its cause.
+        one = match one.downcast_ref::<std::io::Error>() {
+            Some(error) => error.get_ref()?,
+            None => one.source()?,
+        };
     }
 }
 

@@ -32,6 +32,9 @@ pub(crate) struct Globals {
     pub(crate) authorities: Vec<String>,
     /// SHA-256 of certificates of nodes.
     pub(crate) fingerprints: Vec<String>,
+    /// Files with a certificate of whoever asks, and its key.
+    pub(crate) own_certificate: Option<String>,
+    pub(crate) own_key: Option<String>,
     /// Who asks, over TLS.
     pub(crate) user: Option<String>,
     /// His password; asked for at the terminal where it is left out.
@@ -83,6 +86,8 @@ pub(crate) enum Asked {
 const GLOBALS: &[(&str, bool)] = &[
     ("adminport", true),
     ("cafile", true),
+    ("client-certificate", true),
+    ("client-key", true),
     ("columns", true),
     ("debug", false),
     ("fingerprint", true),
@@ -140,6 +145,8 @@ impl Globals {
         match name {
             "adminport" => self.port = Some(number(name, value, u16::MAX)?),
             "cafile" => self.authorities.push(value.to_owned()),
+            "client-certificate" => self.own_certificate = Some(value.to_owned()),
+            "client-key" => self.own_key = Some(value.to_owned()),
             "columns" => self.columns = value.split(',').map(str::to_owned).collect(),
             "debug" => self.is_debugged = true,
             "fingerprint" => self.fingerprints.push(value.to_owned()),
@@ -170,6 +177,10 @@ impl Globals {
         }
         if self.password.is_some() && self.user.is_none() {
             return Err(usage("whose password is that?", "nobody is named", "write --username=NAME too"));
+        }
+        if self.own_certificate.is_some() != self.own_key.is_some() {
+            let next = "write --client-certificate=FILE and --client-key=FILE";
+            return Err(usage("your certificate cannot be shown", "it takes a certificate and its key", next));
         }
         Ok(())
     }

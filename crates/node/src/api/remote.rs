@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::Shared;
 use crate::refusal::{Kind, Refusal};
 use crate::security::{Caller, Place, Shown};
-use crate::tls::Names;
+use crate::tls::{Client, Names, Offer};
 
 /// A connection over TLS.
 #[derive(Clone, Debug)]
@@ -26,6 +26,10 @@ pub(crate) struct Remote {
     pub(crate) from: Peer,
     /// Where it arrived.
     pub(crate) at: IpAddr,
+    /// The certificate that it has shown.
+    pub(crate) client: Option<Arc<Client>>,
+    /// What it was made with.
+    pub(crate) offer: Arc<Offer>,
 }
 
 /// Longest `Authorization`: a provider's token, which is longer than a name, a password and their encoding.
@@ -38,12 +42,16 @@ const USER: HeaderName = HeaderName::from_static("stockade-user");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Refuses what is not for this node, and what a page of somebody else makes a browser send.
-pub(super) fn check(names: Option<&Names>, at: IpAddr, request: &Request) -> Result<(), Refusal> {
+pub(super) fn check(names: Option<&Names>, remote: &Remote, request: &Request) -> Result<(), Refusal> {
     let Some(names) = names else {
         return Err(Refusal::failed("the request cannot be taken", "nothing is listened at"));
     };
+    if !names.offers(&remote.offer) {
+        let why = "it was made under a profile that is not in force any more";
+        return Err(Refusal::new(Kind::Unavailable, "the connection is outdated", why, "connect again"));
+    }
     let hosts = hosts(request.uri(), request.headers());
-    let is_served = |host: &&str| names.has(name_of(host), at);
+    let is_served = |host: &&str| names.has(name_of(host), remote.at);
     if hosts.is_empty() || !hosts.iter().all(is_served) {
         return Err(Refusal::new(
             Kind::Denied,
@@ -99,7 +107,7 @@ fn with_port(host: &str) -> String {
 
 /// Finds out who asks. What was shown for it is not in the request any more.
 pub(super) async fn caller(shared: &Shared, remote: Remote, request: &mut Request) -> Result<Caller, Refusal> {
-    let shown = shown(request.headers())?;
+    let shown = shown(request.headers(), remote.client)?;
     let place = if is_log_in(request) { Place::LogIn } else { Place::Elsewhere };
     for header in [header::AUTHORIZATION, USER] {
         request.headers_mut().remove(header);
@@ -119,8 +127,9 @@ fn is_log_in(request: &Request) -> bool {
     path == Some("/v1/login") && *request.method() == Method::POST
 }
 
-/// What a request shows of its caller.
-fn shown(headers: &HeaderMap) -> Result<Shown, Refusal> {
+/// What a request shows of its caller. A credential of its own comes before the certificate of its connection, which
+/// may be a machine's.
+fn shown(headers: &HeaderMap, client: Option<Arc<Client>>) -> Result<Shown, Refusal> {
     let unreadable = |why: &str| {
         Refusal::new(
             Kind::Unauthenticated,
@@ -135,7 +144,10 @@ fn shown(headers: &HeaderMap) -> Result<Shown, Refusal> {
         return Err(unreadable("there are several Authorization or Stockade-User headers"));
     }
     let value = match (first, user) {
-        (None, None) => return Ok(Shown::Nothing),
+        (None, None) => return Ok(client.map_or(Shown::Nothing, Shown::Certificate)),
+        (None, Some(_)) if client.is_some() => {
+            return Err(unreadable("there is a certificate and a Stockade-User header"));
+        }
         (None, Some(user)) => {
             let user = user.to_str().ok().filter(|user| user.len() <= USER_BYTES_MAX);
             let user = user.ok_or_else(|| unreadable("the Stockade-User header cannot be understood"))?;
@@ -208,26 +220,26 @@ mod tests {
             }
             headers
         };
-        assert!(matches!(shown(&headers(&[])), Ok(Shown::Nothing)));
-        assert!(matches!(shown(&headers(&["bearer x"])), Ok(Shown::Token(_))));
+        assert!(matches!(shown(&headers(&[]), None), Ok(Shown::Nothing)));
+        assert!(matches!(shown(&headers(&["bearer x"]), None), Ok(Shown::Token(_))));
         for values in [&["Basic"][..], &["Basic ***"], &["Digest x"], &[""], &["Bearer x", "Bearer x"]] {
-            assert!(shown(&headers(values)).is_err(), "{values:?}");
+            assert!(shown(&headers(values), None).is_err(), "{values:?}");
         }
-        assert!(shown(&headers(&[&format!("Bearer {}", "x".repeat(20_000))])).is_err());
+        assert!(shown(&headers(&[&format!("Bearer {}", "x".repeat(20_000))]), None).is_err());
     }
 
     #[test]
     fn a_user_is_said_once_and_never_beside_a_credential() {
         let mut headers = HeaderMap::new();
         headers.append(USER, "ann".parse().unwrap());
-        assert!(matches!(shown(&headers), Ok(Shown::Host { user }) if user == "ann"));
+        assert!(matches!(shown(&headers, None), Ok(Shown::Host { user }) if user == "ann"));
         let mut both = headers.clone();
         both.append(header::AUTHORIZATION, "Bearer x".parse().unwrap());
-        assert!(shown(&both).is_err());
+        assert!(shown(&both, None).is_err());
         headers.append(USER, "bob".parse().unwrap());
-        assert!(shown(&headers).is_err());
+        assert!(shown(&headers, None).is_err());
         let mut long = HeaderMap::new();
         long.append(USER, "x".repeat(USER_BYTES_MAX + 1).parse().unwrap());
-        assert!(shown(&long).is_err());
+        assert!(shown(&long, None).is_err());
     }
 }

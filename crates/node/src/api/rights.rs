@@ -130,7 +130,7 @@ pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, ne
 async fn caller(shared: &Shared, request: &mut Request) -> Result<Option<Caller>, Refusal> {
     let security = &shared.node.security;
     if let Some(remote) = request.extensions().get::<Remote>().cloned() {
-        remote::check(security.names(), remote.at, request)?;
+        remote::check(security.names(), &remote, request)?;
         if is_for_everybody(request) {
             return Ok(None);
         }

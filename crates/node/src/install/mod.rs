@@ -82,7 +82,8 @@ impl<'a> Plan<'a> {
         };
         let start = words::read_flags(&facts)?;
         // What the node is to show, unless its operator has a certificate for it.
-        let listen = if start.tls_certificate.is_some() { Vec::new() } else { start.listen };
+        let is_given = start.tls_certificate.is_some() || start.tls_profile.is_some();
+        let listen = if is_given { Vec::new() } else { start.listen };
         let units = [("stockade-node.socket", unit::socket(&facts)), ("stockade-node.service", unit::service(&facts))];
         Ok(Self { asked, programs, units, listen })
     }

@@ -8,10 +8,10 @@ use stockade_identity::hosts::Hosts;
 use stockade_identity::privilege::Privilege;
 use stockade_store::{Act, ObjectId};
 
-use super::directories::Directories;
 use super::force::{self, Hosted, InForce, id_of};
 pub(super) use super::objects::Which;
 use super::objects::{Kept, choose, digest, parse};
+use super::serving;
 use super::{Caller, Security};
 use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
@@ -163,27 +163,39 @@ impl Security {
         after: &[&Object],
     ) -> Result<Vec<String>, Refusal> {
         let before: Vec<&Object> = kept.iter().filter(|one| one.active).map(|one| &one.object).collect();
-        let realms = self.in_force().administration.iter().cloned().collect();
-        let found = whole::check(&before, after, &whole::Needs { realms, ..whole::Needs::default() });
+        let in_force = self.in_force();
+        let realms = in_force.administration.iter().cloned().collect();
+        // Before it is in force for the first time nothing is offered.
+        let server_profiles = self.terms.profile.iter().filter(|_| in_force.serving.is_some()).cloned().collect();
+        let found = whole::check(&before, after, &whole::Needs { realms, server_profiles });
         let refused =
             |what: String, next: &str| Refusal::new(Kind::Conflict, "the configuration stays as it is", what, next);
         if let Some(bad) = found.iter().find(|finding| finding.fact.refuses()) {
             return Err(refused(bad.to_string(), bad.fact.next()));
         }
         let objects: Vec<Object> = after.iter().map(|object| (*object).clone()).collect();
-        let directories = Directories::of(&objects, &self.terms, &self.in_force().directories);
-        if let Some((realm, why)) = directories.unusable() {
+        let unserved = serving::unserved(&objects, &self.terms);
+        let new = InForce::compile(objects, Vec::new(), self.hosts())
+            .map_err(|why| refused(why, "correct it, under another version"))?
+            .connected(&self.terms, Some(&in_force));
+        if let Some((realm, why)) = new.directories.unusable() {
             let what = format!("the realm `{realm}` could not ask who vouches for its users: {why}");
             return Err(refused(what, "see stockade node start --help, or correct it under another version"));
         }
-        let new = InForce::compile(objects, Vec::new(), self.hosts())
-            .map_err(|why| refused(why, "correct it, under another version"))?
-            .asking(directories);
+        if let Some(Err(why)) = new.serving.as_ref().map(|serving| &serving.offer) {
+            let next = "see --security-file of stockade node start --help, or correct it under another version";
+            return Err(refused(why.clone(), next));
+        }
+        let is_same = new.serving.as_ref().map(Arc::as_ptr) == in_force.serving.as_ref().map(Arc::as_ptr);
+        if caller.remote.is_some() && within_ms.is_none() && !is_same {
+            let what = "you ask over TLS, and what is offered there would be something else: you may not come in again";
+            return Err(refused(what.to_owned(), serving::LOCKED_OUT));
+        }
         if within_ms.is_none() {
             check_can_administer(caller, &new)?;
         }
         let of_files = after.iter().flat_map(|object| object.notes.iter().map(ToString::to_string));
-        Ok(found.iter().map(ToString::to_string).chain(of_files).collect())
+        Ok(found.iter().map(ToString::to_string).chain(of_files).chain(unserved).collect())
     }
 
     /// The trusted hosts of what would be in force, their names resolved. What was found stays for names that are in
@@ -202,7 +214,7 @@ impl Security {
     /// Reads what is in force anew. What is in force already stays when that fails; the store holds the new one.
     pub(super) async fn take_up(&self, hosts: Arc<Hosts>) -> Result<(), Refusal> {
         let before = self.in_force();
-        let means = (&self.terms, &before.directories);
+        let means = (&self.terms, Some(before.as_ref()));
         let new = force::of_store(&self.keeper, Hosted::Known(hosts), means).await?;
         self.put_in_force(new);
         Ok(())

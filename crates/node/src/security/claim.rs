@@ -2,6 +2,7 @@
 //! not.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use stockade_identity::entry::{Credential, Proof};
@@ -17,6 +18,7 @@ use super::login::{Now, Place};
 use super::tokens::{SEEN_MAX, Session};
 use super::{Security, force};
 use crate::refusal::Refusal;
+use crate::tls::Client;
 
 const REFRESH: &str = "refresh token";
 
@@ -55,6 +57,8 @@ pub(super) struct Claim {
     /// A provider's token, where it is one.
     pub(super) showing: Option<Showing>,
     pub(super) session: Option<Arc<token::Session<Session>>>,
+    /// A certificate, where it is one.
+    pub(super) client: Option<Arc<Client>>,
     /// That nothing more is put on record, where it is right: an earlier record says it already.
     pub(super) is_on_record: bool,
 }
@@ -125,7 +129,7 @@ impl Security {
             found.map_or(Ok(false), |found| store.change_principal(&realm, &user, &change, found.password_ms))
         });
         let before_swap = self.in_force();
-        let new = force::of_store(&self.keeper, Hosted::Known(self.hosts()), (&self.terms, &before_swap.directories));
+        let new = force::of_store(&self.keeper, Hosted::Known(self.hosts()), (&self.terms, Some(&before_swap)));
         if let (Ok(true), Ok(new)) = (kept.await, new.await) {
             // Nothing else has changed, so that sessions go on.
             self.swap(new);
@@ -149,6 +153,7 @@ impl Claim {
             refreshed: None,
             showing: None,
             session: None,
+            client: None,
             is_on_record: false,
         }
     }
@@ -166,6 +171,9 @@ impl Claim {
 
     /// That it is on record from where it was shown.
     pub(super) fn remember(&self, from: IpAddr) {
+        if let Some(client) = &self.client {
+            client.is_on_record.store(true, Ordering::Relaxed);
+        }
         let Some(session) = &self.session else { return };
         let mut seen = session.value.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() < SEEN_MAX && !seen.contains(&from) {

@@ -75,14 +75,17 @@ pub(crate) struct Directories(BTreeMap<String, Arc<Realm>>);
 
 impl Directories {
     /// Those of these objects. One that was there before and is the same stays, with who is waiting at it.
-    pub(super) fn of(objects: &[Object], terms: &Terms, before: &Self) -> Self {
+    pub(super) fn of(objects: &[Object], terms: &Terms, before: Option<&Self>) -> Self {
         let roots = || objects.iter().flat_map(|object| &object.roots);
         let profiles: Vec<&ClientProfile> =
             roots().filter_map(|root| if let Root::Client(profile) = root { Some(profile) } else { None }).collect();
         let made = roots().filter_map(Elsewhere::of).map(|text| {
             let is_named = |profile: &&&ClientProfile| text.profiles().contains(&&profile.name);
             let profiles: Vec<ClientProfile> = profiles.iter().filter(is_named).map(|one| (*one).clone()).collect();
-            let kept = before.get(text.name()).filter(|kept| kept.text == text && kept.profiles == profiles).cloned();
+            let kept = before
+                .and_then(|before| before.get(text.name()))
+                .filter(|kept| kept.text == text && kept.profiles == profiles)
+                .cloned();
             let name = text.name().to_owned();
             (name, kept.unwrap_or_else(|| Arc::new(Realm::new(text, profiles, terms))))
         });

@@ -13,6 +13,7 @@ use stockade_store::{ObjectId, Principal, Store};
 
 use super::Terms;
 use super::directories::Directories;
+use super::serving::Serving;
 use crate::keeper::Keeper;
 use crate::launcher::is_principal;
 use crate::refusal::Refusal;
@@ -44,6 +45,8 @@ pub(crate) struct InForce {
     pub(crate) authoriser: Authoriser,
     pub(crate) hosts: Arc<Hosts>,
     pub(super) directories: Directories,
+    /// What is offered over TLS, where the node was started for a profile that is in force.
+    pub(super) serving: Option<Arc<Serving>>,
     /// Principals by realm and user.
     people: HashMap<(String, String), Principal>,
     /// The realm that administrators over the network must be of; any where there is none.
@@ -59,12 +62,14 @@ impl InForce {
         let authoriser = Authoriser::compile(&mappings(&objects)).map_err(|bad| format!("{bad}; {}", bad.next()))?;
         let people = people.into_iter().map(|one| ((one.realm.clone(), one.user.clone()), one)).collect();
         let directories = Directories::default();
-        Ok(Self { objects, authoriser, hosts, directories, people, administration: None })
+        Ok(Self { objects, authoriser, hosts, directories, serving: None, people, administration: None })
     }
 
-    /// The same with the directories of its objects.
-    pub(super) fn asking(self, directories: Directories) -> Self {
-        Self { directories, ..self }
+    /// The same with the directories of its objects, and what is offered over TLS. What is the same as before stays.
+    pub(super) fn connected(self, terms: &Terms, before: Option<&Self>) -> Self {
+        let directories = Directories::of(&self.objects, terms, before.map(|before| &before.directories));
+        let serving = Serving::of(&self.objects, terms, before.and_then(|before| before.serving.as_ref()));
+        Self { directories, serving, ..self }
     }
 
     /// The same, administered over the network by those of one realm only.
@@ -247,7 +252,7 @@ pub(crate) enum Hosted<'a> {
 pub(crate) async fn of_store(
     keeper: &Keeper,
     hosted: Hosted<'_>,
-    (terms, before): (&Terms, &Directories),
+    (terms, before): (&Terms, Option<&InForce>),
 ) -> Result<InForce, Refusal> {
     let all = |store: &mut Store| Ok((store.objects()?, store.principals()?, store.administration_realm()?));
     let (objects, people, administration) = keeper.with(all).await?;
@@ -264,9 +269,8 @@ pub(crate) async fn of_store(
             Arc::new(resumed)
         }
     };
-    let directories = Directories::of(&objects, terms, before);
     let compiled = InForce::compile(objects, people, trusted).map_err(unreadable)?;
-    Ok(compiled.asking(directories).administered_by(administration))
+    Ok(compiled.connected(terms, before).administered_by(administration))
 }
 
 #[cfg(test)]

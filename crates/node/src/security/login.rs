@@ -18,10 +18,12 @@ use super::bearer;
 use super::claim::{Claim, Way};
 use super::directories::Held;
 use super::force::InForce;
+use super::serving::by_certificate;
 use super::{Caller, Security, force};
 use crate::listen::Principal;
 use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
+use crate::tls::Client;
 
 /// What a request shows.
 pub(crate) enum Shown {
@@ -31,6 +33,8 @@ pub(crate) enum Shown {
     Token(Zeroizing<String>),
     /// No credential, and the user that its program runs as, by its own word.
     Host { user: String },
+    /// A certificate at the hand-shake, and nothing else.
+    Certificate(Arc<Client>),
     /// Nothing.
     Nothing,
 }
@@ -94,6 +98,7 @@ impl Security {
             Shown::Token(text) if token::is_refresh(&text) => self.by_refresh(place, &text, now),
             Shown::Token(text) => self.by_token(from, &text, now),
             Shown::Host { user } => Claim::of(before.name(&user), Credential::None, "trusted host"),
+            Shown::Certificate(client) => by_certificate(&self.in_force(), client, now),
             Shown::Nothing => Claim::nobody(),
         };
         self.admit(peer, claim, way, &before).await

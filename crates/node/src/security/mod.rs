@@ -4,7 +4,7 @@
 //! `force.rs` is what is in force, compiled; `changes.rs` how that changes, `trial.rs` for a time; `people.rs` the
 //! principals of local realms, `realm.rs` all of one at once; `login.rs` who asks over the network, `claim.rs` what
 //! came of what he shows, `tokens.rs` his tokens, `directories.rs` realms of LDAP and OpenID, `bearer.rs` tokens of the latter and `device.rs` their log-ins, `outward.rs` what those need of
-//! outside; `rescue.rs` the way back when nobody can ask; `commands.rs` what `stockade admin` can ask for, `show.rs`,
+//! outside, `serving.rs` what is offered over TLS and whose certificates are believed; `rescue.rs` the way back when nobody can ask; `commands.rs` what `stockade admin` can ask for, `show.rs`,
 //! `audit.rs` and `work.rs` what it is shown. The decisions are those of
 //! `stockade_identity`.
 //!
@@ -29,6 +29,7 @@ mod outward;
 mod people;
 mod realm;
 pub(crate) mod rescue;
+mod serving;
 mod show;
 mod terms;
 mod tokens;
@@ -52,7 +53,6 @@ use crate::tls::Names;
 
 pub(crate) use commands::{Values, run as command};
 pub(crate) use device::Asked;
-use directories::Directories;
 use flood::Flood;
 use force::{Hosted, InForce};
 pub(crate) use login::{Place, Shown};
@@ -139,8 +139,7 @@ impl Security {
             .map_err(|error| Refusal::failed("passwords cannot be checked", error))?;
         let sessions = Sessions::new(&terms.service, LIFETIME_MS);
         let refreshes = Sessions::of(TokenKind::Refresh, &terms.service, REFRESH_MS);
-        let before = Directories::default();
-        let in_force = force::of_store(&keeper, Hosted::Resume(terms.resolver()), (&terms, &before)).await?;
+        let in_force = force::of_store(&keeper, Hosted::Resume(terms.resolver()), (&terms, None)).await?;
         if let Some((realm, why)) = in_force.directories.unusable() {
             tracing::error!(realm, why, "nobody of a realm can log in");
         }
@@ -162,6 +161,7 @@ impl Security {
         };
         // Before anybody is served by what is over.
         security.look_after_trial().await?;
+        security.offer();
         Ok(security)
     }
 
@@ -234,7 +234,18 @@ impl Security {
     }
 
     fn swap(&self, new: InForce) -> Arc<InForce> {
-        std::mem::replace(&mut *self.in_force.write().unwrap_or_else(PoisonError::into_inner), Arc::new(new))
+        let mut in_force = self.in_force.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *in_force, Arc::new(new));
+        drop(in_force);
+        self.offer();
+        before
+    }
+
+    /// Offers over TLS what is in force, where the node was started for a profile.
+    fn offer(&self) {
+        if let (Some(names), Some(profile)) = (&self.terms.names, &self.terms.profile) {
+            names.offer_now(self.in_force().offer(profile));
+        }
     }
 
     /// What the node is reached as over TLS, if it is.

@@ -44,7 +44,7 @@ pub(super) fn certificate(names: &Names) -> Table {
 fn reached_as(names: Option<&Names>) -> [String; 2] {
     let Some(names) = names else { return ["none", "none"].map(str::to_owned) };
     let addresses: Vec<_> = names.addresses.iter().map(ToString::to_string).collect();
-    [addresses.join(","), names.fingerprint()]
+    [addresses.join(","), names.fingerprint().unwrap_or_else(|| "none".to_owned())]
 }
 
 /// The objects that are loaded.

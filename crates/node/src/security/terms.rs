@@ -34,6 +34,8 @@ pub(crate) struct Terms {
     pub(super) secrets: Arc<Secrets>,
     /// What the node is reached as over TLS, if it is.
     pub(super) names: Option<Arc<Names>>,
+    /// The server profile that is offered there, where it is not a certificate of the flags.
+    pub(super) profile: Option<String>,
     /// Addresses of the machine, each with what it is called.
     pub(super) addresses: Vec<(IpAddr, String)>,
     /// What realms may use of outside.
@@ -61,6 +63,7 @@ impl Terms {
             policies: names(policies)?,
             secrets: Arc::default(),
             names: None,
+            profile: asked.tls_profile.clone(),
             addresses: addresses(),
             outward: Outward::of(asked)?,
             boot: crate::start::boot(),
@@ -78,6 +81,7 @@ impl Terms {
             policies: Vec::new(),
             secrets: Arc::default(),
             names: None,
+            profile: None,
             addresses: Vec::new(),
             outward: Outward::default(),
             boot: "boot".to_owned(),

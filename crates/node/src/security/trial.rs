@@ -14,7 +14,6 @@ use stockade_identity::local::Source;
 use stockade_store::{Act, NewTrial, ObjectId, Step, Term, Transition, Trial};
 
 use super::changes::{check_can_administer, check_holds_everything};
-use super::directories::Directories;
 use super::force::{self, InForce};
 use super::objects::Kept;
 use super::trail::Recording;
@@ -132,11 +131,11 @@ impl Security {
         let hosts = self.former_hosts(&former).await;
         let people = self.keeper.with(stockade_store::Store::principals).await?;
         // One that cannot be asked any more is no reason to keep what nobody confirmed.
-        let directories = Directories::of(&former, &self.terms, &self.in_force().directories);
+        let before = self.in_force();
         let new = InForce::compile(former, people, hosts)
             .map_err(|why| Refusal::failed("the former configuration cannot be read", why))?
-            .asking(directories)
-            .administered_by(self.in_force().administration.clone());
+            .connected(&self.terms, Some(&before))
+            .administered_by(before.administration.clone());
         let values = Values::new();
         let recording = Recording::new(&GIVE_BACK, &values);
         let itself = self.itself(recording.id.clone());

@@ -24,10 +24,10 @@ const YEARS: i64 = 10;
 const YEAR_MS: i64 = 31_556_952_000;
 
 /// A certificate, those above it, and its key.
-pub(super) struct Shown {
-    /// The node's own first.
-    pub(super) chain: Vec<CertificateDer<'static>>,
-    pub(super) key: PrivateKeyDer<'static>,
+pub(crate) struct Shown {
+    /// The own one first.
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: PrivateKeyDer<'static>,
 }
 
 impl std::fmt::Debug for Shown {
@@ -43,7 +43,7 @@ pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> String {
 
 impl Shown {
     /// Those of an operator, as PEM.
-    pub(super) fn read(certificate: &Path, key: &Path) -> Result<Self, Refusal> {
+    pub(crate) fn read(certificate: &Path, key: &Path) -> Result<Self, Refusal> {
         let text = contents(certificate, "certificate", false)?;
         let chain = certificates(text.as_bytes()).map_err(|why| unusable(certificate, "certificate", &why))?;
         let text = contents(key, "key", true)?;
@@ -152,6 +152,6 @@ fn unusable(path: &Path, what: &str, why: &str) -> Refusal {
     Refusal::invalid(
         format!("the {what} `{}` cannot be used", stockade_core::text::shown(&path.to_string_lossy(), 300)),
         why,
-        format!("name a PEM file with a {what}, which the node's user may read and nobody else may change"),
+        format!("name a PEM file with a {what}, which may be read by who is to use it and changed by nobody else"),
     )
 }

@@ -1,50 +1,94 @@
-//! The node over TCP: always TLS, 1.3 only. Off unless `--listen` is given.
+//! The node over TCP: always TLS, 1.3 only unless a profile says otherwise. Off unless `--listen` is given.
 //!
 //! `certificate.rs` is where the first certificate comes from, the operator or the node itself, `current.rs` the one
-//! that is shown now, `serve.rs` takes connections. Sockets are bound and
+//! that is shown now, `offer.rs` all that a connection is made with, `serve.rs` takes connections. Sockets are bound and
 //! files read while the process still can: see `confine.rs`. What is under TLS is the same API as at the local socket;
 //! who asks is decided in `crate::security`, and whether a browser of somebody else asks in `api/remote.rs`.
 
 mod certificate;
 mod current;
+mod offer;
 mod serve;
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rustls::client::verify_server_name;
-use rustls::pki_types::ServerName;
-use rustls::server::{NoServerSessionStorage, ParsedCertificate};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::ParsedCertificate;
+use stockade_identity::certificate::{Named, Unnamed};
+use tokio::sync::watch;
 
 use crate::refusal::Refusal;
 use crate::settings::{Certificate, Start};
-use certificate::Shown;
-use current::Current;
 
-pub(crate) use certificate::{contents, fingerprint};
+pub(crate) use certificate::{Shown, contents, fingerprint};
+pub(crate) use offer::{Asked, Clients, Offer};
 pub(crate) use serve::{counted, serve};
 
-/// What is spoken inside.
-const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
-
-/// Sockets that are bound, and what is shown on them.
+/// Sockets that are bound, and what is offered at them.
 #[derive(Debug)]
 pub(crate) struct Tls {
     pub(crate) listeners: Vec<TcpListener>,
-    pub(crate) config: Arc<rustls::ServerConfig>,
     pub(crate) names: Arc<Names>,
 }
 
 /// What the node is reached as.
 #[derive(Debug)]
 pub(crate) struct Names {
-    current: Arc<Current>,
+    /// Or why nobody is connected with.
+    offer: watch::Sender<Result<Arc<Offer>, String>>,
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
+/// The certificate that a client has shown at the hand-shake, where it was verified.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) named: Result<Named, Unnamed>,
+    /// That it is on record who was admitted by it, on its connection.
+    pub(crate) is_on_record: AtomicBool,
+}
+
 impl Names {
+    /// What is offered to the next connection.
+    ///
+    /// # Errors
+    /// Why nothing is.
+    pub(crate) fn offer(&self) -> Result<Arc<Offer>, String> {
+        self.offer.borrow().clone()
+    }
+
+    /// Offers something else from the next connection on; those there are take no more requests.
+    pub(crate) fn offer_now(&self, offer: Result<Arc<Offer>, String>) {
+        if let Err(why) = &offer {
+            tracing::error!(why, "nobody is connected with over TLS");
+        }
+        self.offer.send_if_modified(|now| {
+            let is_same = match (&*now, &offer) {
+                (Ok(now), Ok(offer)) => Arc::ptr_eq(now, offer),
+                (Err(now), Err(why)) => now == why,
+                _ => false,
+            };
+            *now = offer;
+            !is_same
+        });
+    }
+
+    /// Whether this is what is offered.
+    pub(crate) fn offers(&self, offer: &Arc<Offer>) -> bool {
+        self.offer.borrow().as_ref().is_ok_and(|now| Arc::ptr_eq(now, offer))
+    }
+
+    /// Until something else is offered.
+    async fn outdated(&self, offer: &Arc<Offer>) {
+        let mut changes = self.offer.subscribe();
+        // The other end lives as long as this.
+        drop(changes.wait_for(|now| !now.as_ref().is_ok_and(|now| Arc::ptr_eq(now, offer))).await);
+    }
+
     /// Whether a request for this host is for this node: an address at which the connection arrived or that it listens
     /// at, or a name of its certificate. Ports do not count: they are forwarded.
     pub(crate) fn has(&self, host: &str, arrived_at: IpAddr) -> bool {
@@ -56,16 +100,21 @@ impl Names {
                 return true;
             }
         }
-        let end = self.current.end();
+        let Some(end) = self.end() else { return false };
         let (Ok(name), Ok(certificate)) = (ServerName::try_from(bare), ParsedCertificate::try_from(&end)) else {
             return false;
         };
         verify_server_name(&certificate, &name).is_ok()
     }
 
-    /// SHA-256 of the certificate, in hexadecimal.
-    pub(crate) fn fingerprint(&self) -> String {
-        fingerprint(&self.current.end())
+    /// The node's own certificate, if it shows one.
+    fn end(&self) -> Option<CertificateDer<'static>> {
+        self.offer().ok().map(|offer| offer.current.end())
+    }
+
+    /// SHA-256 of the certificate, in hexadecimal; none where none is shown.
+    pub(crate) fn fingerprint(&self) -> Option<String> {
+        self.end().map(|end| fingerprint(&end))
     }
 
     /// Shows another certificate from the next connection on; those there are go on.
@@ -73,8 +122,9 @@ impl Names {
     /// # Errors
     /// [`Refusal`] for what is no certificate with its key; the one there is stays.
     pub(crate) fn replace(&self, certificate: &str, key: &str) -> Result<(), Refusal> {
+        let offer = self.offer().map_err(|why| unusable(&why))?;
         let shown = Shown::parse(certificate.as_bytes(), key.as_bytes()).map_err(|why| unusable(&why))?;
-        self.current.replace(shown).map_err(|error| unusable(&error.to_string()))
+        offer.current.replace(shown).map_err(|error| unusable(&error.to_string()))
     }
 }
 
@@ -91,21 +141,25 @@ pub(crate) fn open(asked: &Start, folder: &Path) -> Result<Option<Tls>, Refusal>
     if asked.listen.is_empty() {
         return Ok(None);
     }
-    let shown = match (&asked.tls_certificate, &asked.tls_key) {
-        (Some(certificate), Some(key)) => Shown::read(certificate, key)?,
-        _ => Shown::own(folder, &asked.listen)?,
+    let offer = match (&asked.tls_certificate, &asked.tls_key, &asked.tls_profile) {
+        (Some(certificate), Some(key), _) => Ok(own(Shown::read(certificate, key)?)?),
+        (_, _, Some(profile)) => Err(format!("the server profile `{profile}` is not in force")),
+        _ => Ok(own(Shown::own(folder, &asked.listen)?)?),
     };
-    let current = Arc::new(Current::new(shown).map_err(|error| unservable(&error))?);
-    let config = Arc::new(config(Arc::clone(&current))?);
     let listeners = asked.listen.iter().map(|address| bind(*address)).collect::<Result<Vec<_>, _>>()?;
     // Where the system chose a port.
     let addresses = listeners.iter().zip(&asked.listen).map(|(one, asked)| one.local_addr().unwrap_or(*asked));
     let addresses: Vec<SocketAddr> = addresses.collect();
-    let names = Names { current, addresses };
+    let names = Names { offer: watch::Sender::new(offer), addresses };
     for address in &names.addresses {
         tracing::info!(%address, fingerprint = names.fingerprint(), "listening over TLS");
     }
-    Ok(Some(Tls { listeners, config, names: Arc::new(names) }))
+    Ok(Some(Tls { listeners, names: Arc::new(names) }))
+}
+
+/// A certificate of the node's, shown to whoever comes.
+fn own(shown: Shown) -> Result<Arc<Offer>, Refusal> {
+    Offer::showing(shown, None, false).map(Arc::new).map_err(|error| unservable(&error))
 }
 
 /// Makes the certificate of a node that has none yet, and prints its SHA-256.
@@ -135,20 +189,6 @@ fn bind(address: SocketAddr) -> Result<TcpListener, Refusal> {
     })
 }
 
-/// TLS 1.3, by *ring*; sessions are not resumed, so every connection sees the certificate and nothing is kept.
-fn config(current: Arc<Current>) -> Result<rustls::ServerConfig, Refusal> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| unservable(&error))?
-        .with_no_client_auth()
-        .with_cert_resolver(current);
-    config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    Ok(config)
-}
-
 fn unservable(error: &rustls::Error) -> Refusal {
     Refusal::invalid(
         "the certificate cannot be served",
@@ -165,7 +205,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let shown = Shown::own(folder.path(), &[listen.parse().unwrap()]).unwrap();
         let addresses = vec![listen.parse().unwrap()];
-        Names { current: Arc::new(Current::new(shown).unwrap()), addresses }
+        Names { offer: watch::Sender::new(Ok(own(shown).unwrap())), addresses }
     }
 
     #[test]
@@ -195,10 +235,6 @@ mod tests {
         assert!(refused.to_string().contains("others can read it"), "{refused}");
         std::fs::remove_file(&key).unwrap();
         assert!(Shown::own(folder.path(), &listen).is_err(), "who pinned it would be locked out silently");
-    }
-
-    fn served(shown: Shown) -> Result<Current, Refusal> {
-        Current::new(shown).map_err(|error| unservable(&error))
     }
 
     #[test]
@@ -231,7 +267,7 @@ mod tests {
             drop(Shown::own(home, &listen).unwrap());
         }
         let (certificate, key) = (one.join("tls/certificate.pem"), other.join("tls/key.pem"));
-        let foreign = Shown::read(&certificate, &key).and_then(served).unwrap_err();
+        let foreign = Shown::read(&certificate, &key).and_then(own).unwrap_err();
         assert!(foreign.to_string().contains("cannot be served"), "{foreign}");
         assert!(Shown::read(&key, &certificate).is_err());
         assert!(Shown::read(folder.path(), &key).is_err(), "a folder");

@@ -2,14 +2,17 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Extension;
+use stockade_identity::certificate;
 use stockade_identity::hosts::Peer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use super::Tls;
+use super::{Client, Names, Tls};
 use crate::api;
 use crate::listen::connection;
 use crate::places::Places;
@@ -26,7 +29,7 @@ const PART: usize = 4;
 struct Front {
     node: Arc<Node>,
     router: axum::Router,
-    acceptor: TlsAcceptor,
+    names: Arc<Names>,
     places: Arc<Places<IpAddr>>,
 }
 
@@ -38,7 +41,7 @@ pub(crate) fn serve(tls: Tls, connections: usize, node: &Arc<Node>) -> Result<()
     let front = Front {
         node: Arc::clone(node),
         router: api::router(Arc::clone(node)),
-        acceptor: TlsAcceptor::from(tls.config),
+        names: tls.names,
         places: Arc::new(Places::new(connections, connections / PART)),
     };
     for listener in tls.listeners {
@@ -64,20 +67,24 @@ impl Front {
     }
 
     fn take(&self, stream: TcpStream, from: SocketAddr) {
-        let (Some(place), Ok(at)) = (self.places.take(counted(from.ip())), stream.local_addr()) else {
+        let offer = self.names.offer();
+        let (Some(place), Ok(at), Ok(offer)) = (self.places.take(counted(from.ip())), stream.local_addr(), offer)
+        else {
             // Closed at once: an answer would have to wait for a reader.
             self.node.metrics.refused_connection();
             return;
         };
         self.node.metrics.connected();
-        let (acceptor, router) = (self.acceptor.clone(), self.router.clone());
+        let (names, router) = (Arc::clone(&self.names), self.router.clone());
+        let acceptor = TlsAcceptor::from(Arc::clone(&offer.config));
         tokio::spawn(async move {
             // Answers are short; a failure makes them slower only.
             drop(stream.set_nodelay(true));
             match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
-                    let remote = api::Remote { from: Peer::of(from), at: at.ip().to_canonical() };
-                    connection(stream, router.layer(Extension(remote))).await;
+                    let (client, at) = (client(&stream), at.ip().to_canonical());
+                    let remote = api::Remote { from: Peer::of(from), at, client, offer: Arc::clone(&offer) };
+                    connection(stream, router.layer(Extension(remote)), names.outdated(&offer)).await;
                 }
                 Ok(Err(error)) => tracing::debug!(error = %error, "a hand-shake failed"),
                 Err(_) => tracing::debug!("a hand-shake took too long"),
@@ -85,6 +92,12 @@ impl Front {
             drop(place);
         });
     }
+}
+
+/// Whose certificate the hand-shake has verified, if the client has shown one.
+fn client(stream: &TlsStream<TcpStream>) -> Option<Arc<Client>> {
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first)?;
+    Some(Arc::new(Client { named: certificate::read(shown), is_on_record: AtomicBool::new(false) }))
 }
 
 /// The address as it counts: a host has all of its /64.

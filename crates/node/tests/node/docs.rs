@@ -194,6 +194,11 @@ fn the_page_of_the_network_shows_what_its_commands_do() {
 }
 
 #[test]
+fn the_page_of_certificates_shows_what_its_commands_do() {
+    assert!(run_page("docs/operate/certificates.md", "```console") >= 14);
+}
+
+#[test]
 fn the_guide_of_sessions_shows_what_its_commands_do() {
     if !Path::new("/usr/bin/Rscript").is_file() {
         skipped("the guide of sessions", "there is no R on this machine");

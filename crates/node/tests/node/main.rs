@@ -8,6 +8,7 @@
 )]
 
 mod cancel;
+mod certificates;
 mod client;
 mod clients;
 mod crash;

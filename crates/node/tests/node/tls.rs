@@ -39,6 +39,17 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// One that came whole; none where its head did not.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let pairs = lines.filter_map(|line| line.split_once(": "));
+        let headers = pairs.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+        Some(Self { status, headers, body: body.to_owned() })
+    }
+
     #[track_caller]
     pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
@@ -116,13 +127,7 @@ impl Served {
         let mut bytes = Vec::new();
         // Whoever closes without saying so closes, too.
         drop(tls.read_to_end(&mut bytes));
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
-        let mut lines = head.lines();
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let pairs = lines.filter_map(|line| line.split_once(": "));
-        let headers = pairs.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-        Ok(Answer { status, headers, body: body.to_owned() })
+        Answer::read(&bytes).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
     }
 
     #[track_caller]

@@ -229,6 +229,19 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_counts_where_nothing_else_is_shown_and_not_beside_a_users_name() {
+        let client = || {
+            let named = Err(stockade_identity::certificate::Unnamed::Nameless);
+            Some(Arc::new(Client { named, is_on_record: false.into() }))
+        };
+        let with = |name: HeaderName, value: &str| HeaderMap::from_iter([(name, value.parse().unwrap())]);
+        assert!(matches!(shown(&HeaderMap::new(), client()), Ok(Shown::Certificate(_))));
+        assert!(matches!(shown(&with(header::AUTHORIZATION, "Bearer x"), client()), Ok(Shown::Token(_))));
+        assert!(shown(&with(header::AUTHORIZATION, "Digest x"), client()).is_err());
+        assert!(shown(&with(USER, "ann"), client()).is_err());
+    }
+
+    #[test]
     fn a_user_is_said_once_and_never_beside_a_credential() {
         let mut headers = HeaderMap::new();
         headers.append(USER, "ann".parse().unwrap());

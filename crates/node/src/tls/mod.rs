@@ -258,6 +258,18 @@ mod tests {
         assert!(names.has("192.0.2.9", elsewhere), "its names are those of the new one");
     }
 
+    #[tokio::test]
+    async fn a_connection_is_over_when_something_else_is_offered() {
+        let names = names("127.0.0.1:8443");
+        let first = names.offer().unwrap();
+        let is_over = || tokio::time::timeout(std::time::Duration::ZERO, names.outdated(&first));
+        names.offer_now(Ok(Arc::clone(&first)));
+        assert!(names.offers(&first) && is_over().await.is_err(), "it is the same");
+        names.offer_now(Err("it is not in force".to_owned()));
+        assert!(!names.offers(&first) && is_over().await.is_ok());
+        assert!(names.fingerprint().is_none() && !names.has("localhost", "192.0.2.7".parse().unwrap()));
+    }
+
     #[test]
     fn what_is_no_certificate_or_not_its_key_is_refused_with_a_way_on() {
         let folder = tempfile::tempdir().unwrap();

@@ -217,7 +217,7 @@ impl World {
     /// `stockade` of an administrator elsewhere, with his certificate.
     fn admin(&self, words: &[&str]) -> Call {
         let call = call(command().to_str().unwrap(), User::Ordinary).within(self.home.path());
-        call.env("STOCKADE_STATE_DIR", &self.file("state")).args(words)
+        call.env("STOCKADE_STATE_DIR", self.file("state")).args(words)
     }
 
     fn write(&self, name: &str, pair: &Pair) -> [String; 2] {

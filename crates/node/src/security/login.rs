@@ -142,6 +142,14 @@ impl Security {
         Ok(Caller { principal, source: Source::Address(from), remote: Some(remote), roles, command: None, in_force })
     }
 
+    /// A reason as it goes on record, of a refusal that cost its caller nothing; none where there were enough of them.
+    pub(super) fn of_flood(&self, from: IpAddr, now: Now, reason: String) -> Option<String> {
+        match self.flood.passes(from, now.ms)? {
+            0 => Some(reason),
+            more => Some(format!("{reason}; {more} more from this address are not on record")),
+        }
+    }
+
     /// Nobody is admitted, or refused for what cost something, without a record.
     async fn put_on_record(&self, claim: &Claim, from: IpAddr, answer: Answer, now: Now) -> Result<(), Refusal> {
         let (is_permitted, mut reason) = match answer {
@@ -157,10 +165,9 @@ impl Security {
             Answer::Refuse { .. } => (false, claim.detail.clone()),
         };
         if is_cheap(answer, claim) {
-            match self.flood.passes(from, now.ms) {
+            match self.of_flood(from, now, reason) {
                 None => return Ok(()),
-                Some(0) => {}
-                Some(more) => reason += &format!("; {more} more from this address are not on record"),
+                Some(passed) => reason = passed,
             }
         }
         self.record_authentication(Authentication {

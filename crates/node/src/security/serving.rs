@@ -1,17 +1,19 @@
 //! The server profile that is offered over TLS: made with what is in force, where the node was started for one.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use stockade_config::security::{Object, Root, ServerProfile};
+use stockade_core::audit::{Authentication, Decision};
 use stockade_identity::entry::{Credential, Proof};
 use stockade_identity::ldap::certificates;
 
-use super::Terms;
 use super::claim::Claim;
 use super::force::{InForce, Name};
 use super::login::Now;
 use super::outward::Outward;
+use super::{Security, Terms};
 use crate::tls::{Asked, Client, Clients, Offer};
 
 const METHOD: &str = "certificate";
@@ -79,6 +81,27 @@ fn made(profile: &ServerProfile, outward: &Outward) -> Result<Offer, String> {
         clients,
         allow_tls12: profile.allow_tls12,
     })
+}
+
+impl Security {
+    /// Puts on record that a hand-shake came to nothing because of what was shown at it, or was not.
+    pub(crate) async fn record_hand_shake(&self, from: IpAddr, why: &str) {
+        let now = self.now();
+        let Some(reason) = self.of_flood(from, now, why.to_owned()) else { return };
+        let record = Authentication {
+            time_ms: u64::try_from(now.wall_ms).unwrap_or_default(),
+            principal: "",
+            realm: "",
+            source: &from.to_string(),
+            method: METHOD,
+            decision: Decision::Refused,
+            reason: &reason,
+        };
+        // It is refused already.
+        if let Err(refusal) = self.record_authentication(record).await {
+            tracing::error!(why = refusal.why, "a refused certificate is not on record");
+        }
+    }
 }
 
 /// Who a certificate says its owner is. It says no more: he is of a local realm, or nobody.

@@ -75,7 +75,7 @@ impl Front {
             return;
         };
         self.node.metrics.connected();
-        let (names, router) = (Arc::clone(&self.names), self.router.clone());
+        let (node, names, router) = (Arc::clone(&self.node), Arc::clone(&self.names), self.router.clone());
         let acceptor = TlsAcceptor::from(Arc::clone(&offer.config));
         tokio::spawn(async move {
             // Answers are short; a failure makes them slower only.
@@ -86,11 +86,24 @@ impl Front {
                     let remote = api::Remote { from: Peer::of(from), at, client, offer: Arc::clone(&offer) };
                     connection(stream, router.layer(Extension(remote)), names.outdated(&offer)).await;
                 }
-                Ok(Err(error)) => tracing::debug!(error = %error, "a hand-shake failed"),
+                Ok(Err(error)) => {
+                    tracing::debug!(error = %error, "a hand-shake failed");
+                    if let Some(why) = unproved(&error) {
+                        node.security.record_hand_shake(Peer::of(from).address(), &why).await;
+                    }
+                }
                 Err(_) => tracing::debug!("a hand-shake took too long"),
             }
             drop(place);
         });
+    }
+}
+
+/// What was wrong with the certificate of a client, where that is what ended the hand-shake.
+fn unproved(error: &std::io::Error) -> Option<String> {
+    match error.get_ref()?.downcast_ref()? {
+        bad @ (rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => Some(bad.to_string()),
+        _ => None,
     }
 }
 

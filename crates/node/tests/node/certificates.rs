@@ -307,6 +307,13 @@ fn nobody_comes_in_with_a_certificate_that_is_not_for_that() {
     ] {
         assert_eq!(world.me(&pair), None, "{why}");
     }
+    until("they are on record", || world.records().len() == 5);
+    let refused = world.records();
+    let of = |reason: &str| {
+        let is = |one: &&serde_json::Value| one["reason"].as_str().unwrap().contains(reason);
+        refused.iter().filter(|one| one["method"] == "certificate" && one["decision"] == "refused").filter(is).count()
+    };
+    assert_eq!((of("UnknownIssuer"), of("certificate expired"), of("not valid yet")), (2, 1, 1), "{refused:?}");
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.me(&stolen))).is_err(), "not its key");
     assert_eq!(world.me(&ann), Some(Ok("ann@acme".to_owned())));
     assert_eq!(world.ask(None, ("GET", "/v1/me"), &[]).unwrap().status, 401, "without one nobody is somebody");
@@ -341,6 +348,7 @@ fn what_a_request_shows_comes_before_the_certificate_and_nothing_falls_back_on_i
 fn where_certificates_are_required_nobody_is_spoken_with_who_has_none() {
     let world = World::serving(", requireClientAuthentication = true");
     assert!(world.ask(None, ("GET", "/livez"), &[]).is_none());
+    until("it is on record", || world.records().iter().any(|one| one["reason"] == "peer sent no certificates"));
     assert!(world.ask(Some(&world.strangers.of("ann@acme")), ("GET", "/livez"), &[]).is_none());
     let ann = world.clients.of("ann@acme");
     assert_eq!(world.me(&ann), Some(Ok("ann@acme".to_owned())));

@@ -10,6 +10,7 @@ use stockade_store::Change;
 use tempfile::TempDir;
 
 mod hosts;
+mod reuse;
 
 use super::*;
 use crate::keeper::Keeper;

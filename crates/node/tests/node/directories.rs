@@ -45,20 +45,25 @@ struct Files {
     secrets: String,
 }
 
+/// A folder of secrets, as the node's user has it, with the system's password.
+fn secrets(home: &Folder) -> String {
+    let file = home.write("secrets/system", format!("{}\n", SYSTEM.1));
+    let secrets = home.path().join("secrets");
+    for (path, mode) in [(&file, 0o600), (&secrets, 0o700)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(path, Some(61_234), None).unwrap();
+        }
+    }
+    secrets.to_str().unwrap().to_owned()
+}
+
 impl Files {
     fn of(slapd: &Slapd) -> Self {
         let home = open_folder();
         let authority = home.write("authority.pem", slapd.authority());
-        let file = home.write("secrets/system", format!("{}\n", SYSTEM.1));
-        let secrets = home.path().join("secrets");
-        for (path, mode) in [(&file, 0o600), (&secrets, 0o700)] {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-            if rustix::process::geteuid().is_root() {
-                std::os::unix::fs::chown(path, Some(61_234), None).unwrap();
-            }
-        }
-        let text = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
-        Self { _home: home, authority: text(authority), secrets: text(secrets) }
+        let secrets = secrets(&home);
+        Self { authority: authority.to_str().unwrap().to_owned(), secrets, _home: home }
     }
 
     fn profile(&self) -> String {
@@ -140,7 +145,14 @@ fn a_user_of_a_directory_logs_in_and_is_who_the_directory_says() {
     me(&token).expect(200);
     let again = realm("2", slapd.tls_port(), &format!("{}, connectTimeout = 2s", files.secured()));
     served.put_in_force("corp", &again);
-    me(&token).expect(401);
+    let elsewhere = |last| Ipv4Addr::new(127, 0, 0, last);
+    assert_eq!(served.refused_as(elsewhere(3), &token), "");
+    // So does its end; those of others go on.
+    let (token, local) = (served.token("zoe@corp", ADA), served.token("ann@acme", ANN));
+    me(&token).expect(200);
+    command_of(&served.node, "configuration/deactivate", &json!({ "type": "security", "name": "corp" }));
+    assert_eq!(served.refused_as(elsewhere(4), &token), "");
+    me(&local).expect(401);
     // A system's password in clear is not shown; and none is in what the node writes.
     let plain = format!("systemPassword = \"{}\", secureCommunicationProfileName = directory", SYSTEM.1);
     served.put_in_force("corp", &realm("3", slapd.tls_port(), &plain));

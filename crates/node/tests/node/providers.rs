@@ -152,6 +152,11 @@ fn a_command_line_logs_in_with_a_browser_elsewhere() {
     assert!(token.starts_with("stockade_session_"), "a token of this node, not the provider's");
     assert_eq!(node.me(token).expect(200).json()["principal"], "grace@sso");
 
+    command_of(&node.served.node, "configuration/deactivate", &json!({ "type": "security", "name": "sso" }));
+    let ended = node.served.refused_as(Ipv4Addr::new(127, 0, 0, 3), &format!("Bearer {token}"));
+    assert_eq!(ended, "", "the session is ended with its realm");
+    command_of(&node.served.node, "configuration/activate", &json!({ "type": "security", "name": "sso" }));
+
     let (child, said) = log_in();
     visit(&said, Visitor::Refuses);
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(125));

@@ -297,3 +297,30 @@ fn a_realm_whose_directory_could_not_be_asked_is_not_put_in_force() {
     let said = served.node.ask("POST", path, &[], &which).whole().unwrap().expect(409).json();
     assert!(said["detail"].as_str().unwrap().contains("was a local realm"), "{said}");
 }
+
+#[test]
+fn a_realm_whose_secret_can_no_more_be_opened_is_not_put_in_force_again() {
+    let home = open_folder();
+    let secrets = secrets(&home);
+    let served = Served::start(&["--connect-port", "9", "--secrets", &secrets]);
+    let more = format!("systemPassword = \"file:{secrets}/system\", allowPlaintext = true");
+    served.put_in_force("corp", &realm("1", 9, &more));
+    let (secret, aside) = (format!("{secrets}/system"), format!("{secrets}/aside"));
+    std::fs::rename(&secret, &aside).unwrap();
+    // The same realm under another version: what is in force would stay, and not come back after a start.
+    let again = realm("2", 9, &more);
+    command_of(&served.node, "configuration/load", &json!({ "source": again }));
+    let which = json!({ "type": "security", "name": "corp", "version": "2" });
+    for (command, given) in [("activate", &which), ("validate", &json!({ "source": again }))] {
+        let path = format!("/v1/admin/commands/configuration/{command}");
+        let asked = json!({ "parameters": given });
+        let told = served.node.ask("POST", &path, &[], &asked).whole().unwrap().expect(409).json();
+        assert_eq!(told["title"], "a secret cannot be opened", "{command}: {told}");
+        assert!(told["detail"].as_str().unwrap().starts_with(&secret), "{command}: {told}");
+        assert!(told["next"].as_str().unwrap().contains("--secrets"), "{command}: {told}");
+    }
+    let states = command_of(&served.node, "configuration/display", &json!({ "name": "corp" }))["rows"].clone();
+    assert_eq!((&states[0][3], &states[1][3]), (&json!("Active"), &json!("Inactive")), "{states}");
+    std::fs::rename(&aside, &secret).unwrap();
+    command_of(&served.node, "configuration/activate", &which);
+}

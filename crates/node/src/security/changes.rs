@@ -17,7 +17,7 @@ use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
 
 /// Most objects that are kept.
-const OBJECTS_MAX: usize = 1_000;
+pub(super) const OBJECTS_MAX: usize = 1_000;
 
 impl Security {
     /// Keeps the object of a text, inactive. Passwords in it are kept as what they hash to.

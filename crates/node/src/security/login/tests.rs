@@ -9,6 +9,7 @@ use stockade_identity::local::{Costs, Password};
 use stockade_store::Change;
 use tempfile::TempDir;
 
+mod bounds;
 mod hosts;
 mod reuse;
 

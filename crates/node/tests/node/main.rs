@@ -10,6 +10,7 @@
 mod cancel;
 mod client;
 mod clients;
+mod commands;
 mod crash;
 mod directories;
 mod disk;

@@ -9,7 +9,7 @@ use stockade_testkit::{Folder, Ran, User, call, skipped};
 use crate::http::Whole;
 use crate::support::{AS_SERVICE, Node, command, until};
 use crate::tables::memory_as;
-use crate::tenancy::as_user;
+use crate::tenancy::{as_user, connect_as};
 
 /// Users that every Debian has.
 pub(crate) const DAEMON: u32 = 1;
@@ -68,6 +68,14 @@ impl Place {
     pub(crate) fn ask(&self, user: u32, method: &str, path: &str, body: &str) -> Whole {
         let headers: &[(&str, &str)] = if body.is_empty() { &[] } else { &JSON };
         as_user(self.node.socket(), user, method, path, headers, body).unwrap()
+    }
+
+    /// A command as it is written, by a user.
+    pub(crate) fn ask_bytes(&self, user: u32, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Whole {
+        crate::http::send(connect_as(self.node.socket(), user).unwrap(), "POST", path, headers, body)
+            .unwrap()
+            .whole()
+            .unwrap()
     }
 
     pub(crate) fn runs(&self, user: u32) -> u16 {
@@ -420,34 +428,4 @@ fn answers_are_printed_as_text_json_and_csv_and_say_by_their_status_how_it_went(
     let hash = place.admin(&["hash", "secret", &format!("--password-file={}", hashed.display())]).expect(0).stdout;
     assert!(hash.starts_with("$argon2id$v=19$") && !hash.contains("correct"), "{hash}");
     until("the node is as it was", || place.runs(0) == 200);
-}
-
-#[test]
-fn what_is_shown_of_security_says_whether_a_host_can_stand_for_a_password() {
-    let Some(place) = Place::start() else { return };
-    drop(place.force("people", REALM).expect(0));
-    for (version, says) in ["false", "true"].into_iter().enumerate() {
-        let settings = format!("SecuritySettings = {{ legacyHostTrust = {says} }}");
-        drop(place.load("settings", &version.to_string(), &settings).expect(0));
-        let words = ["activate", "configuration", "--type=security", "--name=settings"];
-        drop(place.admin(&words).expect(0));
-        let all = place.rows(&["display", "security"]);
-        assert_eq!(all, [json!({ "Legacy Host Trust": says, "Administration Realm": "any" })]);
-        assert_eq!(place.rows(&["display", "security", "--type=realms"])[0]["Legacy Host Trust"], says);
-        for kind in ["", "--type=hosts", "--type=accesscontrol", "--type=realms"] {
-            let words = ["display", "security", kind];
-            let words = &words[..2 + usize::from(!kind.is_empty())];
-            let (text, note) = (place.admin(words).expect(0), format!("note: legacyHostTrust = {says}: "));
-            assert!(text.stderr.contains(&note), "{kind}: {}", text.stderr);
-            let cell = format!("[A.X] Legacy Host Trust = {says}\n");
-            assert_eq!(
-                text.stdout.contains(&cell),
-                !["--type=hosts", "--type=accesscontrol"].contains(&kind),
-                "{kind}"
-            );
-            let json = place.admin(&[&["--format=json"], words].concat()).expect(0).stdout;
-            let json: Value = serde_json::from_str(&json).unwrap();
-            assert!(json[0]["notes"][0].as_str().unwrap().starts_with(&note["note: ".len()..]), "{kind}: {json}");
-        }
-    }
 }

@@ -15,12 +15,12 @@ use crate::support::{PATIENCE, command};
 /// What ends the node, which others are still to be tested with.
 const ENDING: [&str; 2] = ["drain", "stop"];
 
-/// A command, and the names of what it takes.
+/// A command, and what it takes: names, and the words that each is one of, if it is.
 #[derive(Clone, Debug)]
 struct Known {
     target: String,
     command: String,
-    parameters: Vec<String>,
+    parameters: Vec<(String, Vec<String>)>,
 }
 
 /// Every command there is, as `stockade admin help` tells them.
@@ -31,9 +31,19 @@ fn known() -> Vec<Known> {
     let known = all.iter().map(|one| Known {
         target: text(one, "target"),
         command: text(one, "command"),
-        parameters: one["parameters"].as_array().unwrap().iter().map(|one| text(one, "name")).collect(),
+        parameters: one["parameters"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| (text(one, "name"), words(&one["form"])))
+            .collect(),
     });
     known.filter(|one| !ENDING.contains(&one.command.as_str())).collect()
+}
+
+fn words(form: &Value) -> Vec<String> {
+    let words = form["word"].as_array().into_iter().flatten().map(|word| word.as_str().unwrap().to_owned());
+    words.chain((form == "flag").then(|| "true".to_owned())).collect()
 }
 
 /// A request as it is sent.
@@ -108,12 +118,16 @@ fn object(pairs: &[(String, String)]) -> String {
 }
 
 /// Some of what a command takes.
-fn given(parameters: Vec<String>) -> impl Strategy<Value = Vec<u8>> {
-    let one =
-        |name: String| prop::option::weighted(0.7, (Just(name), text().prop_map(|text| Value::from(text).to_string())));
+fn given(parameters: Vec<(String, Vec<String>)>) -> impl Strategy<Value = Vec<u8>> {
+    let value = |words: Vec<String>| match words.as_slice() {
+        [] => text().boxed(),
+        _ => prop_oneof![8 => prop::sample::select(words), 1 => text()].boxed(),
+    };
+    let one = |(name, words)| prop::option::weighted(0.6, (Just(name), value(words)));
     let some = parameters.into_iter().map(one).collect::<Vec<_>>();
     some.prop_map(|pairs| {
-        let pairs: Vec<_> = pairs.into_iter().flatten().collect();
+        let written = |(name, text)| (name, Value::from(text).to_string());
+        let pairs: Vec<(String, String)> = pairs.into_iter().flatten().map(written).collect();
         format!("{{\"parameters\":{}}}", object(&pairs)).into_bytes()
     })
 }
@@ -136,7 +150,7 @@ fn wild(names: Vec<String>) -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn asked(known: Vec<Known>) -> impl Strategy<Value = Asked> {
-    let names: Vec<String> = known.iter().flat_map(|one| one.parameters.clone()).collect();
+    let names: Vec<String> = known.iter().flat_map(|one| one.parameters.iter().map(|one| one.0.clone())).collect();
     let (of_known, any_body) = (prop::sample::select(known), wild(names).boxed());
     let a_body = any_body.clone();
     let sensible = of_known.clone().prop_flat_map(move |Known { target, command, parameters }| {

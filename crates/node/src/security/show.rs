@@ -272,7 +272,7 @@ pub(super) fn explained(
     user: Option<&str>,
     (privilege, resource): (Privilege, Option<&str>),
 ) -> Result<Table, Refusal> {
-    let named = user.map(|user| user.split_once('@').map_or((user, None), |(user, realm)| (user, Some(realm))));
+    let named = user.map(|user| user.rsplit_once('@').map_or((user, None), |(user, realm)| (user, Some(realm))));
     let in_force = &caller.in_force;
     let (who, roles) = match named {
         None => (caller.principal.0.clone(), caller.roles.clone()),

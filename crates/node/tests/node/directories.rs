@@ -21,7 +21,14 @@ fn people() -> String {
              sn: {name}\nuserPassword: {ADA}\nmemberOf: cn={group},ou=groups,{ROOT}\n\n"
         )
     };
-    let known = [("ada", "user"), ("zoe", "administrator"), ("uid-0", "administrator"), ("ann@acme", "administrator")];
+    let known = [
+        ("ada", "user"),
+        ("zoe", "administrator"),
+        ("uid-0", "administrator"),
+        ("ann@acme", "user"),
+        ("a@b@c", "administrator"),
+        ("uid-1@acme", "administrator"),
+    ];
     let known: String = known.iter().chain(&[("n e", "user")]).map(|(name, group)| person(name, group)).collect();
     // `wide` with a letter that the directory takes for `w`.
     known + &person("other", "user").replace("uid: other", "uid:: 772XaWRl").replace("dn: uid", "dn: cn")
@@ -118,12 +125,24 @@ fn a_user_of_a_directory_logs_in_and_is_who_the_directory_says() {
         |token: &str| served.ask("POST", "/v1/admin/commands/node/display", &[("authorization", token)], "{}");
     display(&token).expect(403);
     display(&served.token("zoe@corp", ADA)).expect(200);
+    // A name of e-mail is written with its realm, and is nobody else's: neither what he does nor what he may.
+    let mail = served.token("Ann@acme@corp", ADA);
+    assert_eq!(me(&mail).expect(200).json()["principal"], "ann@acme@corp");
+    let ran = served.ask("POST", "/v1/runs", &[("authorization", &mail)], r#"{ "code": "print(6 * 7)" }"#);
+    let ran = ran.expect(200).json();
+    assert_eq!(ran["stdout"], "42\n");
+    let run = format!("/v1/runs/{}", ran["id"].as_str().unwrap());
+    served.get(&run, &mail).expect(200);
+    served.get(&run, &basic("ann@acme", ANN)).expect(404);
+    display(&mail).expect(403);
     // Who is not there, who guesses, and who is called as others are: one answer.
     let wrong = told(&served.log_in("ada@corp", "wrong").expect(401));
     for (user, password) in [
         ("nobody@corp", ADA),
         ("uid-0@corp", ADA),
-        ("ann@acme@corp", ADA),
+        ("a@b@c@corp", ADA),
+        ("uid-1@acme@corp", ADA),
+        ("ann@acme", ADA),
         ("n e@corp", ADA),
         ("wide@corp", ADA),
         ("*@corp", ADA),

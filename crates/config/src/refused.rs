@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::document::{APPENDS_MAX, DEPTH_MAX};
 use crate::security::hosts::BadEntry;
+use crate::security::provider::BadProviderUrl;
 use crate::security::substitutions::BadVariable;
 
 /// A place in a text, counted from one.
@@ -189,6 +190,14 @@ pub enum Wrong {
         /// Why not.
         why: BadEntry,
     },
+    /// No address of a provider.
+    #[error("`{}` is no address of a provider: {why}", text::shown(.url, 300))]
+    Provider {
+        /// What is written.
+        url: String,
+        /// Why not.
+        why: BadProviderUrl,
+    },
     /// Well formed, and no policy.
     #[error("{0}")]
     Policy(BadPolicy),
@@ -242,6 +251,7 @@ impl Refused {
             Wrong::Secret { next, .. } | Wrong::Against { next, .. } => (*next).to_owned(),
             Wrong::Variable(bad) => bad.next(),
             Wrong::Host { why, .. } => why.next(),
+            Wrong::Provider { why, .. } => why.next().to_owned(),
             Wrong::Policy(bad) => bad.next(),
         }
     }

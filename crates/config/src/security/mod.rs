@@ -11,6 +11,7 @@ pub mod hosts;
 mod mappings;
 mod object;
 mod profiles;
+pub mod provider;
 mod read;
 mod realms;
 mod secret;
@@ -208,7 +209,7 @@ pub struct OidcRealm {
 /// One of `identityProviders`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OidcProvider {
-    /// `documentDiscoveryUrl`.
+    /// `documentDiscoveryUrl`, to the letter; [`provider::document_of`] says what is one.
     pub discovery_url: String,
     /// `clientId`.
     pub client_id: String,

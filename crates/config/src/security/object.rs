@@ -106,9 +106,6 @@ pub enum Note {
     /// Passwords cross the network as they are.
     #[error("passwords go to the directory `{}` without encryption", text::shown(.0, 100))]
     PlaintextLdap(String),
-    /// Keys and tokens come from a provider of this machine without encryption.
-    #[error("the provider `{}` is asked without encryption", text::shown(.0, 100))]
-    PlaintextProvider(String),
     /// A zone on an address that needs none.
     #[error("the zone of `{}` is ignored, as the address is not link-local", text::shown(.0, 100))]
     ZoneIgnored(String),
@@ -127,7 +124,6 @@ impl Note {
         match self {
             Self::ClearText(_) => "write a hash made by `stockade admin hash secret`, or file:PATH or env:NAME",
             Self::PlaintextLdap(_) => "leave allowPlaintext out, and name a profile if the directory needs one",
-            Self::PlaintextProvider(_) => "use https",
             Self::ZoneIgnored(_) => "leave the zone out",
             Self::WideBlock(_) => "name narrower blocks",
             Self::LegacyHostTrust => "leave it out, and let local users use the node's socket",

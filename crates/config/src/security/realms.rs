@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use stockade_core::name::Host;
 
 use super::object::Note;
+use super::provider::{self, Plaintext};
 use super::read::{Notes, flag, number, once};
 use super::secret::{self, Use};
 use super::words::Word;
@@ -45,7 +46,6 @@ const DAYS_MAX: u64 = 36_500;
 const SERVERS_MAX: usize = 16;
 const TIMEOUT_MS: u64 = 5_000;
 const TIMEOUT_MS_MAX: u64 = 60_000;
-const URL_BYTES_MAX: usize = 2_048;
 const LDAPS: u16 = 636;
 const LDAP: u16 = 389;
 
@@ -224,17 +224,17 @@ pub(super) fn oidc(value: &Value<'_>, notes: &mut Notes) -> Result<OidcRealm, Re
     let mut providers = Vec::new();
     let mut found = BTreeSet::new();
     for item in some(&fields.need("identityProviders")?, "a list of providers")? {
-        let provider = provider(&item, notes)?;
+        let provider = one_of(&item, notes)?;
         once(&mut found, &format!("{} {}", provider.discovery_url, provider.client_id), &item)?;
         providers.push(provider);
     }
     Ok(OidcRealm { name, fallback, providers })
 }
 
-fn provider(value: &Value<'_>, notes: &mut Notes) -> Result<OidcProvider, Refused> {
+fn one_of(value: &Value<'_>, notes: &mut Notes) -> Result<OidcProvider, Refused> {
     let mut fields = value.object("a provider", PROVIDER_KEYS)?;
     Ok(OidcProvider {
-        discovery_url: discovery_url(&fields.need("documentDiscoveryUrl")?, notes)?,
+        discovery_url: discovery_url(&fields.need("documentDiscoveryUrl")?)?,
         client_id: Word::Client.read(&fields.need("clientId")?)?,
         client_secret: secret(&mut fields, "clientSecret", Use::Said, notes)?,
         identity_attribute: Word::Claim.read(&fields.need("identityAttributeName")?)?,
@@ -244,29 +244,11 @@ fn provider(value: &Value<'_>, notes: &mut Notes) -> Result<OidcProvider, Refuse
     })
 }
 
-/// https; http on this machine only. Kept as it is written: a provider is its URL to the letter.
-fn discovery_url(value: &Value<'_>, notes: &mut Notes) -> Result<String, Refused> {
+/// Kept as it is written: a provider is its URL to the letter.
+fn discovery_url(value: &Value<'_>) -> Result<String, Refused> {
     let text = value.text("a text in quotes")?;
-    let refuse = |why: &str| value.refuse(Wrong::Amount { value: text.to_owned(), why: why.to_owned() });
-    if text.len() > URL_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(refuse("a URL has at most 2048 characters, all of ASCII and none of them blank"));
-    }
-    let url = url::Url::parse(text).map_err(|bad| refuse(&bad.to_string()))?;
-    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() || url.query().is_some() {
-        return Err(refuse("this URL has no user, query and fragment"));
-    }
-    let is_here = match url.host() {
-        Some(url::Host::Ipv4(v4)) => v4.is_loopback(),
-        Some(url::Host::Ipv6(v6)) => v6.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => return Err(refuse("the URL has no host")),
-    };
-    match url.scheme() {
-        "https" => Ok(text.to_owned()),
-        "http" if is_here => {
-            notes.add(value, Note::PlaintextProvider(text.to_owned()));
-            Ok(text.to_owned())
-        }
-        _ => Err(refuse("the URL begins with https://, or with http:// on this machine only")),
+    match provider::document_of(text, Plaintext::Refused) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(why) => Err(value.refuse(Wrong::Provider { url: text.to_owned(), why })),
     }
 }

@@ -216,7 +216,7 @@ fn oidc() -> impl Strategy<Value = Root> {
     (name(), maybe(), prop::collection::btree_map("[a-z\"\\\\${}]{1,8}", provider, 1..3)).prop_map(
         |(name, fallback, providers)| {
             let provider = |(client_id, (client_secret, roles_attribute, audience, profile))| OidcProvider {
-                discovery_url: "https://idp.acme.com/x".to_owned(),
+                discovery_url: "https://idp.acme.com/.well-known/openid-configuration".to_owned(),
                 client_id,
                 client_secret,
                 identity_attribute: "sub".to_owned(),

@@ -25,7 +25,7 @@ fn found(before: &[(&str, &str)], after: &[(&str, &str)], needs: &Needs) -> Vec<
 
 const LOCAL: &str = "LocalAuthenticationRealm { name = people }";
 const LDAP: &str = "LDAPAuthenticationRealm { name = people, servers = [{ host = a, principalRoot = \"dc=a\", userAttribute = uid, roleAttribute = cn, secureCommunicationProfileName = tls }] }";
-const OIDC: &str = "OIDCAuthenticationRealm { name = sso, fallbackAuthenticationRealmName = people, identityProviders = [{ documentDiscoveryUrl = \"https://a/\", clientId = c, identityAttributeName = sub }] }";
+const OIDC: &str = "OIDCAuthenticationRealm { name = sso, fallbackAuthenticationRealmName = people, identityProviders = [{ documentDiscoveryUrl = \"https://a/.well-known/openid-configuration\", clientId = c, identityAttributeName = sub }] }";
 const CLIENT: &str = "SecureCommunicationClientProfile { name = tls }";
 const SERVER: &str = "SecureCommunicationServerProfile { name = tls, certificateFile = \"/c\", keyFile = \"/k\" }";
 

@@ -11,6 +11,7 @@ use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use stockade_config::security::provider::{BadProviderUrl, Plaintext, document_of, provider_url};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -22,41 +23,23 @@ use crate::hosts::Resolve;
 use crate::ldap::Tls;
 use crate::reach;
 
-const URL_BYTES_MAX: usize = 2_048;
 /// The start of an answer, all of its headers.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 100;
-
-/// Whether anything is asked without encryption.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plaintext {
-    /// Never.
-    Refused,
-    /// On loopback, for tests.
-    OnLoopback,
-}
 
 /// An address that may be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address(Url);
 
 impl Address {
-    /// https, or what is allowed besides; a server and a path, nobody's name.
+    /// One that a provider names, by the rule for those that files name.
     pub(super) fn parse(text: &str, plaintext: Plaintext) -> Option<Self> {
-        let is_short = text.len() <= URL_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
-        let url = Url::parse(text).ok().filter(|_| is_short)?;
-        let is_here = match url.host()? {
-            Host::Ipv4(v4) => v4.is_loopback(),
-            Host::Ipv6(v6) => v6.is_loopback(),
-            Host::Domain(name) => name == "localhost",
-        };
-        let is_allowed = match url.scheme() {
-            "https" => true,
-            "http" => is_here && plaintext == Plaintext::OnLoopback,
-            _ => false,
-        };
-        let is_plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-        (is_allowed && is_plain).then_some(Self(url))
+        provider_url(text, plaintext).ok().map(Self)
+    }
+
+    /// That of a provider's document, and its issuer.
+    pub(super) fn of_document(text: &str, plaintext: Plaintext) -> Result<(Self, &str), BadProviderUrl> {
+        document_of(text, plaintext).map(|(url, issuer)| (Self(url), issuer))
     }
 
     pub(super) const fn url(&self) -> &Url {

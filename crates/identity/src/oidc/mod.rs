@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stockade_config::security::OidcRealm;
+use stockade_config::security::provider::Plaintext;
 
 pub use crate::ldap::{Given, Tls};
 pub use code::{Answered, Begun};
@@ -38,7 +39,6 @@ pub use provider::BadProvider;
 pub use refusal::{OidcRefusal, Trouble};
 
 use code::UnderWay;
-use http::Plaintext;
 use provider::Provider;
 use token::{Claimed, Use};
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jsonwebtoken::DecodingKey;
+use stockade_config::security::provider::{BadProviderUrl, Plaintext};
 use stockade_config::security::{OidcProvider, Secret};
 use stockade_core::text;
 use thiserror::Error;
@@ -11,14 +12,11 @@ use tokio::sync::{Mutex, Semaphore};
 use zeroize::Zeroizing;
 
 use super::claims::Expected;
-use super::http::{Address, Http, Plaintext, Sent};
+use super::http::{Address, Http, Sent};
 use super::keys::Keys;
 use super::refusal::{OidcRefusal, Trouble};
 use super::token::{Claimed, Claims};
 use super::{Given, Limits, crypto, wire};
-
-/// What follows an issuer in the address of its document (OpenID Connect Discovery, 4).
-const DOCUMENT: &str = "/.well-known/openid-configuration";
 
 /// A provider that cannot be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -28,12 +26,10 @@ pub struct BadProvider {
     why: Bad,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 enum Bad {
-    #[error("its address is not https")]
-    Address,
-    #[error("its address does not end with {DOCUMENT}")]
-    Document,
+    #[error("{0}")]
+    Address(BadProviderUrl),
     #[error("there is no TLS for it")]
     NoTls,
     #[error("its client's secret is a hash, cannot be read, or is empty")]
@@ -46,11 +42,8 @@ impl BadProvider {
     /// What to do about it.
     #[must_use]
     pub const fn next(&self) -> &'static str {
-        match self.why {
-            Bad::Address => "write `documentDiscoveryUrl` as https://…; without encryption anybody could send keys",
-            Bad::Document => {
-                "write `documentDiscoveryUrl` as the issuer's address and what follows it in each provider"
-            }
+        match &self.why {
+            Bad::Address(why) => why.next(),
             Bad::NoTls => "activate the client profile it names, or one whose authority the machine trusts",
             Bad::NoSecret => "write `clientSecret` as file:PATH or env:NAME, and let the node read it",
             Bad::Cryptography => "report it: this is a fault of the program",
@@ -114,8 +107,8 @@ impl Provider {
         plaintext: Plaintext,
     ) -> Result<Self, BadProvider> {
         let bad = |why| BadProvider { provider: provider.discovery_url.clone(), why };
-        let document = Address::parse(&provider.discovery_url, plaintext).ok_or_else(|| bad(Bad::Address))?;
-        let issuer = provider.discovery_url.strip_suffix(DOCUMENT).ok_or_else(|| bad(Bad::Document))?.to_owned();
+        let (document, issuer) =
+            Address::of_document(&provider.discovery_url, plaintext).map_err(|why| bad(Bad::Address(why)))?;
         let tls = (given.tls)(provider.profile.as_deref());
         if tls.is_none() && document.url().scheme() == "https" {
             return Err(bad(Bad::NoTls));
@@ -127,7 +120,7 @@ impl Provider {
             provider.client_secret.as_ref().map(|secret| said(secret, given).ok_or_else(|| bad(Bad::NoSecret)));
         Ok(Self {
             document,
-            issuer,
+            issuer: issuer.to_owned(),
             expected: Expected {
                 client_id: provider.client_id.clone(),
                 audience: provider.audience.clone(),

@@ -8,9 +8,11 @@
 //!
 //! A token is 256 random bits and says nothing. What is kept is a digest of it with the node's name, so a token means
 //! nothing to another node, and a memory dump of the table opens nothing. A longer-lived token of another kind
-//! ([`Kind::Refresh`]) has a table of its own ([`Sessions::of`]), whose entries end when they are used.
+//! ([`Kind::Refresh`]) has a table of its own ([`Sessions::of`]), whose entries end when they are used
+//! ([`Sessions::spend`]); that one was used is remembered for a while ([`Sessions::reused`]).
 
 mod bearer;
+mod spent;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -20,6 +22,8 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 pub use bearer::{BadToken, Bearer, Digest, Kind, is_refresh};
+pub use spent::Reused;
+use spent::Spent;
 
 /// How long a session's token is good, unless somebody says otherwise.
 pub const LIFETIME_MS: u64 = 15 * 60_000;
@@ -56,6 +60,9 @@ pub enum NoToken {
     /// As many as there may be.
     #[error("the node has {COUNT_MAX} sessions, which is all it may have")]
     Full,
+    /// Its log-in has made as many as it may in their time.
+    #[error("so many tokens were made of one log-in that no more are")]
+    Used,
     /// The system has none.
     #[error("the system gives no random bytes")]
     Randomness,
@@ -67,6 +74,7 @@ impl NoToken {
     pub const fn next(&self) -> &'static str {
         match self {
             Self::Full => "try again in some minutes, or have an administrator end sessions",
+            Self::Used => "log in again with the password, and use each token to its end",
             Self::Randomness => "look at the machine: getrandom(2) fails",
         }
     }
@@ -74,9 +82,10 @@ impl NoToken {
 
 /// By the first half of the digest. The second is compared in constant time.
 struct Table<T> {
-    sessions: HashMap<Half, ([u8; 16], Arc<Session<T>>)>,
+    sessions: HashMap<Half, (Half, Arc<Session<T>>)>,
     by_end: BTreeSet<(u64, Half)>,
     by_principal: HashMap<String, BTreeSet<(u64, Half)>>,
+    spent: Spent,
     next_id: u64,
 }
 
@@ -92,8 +101,13 @@ impl<T> Sessions<T> {
     /// The same of another kind of tokens.
     #[must_use]
     pub fn of(kind: Kind, node: &str, lifetime_ms: u64) -> Self {
-        let table =
-            Table { sessions: HashMap::new(), by_end: BTreeSet::new(), by_principal: HashMap::new(), next_id: 1 };
+        let table = Table {
+            sessions: HashMap::new(),
+            by_end: BTreeSet::new(),
+            by_principal: HashMap::new(),
+            spent: Spent::default(),
+            next_id: 1,
+        };
         Self { kind, node: node.to_owned(), lifetime_ms, table: RwLock::new(table) }
     }
 
@@ -132,15 +146,45 @@ impl<T> Sessions<T> {
     /// Ends one session; whether there was one.
     pub fn end(&self, id: u64) -> bool {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let found = table.sessions.iter().find(|(_, (_, session))| session.id == id).map(|(half, _)| *half);
-        found.is_some_and(|half| table.remove(&half))
+        table.half_of(id).is_some_and(|half| table.remove(&half).is_some())
+    }
+
+    /// Ends one whose token is used up, and remembers that it was; whether there was one. A family is what comes of
+    /// one log-in, by a number of the caller's.
+    ///
+    /// # Errors
+    /// [`NoToken`] when no more can be remembered; it is good still.
+    pub fn spend(&self, id: u64, family: u64, now_ms: u64) -> Result<bool, NoToken> {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(first) = table.half_of(id) else { return Ok(false) };
+        table.spent.has_room(family, now_ms)?;
+        let Some((second, session)) = table.remove(&first) else { return Ok(false) };
+        table.spent.add((first, second), session.end_ms, Reused { family, used_ms: now_ms });
+        Ok(true)
+    }
+
+    /// What is known of a token that was used before, until it would have ended.
+    #[must_use]
+    pub fn reused(&self, text: &str, now_ms: u64) -> Option<Reused> {
+        let digest = Bearer::parse(text, self.kind).ok()?.digest(&self.node);
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.spent.forget(now_ms);
+        table.spent.find(digest)
+    }
+
+    /// Ends those of which the node knows this; which they were.
+    pub fn end_where(&self, is_meant: impl Fn(&T) -> bool) -> Vec<Arc<Session<T>>> {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let meant = table.sessions.iter().filter(|(_, (_, session))| is_meant(&session.value)).map(|(half, _)| *half);
+        let meant: Vec<Half> = meant.collect();
+        meant.iter().filter_map(|half| table.remove(half)).map(|(_, session)| session).collect()
     }
 
     /// Ends every session of a principal; how many there were.
     pub fn end_all_of(&self, principal: &str) -> usize {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let theirs = table.by_principal.get(principal).cloned().unwrap_or_default();
-        theirs.iter().filter(|(_, half)| table.remove(half)).count()
+        theirs.iter().filter_map(|(_, half)| table.remove(half)).count()
     }
 
     /// Ends every session; how many there were.
@@ -155,7 +199,7 @@ impl<T> Table<T> {
     fn forget(&mut self, now_ms: u64) -> usize {
         let mut count = 0;
         while let Some((_, half)) = self.by_end.first().copied().filter(|(end_ms, _)| *end_ms <= now_ms) {
-            count += usize::from(self.remove(&half));
+            count += usize::from(self.remove(&half).is_some());
         }
         count
     }
@@ -178,8 +222,12 @@ impl<T> Table<T> {
         session
     }
 
-    fn remove(&mut self, half: &Half) -> bool {
-        let Some((_, session)) = self.sessions.remove(half) else { return false };
+    fn half_of(&self, id: u64) -> Option<Half> {
+        self.sessions.iter().find(|(_, (_, session))| session.id == id).map(|(half, _)| *half)
+    }
+
+    fn remove(&mut self, half: &Half) -> Option<(Half, Arc<Session<T>>)> {
+        let (rest, session) = self.sessions.remove(half)?;
         self.by_end.remove(&(session.end_ms, *half));
         if let Some(theirs) = self.by_principal.get_mut(&session.principal) {
             theirs.remove(&(session.end_ms, *half));
@@ -187,7 +235,7 @@ impl<T> Table<T> {
                 self.by_principal.remove(&session.principal);
             }
         }
-        true
+        Some((rest, session))
     }
 }
 

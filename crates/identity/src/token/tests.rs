@@ -75,6 +75,56 @@ fn the_table_is_bounded_and_has_room_again_when_sessions_are_over() {
 }
 
 #[test]
+fn a_token_that_was_used_is_known_again_until_it_would_have_ended_and_is_good_for_nothing() {
+    let refreshes = Sessions::of(Kind::Refresh, "A.X", 1_000);
+    let issue = |family| {
+        let (bearer, session) = refreshes.issue("ada", family, 0).unwrap();
+        (bearer.dangerous_text(), session.id)
+    };
+    let ((used, id), (fresh, _), (ended, other)) = (issue(7), issue(7), issue(8));
+    assert!(refreshes.reused(&used, 0).is_none(), "it is good still");
+    assert_eq!([refreshes.spend(id, 7, 5), refreshes.spend(id, 7, 6)], [Ok(true), Ok(false)]);
+    assert!(refreshes.end(other));
+    assert_eq!(refreshes.check(&used, 6).unwrap_err(), BadToken::Unknown);
+    assert_eq!(refreshes.reused(&used, 999), Some(Reused { family: 7, used_ms: 5 }));
+    // Neither what is good, nor what was ended, nor what was made up.
+    let forged = Bearer::fresh(Kind::Refresh).unwrap().dangerous_text();
+    for text in [&*fresh, &*ended, &*forged, &used.replace("refresh", "session"), &used[..used.len() - 1], ""] {
+        assert_eq!(refreshes.reused(text, 6), None);
+    }
+    assert_eq!(refreshes.reused(&used, 1_000), None);
+    assert_eq!(refreshes.table.read().unwrap().spent.counts(), [0; 3]);
+    let of_family = refreshes.end_where(|family| *family == 7);
+    assert_eq!(of_family.len(), 1);
+    assert_eq!(refreshes.check(&fresh, 6).unwrap_err(), BadToken::Unknown);
+}
+
+#[test]
+fn what_was_used_is_bounded_and_nobody_makes_the_node_forget_what_another_has() {
+    let refreshes = Sessions::of(Kind::Refresh, "A.X", 1_000);
+    let use_one = |family, now_ms| {
+        let (bearer, session) = refreshes.issue("ada", family, now_ms).unwrap();
+        (bearer.dangerous_text(), refreshes.spend(session.id, family, now_ms))
+    };
+    let (first, _) = use_one(0, 0);
+    for number in 1..spent::OF_FAMILY_MAX {
+        assert_eq!(use_one(0, 0).1, Ok(true), "{number}");
+    }
+    let (last, refused) = use_one(0, 0);
+    assert_eq!(refused, Err(NoToken::Used));
+    assert!(refreshes.check(&last, 0).is_ok(), "what is not used is good still");
+    assert!(refreshes.reused(&first, 999).is_some());
+    for number in spent::OF_FAMILY_MAX..spent::COUNT_MAX {
+        let family = u64::try_from(number / spent::OF_FAMILY_MAX).unwrap();
+        assert_eq!(use_one(family, 0).1, Ok(true));
+    }
+    assert_eq!(use_one(u64::MAX, 0).1, Err(NoToken::Full));
+    assert!(refreshes.reused(&first, 999).is_some());
+    assert_eq!(use_one(0, 1_000).1, Ok(true));
+    assert_eq!(refreshes.table.read().unwrap().spent.counts(), [1; 3]);
+}
+
+#[test]
 fn all_of_a_token_counts_and_not_only_what_it_is_found_by() {
     let sessions = sessions();
     let (bearer, _) = sessions.issue("ada", "", 0).unwrap();

@@ -128,7 +128,7 @@ fn without_encryption_no_provider_is_asked_unless_a_test_wants_it() {
     let resolver: Arc<dyn Resolve> = Arc::new(Here);
     let given = Given { tls: &|_| None, secret: &|_| None, resolver: &resolver };
     let made = |document: &str| Providers::new(&realm(vec![entry(document)]), given, limits()).map(drop);
-    assert!(made(&fake.document()).unwrap_err().to_string().contains("not https"));
+    assert!(made(&fake.document()).unwrap_err().to_string().contains("begins with https"));
     assert!(made("https://idp.test/.well-known/openid-configuration").unwrap_err().to_string().contains("no TLS"));
     assert!(made("https://idp.test/x").unwrap_err().to_string().contains("does not end with"));
     let elsewhere = realm(vec![entry("http://192.0.2.1/.well-known/openid-configuration")]);

@@ -287,11 +287,10 @@ pub const COMMANDS: &[Command] = &[
     Command {
         target: "security",
         command: "display",
-        about: "Show trusted hosts, what roles may do, or realms",
+        about: "Show trusted hosts, what roles may do, or realms, and whether a host can stand for a password",
         parameters: &[Parameter {
             form: Form::Word(&["hosts", "accesscontrol", "realms"]),
-            required: true,
-            ..text("type", "what to show")
+            ..text("type", "what to show; what holds for all if left out")
         }],
     },
     Command {

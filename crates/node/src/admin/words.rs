@@ -429,7 +429,7 @@ mod tests {
             ("display", "of what?"),
             ("dispaly node", "did you mean `display`"),
             ("display securty --type=hosts", "did you mean `security`"),
-            ("display security", "`type` is missing"),
+            ("explain authorization", "`privilege` is missing"),
             ("display security --type=all", "hosts, accesscontrol, realms"),
             ("display security --type=hosts --type=realms", "given twice"),
             ("display security hosts", "stands alone"),

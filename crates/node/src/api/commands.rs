@@ -1,10 +1,12 @@
 //! `POST /v1/admin/commands/{target}/{command}`: what `stockade admin` asks for.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
 use axum::{Extension, Json};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::create;
@@ -19,9 +21,32 @@ use crate::security::{self, Caller, Values};
 #[serde(deny_unknown_fields)]
 pub(super) struct CommandRequest {
     /// The parameters by name, as `stockade admin help TARGET` lists them
-    #[serde(default)]
+    #[serde(default, deserialize_with = "each_once")]
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     parameters: Values,
+}
+
+/// Each parameter once: whoever reads a request on its way, and whoever records it, must mean the same by it.
+fn each_once<'de, D: Deserializer<'de>>(parameters: D) -> Result<Values, D::Error> {
+    struct Each;
+    impl<'de> Visitor<'de> for Each {
+        type Value = Values;
+
+        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            out.write_str("parameters by name, each a text")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Values, A::Error> {
+            let mut values = Values::new();
+            while let Some((name, value)) = map.next_entry()? {
+                if values.insert(name, value).is_some() {
+                    return Err(A::Error::custom("a parameter is given twice"));
+                }
+            }
+            Ok(values)
+        }
+    }
+    parameters.deserialize_map(Each)
 }
 
 /// What a command answers

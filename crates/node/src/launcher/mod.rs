@@ -503,13 +503,15 @@ fn not_spooled(error: &io::Error) -> Refusal {
     Refusal::new(kind, "the run cannot be started", crate::system_text(error), next)
 }
 
-/// `NAME@REALM` of plain characters: it goes into the audit record.
+/// `NAME@REALM` of plain characters, where the name may be one of e-mail: it goes into the audit record. The realm is
+/// what follows the last `@`, and has none, so no two principals are written the same.
 pub(crate) fn is_principal(text: &str) -> bool {
-    text.len() <= 200
-        && text.split_once('@').is_some_and(|(name, realm)| {
-            let plain = |part: &str| {
-                !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-            };
-            plain(name) && plain(realm)
-        })
+    let plain = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    let is_name = |name: &str| match name.split_once('@') {
+        Some((local, domain)) => plain(local) && plain(domain),
+        None => plain(name),
+    };
+    text.len() <= 200 && text.rsplit_once('@').is_some_and(|(name, realm)| is_name(name) && plain(realm))
 }

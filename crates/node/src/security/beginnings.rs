@@ -7,6 +7,7 @@ use stockade_store::{Beginning, NewPrincipal};
 
 use zeroize::Zeroizing;
 
+use super::people::PEOPLE_MAX;
 use super::{Caller, Security};
 use crate::refusal::{Kind, Refusal};
 
@@ -43,7 +44,22 @@ impl Security {
             begins
                 .push(Beginning { realm: realm.name.clone(), principals: principals.collect::<Result<_, Refusal>>()? });
         }
+        self.check_room(&begins).await?;
         Ok(begins)
+    }
+
+    /// No more principals than there may be, whichever way they come.
+    async fn check_room(&self, begins: &[Beginning]) -> Result<(), Refusal> {
+        let new: usize = begins.iter().map(|realm| realm.principals.len()).sum();
+        if new == 0 || self.keeper.with(|store| Ok(store.principals()?.len())).await? + new <= PEOPLE_MAX {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Kind::TooMany,
+            "the configuration stays as it is",
+            format!("there would be more than {PEOPLE_MAX} users"),
+            "remove some, or use a directory",
+        ))
     }
 
     /// People of elsewhere must not have what belongs to those of a local realm that was called the same.

@@ -17,7 +17,7 @@ use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
 
 /// Most objects that are kept.
-const OBJECTS_MAX: usize = 1_000;
+pub(super) const OBJECTS_MAX: usize = 1_000;
 
 impl Security {
     /// Keeps the object of a text, inactive. Passwords in it are kept as what they hash to.
@@ -27,8 +27,12 @@ impl Security {
         let text = security::export(&object, security::Secrets::Kept);
         let (id, digest) = (id_of(&object), digest(&text));
         let _changing = self.changing.lock().await;
-        let count = self.keeper.with(|store| Ok(store.objects()?.len())).await?;
-        if count >= OBJECTS_MAX {
+        let kept = self.keeper.with(stockade_store::Store::objects).await?;
+        // Before it is on record: what is refused is no transition.
+        if kept.iter().any(|one| one.id == id) {
+            return Err(is_there(&id));
+        }
+        if kept.len() >= OBJECTS_MAX {
             let next = "remove those that are not needed: stockade admin remove configuration";
             return Err(Refusal::new(
                 Kind::TooMany,
@@ -42,15 +46,7 @@ impl Security {
         let act = move |store: &mut stockade_store::Store| {
             store.load(&id, &text, &digest, Act { principal: &who, now_ms: now_ms() })
         };
-        if self.keeper.with(act).await? {
-            return Ok(object);
-        }
-        Err(Refusal::new(
-            Kind::Conflict,
-            format!("there is a version `{}` of `{}` already", known.version, known.name),
-            "an object never changes",
-            "give it another version, or remove that one first",
-        ))
+        if self.keeper.with(act).await? { Ok(object) } else { Err(is_there(&known)) }
     }
 
     /// Puts an object in force; with a time for that long only, unless somebody confirms it.
@@ -219,6 +215,16 @@ impl Security {
         self.put_in_force(new);
         Ok(())
     }
+}
+
+fn is_there(id: &ObjectId) -> Refusal {
+    let shown = |text| stockade_core::text::shown(text, 100);
+    Refusal::new(
+        Kind::Conflict,
+        format!("there is a version `{}` of `{}` already", shown(&id.version), shown(&id.name)),
+        "an object never changes",
+        "give it another version, or remove that one first",
+    )
 }
 
 /// Who changes what is in force can give himself everything, so he must have it.

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::bearer::Showing;
 use super::directories::Held;
 use super::force::{Hosted, InForce, Name};
-use super::login::{Now, Place};
+use super::login::{Now, Place, Refreshed};
 use super::tokens::{SEEN_MAX, Session};
 use super::{Security, force};
 use crate::refusal::Refusal;
@@ -53,7 +53,9 @@ pub(super) struct Claim {
     /// Whether a token of this node is given for it, as it is for a password.
     pub(super) may_log_in: bool,
     /// A refresh token, where it is one.
-    pub(super) refreshed: Option<u64>,
+    pub(super) refreshed: Option<Refreshed>,
+    /// Whether what came of its log-in was ended, since somebody has used it before.
+    pub(super) has_ended: bool,
     /// A provider's token, where it is one.
     pub(super) showing: Option<Showing>,
     pub(super) session: Option<Arc<token::Session<Session>>>,
@@ -102,9 +104,15 @@ impl Security {
         if place == Place::Elsewhere {
             return Claim { next: Some("send it to POST /v1/login, which gives a token for this"), ..no() };
         }
-        let Ok(refresh) = self.refreshes.check(text, now.ms) else { return no() };
-        let claim = Claim::of(refresh.value.name.clone(), Credential::Token(Proof::Right), REFRESH);
-        Claim { refreshed: Some(refresh.id), may_log_in: true, ..claim }
+        if let Ok(refresh) = self.refreshes.check(text, now.ms) {
+            let claim = Claim::of(refresh.value.name.clone(), Credential::Token(Proof::Right), REFRESH);
+            let refreshed = Refreshed { id: refresh.id, family: refresh.value.family };
+            return Claim { refreshed: Some(refreshed), may_log_in: true, ..claim };
+        }
+        // What it has come to is ended before it is on record: that somebody is thrown out cannot be held up.
+        let Some((name, count)) = self.end_reused(text, now) else { return no() };
+        let detail = format!("the refresh token was used before; {count} tokens of the same log-in were ended");
+        Claim { name, detail, has_ended: true, ..no() }
     }
 
     pub(super) fn by_token(&self, from: IpAddr, text: &str, now: Now) -> Claim {
@@ -151,6 +159,7 @@ impl Claim {
             held: None,
             may_log_in: false,
             refreshed: None,
+            has_ended: false,
             showing: None,
             session: None,
             client: None,

@@ -86,11 +86,7 @@ impl Call<'_> {
             ("configuration", name) => self.configuration(name).await,
             ("user", "display") => Ok(show::users(security, self.given("username"), self.given("realm"))),
             ("user" | "password", name) => self.user(name).await,
-            ("security", _) => match self.given("type") {
-                Some("hosts") => Ok(show::hosts(security)),
-                Some("accesscontrol") => Ok(show::roles(self.caller, None)),
-                _ => Ok(show::realms(security)),
-            },
+            ("security", _) => Ok(show::access(security, self.caller, self.given("type"))),
             ("trusted", "test") => show::trust(security, self.needed("address")).await,
             ("trusted", _) => Ok(show::hosts(security)),
             ("realm", name) => self.realm(name).await,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use stockade_config::security::provider::{Plaintext, document_of};
 use stockade_config::security::{
     Admission, ClientProfile, LdapRealm, LdapServer, Object, OidcProvider, OidcRealm, Root, Secret,
 };
@@ -221,8 +222,8 @@ fn authority(text: &Elsewhere, profiles: &[ClientProfile], terms: &Terms) -> Res
 /// Whether a provider can be reached and spoken to.
 fn check_provider(provider: &OidcProvider, terms: &Terms) -> Result<(), String> {
     can_open(provider.client_secret.as_ref(), terms)?;
-    let address = provider.discovery_url.parse::<axum::http::Uri>().map_err(|error| error.to_string())?;
-    may_connect(address.port_u16().unwrap_or(HTTPS), terms)?;
+    let (address, _) = document_of(&provider.discovery_url, Plaintext::Refused).map_err(|bad| bad.to_string())?;
+    may_connect(address.port_or_known_default().unwrap_or(HTTPS), terms)?;
     if provider.profile.is_none() {
         return Err(NO_PROFILE.to_owned());
     }

@@ -132,10 +132,10 @@ impl InForce {
     }
 
     /// Somebody of a local realm that is in force, who can be a caller over the network: his name is none of the
-    /// kernel's, and one that goes through the whole node.
+    /// kernel's, and one that goes through the whole node. Nor has it an `@`, as directories may: nobody is added so.
     pub(super) fn person(&self, name: &Name) -> Option<&Principal> {
         self.local_realms().find(|realm| realm.name == name.realm)?;
-        if is_name(name) { self.anybody(name) } else { None }
+        if is_name(name) && !name.user.contains('@') { self.anybody(name) } else { None }
     }
 
     /// Somebody of any realm there ever was.
@@ -278,6 +278,37 @@ mod tests {
     use stockade_config::security::Admission;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_name_of_e_mail_is_a_name_and_none_is_read_as_another() {
+        let name = |user: &str, realm: &str| Name { user: user.to_owned(), realm: realm.to_owned() };
+        for user in ["ada", "ada@acme.com", "a.b-c_d@acme", "ada@local"] {
+            assert!(is_name(&name(user, "corp")), "{user}");
+        }
+        for user in [
+            "",
+            "@",
+            "ada@",
+            "@acme",
+            "a@b@c",
+            "ada@acme com",
+            "ada+x@acme.com",
+            "ada@@acme",
+            "uid-0",
+            "UID-0@local",
+            "uid-0@acme.com",
+            "äda@acme.com",
+            "ada@acme.com\n",
+        ] {
+            assert!(!is_name(&name(user, "corp")), "{user}");
+        }
+        assert!(!is_name(&name("ada", "")) && !is_name(&name("ada@acme.com", "")));
+        assert!(!is_name(&name(&"a".repeat(196), "corp")));
+        let (hosts, _) = Hosts::resume(&[], Arc::clone(Terms::of_test().resolver()), 0).await;
+        let in_force = InForce::compile(Vec::new(), Vec::new(), Arc::new(hosts)).unwrap();
+        let read = in_force.name("ada@acme.com@corp");
+        assert_eq!((read, in_force.name("ada@acme.com")), (name("ada@acme.com", "corp"), name("ada", "acme.com")));
+    }
 
     #[test]
     fn the_kernels_word_admits_who_is_neither_locked_nor_expired_where_no_password_is_asked_for() {

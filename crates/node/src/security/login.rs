@@ -66,9 +66,17 @@ pub(crate) struct Remote {
     /// What a directory says of him, where he is of one.
     pub(super) held: Option<Held>,
     /// The refresh token that was shown, where it is one.
-    pub(super) refreshed: Option<u64>,
+    pub(super) refreshed: Option<Refreshed>,
     /// Whether a token of this node is given for what was shown.
     pub(super) may_log_in: bool,
+}
+
+/// A refresh token that was shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refreshed {
+    pub(super) id: u64,
+    /// What it came of.
+    pub(super) family: u64,
 }
 
 impl Security {
@@ -221,6 +229,8 @@ const fn is_cheap(answer: Answer, claim: &Claim) -> bool {
     match answer {
         Answer::Admit(_) => false,
         Answer::Refuse { why: Why::NotNow, .. } => true,
+        // Once for each log-in, and for who had a token of it.
+        Answer::Refuse { .. } if claim.has_ended => false,
         Answer::Refuse { .. } => claim.is_free || !matches!(claim.credential, Credential::Password(_)),
     }
 }

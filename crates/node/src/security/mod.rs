@@ -37,6 +37,7 @@ mod trail;
 mod trial;
 mod work;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -79,6 +80,8 @@ pub(crate) struct Security {
     sessions: Sessions<tokens::Session>,
     /// What makes their next ones, each once.
     refreshes: Sessions<tokens::Session>,
+    /// Log-ins that tokens came of, counted.
+    families: AtomicU64,
     flood: Flood,
     seen: bearer::Seen,
     devices: device::Devices,
@@ -151,6 +154,7 @@ impl Security {
             passwords,
             sessions,
             refreshes,
+            families: AtomicU64::default(),
             flood: Flood::default(),
             seen: bearer::Seen::default(),
             devices: device::Devices::default(),

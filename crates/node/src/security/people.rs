@@ -136,18 +136,28 @@ pub(super) fn check_may_give(caller: &Caller, roles: &[String]) -> Result<(), Re
     })
 }
 
-/// Names have no character that a list, a line or a terminal takes for something else.
-pub(super) fn check_names<'a>(mut names: impl Iterator<Item = &'a String>) -> Result<(), Refusal> {
+/// Names have no character that a list, a line or a terminal takes for something else; those that are given have no `@`,
+/// which would be read as another's.
+fn check_names<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), Refusal> {
+    check(names, ",@", "a comma, an @ or a control character")
+}
+
+/// The same of those that a realm has already: its file may name users of this machine, who can have an `@`.
+pub(super) fn check_kept_names<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), Refusal> {
+    check(names, ",", "a comma or a control character")
+}
+
+fn check<'a>(mut names: impl Iterator<Item = &'a String>, barred: &str, told: &str) -> Result<(), Refusal> {
     let is_bad = |name: &&String| {
         name.is_empty()
             || name.chars().count() > NAME_CHARS_MAX
-            || name.contains(|one: char| one.is_control() || ",@".contains(one))
+            || name.contains(|one: char| one.is_control() || barred.contains(one))
             || name.trim() != *name
     };
     match names.find(is_bad) {
         Some(bad) => Err(Refusal::invalid(
             format!("`{}` is no name", stockade_core::text::shown(bad, 100)),
-            format!("a name has 1 to {NAME_CHARS_MAX} characters, none of them a comma, an @ or a control character"),
+            format!("a name has 1 to {NAME_CHARS_MAX} characters, none of them {told}"),
             "choose another one",
         )),
         None => Ok(()),

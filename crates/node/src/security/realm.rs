@@ -12,7 +12,7 @@ use stockade_store::Principal;
 
 use super::changes::check_holds_everything;
 use super::force::InForce;
-use super::people::{PEOPLE_MAX, check_may_give, check_names};
+use super::people::{PEOPLE_MAX, check_kept_names, check_may_give};
 use super::{Caller, Security, force, now_s};
 use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
@@ -209,7 +209,7 @@ fn people(document: Document, realm: &str) -> Result<Vec<Principal>, Refusal> {
     let now_ms = now_ms();
     let mut names = BTreeSet::new();
     let person = |one: Person| {
-        check_names(std::iter::once(&one.user_name).chain(&one.roles))?;
+        check_kept_names(std::iter::once(&one.user_name).chain(&one.roles))?;
         let shown = stockade_core::text::shown(&one.user_name, 100);
         if !names.insert(one.user_name.clone()) {
             return Err(refused(&format!("the user `{shown}` is in it twice"), "leave one out"));
@@ -257,11 +257,13 @@ mod tests {
         let ann = person(r#","userName":"ann""#);
         let read = people(parse(&document(&ann)).unwrap(), "people").unwrap();
         assert_eq!((read.len(), read[0].user.as_str(), read[0].password_ms), (1, "ann", 5));
+        let mail = person(r#","userName":"ann@acme""#);
+        assert_eq!(people(parse(&document(&mail)).unwrap(), "people").unwrap()[0].user, "ann@acme");
         let late = ann.replace(":5", ":9223372036854775807");
         assert!(people(parse(&document(&late)).unwrap(), "people").unwrap()[0].password_ms <= now_ms());
         for bad in [
             document(&format!("{ann},{ann}")),
-            document(&person(r#","userName":"a@b""#)),
+            document(&person(r#","userName":"a,b""#)),
             document(&person(r#","userName":"""#)),
             document(&person(r#","userName":"ann","password":"hunter2""#)),
             document(&person(r#","userName":"ann","password":"$argon2id$v=19$m=1,t=1,p=1$x$y""#)),

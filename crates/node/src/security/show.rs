@@ -31,7 +31,7 @@ pub(super) fn node(node: &Node) -> Table {
         ("Sessions", load.sessions.to_string()),
         ("Addresses", addresses),
         ("Certificate SHA-256", certificate),
-        ("Legacy Host Trust", node.security.in_force().has_legacy_host_trust().to_string()),
+        (LEGACY, node.security.in_force().has_legacy_host_trust().to_string()),
     ])
 }
 
@@ -177,10 +177,33 @@ pub(super) async fn trust(security: &Security, address: &str) -> Result<Table, R
     ]))
 }
 
+const LEGACY: &str = "Legacy Host Trust";
+
+/// What decides who gets in, of one kind or in short. Whatever is asked for, it says whether a host can stand for a
+/// password.
+pub(super) fn access(security: &Security, caller: &Caller, kind: Option<&str>) -> Table {
+    let has_legacy = security.in_force().has_legacy_host_trust();
+    let mut table = match kind {
+        Some("hosts") => hosts(security),
+        Some("accesscontrol") => roles(caller, None),
+        Some(_) => realms(security),
+        None => Table::of([(LEGACY, has_legacy.to_string()), administration_cell(security)]),
+    };
+    table.notes.push(if has_legacy {
+        "legacyHostTrust = true: from a trusted host no password is asked for where a realm wants none, and every \
+         program there can say any user's name; deactivate the object that says so, or activate it with false"
+            .to_owned()
+    } else {
+        "legacyHostTrust = false: a trusted host never stands for a password".to_owned()
+    });
+    table
+}
+
 /// The realms that are in force.
 pub(super) fn realms(security: &Security) -> Table {
-    let mut table = Table::new(&["Realm", "Type", "Object", "Require Password", "Require Trusted Host"]);
+    let mut table = Table::new(&["Realm", "Type", "Object", "Require Password", "Require Trusted Host", LEGACY]);
     let in_force = security.in_force();
+    let has_legacy = in_force.has_legacy_host_trust().to_string();
     for (object, root) in in_force.roots() {
         let (name, kind, admission) = match root {
             Root::Local(realm) => (&realm.name, "local", Some(realm.admission)),
@@ -199,6 +222,8 @@ pub(super) fn realms(security: &Security) -> Table {
             object.identity.name.clone(),
             shown(|one| one.require_password),
             shown(|one| one.require_trusted_host),
+            // A host never stands for somebody of elsewhere.
+            if kind == "local" { has_legacy.clone() } else { String::new() },
         ]);
     }
     table
@@ -206,8 +231,12 @@ pub(super) fn realms(security: &Security) -> Table {
 
 /// The realm that administrators over the network are of.
 pub(super) fn administration(security: &Security) -> Table {
+    Table::of([administration_cell(security)])
+}
+
+fn administration_cell(security: &Security) -> (&'static str, String) {
     let realm = security.in_force().administration.clone();
-    Table::of([("Administration Realm", realm.unwrap_or_else(|| "any".to_owned()))])
+    ("Administration Realm", realm.unwrap_or_else(|| "any".to_owned()))
 }
 
 /// What roles may do.
@@ -243,7 +272,7 @@ pub(super) fn explained(
     user: Option<&str>,
     (privilege, resource): (Privilege, Option<&str>),
 ) -> Result<Table, Refusal> {
-    let named = user.map(|user| user.split_once('@').map_or((user, None), |(user, realm)| (user, Some(realm))));
+    let named = user.map(|user| user.rsplit_once('@').map_or((user, None), |(user, realm)| (user, Some(realm))));
     let in_force = &caller.in_force;
     let (who, roles) = match named {
         None => (caller.principal.0.clone(), caller.roles.clone()),

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 use stockade_identity::entry::Outside;
-use stockade_identity::token::{Bearer, NoToken};
+use stockade_identity::token::{Bearer, NoToken, Reused};
 
 use super::directories::Held;
 use super::force::{InForce, Name};
-use super::login::{Now, Remote, refused};
+use super::login::{Now, Refreshed, Remote, refused};
 use super::{Caller, Security};
 use crate::refusal::{Kind, Refusal};
 
@@ -20,12 +21,18 @@ pub(super) struct Session {
     pub(super) held: Option<Held>,
     /// The token that makes the next session, which ends with this one.
     pub(super) refresh: Option<u64>,
+    /// The same in all that comes of one log-in with a password.
+    pub(super) family: u64,
     /// Addresses that its token was shown from, and that are on record.
     pub(super) seen: Mutex<Vec<IpAddr>>,
 }
 
 /// Addresses of one session that are remembered; a token that is shown from more is on record each time.
 pub(super) const SEEN_MAX: usize = 16;
+
+/// For so long who shows a refresh token that was just used is taken for its owner: two of his programs at once, or one
+/// whose answer was lost. He gets nothing by it, as nobody does, and loses nothing.
+const MOMENT_MS: u64 = 10_000;
 
 /// A token and for how long it is good, in seconds.
 pub(crate) type Token = (Bearer, u64);
@@ -53,16 +60,28 @@ impl Security {
             ));
         };
         let name = caller.in_force.name(&caller.principal.0);
-        if refreshed.is_some_and(|refreshed| !self.refreshes.end(refreshed)) {
-            // Somebody has used it meanwhile.
-            return Err(refused(Outside::No, 0));
-        }
         let none = |none: NoToken| {
-            tracing::error!(why = %none, "no session");
-            Refusal::new(Kind::Unavailable, "no token is given at the moment", none.to_string(), none.next())
+            tracing::error!(why = %none, principal = %caller.principal.0, "no session");
+            let kind = if none == NoToken::Used { Kind::TooMany } else { Kind::Unavailable };
+            Refusal::new(kind, "no token is given at the moment", none.to_string(), none.next())
         };
-        let value =
-            |refresh| Session { name: name.clone(), held: held.clone(), refresh, seen: Mutex::new(vec![*from]) };
+        let family = match refreshed {
+            Some(Refreshed { id, family }) => {
+                if !self.refreshes.spend(*id, *family, now.ms).map_err(none)? {
+                    // Somebody has used it meanwhile.
+                    return Err(refused(Outside::No, 0));
+                }
+                *family
+            }
+            None => self.families.fetch_add(1, Ordering::Relaxed),
+        };
+        let value = |refresh| Session {
+            name: name.clone(),
+            held: held.clone(),
+            refresh,
+            family,
+            seen: Mutex::new(vec![*from]),
+        };
         let whose = &caller.principal.0;
         let wants_refresh = wants_refresh && held.is_none();
         let refresh =
@@ -83,6 +102,20 @@ impl Security {
             session: (bearer, left(session.end_ms)),
             refresh: refresh.map(|(bearer, refresh)| (bearer, left(refresh.end_ms))),
         })
+    }
+
+    /// Ends what came of the log-in that a refresh token is of which was used before: its owner or a thief has the newer
+    /// one, and nobody can tell who (RFC 9700, 4.14.2). Whose it is, and how many there were, if there were any.
+    pub(super) fn end_reused(&self, text: &str, now: Now) -> Option<(Name, usize)> {
+        let Reused { family, used_ms } = self.refreshes.reused(text, now.ms)?;
+        if now.ms.saturating_sub(used_ms) < MOMENT_MS {
+            return None;
+        }
+        let is_of_it = |session: &Session| session.family == family;
+        let ended = [self.sessions.end_where(is_of_it), self.refreshes.end_where(is_of_it)].concat();
+        let name = ended.first()?.value.name.clone();
+        tracing::warn!(principal = %name, ended = ended.len(), "a refresh token was shown again; its log-in is ended");
+        Some((name, ended.len()))
     }
 
     fn end(&self, session: u64, refresh: Option<u64>) {

@@ -21,7 +21,14 @@ fn people() -> String {
              sn: {name}\nuserPassword: {ADA}\nmemberOf: cn={group},ou=groups,{ROOT}\n\n"
         )
     };
-    let known = [("ada", "user"), ("zoe", "administrator"), ("uid-0", "administrator"), ("ann@acme", "administrator")];
+    let known = [
+        ("ada", "user"),
+        ("zoe", "administrator"),
+        ("uid-0", "administrator"),
+        ("ann@acme", "user"),
+        ("a@b@c", "administrator"),
+        ("uid-1@acme", "administrator"),
+    ];
     let known: String = known.iter().chain(&[("n e", "user")]).map(|(name, group)| person(name, group)).collect();
     // `wide` with a letter that the directory takes for `w`.
     known + &person("other", "user").replace("uid: other", "uid:: 772XaWRl").replace("dn: uid", "dn: cn")
@@ -45,20 +52,25 @@ struct Files {
     secrets: String,
 }
 
+/// A folder of secrets, as the node's user has it, with the system's password.
+fn secrets(home: &Folder) -> String {
+    let file = home.write("secrets/system", format!("{}\n", SYSTEM.1));
+    let secrets = home.path().join("secrets");
+    for (path, mode) in [(&file, 0o600), (&secrets, 0o700)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(path, Some(61_234), None).unwrap();
+        }
+    }
+    secrets.to_str().unwrap().to_owned()
+}
+
 impl Files {
     fn of(slapd: &Slapd) -> Self {
         let home = open_folder();
         let authority = home.write("authority.pem", slapd.authority());
-        let file = home.write("secrets/system", format!("{}\n", SYSTEM.1));
-        let secrets = home.path().join("secrets");
-        for (path, mode) in [(&file, 0o600), (&secrets, 0o700)] {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-            if rustix::process::geteuid().is_root() {
-                std::os::unix::fs::chown(path, Some(61_234), None).unwrap();
-            }
-        }
-        let text = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
-        Self { _home: home, authority: text(authority), secrets: text(secrets) }
+        let secrets = secrets(&home);
+        Self { authority: authority.to_str().unwrap().to_owned(), secrets, _home: home }
     }
 
     fn profile(&self) -> String {
@@ -113,12 +125,24 @@ fn a_user_of_a_directory_logs_in_and_is_who_the_directory_says() {
         |token: &str| served.ask("POST", "/v1/admin/commands/node/display", &[("authorization", token)], "{}");
     display(&token).expect(403);
     display(&served.token("zoe@corp", ADA)).expect(200);
+    // A name of e-mail is written with its realm, and is nobody else's: neither what he does nor what he may.
+    let mail = served.token("Ann@acme@corp", ADA);
+    assert_eq!(me(&mail).expect(200).json()["principal"], "ann@acme@corp");
+    let ran = served.ask("POST", "/v1/runs", &[("authorization", &mail)], r#"{ "code": "print(6 * 7)" }"#);
+    let ran = ran.expect(200).json();
+    assert_eq!(ran["stdout"], "42\n");
+    let run = format!("/v1/runs/{}", ran["id"].as_str().unwrap());
+    served.get(&run, &mail).expect(200);
+    served.get(&run, &basic("ann@acme", ANN)).expect(404);
+    display(&mail).expect(403);
     // Who is not there, who guesses, and who is called as others are: one answer.
     let wrong = told(&served.log_in("ada@corp", "wrong").expect(401));
     for (user, password) in [
         ("nobody@corp", ADA),
         ("uid-0@corp", ADA),
-        ("ann@acme@corp", ADA),
+        ("a@b@c@corp", ADA),
+        ("uid-1@acme@corp", ADA),
+        ("ann@acme", ADA),
         ("n e@corp", ADA),
         ("wide@corp", ADA),
         ("*@corp", ADA),
@@ -140,7 +164,14 @@ fn a_user_of_a_directory_logs_in_and_is_who_the_directory_says() {
     me(&token).expect(200);
     let again = realm("2", slapd.tls_port(), &format!("{}, connectTimeout = 2s", files.secured()));
     served.put_in_force("corp", &again);
-    me(&token).expect(401);
+    let elsewhere = |last| Ipv4Addr::new(127, 0, 0, last);
+    assert_eq!(served.refused_as(elsewhere(3), &token), "");
+    // So does its end; those of others go on.
+    let (token, local) = (served.token("zoe@corp", ADA), served.token("ann@acme", ANN));
+    me(&token).expect(200);
+    command_of(&served.node, "configuration/deactivate", &json!({ "type": "security", "name": "corp" }));
+    assert_eq!(served.refused_as(elsewhere(4), &token), "");
+    me(&local).expect(401);
     // A system's password in clear is not shown; and none is in what the node writes.
     let plain = format!("systemPassword = \"{}\", secureCommunicationProfileName = directory", SYSTEM.1);
     served.put_in_force("corp", &realm("3", slapd.tls_port(), &plain));
@@ -284,4 +315,31 @@ fn a_realm_whose_directory_could_not_be_asked_is_not_put_in_force() {
     let path = "/v1/admin/commands/configuration/activate";
     let said = served.node.ask("POST", path, &[], &which).whole().unwrap().expect(409).json();
     assert!(said["detail"].as_str().unwrap().contains("was a local realm"), "{said}");
+}
+
+#[test]
+fn a_realm_whose_secret_can_no_more_be_opened_is_not_put_in_force_again() {
+    let home = open_folder();
+    let secrets = secrets(&home);
+    let served = Served::start(&["--connect-port", "9", "--secrets", &secrets]);
+    let more = format!("systemPassword = \"file:{secrets}/system\", allowPlaintext = true");
+    served.put_in_force("corp", &realm("1", 9, &more));
+    let (secret, aside) = (format!("{secrets}/system"), format!("{secrets}/aside"));
+    std::fs::rename(&secret, &aside).unwrap();
+    // The same realm under another version: what is in force would stay, and not come back after a start.
+    let again = realm("2", 9, &more);
+    command_of(&served.node, "configuration/load", &json!({ "source": again }));
+    let which = json!({ "type": "security", "name": "corp", "version": "2" });
+    for (command, given) in [("activate", &which), ("validate", &json!({ "source": again }))] {
+        let path = format!("/v1/admin/commands/configuration/{command}");
+        let asked = json!({ "parameters": given });
+        let told = served.node.ask("POST", &path, &[], &asked).whole().unwrap().expect(409).json();
+        assert_eq!(told["title"], "a secret cannot be opened", "{command}: {told}");
+        assert!(told["detail"].as_str().unwrap().starts_with(&secret), "{command}: {told}");
+        assert!(told["next"].as_str().unwrap().contains("--secrets"), "{command}: {told}");
+    }
+    let states = command_of(&served.node, "configuration/display", &json!({ "name": "corp" }))["rows"].clone();
+    assert_eq!((&states[0][3], &states[1][3]), (&json!("Active"), &json!("Inactive")), "{states}");
+    std::fs::rename(&aside, &secret).unwrap();
+    command_of(&served.node, "configuration/activate", &which);
 }

@@ -83,6 +83,10 @@ impl Answer {
             while let Some(bytes) = self.chunk()? {
                 body.extend(bytes);
             }
+        } else if let Some(length) = self.headers.get("content-length").and_then(|length| length.parse().ok()) {
+            // Not to the end: after an early refusal the connection is reset there.
+            body = vec![0; length];
+            self.reader.read_exact(&mut body)?;
         } else {
             self.reader.read_to_end(&mut body)?;
         }

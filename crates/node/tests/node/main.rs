@@ -11,6 +11,7 @@ mod cancel;
 mod certificates;
 mod client;
 mod clients;
+mod commands;
 mod crash;
 mod directories;
 mod disk;

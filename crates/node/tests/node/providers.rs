@@ -4,10 +4,11 @@ use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
 use std::process::Stdio;
 
+use serde_json::json;
 use stockade_testkit::oidc::{DEVICE_CLIENT, Provider, Visitor};
 
 use crate::support::{command, open_folder};
-use crate::tls::{Answer, Served};
+use crate::tls::{Answer, Served, command_of};
 
 /// A node that believes a provider, and what it was started with.
 struct Believing {
@@ -151,6 +152,11 @@ fn a_command_line_logs_in_with_a_browser_elsewhere() {
     assert!(token.starts_with("stockade_session_"), "a token of this node, not the provider's");
     assert_eq!(node.me(token).expect(200).json()["principal"], "grace@sso");
 
+    command_of(&node.served.node, "configuration/deactivate", &json!({ "type": "security", "name": "sso" }));
+    let ended = node.served.refused_as(Ipv4Addr::new(127, 0, 0, 3), &format!("Bearer {token}"));
+    assert_eq!(ended, "", "the session is ended with its realm");
+    command_of(&node.served.node, "configuration/activate", &json!({ "type": "security", "name": "sso" }));
+
     let (child, said) = log_in();
     visit(&said, Visitor::Refuses);
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(125));
@@ -167,4 +173,29 @@ fn a_command_line_logs_in_with_a_browser_elsewhere() {
     // Nobody begins without end.
     let statuses: Vec<u16> = (0..12).map(|_| begin().status).collect();
     assert!(statuses.contains(&200) && statuses.last() == Some(&429), "{statuses:?}");
+}
+
+#[test]
+fn a_provider_that_could_not_be_believed_is_refused_when_its_file_is_read() {
+    let served = Served::start(&[]);
+    for (url, why) in [
+        ("http://127.0.0.1:9/.well-known/openid-configuration", "begins with https://"),
+        ("https://login.acme.com/realm", "does not end with"),
+    ] {
+        let text = format!(
+            "name = sso, version = \"1\", type = stockade.security\nconfiguration {{ OIDCAuthenticationRealm {{ name = sso, \
+             identityProviders = [\n {{ documentDiscoveryUrl = \"{url}\", clientId = c, identityAttributeName = sub }}\n] }} }}"
+        );
+        for command in ["validate", "load"] {
+            let path = format!("/v1/admin/commands/configuration/{command}");
+            let asked = json!({ "parameters": { "source": text } });
+            let told = served.node.ask("POST", &path, &[], &asked).whole().unwrap().expect(422).json();
+            let detail = told["detail"].as_str().unwrap();
+            assert!(detail.starts_with("line 3, column 4: ") && detail.contains(why), "{told}");
+            assert!(told["next"].as_str().unwrap().contains("`documentDiscoveryUrl` as "), "{told}");
+        }
+    }
+    // Nothing was kept of it.
+    let kept = command_of(&served.node, "configuration/display", &json!({ "name": "sso" }));
+    assert_eq!(kept["rows"], json!([]));
 }

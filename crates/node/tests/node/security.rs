@@ -9,7 +9,7 @@ use stockade_testkit::{Folder, Ran, User, call, skipped};
 use crate::http::Whole;
 use crate::support::{AS_SERVICE, Node, command, until};
 use crate::tables::memory_as;
-use crate::tenancy::as_user;
+use crate::tenancy::{as_user, connect_as};
 
 /// Users that every Debian has.
 pub(crate) const DAEMON: u32 = 1;
@@ -68,6 +68,14 @@ impl Place {
     pub(crate) fn ask(&self, user: u32, method: &str, path: &str, body: &str) -> Whole {
         let headers: &[(&str, &str)] = if body.is_empty() { &[] } else { &JSON };
         as_user(self.node.socket(), user, method, path, headers, body).unwrap()
+    }
+
+    /// A command as it is written, by a user.
+    pub(crate) fn ask_bytes(&self, user: u32, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Whole {
+        crate::http::send(connect_as(self.node.socket(), user).unwrap(), "POST", path, headers, body)
+            .unwrap()
+            .whole()
+            .unwrap()
     }
 
     pub(crate) fn runs(&self, user: u32) -> u16 {

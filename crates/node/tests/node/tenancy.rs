@@ -17,13 +17,18 @@ pub(crate) fn as_user(
     headers: &[(&str, &str)],
     body: &str,
 ) -> std::io::Result<Whole> {
+    send(connect_as(socket, user)?, method, path, headers, body.as_bytes())?.whole()
+}
+
+/// A connection of a user's.
+pub(crate) fn connect_as(socket: PathBuf, user: u32) -> std::io::Result<UnixStream> {
     let connecting = std::thread::spawn(move || {
         let id = rustix::process::Uid::from_raw(user);
         // Of this thread alone, which ends.
         rustix::thread::set_thread_res_uid(id, id, id).unwrap();
         UnixStream::connect(socket)
     });
-    send(connecting.join().unwrap()?, method, path, headers, body.as_bytes())?.whole()
+    connecting.join().unwrap()
 }
 
 #[test]

@@ -171,6 +171,18 @@ impl Served {
         stream
     }
 
+    /// Whom a token is of that is shown from where nobody has shown anything yet, as the trail has it after it is
+    /// refused: nobody's, where the session is ended; its principal's, where only he is refused.
+    #[track_caller]
+    pub(crate) fn refused_as(&self, address: Ipv4Addr, authorization: &str) -> String {
+        self.ask_from(address, ("GET", "/v1/me"), &[("authorization", authorization)], "").expect(401);
+        let trail = std::fs::read_to_string(self.node.folder.join("store/audit/audit.jsonl")).unwrap();
+        let last = trail.lines().rfind(|line| line.contains(r#""record":"authentication""#)).unwrap();
+        let last: Value = serde_json::from_str(last).unwrap();
+        assert_eq!((&last["source"], &last["decision"]), (&json!(address), &json!("refused")), "{last}");
+        last["principal"].as_str().unwrap().to_owned()
+    }
+
     pub(crate) fn token(&self, user: &str, password: &str) -> String {
         let answer = self.ask("POST", "/v1/login", &[("authorization", &basic(user, password))], "").expect(200).json();
         format!("Bearer {}", answer["token"].as_str().unwrap())

@@ -9,7 +9,9 @@ use stockade_identity::local::{Costs, Password};
 use stockade_store::Change;
 use tempfile::TempDir;
 
+mod bounds;
 mod hosts;
+mod reuse;
 
 use super::*;
 use crate::keeper::Keeper;
@@ -37,6 +39,7 @@ fn text(realm: &str, version: &str) -> String {
             {{ userName = "lou", password = "{ANN}", roles = ["user"], locked = true }}
             {{ userName = "uid-0", password = "{ANN}", roles = ["user"] }}
             {{ userName = "ann+lee", password = "{ANN}", roles = ["user"] }}
+            {{ userName = "ann@acme", password = "{ANN}", roles = ["user"] }}
             {{ userName = "bare", roles = ["user"] }}
         ] }} }}"#
     )

@@ -265,7 +265,7 @@ pub struct Status {
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
 
-    /// The node's socket
+    /// The node's socket; that of the caller's own node if left out, else that of the machine's
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
 }
@@ -280,7 +280,7 @@ pub struct Log {
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
 
-    /// The node's socket
+    /// The node's socket; that of the caller's own node if left out, else that of the machine's
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
 }

@@ -133,6 +133,10 @@ impl Host {
         self.home.write(name, text);
     }
 
+    pub(crate) fn reads(&self, name: &str) -> String {
+        self.home.read(name)
+    }
+
     /// What is typed there; `$NODE` is the node's address.
     pub(crate) fn types(&self, line: &str) -> Ran {
         let (home, programs) = (self.home.path().to_str().unwrap(), command());

@@ -6,11 +6,13 @@ mod ending;
 
 use serde_json::{Value, json};
 use stockade_testkit::Ran;
-use stockade_testkit::oidc::Provider;
+use stockade_testkit::oidc::{Provider, Visitor};
 use stockade_testkit::slapd::{ROOT, SYSTEM, Slapd};
 
 use crate::machine::{Host, Machine};
 use crate::networks::{WIRES, possible};
+use crate::providers::visit;
+use crate::support::until;
 
 const SOCKET: &str = "/run/stockade/node.sock";
 const TRAIL: &str = "/var/lib/stockade/store/audit/audit.jsonl";
@@ -164,6 +166,7 @@ impl Story {
             self.machine.names.claims(address, name);
         }
         self.machine.names.leads("a.some.domain.org", "198.51.100.7");
+        self.machine.names.leads("b.some.domain.org", "198.51.100.9");
         for (address, entry) in [
             (WIRES[0].1, "host1"),
             ("198.51.100.2", "host2"),
@@ -299,6 +302,15 @@ impl Story {
         assert_eq!(self.other.curl("--header @token --json '{\"code\": \"print(6 * 7)\"}'", "/v1/runs"), "200");
         assert_eq!(self.other.curl("--header @token --json '{}'", "/v1/sessions"), "403");
         drop(self.other.log_in("ada@sso", "ann.secret").expect(NOT_IN));
+        // A person goes with a browser, while the command line waits.
+        let log_in = "stockade login --device --fingerprint $(cat pin) $NODE > told 2> said &";
+        drop(self.known.types(log_in).expect(0));
+        until("it says where to go", || self.known.reads("said").ends_with('\n'));
+        visit(provider, &self.known.reads("said"), Visitor::Agrees("grace"));
+        until("she is logged in", || self.known.reads("told").ends_with('\n'));
+        let told = self.known.reads("told");
+        assert!(told.contains(" as grace@sso, for "), "{told}");
+        drop(self.known.admin("display node").expect(4));
     }
 
     fn denies_and_allows_every_row_of_the_table(&self) {

@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::range::Range;
 
+/// Where the node is asked that the machine's service manager keeps.
+pub const INSTALLED: &str = "/run/stockade/node.sock";
+
 /// The file of a node's folder that has the flags it was started with.
 pub const NOTE: &str = "settings.json";
 
@@ -267,7 +270,7 @@ pub struct Status {
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
 
-    /// The node's socket
+    /// The node's socket; that of the caller's own node if left out, else that of the machine's
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
 }
@@ -282,7 +285,7 @@ pub struct Log {
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
 
-    /// The node's socket
+    /// The node's socket; that of the caller's own node if left out, else that of the machine's
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
 }
@@ -356,7 +359,7 @@ pub struct Install {
     pub folder: PathBuf,
 
     /// The socket it is asked at
-    #[arg(long, value_name = "PATH", default_value = "/run/stockade/node.sock")]
+    #[arg(long, value_name = "PATH", default_value = INSTALLED)]
     pub socket: PathBuf,
 
     /// Who may connect: 600 root, 660 its group too, 666 everybody on this machine

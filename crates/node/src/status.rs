@@ -65,11 +65,16 @@ fn me(socket: &Path) -> Option<String> {
     ))
 }
 
-/// The socket of a node that is named, or lies in its folder.
+/// The socket of a node that is named, or lies in its folder; that of the machine's node for who names none and never
+/// had one of his own.
 pub(crate) fn socket(named: Option<&PathBuf>, folder: Option<&PathBuf>) -> Result<PathBuf, Refusal> {
+    let own = settings::folder(folder);
+    let installed = Path::new(settings::INSTALLED);
+    let has_own = folder.is_some() || own.as_ref().is_some_and(|own| own.exists());
     named
         .cloned()
-        .or_else(|| settings::folder(folder).map(|folder| folder.join("node.sock")))
+        .or_else(|| (!has_own && installed.exists()).then(|| installed.to_owned()))
+        .or_else(|| own.map(|folder| folder.join("node.sock")))
         .ok_or_else(|| Refusal::invalid("no node is named", "there is no folder to look in", "name one: --socket PATH"))
 }
 

@@ -183,7 +183,11 @@ impl Transport for Stream {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         self.stream.set_write_timeout(patience(timeout))?;
         let output = self.buffers.output().get(..amount).unwrap_or_default();
-        Ok(self.stream.write_all(output)?)
+        match self.stream.write_all(output) {
+            // A node that refuses need not read the rest: what it says is there to be read.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        }
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
@@ -214,5 +218,24 @@ mod tests {
     #[test]
     fn a_name_is_one_segment() {
         assert_eq!(segment("a b/ü?.txt"), "a%20b%2F%C3%BC%3F.txt");
+    }
+
+    #[test]
+    fn a_refusal_is_told_that_comes_before_the_node_has_read_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("node.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let refusing = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0; 64]).unwrap();
+            let body = r#"{"title":"this is not for you"}"#;
+            let head = "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length";
+            stream.write_all(format!("{head}: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+        });
+        // More than any socket holds, so it is still being written then.
+        let node = Node::at(&format!("unix:{}", path.display())).unwrap();
+        let refused = node.post("/v1/runs", "text/plain", &vec![b'x'; 32 << 20]).unwrap_err();
+        refusing.join().unwrap();
+        assert!(refused.to_string().contains("this is not for you"), "{refused}");
     }
 }

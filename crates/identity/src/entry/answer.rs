@@ -123,7 +123,7 @@ impl Outside {
             Self::Wait => "wait, then try again",
             Self::Show => "log in: `stockade login`, or `--username` and `--password-stdin`",
             Self::Locked => "have an administrator unlock it",
-            Self::Expired => "change the password: `stockade admin change password`",
+            Self::Expired => "have an administrator set another one: `stockade admin change password`",
             Self::No => "check the user name and the password, and where you connect from, or ask an administrator",
         }
     }

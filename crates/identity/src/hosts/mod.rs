@@ -100,7 +100,10 @@ impl BadHosts {
     #[must_use]
     pub const fn next(&self) -> &'static str {
         match self {
-            Self::Unresolved(_) => "correct the names, or look at the machine's name servers; what was active stays",
+            Self::Unresolved(_) => {
+                "correct the names, or look at the machine's name servers; what was active stays (the node knows \
+                 /etc/hosts and /etc/resolv.conf as they were when it started)"
+            }
             Self::Exclusive { .. } => "deactivate the others first, or leave `exclusive` out",
         }
     }

@@ -9,23 +9,42 @@ use super::show::time;
 use crate::admin::table::Table;
 use crate::refusal::{Kind, Refusal};
 
+/// What is said of a record in a line: what was asked, how it went, and why. No record has all of it.
+const WHAT: [&str; 13] = [
+    "target",
+    "command",
+    "type",
+    "name",
+    "version",
+    "to",
+    "phase",
+    "method",
+    "privilege",
+    "resource",
+    "decision",
+    "rule",
+    "reason",
+];
 /// Most that is exported at once.
 const EXPORT_BYTES_MAX: usize = 8 << 20;
 
 /// The last records of the node's trail.
 pub(super) async fn records(security: &Security, most: u32) -> Result<Table, Refusal> {
-    let mut table = Table::new(&["Seq", "Time", "Record", "Principal", "What"]);
+    let mut table = Table::new(&["Seq", "Time", "Record", "Principal", "Source", "What"]);
     for entry in last(security, most).await? {
         let value = entry.value();
         let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        let what = ["target", "command", "type", "name", "version", "to", "phase", "reason"].map(text);
-        let what = what.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" ");
+        // A change of configuration has the number of its command there.
+        let is_command = !text("target").is_empty();
+        let said = WHAT.into_iter().filter(|key| is_command || *key != "command").map(text);
+        let what = said.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
         let ms = value.get("time_ms").and_then(serde_json::Value::as_i64);
         table.push([
             entry.link.seq.to_string(),
             ms.map_or_else(String::new, time),
             entry.kind().to_owned(),
             text("principal"),
+            text("source"),
             what,
         ]);
     }
@@ -72,7 +91,13 @@ async fn last(security: &Security, most: u32) -> Result<VecDeque<Entry>, Refusal
 /// Whether the node's trail is as it was written.
 pub(super) async fn verified(security: &Security) -> Result<Table, Refusal> {
     let place = security.trail.place.clone();
-    let report = of_trail(move || verify(&place, &Expected::key(PublicKey::beside(&place)?))).await?;
+    let (report, key) = of_trail(move || {
+        let key = PublicKey::beside(&place)?;
+        // All of it, as `stockade audit verify --key` takes it.
+        let shown = key.to_string();
+        Ok((verify(&place, &Expected::key(key))?, shown))
+    })
+    .await?;
     if let Some(bad) = &report.bad {
         return Err(Refusal::new(
             Kind::Conflict,
@@ -86,7 +111,7 @@ pub(super) async fn verified(security: &Security) -> Result<Table, Refusal> {
         ("Checkpoints", report.checkpoints.to_string()),
         ("Last", report.seq.to_string()),
         ("Hash", report.hash),
-        ("Key", report.key),
+        ("Key", key),
     ]))
 }
 

@@ -190,7 +190,11 @@ impl Security {
         if within_ms.is_none() {
             check_can_administer(caller, &new)?;
         }
-        let of_files = after.iter().flat_map(|object| object.notes.iter().map(ToString::to_string));
+        // Without their places: those of a text that nobody has written, the one that is kept.
+        let of_files = after.iter().flat_map(|object| {
+            let name = stockade_core::text::shown(&object.identity.name, 100);
+            object.notes.iter().map(move |noted| format!("`{name}`: {}", noted.note))
+        });
         Ok(found.iter().map(ToString::to_string).chain(of_files).chain(unserved).collect())
     }
 

@@ -111,6 +111,12 @@ pub(crate) struct Caller {
     in_force: Arc<InForce>,
 }
 
+/// Why somebody who holds nothing is denied, and what he may ask: the kernel vouches for whoever is at the socket, so
+/// none of it is told to a stranger.
+const NO_ROLE: &str = "you hold no role at this node";
+const ROLES_NEXT: &str = "ask whoever administers the node: no realm gives you a role, or you are locked there, your \
+                          password is expired, or the realm lets in nobody without one";
+
 /// A denial, for the caller and for the record.
 #[derive(Clone, Debug)]
 pub(crate) struct Denied {
@@ -130,7 +136,8 @@ impl From<Denied> for Refusal {
         };
         let why =
             if privilege.is_empty() { rule.clone() } else { format!("it needs the privilege {privilege}{on}; {rule}") };
-        Self::new(Kind::Denied, "this is not for you", why, "ask whoever administers the node for a role that has it")
+        let next = if rule == NO_ROLE { ROLES_NEXT } else { "ask whoever administers the node for a role that has it" };
+        Self::new(Kind::Denied, "this is not for you", why, next)
     }
 }
 
@@ -287,7 +294,7 @@ impl Caller {
             self.check_realm(resource)?;
         }
         let decision = self.decide(privilege, resource);
-        let rule = || decision.to_string();
+        let rule = || if self.roles.is_empty() { NO_ROLE.to_owned() } else { decision.to_string() };
         if decision.is_permitted() { Ok(()) } else { Err(self.denied(privilege.name(), resource, rule())) }
     }
 
@@ -307,7 +314,7 @@ impl Caller {
     pub(crate) fn check_known(&self) -> Result<(), Denied> {
         let authoriser = &self.in_force.authoriser;
         let is_known = self.roles.iter().any(|role| authoriser.rules_of(role).next().is_some());
-        if is_known { Ok(()) } else { Err(self.denied("", None, "you hold no role at this node".to_owned())) }
+        if is_known { Ok(()) } else { Err(self.denied("", None, NO_ROLE.to_owned())) }
     }
 
     fn denied(&self, privilege: &'static str, resource: Option<&str>, rule: String) -> Denied {

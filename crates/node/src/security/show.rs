@@ -3,7 +3,7 @@
 use stockade_config::security::{HostForm, Object, Root, Secrets, diff as differences, export as text_of};
 use stockade_identity::hosts::Peer;
 use stockade_identity::privilege::{Effect, Privilege};
-use stockade_store::ObjectId;
+use stockade_store::{ObjectId, Principal};
 
 use super::objects::{Which, choose};
 use super::{Caller, Security, commands, force};
@@ -106,7 +106,9 @@ pub(super) async fn history(security: &Security, most: u32) -> Result<Table, Ref
     Ok(table)
 }
 
-const USER: [&str; 6] = ["Realm", "User Name", "Roles", "Locked", "Has Password", "Password Expiration Days"];
+const USER: [&str; 7] =
+    ["Realm", "User Name", "Roles", "Locked", "Has Password", "Password Expiration Days", "Password Expires"];
+const DAY_MS: i64 = 86_400_000;
 
 /// Who is in the local realms that are in force.
 pub(super) fn users(security: &Security, user: Option<&str>, realm: Option<&str>) -> Table {
@@ -121,10 +123,19 @@ pub(super) fn users(security: &Security, user: Option<&str>, realm: Option<&str>
                 one.locked.to_string(),
                 one.password.is_some().to_string(),
                 one.password_days.to_string(),
+                expires(one),
             ]);
         }
     }
     table
+}
+
+/// From when on nobody gets in by the password.
+fn expires(one: &Principal) -> String {
+    match (&one.password, one.password_days) {
+        (None, _) | (_, 0) => "never".to_owned(),
+        (Some(_), days) => time(one.password_ms.saturating_add(i64::from(days).saturating_mul(DAY_MS))),
+    }
 }
 
 /// A user who is no more.
@@ -277,8 +288,7 @@ pub(super) fn explained(
     let (who, roles) = match named {
         None => (caller.principal.0.clone(), caller.roles.clone()),
         Some((user, realm)) => {
-            let is_meant =
-                |one: &&stockade_store::Principal| one.user == user && realm.is_none_or(|realm| realm == one.realm);
+            let is_meant = |one: &&Principal| one.user == user && realm.is_none_or(|realm| realm == one.realm);
             let people = in_force.people();
             let found: Vec<_> = people.iter().copied().filter(is_meant).collect();
             match found.as_slice() {

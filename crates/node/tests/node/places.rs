@@ -1,59 +1,12 @@
 //! The four rows of the table for real: a node with two wires, and a host at each, of which one is trusted.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
-
 use serde_json::{Value, json};
-use stockade_testkit::skipped;
 
+use crate::networks::{Network, WIRES, possible};
 use crate::support::{AS_SERVICE, Node};
 
 const ANN: &str = "correct horse";
-/// The addresses of the node at each wire, and who is at its other end.
-const WIRES: [(&str, &str); 2] = [("10.88.1.1", "10.88.1.2"), ("10.88.2.1", "10.88.2.2")];
 const LISTEN: [&str; 6] = ["--listen", "10.88.1.1:8443", "--listen", "10.88.2.1:8443", "--listen", "[::]:8444"];
-
-/// A network with nobody in it, until its value ends.
-struct Network(Child);
-
-impl Network {
-    fn new() -> Self {
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--net", "--kill-child", "--fork", "sh", "-c", "echo apart; exec cat"]);
-        let mut holder = unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut said = String::new();
-        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        assert_eq!(said, "apart\n");
-        let network = Self(holder);
-        network.wire("link set lo up\n");
-        network
-    }
-
-    fn entering(&self) -> [String; 3] {
-        ["nsenter".to_owned(), format!("--net=/proc/{}/ns/net", self.0.id()), "--".to_owned()]
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let words = self.entering();
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg(program);
-        command
-    }
-
-    /// Hands these lines to `ip`.
-    fn wire(&self, lines: &str) {
-        let mut ip = self.command("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-        ip.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-        assert!(ip.wait().unwrap().success(), "ip refused one of:\n{lines}");
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
 
 /// A node and two hosts.
 struct Places {
@@ -64,23 +17,11 @@ struct Places {
 
 impl Places {
     fn new() -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            skipped("hosts at two wires", "the tests are run by an ordinary user");
-            return None;
-        }
-        if !["/usr/bin/curl", "/usr/bin/nsenter"].iter().all(|path| std::path::Path::new(path).exists()) {
-            skipped("hosts at two wires", "curl or nsenter is not installed");
+        if !possible() {
             return None;
         }
         let home = Network::new();
-        let hosts: Vec<Network> = WIRES.iter().map(|_| Network::new()).collect();
-        for (number, (host, (ours, theirs))) in hosts.iter().zip(WIRES).enumerate() {
-            let id = host.0.id();
-            home.wire(&format!(
-                "link add w{number} type veth peer name w netns {id}\naddr add {ours}/24 dev w{number}\nlink set w{number} up\n"
-            ));
-            host.wire(&format!("addr add {theirs}/24 dev w\nlink set w up\n"));
-        }
+        let hosts: Vec<Network> = (0..WIRES.len()).map(|number| home.joined(number)).collect();
         let folder = stockade_testkit::Folder::new();
         let place = folder.path().join("node");
         let flags = [&AS_SERVICE[..], &LISTEN].concat();

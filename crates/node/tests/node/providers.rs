@@ -122,6 +122,13 @@ fn a_provider_that_is_away_lets_nobody_in_and_the_others_are_served() {
     assert_eq!(statuses, [[503; 8].as_slice(), &[429; 2]].concat());
 }
 
+/// Goes with a browser where a command line says.
+pub(crate) fn visit(provider: &Provider, said: &str, visitor: Visitor<'_>) {
+    let address = said.strip_prefix("open ").and_then(|rest| rest.split(' ').next()).unwrap();
+    let code = said.split("the code ").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
+    drop(provider.browse(&format!("{address}?user_code={code}"), visitor));
+}
+
 #[test]
 fn a_command_line_logs_in_with_a_browser_elsewhere() {
     let Some(provider) = Provider::start() else { return };
@@ -136,13 +143,8 @@ fn a_command_line_logs_in_with_a_browser_elsewhere() {
         BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
         (child, said)
     };
-    let visit = |said: &str, visitor| {
-        let address = said.strip_prefix("open ").and_then(|rest| rest.split(' ').next()).unwrap();
-        let code = said.split("the code ").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
-        drop(provider.browse(&format!("{address}?user_code={code}"), visitor));
-    };
     let (child, said) = log_in();
-    visit(&said, Visitor::Agrees("grace"));
+    visit(&provider, &said, Visitor::Agrees("grace"));
     let ended = child.wait_with_output().unwrap();
     let told = String::from_utf8(ended.stdout).unwrap();
     assert_eq!(told, format!("logged in at {at} as grace@sso, for 15 min\n"), "{said}");
@@ -158,7 +160,7 @@ fn a_command_line_logs_in_with_a_browser_elsewhere() {
     command_of(&node.served.node, "configuration/activate", &json!({ "type": "security", "name": "sso" }));
 
     let (child, said) = log_in();
-    visit(&said, Visitor::Refuses);
+    visit(&provider, &said, Visitor::Refuses);
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(125));
 
     // Whoever else knows the log-in's name, or guesses, gets nothing of it.

@@ -24,6 +24,12 @@ pub(super) struct CommandRequest {
     parameters: Values,
 }
 
+/// What is said in a body, if it can be understood.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn parameters_of(body: &[u8]) -> Option<Values> {
+    serde_json::from_slice::<CommandRequest>(body).ok().map(|request| request.parameters)
+}
+
 /// What a command answers
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct CommandAnswer {

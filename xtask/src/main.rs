@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod fuzz;
 mod openapi;
 mod tidy;
 mod tools;
@@ -14,6 +15,8 @@ Usage: cargo xtask TASK
 
   check      install what the tests need, then run every check
   setup      install what the tests need, and nothing else
+  fuzz [TARGET [SECONDS]]
+             try what parses bytes of strangers with such as reach ever more of its code; each target 60 s if left out
   tidy       look at the repository itself: banned names, sizes, the trusted base
   bench      build for release and time Stockade beside its peers; prints ratios
   bench environments [start|import|cached|cold]
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         "setup" => tools::setup(),
         "openapi" => openapi::openapi(),
         "kills" => check::kills(std::env::args().nth(2).as_deref().unwrap_or("38")),
+        "fuzz" => fuzz::fuzz(std::env::args().nth(2).as_deref(), std::env::args().nth(3).as_deref()),
         "tidy" => tidy::tidy(),
         "bench" if std::env::args().nth(2).as_deref() == Some("engines") => warm::bench(),
         "bench" if std::env::args().nth(2).as_deref() == Some("node") => warm::bench_of_node(),

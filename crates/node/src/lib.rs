@@ -11,6 +11,9 @@ pub mod bundle;
 pub mod classes;
 mod confine;
 pub mod doctor;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handover;
 pub mod install;
 mod keeper;

@@ -14,6 +14,10 @@
 //! bounded. It must never take an empty name or password to a server, nor a list that was cut short for whole.
 
 mod connection;
+#[cfg(any(test, feature = "fuzzing"))]
+#[expect(clippy::expect_used, clippy::panic, reason = "that is how it tells what it found")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod groups;
 mod names;
 mod refusal;

@@ -103,23 +103,10 @@ fn hex(byte: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use ldap3::parse_filter;
     use proptest::prelude::*;
 
+    use super::super::fuzzing::{equality, parsed};
     use super::*;
-
-    /// What the library makes of an equality, as text.
-    fn parsed(filter: &str) -> String {
-        format!("{:?}", parse_filter(filter).unwrap())
-    }
-
-    /// The same without any text of a filter: only the value differs from that of a plain name.
-    fn equality(user: &str) -> String {
-        let plain = parsed("(uid=ada)");
-        let bytes = |text: &str| format!("{:?}", text.as_bytes());
-        assert_eq!(plain.matches(&bytes("ada")).count(), 1, "{plain}");
-        plain.replace(&bytes("ada"), &bytes(user))
-    }
 
     proptest! {
         #[test]

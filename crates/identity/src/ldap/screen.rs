@@ -51,6 +51,10 @@ pub(super) struct Asked {
     operation: u8,
 }
 
+/// A search that waits for its answer.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) const SEARCHING: Asked = Asked { id: 2, operation: SEARCH };
+
 /// How long the rest of a message is, once its first two bytes are there: bytes of the length, then the length.
 pub(super) fn length_bytes(first: u8, second: u8) -> Result<usize, Nonsense> {
     match (first, second) {

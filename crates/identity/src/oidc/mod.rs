@@ -18,6 +18,9 @@ mod code;
 mod crypto;
 mod device;
 mod exchange;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod keys;
 mod provider;

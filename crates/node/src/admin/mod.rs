@@ -29,6 +29,8 @@ use words::{Asked, Format, Given, Globals};
 
 pub use log::log;
 pub use logins::{login, logout};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use words::read as read_words;
 
 /// Largest text of a parameter.
 const VALUE_BYTES_MAX: u64 = 8 << 20;

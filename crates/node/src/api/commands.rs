@@ -49,6 +49,12 @@ fn each_once<'de, D: Deserializer<'de>>(parameters: D) -> Result<Values, D::Erro
     parameters.deserialize_map(Each)
 }
 
+/// What is said in a body, if it can be understood.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn parameters_of(body: &[u8]) -> Option<Values> {
+    serde_json::from_slice::<CommandRequest>(body).ok().map(|request| request.parameters)
+}
+
 /// What a command answers
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct CommandAnswer {

@@ -34,6 +34,8 @@ use crate::refusal::{Kind, Refusal};
 use crate::service::Node;
 use crate::wire::RunId;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use commands::parameters_of;
 use problem::Problem;
 pub(crate) use problem::problem_of;
 pub(crate) use remote::Remote;

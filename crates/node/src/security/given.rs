@@ -11,7 +11,7 @@ use crate::refusal::Refusal;
 const VALUE_BYTES_MAX: usize = 4_096;
 
 /// What is given is what the command takes; the same as on the command line, which nobody has to use.
-pub(super) fn check(command: &Command, values: &Values) -> Result<(), Refusal> {
+pub(crate) fn check(command: &Command, values: &Values) -> Result<(), Refusal> {
     for (name, value) in values {
         let shown = stockade_core::text::shown(name, 60);
         let Some(known) = command.parameters.iter().find(|known| known.name == name) else {

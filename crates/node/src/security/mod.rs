@@ -56,6 +56,8 @@ pub(crate) use commands::{Values, run as command};
 pub(crate) use device::Asked;
 use flood::Flood;
 use force::{Hosted, InForce};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use given::check as check_command;
 pub(crate) use login::{Place, Shown};
 pub(crate) use terms::{Terms, checked as checked_service, usual_name as usual_service};
 pub(crate) use tokens::Tokens;

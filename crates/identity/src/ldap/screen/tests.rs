@@ -1,12 +1,9 @@
 //! What passes and what does not, and that the library takes what passes.
 
-use ldap3::asn1::Tag;
-use ldap3::{LdapResult, ResultEntry, SearchEntry, parse_refs};
 use proptest::prelude::*;
 
+use super::super::fuzzing::{WAITING, taken};
 use super::*;
-
-const WAITING: Option<Asked> = Some(Asked { id: 2, operation: SEARCH });
 
 fn of(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
@@ -107,19 +104,6 @@ fn samples() -> Vec<Vec<u8>> {
         message(&of(ENTRY, &[&[OCTETS, 1, b'd'], &of(SEQUENCE, &[&attribute])])),
         message(&of(REFERENCE, &[&[OCTETS, 1, b'x']])),
     ]
-}
-
-/// Does with an answer what the library does.
-fn taken(passed: &[u8]) {
-    let (rest, tag) = ldap3::asn1::parse_tag(passed).unwrap();
-    assert!(rest.is_empty());
-    let operation = tag.expect_constructed().unwrap().swap_remove(1);
-    match operation.id {
-        4 => drop(SearchEntry::construct(ResultEntry::new(operation))),
-        5 => drop(LdapResult::from(Tag::StructureTag(operation))),
-        19 => drop(parse_refs(operation)),
-        other => panic!("{other}"),
-    }
 }
 
 #[test]

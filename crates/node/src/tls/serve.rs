@@ -101,10 +101,9 @@ impl Front {
 
 /// What was wrong with the certificate of a client, where that is what ended the hand-shake.
 fn unproved(error: &std::io::Error) -> Option<String> {
-    match error.get_ref()?.downcast_ref()? {
-        bad @ (rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => Some(bad.to_string()),
-        _ => None,
-    }
+    let error: &rustls::Error = error.get_ref()?.downcast_ref()?;
+    let is_of_client = matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented);
+    is_of_client.then(|| error.to_string())
 }
 
 /// Whose certificate the hand-shake has verified, if the client has shown one.

@@ -10,7 +10,7 @@ use stockade_store::{Act, ObjectId};
 
 use super::force::{self, Hosted, InForce, id_of};
 pub(super) use super::objects::Which;
-use super::objects::{Kept, choose, digest, parse};
+use super::objects::{active, choose, digest, parse};
 use super::serving;
 use super::{Caller, Security};
 use crate::refusal::{Kind, Refusal};
@@ -61,11 +61,12 @@ impl Security {
         self.check_no_trial().await?;
         let kept = self.kept().await?;
         let chosen = choose(&kept, which, |one| !one.active)?;
-        let after = kept.iter().filter(|one| one.active && !one.object.identity.is_version_of(&chosen.object.identity));
-        let after: Vec<&Object> = after.map(|one| &one.object).chain([&chosen.object]).collect();
-        let begins = self.beginnings(caller, &chosen.object).await?;
-        let notes = self.check_whole((caller, within_ms), &kept, &after)?;
-        self.check_secrets(&chosen.object)?;
+        let object = chosen.understood()?;
+        let before = active(&kept)?;
+        let after = with(&before, object);
+        let begins = self.beginnings(caller, object).await?;
+        let notes = self.check_whole((caller, within_ms), &before, &after)?;
+        self.check_secrets(object)?;
         let hosts = self.resolved(&after).await?;
         self.record_transition(caller, ("inactive", "active"), &chosen.id, &chosen.digest()).await?;
         let (id, digest, who) = (chosen.id.clone(), chosen.digest(), caller.principal.0.clone());
@@ -99,9 +100,9 @@ impl Security {
                 "see stockade admin display configuration",
             ));
         }
-        let after: Vec<&Object> =
-            kept.iter().filter(|one| one.active && one.id != chosen.id).map(|one| &one.object).collect();
-        let notes = self.check_whole((caller, within_ms), &kept, &after)?;
+        let (before, object) = (active(&kept)?, chosen.understood()?);
+        let after: Vec<&Object> = before.iter().filter(|one| one.identity != object.identity).copied().collect();
+        let notes = self.check_whole((caller, within_ms), &before, &after)?;
         let hosts = self.resolved(&after).await?;
         let (id, digest) = (chosen.id.clone(), chosen.digest());
         self.record_transition(caller, ("active", "inactive"), &id, &digest).await?;
@@ -143,9 +144,8 @@ impl Security {
     /// What would come of activating a text; nothing is kept.
     pub(super) async fn validate(&self, caller: &Caller, object: &Object) -> Result<Vec<String>, Refusal> {
         let kept = self.kept().await?;
-        let after = kept.iter().filter(|one| one.active && !one.object.identity.is_version_of(&object.identity));
-        let after: Vec<&Object> = after.map(|one| &one.object).chain([object]).collect();
-        let notes = self.check_whole((caller, None), &kept, &after)?;
+        let before = active(&kept)?;
+        let notes = self.check_whole((caller, None), &before, &with(&before, object))?;
         self.check_secrets(object)?;
         Ok(notes)
     }
@@ -155,15 +155,14 @@ impl Security {
     fn check_whole(
         &self,
         (caller, within_ms): (&Caller, Option<u32>),
-        kept: &[Kept],
+        before: &[&Object],
         after: &[&Object],
     ) -> Result<Vec<String>, Refusal> {
-        let before: Vec<&Object> = kept.iter().filter(|one| one.active).map(|one| &one.object).collect();
         let in_force = self.in_force();
         let realms = in_force.administration.iter().cloned().collect();
         // Before it is in force for the first time nothing is offered.
         let server_profiles = self.terms.profile.iter().filter(|_| in_force.serving.is_some()).cloned().collect();
-        let found = whole::check(&before, after, &whole::Needs { realms, server_profiles });
+        let found = whole::check(before, after, &whole::Needs { realms, server_profiles });
         let refused =
             |what: String, next: &str| Refusal::new(Kind::Conflict, "the configuration stays as it is", what, next);
         if let Some(bad) = found.iter().find(|finding| finding.fact.refuses()) {
@@ -219,6 +218,12 @@ impl Security {
         self.put_in_force(new);
         Ok(())
     }
+}
+
+/// What would be in force with an object, which takes the place of another version of itself.
+fn with<'a>(before: &[&'a Object], object: &'a Object) -> Vec<&'a Object> {
+    let others = before.iter().filter(|one| !one.identity.is_version_of(&object.identity));
+    others.copied().chain([object]).collect()
 }
 
 fn is_there(id: &ObjectId) -> Refusal {

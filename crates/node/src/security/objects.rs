@@ -7,11 +7,12 @@ use stockade_store::ObjectId;
 use super::{Security, force};
 use crate::refusal::{Kind, Refusal};
 
-/// An object of the store, understood.
+/// An object of the store.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) id: ObjectId,
-    pub(super) object: Object,
+    /// Or why it is not understood any more: one that an earlier version kept, which was less strict.
+    object: Result<Object, String>,
     pub(super) text: String,
     pub(super) active: bool,
     pub(super) loaded_ms: i64,
@@ -22,6 +23,32 @@ impl Kept {
     pub(super) fn digest(&self) -> String {
         digest(&self.text)
     }
+
+    /// What it says.
+    ///
+    /// # Errors
+    /// [`Refusal`] for one that can only be removed.
+    pub(super) fn understood(&self) -> Result<&Object, Refusal> {
+        self.object.as_ref().map_err(|why| {
+            let name = stockade_core::text::shown(&self.id.name, 100);
+            let next =
+                "load what it shall say as another version, and remove this one: stockade admin remove configuration";
+            Refusal::new(Kind::Conflict, format!("the object `{name}` is not understood"), why.clone(), next)
+        })
+    }
+
+    pub(super) const fn state(&self) -> &'static str {
+        match (&self.object, self.active) {
+            (_, true) => "Active",
+            (Ok(_), false) => "Inactive",
+            (Err(_), false) => "Unreadable",
+        }
+    }
+}
+
+/// Those that are in force, understood.
+pub(super) fn active(kept: &[Kept]) -> Result<Vec<&Object>, Refusal> {
+    kept.iter().filter(|one| one.active).map(Kept::understood).collect()
 }
 
 /// What tells an object, as a caller says it.
@@ -33,21 +60,18 @@ pub(super) struct Which<'a> {
 }
 
 impl Security {
-    /// Every object, understood.
+    /// Every object.
     pub(super) async fn kept(&self) -> Result<Vec<Kept>, Refusal> {
         let objects = self.keeper.with(stockade_store::Store::objects).await?;
-        let kept = objects.into_iter().map(|object| {
-            let unreadable = |why| Refusal::failed("an object of the configuration cannot be read", why);
-            Ok(Kept {
-                object: force::read(&object.text).map_err(unreadable)?,
-                id: object.id,
-                text: object.text,
-                active: object.active,
-                loaded_ms: object.loaded_ms,
-                activated_ms: object.activated_ms,
-            })
+        let kept = objects.into_iter().map(|object| Kept {
+            object: force::read(&object.text),
+            id: object.id,
+            text: object.text,
+            active: object.active,
+            loaded_ms: object.loaded_ms,
+            activated_ms: object.activated_ms,
         });
-        kept.collect()
+        Ok(kept.collect())
     }
 }
 

@@ -56,10 +56,9 @@ pub(super) async fn objects(security: &Security, kind: Option<&str>, name: Optio
         .iter()
         .filter(|one| kind.is_none_or(|kind| one.id.kind == kind) && name.is_none_or(|name| one.id.name == name));
     for one in wanted {
-        let state = if one.active { "Active" } else { "Inactive" };
         let ObjectId { kind, name, version } = one.id.clone();
         let activated = one.activated_ms.map_or_else(String::new, time);
-        table.push([kind, name, version, state.to_owned(), time(one.loaded_ms), activated]);
+        table.push([kind, name, version, one.state().to_owned(), time(one.loaded_ms), activated]);
     }
     table.notes.extend(security.trial_note().await?);
     Ok(table)
@@ -81,7 +80,7 @@ pub(super) fn loaded(object: &Object) -> Table {
 pub(super) async fn export(security: &Security, which: Which<'_>) -> Result<Table, Refusal> {
     let kept = security.kept().await?;
     let chosen = choose(&kept, which, |one| one.active)?;
-    Ok(Table::of([("Text", text_of(&chosen.object, Secrets::Hashed))]))
+    Ok(Table::of([("Text", text_of(chosen.understood()?, Secrets::Hashed))]))
 }
 
 /// What differs between two versions of an object.
@@ -90,7 +89,7 @@ pub(super) async fn diff(security: &Security, which: Which<'_>, with: Option<&st
     let after = choose(&kept, which, |one| !one.active)?;
     let before = choose(&kept, Which { version: with, ..which }, |one| one.active && one.id != after.id)?;
     let mut table = Table::new(&["Key", "Before", "After"]);
-    for change in differences(&before.object, &after.object) {
+    for change in differences(before.understood()?, after.understood()?) {
         table.push([change.path, change.before.unwrap_or_default(), change.after.unwrap_or_default()]);
     }
     Ok(table)

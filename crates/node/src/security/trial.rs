@@ -126,8 +126,8 @@ impl Security {
     async fn give_back(&self, trial: &Trial) -> Result<(), Refusal> {
         let kept = self.kept().await?;
         let steps = steps(&kept, &trial.former);
-        let former = kept.into_iter().filter(|one| trial.former.contains(&one.id)).map(|one| one.object);
-        let former: Vec<_> = former.collect();
+        let former = kept.iter().filter(|one| trial.former.contains(&one.id)).map(|one| one.understood().cloned());
+        let former = former.collect::<Result<Vec<_>, _>>()?;
         let hosts = self.former_hosts(&former).await;
         let people = self.keeper.with(stockade_store::Store::principals).await?;
         // One that cannot be asked any more is no reason to keep what nobody confirmed.

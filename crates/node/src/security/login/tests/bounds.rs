@@ -109,3 +109,20 @@ async fn there_are_so_many_people_and_no_more_whichever_way_they_come() {
     world.security.activate(&world.root(), new, None).await.unwrap();
     assert_eq!(world.state().await.1.len(), PEOPLE_MAX);
 }
+
+#[tokio::test]
+async fn what_a_stricter_version_does_not_understand_can_be_removed_and_is_in_nobodys_way() {
+    let world = World::new("acme").await;
+    let old = ObjectId { kind: "stockade.security".to_owned(), name: "old".to_owned(), version: "1".to_owned() };
+    let load = move |store: &mut Store| store.load(&old, "nonsense", "", Act { principal: "a test", now_ms: 0 });
+    world.security.keeper.with(load).await.unwrap();
+    world.load("new", "SecuritySettings {}").await.unwrap();
+    let which = |name| Which { kind: "security", name, version: None };
+    world.security.activate(&world.root(), which("new"), None).await.unwrap();
+    let shown = crate::security::show::objects(&world.security, None, Some("old")).await.unwrap();
+    assert_eq!(shown.rows[0][3], "Unreadable");
+    let refused = world.security.activate(&world.root(), which("old"), None).await.unwrap_err();
+    assert!(refused.what.contains("`old` is not understood") && refused.next.contains("remove"), "{refused}");
+    world.security.remove(&world.root(), which("old")).await.unwrap();
+    world.security.deactivate(&world.root(), which("new"), None).await.unwrap();
+}

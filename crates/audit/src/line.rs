@@ -44,6 +44,13 @@ impl Link {
     pub fn new(seq: u64, hash: &str) -> Option<Self> {
         Some(Self { seq, hash: unhex(hash.as_bytes())? })
     }
+
+    /// From `NUMBER:HASH`, as a verification is told what an earlier one has said.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (seq, hash) = text.split_once(':')?;
+        Self::new(seq.parse().ok()?, hash)
+    }
 }
 
 /// Adds the line of `record` (a JSON object whose first key is `record`) that follows `last`, and returns its link.

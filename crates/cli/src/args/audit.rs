@@ -100,6 +100,5 @@ pub(crate) enum AuditFormat {
 }
 
 fn link(text: &str) -> Result<Link, String> {
-    let parsed = text.split_once(':').and_then(|(seq, hash)| Link::new(seq.parse().ok()?, hash));
-    parsed.ok_or_else(|| "it is no NUMBER:HASH of 64 hexadecimal digits".to_owned())
+    Link::parse(text).ok_or_else(|| "it is no NUMBER:HASH of 64 hexadecimal digits".to_owned())
 }

@@ -79,7 +79,13 @@ pub const COMMANDS: &[Command] = &[
         target: "audit",
         command: "verify",
         about: "Look for records that were changed, removed, reordered or cut off",
-        parameters: &[],
+        parameters: &[
+            text("key", "the key that it must be signed with, as it was shown before; the one beside it if left out"),
+            text(
+                "expect",
+                "a record that must be in it, as NUMBER:HASH: the last one and its hash, as they were shown",
+            ),
+        ],
     },
     Command {
         target: "authentication",
@@ -202,6 +208,12 @@ pub const COMMANDS: &[Command] = &[
         target: "node",
         command: "drain",
         about: "Take no new runs; those under way go on, and idle sessions are closed",
+        parameters: &[],
+    },
+    Command {
+        target: "node",
+        command: "getadminport",
+        about: "Show at which ports the node is administered over TLS",
         parameters: &[],
     },
     Command {

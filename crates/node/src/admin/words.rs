@@ -228,7 +228,18 @@ pub(crate) fn targets() -> Vec<&'static str> {
     found
 }
 
+/// What is done to a node that does not run, and whom to ask for it.
+const OF_THE_MACHINE: [(&str, &str); 4] = [
+    ("install", "stockade node install"),
+    ("kill", "systemctl kill stockade-node, or end its process"),
+    ("remove", "end its service, then remove its units and its folder"),
+    ("start", "systemctl start stockade-node, or stockade node start"),
+];
+
 fn command(globals: Globals, name: &str, rest: &[&String]) -> Result<Asked, Refusal> {
+    if let Some((_, next)) = OF_THE_MACHINE.iter().find(|(known, _)| *known == name && is_node(rest)) {
+        return Err(usage(format!("`{name} node` asks no node"), "it is done on its machine", *next));
+    }
     let mut names: Vec<_> = COMMANDS.iter().map(|command| command.command).collect();
     names.sort_unstable();
     names.dedup();
@@ -248,6 +259,10 @@ fn command(globals: Globals, name: &str, rest: &[&String]) -> Result<Asked, Refu
         command.ok_or_else(|| usage("there is no such command", "the table has none", "see stockade admin help"))?;
     let parameters = parameters(command, rest, globals.insecure_argv)?;
     Ok(Asked::Command { globals: Box::new(globals), command, parameters })
+}
+
+fn is_node(rest: &[&String]) -> bool {
+    rest.first().is_some_and(|target| target.as_str() == "node")
 }
 
 fn having(command: &str) -> Vec<&'static str> {
@@ -437,6 +452,8 @@ mod tests {
             ("--wat=1 display node", "no global parameter `wat`"),
             ("--format=xml display node", "no format `xml`"),
             ("--servicename", "has no value"),
+            ("start node", "stockade node start"),
+            ("remove node", "its machine"),
             ("lock configuration", "no target `configuration`, for `lock`"),
             ("add user --username=x --locked=maybe", "true or false"),
             ("load configuration --source", "has no value"),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use stockade_audit::{Entry, Expected, PublicKey, Records, ocsf_event, verify};
+use stockade_audit::{Entry, Expected, Link, PublicKey, Records, ocsf_event, verify};
 
 use super::Security;
 use super::show::time;
@@ -88,14 +88,23 @@ async fn last(security: &Security, most: u32) -> Result<VecDeque<Entry>, Refusal
     of_trail(read).await
 }
 
-/// Whether the node's trail is as it was written.
-pub(super) async fn verified(security: &Security) -> Result<Table, Refusal> {
+/// Whether the node's trail is as it was written, by what somebody has kept elsewhere of an earlier time.
+pub(super) async fn verified(security: &Security, known: (Option<&str>, Option<&str>)) -> Result<Table, Refusal> {
     let place = security.trail.place.clone();
+    let unknown = |what: &str, why| Refusal::invalid(what, why, "give it as an earlier verification showed it");
+    let key = known.0.map(|text| {
+        PublicKey::parse(text).ok_or_else(|| unknown("the key cannot be used", "it has 64 hexadecimal digits"))
+    });
+    let link = known.1.map(|text| {
+        Link::parse(text)
+            .ok_or_else(|| unknown("the record cannot be looked for", "it is NUMBER:HASH of 64 hexadecimal digits"))
+    });
+    let (key, links) = (key.transpose()?, link.transpose()?.into_iter().collect());
     let (report, key) = of_trail(move || {
-        let key = PublicKey::beside(&place)?;
+        let key = key.map_or_else(|| PublicKey::beside(&place), Ok)?;
         // All of it, as `stockade audit verify --key` takes it.
         let shown = key.to_string();
-        Ok((verify(&place, &Expected::key(key))?, shown))
+        Ok((verify(&place, &Expected { links, ..Expected::key(key) })?, shown))
     })
     .await?;
     if let Some(bad) = &report.bad {

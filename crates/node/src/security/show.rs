@@ -35,6 +35,17 @@ pub(super) fn node(node: &Node) -> Table {
     ])
 }
 
+/// The ports at which the node is administered over TLS; none where it is not.
+pub(super) fn ports(names: Option<&Names>) -> Table {
+    let mut table = Table::new(&["Administration Port"]);
+    let mut ports: Vec<u16> =
+        names.into_iter().flat_map(|names| &names.addresses).map(std::net::SocketAddr::port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports.iter().for_each(|port| table.push([port.to_string()]));
+    table
+}
+
 /// What the node is reached as over TLS.
 pub(super) fn certificate(names: &Names) -> Table {
     let [addresses, certificate] = reached_as(Some(names));

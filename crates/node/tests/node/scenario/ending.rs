@@ -54,7 +54,14 @@ impl Story {
     }
 
     pub(super) fn finds_a_changed_trail(&mut self) {
-        let key = self.rows("verify audit")[0]["Key"].clone();
+        let last = self.rows("verify audit").swap_remove(0);
+        let key = last["Key"].clone();
+        self.admin(&format!(
+            "verify audit --key={} --expect={}:{}",
+            text(&key),
+            text(&last["Last"]),
+            text(&last["Hash"])
+        ));
         self.machine.stops();
         drop(self.machine.types(&format!("cp -a {TRAIL} whole")).expect(0));
         let changed = self.machine.types("grep -n nobody@acme whole | head -n 1 | cut -d : -f 1").expect(0).stdout;
@@ -89,6 +96,12 @@ impl Story {
         drop(self.machine.types("mv /var/lib/stockade/store/audit /srv/audit-that-was-changed").expect(0));
         self.machine.starts();
         assert_ne!(self.rows("verify audit")[0]["Key"], key, "by another key");
+        // Whoever kept something of the old one finds that, too.
+        for kept in
+            [format!("--key={}", text(&key)), format!("--expect={}:{}", text(&last["Last"]), text(&last["Hash"]))]
+        {
+            assert!(self.refused(1, &format!("verify audit {kept}")).contains("not as it was written"), "{kept}");
+        }
         self.machine.stops();
     }
 }

@@ -102,6 +102,7 @@ impl World {
         for (name, text) in [
             ("node.pem", &shown.certificate),
             ("node.key", &shown.key),
+            ("open.key", &shown.key),
             ("clients.pem", &clients.pem),
             ("strangers.pem", &strangers.pem),
             ("servers.pem", &servers.pem),
@@ -116,7 +117,7 @@ impl World {
 
     fn flags(home: &Folder, at: SocketAddr) -> Vec<String> {
         let mut flags = vec!["--listen".to_owned(), at.to_string(), "--tls-profile".to_owned(), "web".to_owned()];
-        for name in ["node.pem", "node.key", "clients.pem", "strangers.pem"] {
+        for name in ["node.pem", "node.key", "open.key", "clients.pem", "strangers.pem"] {
             flags.extend(["--security-file".to_owned(), home.path().join(name).display().to_string()]);
         }
         flags
@@ -397,6 +398,10 @@ fn a_profile_is_offered_from_its_activation_on_and_not_taken_away() {
     let which = |version: &str| json!({ "type": "security", "name": "web", "version": version });
     let why = world.refused("configuration/activate", &which("0"));
     assert!(why.contains("was not read") && why.contains("--security-file"), "{why}");
+    let open = world.profile("open", "clients.pem", "").replace("node.key", "open.key");
+    command_of(&world.node, "configuration/load", &json!({ "source": open }));
+    let why = world.refused("configuration/activate", &which("open"));
+    assert!(why.contains("others on the machine can read"), "{why}");
     world.put_in_force("people", "1", PEOPLE);
     world.put_in_force("web", "1", &world.profile("1", "clients.pem", ""));
     assert!(is_served(&world));

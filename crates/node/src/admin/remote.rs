@@ -128,7 +128,7 @@ impl Own {
     /// Those files, if any are named.
     ///
     /// # Errors
-    /// [`Refusal`] for one without the other, or a path that leads nowhere.
+    /// [`Refusal`] for a path that is none. (That both are named is looked at where words are read.)
     pub(crate) fn of(certificate: Option<&str>, key: Option<&str>) -> Result<Option<Self>, Refusal> {
         // What is kept of a login is used from other folders, too.
         let absolute = |path: &str| {

@@ -109,6 +109,8 @@ pub(crate) async fn connect(addresses: &[SocketAddr]) -> Result<(TcpStream, Sock
 
 #[cfg(test)]
 mod tests {
+    use stockade_testkit::ports::Silent;
+
     use super::*;
 
     #[tokio::test]
@@ -124,9 +126,9 @@ mod tests {
     async fn the_first_address_that_answers_is_taken() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = listener.local_addr().unwrap();
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let (_, reached) = connect(&[closed, open]).await.unwrap();
+        let silent = Silent::new();
+        let (_, reached) = connect(&[silent.address(), open]).await.unwrap();
         assert_eq!(reached, open);
-        assert_eq!(connect(&[closed]).await.unwrap_err(), Reason::Unreachable);
+        assert_eq!(connect(&[silent.address()]).await.unwrap_err(), Reason::Unreachable);
     }
 }

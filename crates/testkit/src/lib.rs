@@ -11,6 +11,7 @@
 
 pub mod cran;
 pub mod oidc;
+pub mod ports;
 pub mod slapd;
 pub mod world;
 

@@ -3,14 +3,13 @@
 //! npm installs it once, below the target folder; it ends with the value.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
 use crate::world::certificates;
-use crate::{Folder, skipped};
+use crate::{Folder, ports, skipped};
 
 const PACKAGE: &str = include_str!("../oidc/package.json");
 const SCRIPT: &str = include_str!("../oidc/provider.mjs");
@@ -61,7 +60,7 @@ impl Provider {
         std::os::unix::fs::symlink(modules(), folder.path().join("node_modules")).unwrap();
         // Somebody else may take a port that was free.
         let started = (0..5).find_map(|_| {
-            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+            let port = ports::free();
             started(&folder, port).map(|server| (server, port))
         });
         let (server, port) = started.unwrap_or_else(|| panic!("the provider does not listen:\n{}", folder.read("log")));

@@ -3,13 +3,13 @@
 //! It has a configuration, a base and certificates below a scratch folder, and ends with the value.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::world::certificates;
-use crate::{Folder, skipped};
+use crate::{Folder, ports, skipped};
 
 /// Debian keeps it out of the `PATH` of ordinary users.
 const PROGRAM: &str = "/usr/sbin/slapd";
@@ -167,7 +167,7 @@ fn settings(asks_for_certificate: bool) -> String {
 }
 
 fn started(folder: &Folder) -> Option<(Server, u16, u16)> {
-    let (plain, tls) = (free_port(), free_port());
+    let (plain, tls) = (ports::free(), ports::free());
     let mut command = Command::new("setpriv");
     command
         .args(["--pdeathsig", "KILL", PROGRAM, "-f", "slapd.conf", "-d", "0", "-h"])
@@ -188,8 +188,4 @@ fn started(folder: &Folder) -> Option<(Server, u16, u16)> {
         std::thread::sleep(Duration::from_millis(10));
     }
     panic!("slapd does not listen:\n{}", folder.read("log"));
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }

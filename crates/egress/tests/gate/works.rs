@@ -6,6 +6,7 @@ use stockade_core::grant::Protocol;
 use stockade_egress::event::What;
 use stockade_egress::gate::GateFailure;
 use stockade_egress::{NewRun, Sockets, Way};
+use stockade_testkit::ports::Silent;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -189,11 +190,12 @@ async fn a_unix_listener_serves_alike() {
 #[tokio::test]
 async fn a_server_that_is_not_there_is_told_as_that() {
     let server = Server::echo().await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let world = World::new(&[format!("tcp://api.test:{free}"), format!("127.0.0.1:{free}"), server.loopback()]);
-    let head = connect(world.proxy, &format!("api.test:{free}")).await.unwrap_err();
+    let silent = Silent::new();
+    let port = silent.address().port();
+    let world = World::new(&[format!("tcp://api.test:{port}"), format!("127.0.0.1:{port}"), server.loopback()]);
+    let head = connect(world.proxy, &format!("api.test:{port}")).await.unwrap_err();
     assert!(head.starts_with("HTTP/1.1 502 it cannot be reached"), "{head}");
-    assert_eq!(world.refused("unreachable").await, format!("api.test:{free}"));
+    assert_eq!(world.refused("unreachable").await, format!("api.test:{port}"));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Server profiles: whose certificates are believed, and as whom.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 use serde_json::json;
-use stockade_testkit::{Call, Folder, User, call};
+use stockade_testkit::{Call, Folder, User, call, ports};
 
 use crate::support::{Node, command, open_folder, until};
 use crate::tls::{ANN, Answer, basic, command_of};
@@ -110,7 +110,7 @@ impl World {
             home.write(name, text);
         }
         close(&home.path().join("node.key"));
-        let at = free();
+        let at = SocketAddr::from(([127, 0, 0, 1], ports::free()));
         let node = Node::start(&Self::flags(&home, at).iter().map(String::as_str).collect::<Vec<_>>());
         Self { node, at, home, servers, clients, strangers }
     }
@@ -236,11 +236,6 @@ fn close(path: &Path) {
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(path, Some(ORDINARY), Some(ORDINARY)).unwrap();
     }
-}
-
-/// An address that nobody listens at.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use stockade_testkit::oidc::Provider;
 use stockade_testkit::slapd::{ROOT, Slapd};
-use stockade_testkit::{Folder, skipped};
+use stockade_testkit::{Folder, ports, skipped};
 
 use crate::support::{alive, command, signal, until};
 
@@ -157,7 +157,7 @@ fn the_page_of_directories_shows_what_its_commands_do() {
          userPassword: of ada\nmemberOf: cn=user,ou=groups,{ROOT}\n\n"
     );
     let Some(slapd) = Slapd::with(&entry) else { return };
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = ports::free();
     let here = |folder: &Folder| {
         folder.write("authority.pem", slapd.authority());
         vec![
@@ -174,7 +174,7 @@ fn the_page_of_directories_shows_what_its_commands_do() {
 fn the_page_of_providers_shows_what_its_commands_do() {
     let Some(provider) = Provider::start() else { return };
     let port = provider.issuer().rsplit_once(':').unwrap().1.to_owned();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = ports::free();
     let here = |folder: &Folder| {
         folder.write("authority.pem", provider.authority());
         folder.write("provider.token", provider.access_token("ES256", "node", 600));

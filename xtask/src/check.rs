@@ -29,6 +29,8 @@ pub(crate) fn check() -> Done {
     let mut tests = vec!["cargo", "clippy", "--workspace", "--tests", "--quiet", "--", "--deny", "warnings"];
     tests.extend(TESTS_MAY.iter().flat_map(|lint| ["--allow", lint]));
     run(&tests)?;
+    // Apart from the workspace, so that nothing else says that they compile.
+    run(&["cargo", "check", "--quiet", "--manifest-path", "fuzz/Cargo.toml"])?;
     run(&["cargo", "doc", "--workspace", "--no-deps", "--quiet"])?;
     crate::warm::library()?;
     // The product as it is shipped, then the binary that lets tests take walls away and fail calls.

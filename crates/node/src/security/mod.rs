@@ -113,10 +113,12 @@ pub(crate) struct Caller {
     in_force: Arc<InForce>,
 }
 
+/// What somebody may do who is denied what a role would give him.
+const ROLE_NEXT: &str = "ask whoever administers the node for a role that has it";
 /// Why somebody who holds nothing is denied, and what he may ask: the kernel vouches for whoever is at the socket, so
 /// none of it is told to a stranger.
 const NO_ROLE: &str = "you hold no role at this node";
-const ROLES_NEXT: &str = "ask whoever administers the node: no realm gives you a role, or you are locked there, your \
+const NO_ROLE_NEXT: &str = "ask whoever administers the node: no realm gives you a role, or you are locked there, your \
                           password is expired, or the realm lets in nobody without one";
 
 /// A denial, for the caller and for the record.
@@ -126,11 +128,13 @@ pub(crate) struct Denied {
     privilege: &'static str,
     resource: String,
     rule: String,
+    /// What he may do about it.
+    next: &'static str,
 }
 
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
-        let Denied { privilege, resource, rule, .. } = &denied;
+        let Denied { privilege, resource, rule, next, .. } = &denied;
         let on = if resource.is_empty() {
             String::new()
         } else {
@@ -138,8 +142,7 @@ impl From<Denied> for Refusal {
         };
         let why =
             if privilege.is_empty() { rule.clone() } else { format!("it needs the privilege {privilege}{on}; {rule}") };
-        let next = if rule == NO_ROLE { ROLES_NEXT } else { "ask whoever administers the node for a role that has it" };
-        Self::new(Kind::Denied, "this is not for you", why, next)
+        Self::new(Kind::Denied, "this is not for you", why, *next)
     }
 }
 
@@ -296,8 +299,11 @@ impl Caller {
             self.check_realm(resource)?;
         }
         let decision = self.decide(privilege, resource);
-        let rule = || if self.roles.is_empty() { NO_ROLE.to_owned() } else { decision.to_string() };
-        if decision.is_permitted() { Ok(()) } else { Err(self.denied(privilege.name(), resource, rule())) }
+        if decision.is_permitted() {
+            return Ok(());
+        }
+        let rule = (!self.roles.is_empty()).then(|| decision.to_string());
+        Err(self.denied(privilege.name(), resource, rule))
     }
 
     /// Over the network only those of the administration realm administer the node, if it has one.
@@ -306,7 +312,7 @@ impl Caller {
         match &self.in_force.administration {
             Some(realm) if self.remote.is_some() && own != Some(realm) => {
                 let rule = format!("over the network, administrators are of the realm `{realm}`");
-                Err(self.denied(Privilege::AdminRunCommand.name(), resource, rule))
+                Err(self.denied(Privilege::AdminRunCommand.name(), resource, Some(rule)))
             }
             _ => Ok(()),
         }
@@ -316,12 +322,15 @@ impl Caller {
     pub(crate) fn check_known(&self) -> Result<(), Denied> {
         let authoriser = &self.in_force.authoriser;
         let is_known = self.roles.iter().any(|role| authoriser.rules_of(role).next().is_some());
-        if is_known { Ok(()) } else { Err(self.denied("", None, NO_ROLE.to_owned())) }
+        if is_known { Ok(()) } else { Err(self.denied("", None, None)) }
     }
 
-    fn denied(&self, privilege: &'static str, resource: Option<&str>, rule: String) -> Denied {
+    /// A denial by this rule, or for want of any role.
+    fn denied(&self, privilege: &'static str, resource: Option<&str>, rule: Option<String>) -> Denied {
         let (principal, resource) = (self.principal.0.clone(), resource.unwrap_or_default().to_owned());
+        let next = if rule.is_some() { ROLE_NEXT } else { NO_ROLE_NEXT };
+        let rule = rule.unwrap_or_else(|| NO_ROLE.to_owned());
         tracing::warn!(principal, privilege, resource, rule, "denied");
-        Denied { principal, privilege, resource, rule }
+        Denied { principal, privilege, resource, rule, next }
     }
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use stockade_testkit::{Folder, Ran, User, call, skipped};
 
 use crate::http;
+use crate::machine::Machine;
 use crate::support::{NODE, PATIENCE, alive, command, open_folder, signal, until};
 
 const ORDINARY: u32 = 61_234;
@@ -138,36 +139,24 @@ fn programs_that_others_may_change_are_not_started_by_root() {
     assert!(!Path::new("/etc/systemd/system/stockade-node.service").exists());
 }
 
-/// What root does on a machine, on copies of its folders that nobody else sees.
-const FOR_REAL: &str = r#"
-mount --make-rprivate /
-mount -t tmpfs -o mode=755 none /mnt
-mkdir /mnt/upper /mnt/work /mnt/bin
-mount -t overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work none /etc
-cp "$1/stockade" "$1/stockade-gate" "$1/stockade-node" /mnt/bin
-chmod 755 /mnt/bin/*
-mount --bind /mnt/bin /usr/local/bin
-mount -t tmpfs -o mode=755 none /var/lib
-for again in 1 2; do /usr/local/bin/stockade-node install -- --listen 192.0.2.7:8443; done
-stat -c '%U %a' /var/lib/stockade/tls/key.pem
-/usr/local/bin/stockade-node certificate --folder /var/lib/stockade
-"#;
-
 #[test]
 fn a_first_certificate_is_the_nodes_own_and_its_fingerprint_is_told() {
     if !rustix::process::geteuid().is_root() {
         skipped("installing for real", "the tests are run by an ordinary user");
         return;
     }
-    let programs = command().parent().unwrap().to_owned();
-    let words = ["--mount", "sh", "-euc", FOR_REAL, "sh"];
-    let ran = call("unshare", User::Caller).args(words).arg(programs).run().expect(0);
-    let told: Vec<_> = ran.stdout.lines().filter_map(|line| line.split_once(" has the SHA-256 ")).collect();
-    let [(_, first), (_, again)] = told.as_slice() else { panic!("{ran:?}") };
-    assert_eq!(first, again, "it is made once");
-    let mut last = ran.stdout.lines().rev();
-    assert_eq!(last.next(), Some(*first));
-    assert_eq!(last.next(), Some("stockade 600"));
+    let machine = Machine::new(&[]);
+    let fingerprint = || {
+        let ran = machine.types("stockade-node install -- --listen 192.0.2.7:8443").expect(0);
+        let told = ran.stdout.lines().find_map(|line| line.split_once(" has the SHA-256 "));
+        told.unwrap_or_else(|| panic!("{ran:?}")).1.to_owned()
+    };
+    let first = fingerprint();
+    assert_eq!(fingerprint(), first, "it is made once");
+    let asked = machine.types("stockade-node certificate --folder /var/lib/stockade").expect(0);
+    assert_eq!(asked.stdout.trim_end(), first);
+    let key = machine.types("stat -c '%U %a' /var/lib/stockade/tls/key.pem").expect(0);
+    assert_eq!(key.stdout, "stockade 600\n");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{Error, ErrorKind, Result};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, header};
+use axum::http::{HeaderName, Request, header};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,14 +13,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// A request.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Question<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
     /// Whom the node shall take itself for: a name, or an address, of it.
     pub(crate) host: &'a str,
-    /// What is shown of who asks; nothing at the local socket, where the kernel says it.
-    pub(crate) authorization: Option<&'a str>,
+    /// What is shown of who asks, in its header; nothing at the local socket, where the kernel says it.
+    pub(crate) shown: Option<(HeaderName, &'a str)>,
     /// JSON.
     pub(crate) body: Option<&'a str>,
 }
@@ -42,8 +42,8 @@ impl Question<'_> {
 
     fn request(&self) -> Result<Request<Body>> {
         let mut request = Request::builder().method(self.method).uri(self.path).header(header::HOST, self.host);
-        if let Some(shown) = self.authorization {
-            request = request.header(header::AUTHORIZATION, shown);
+        if let Some((name, shown)) = &self.shown {
+            request = request.header(name, *shown);
         }
         if self.body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
@@ -76,7 +76,7 @@ mod tests {
                 theirs.write_all(text.as_bytes()).await?;
                 theirs.shutdown().await
             });
-            let question = Question { method: "GET", path: "/", host: "node", authorization: None, body: None };
+            let question = Question { method: "GET", path: "/", host: "node", shown: None, body: None };
             question.ask(ours).await
         })
     }

@@ -28,6 +28,8 @@ pub enum Kind {
     Unavailable,
     /// The path has no such method.
     NotAllowed,
+    /// It is meant for another node.
+    Misdirected,
     /// There is no room on the disk.
     Full,
     /// Something of ours failed.

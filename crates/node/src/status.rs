@@ -95,6 +95,7 @@ pub(crate) fn problem_of(status: u16, body: &str) -> Refusal {
         403 => Kind::Denied,
         404 => Kind::Missing,
         409 => Kind::Conflict,
+        421 => Kind::Misdirected,
         502..=504 => Kind::Unavailable,
         _ => Kind::Failed,
     };
@@ -118,8 +119,19 @@ pub(crate) fn problem(body: &str) -> Refusal {
 
 /// One question over a connection of its own.
 pub(crate) fn ask(socket: &Path, method: &str, path: &str, body: Option<&str>) -> std::io::Result<(u16, String)> {
-    within(PATIENCE, async {
+    ask_within(PATIENCE, socket, method, path, body)
+}
+
+/// The same of who waits only so long.
+pub(crate) fn ask_within(
+    patience: Duration,
+    socket: &Path,
+    method: &str,
+    path: &str,
+    body: Option<&str>,
+) -> std::io::Result<(u16, String)> {
+    within(patience, async {
         let stream = UnixStream::connect(socket).await?;
-        Question { method, path, host: "node", authorization: None, body }.ask(stream).await
+        Question { method, path, host: "node", shown: None, body }.ask(stream).await
     })
 }

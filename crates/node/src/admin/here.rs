@@ -48,7 +48,8 @@ fn create(globals: &Globals) -> Result<ExitCode, Refusal> {
     let folder = own_folder(globals)?;
     let path = Key::make(&folder)?;
     let table = Table::of([("Key", path.to_string_lossy().into_owned()), ("State", "created".to_owned())]);
-    show_one(globals, service(globals, &folder)?, table)
+    show_one(globals, service(globals, &folder)?, table);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what configuration may have in the place of a secret.
@@ -75,7 +76,8 @@ fn recover(globals: &Globals, command: &str, realm: Option<&str>) -> Result<Exit
     let folder = own_folder(globals)?;
     let service = service(globals, &folder)?;
     let table = rescue::recover(&folder, who, command, realm)?;
-    show_one(globals, service, table)
+    show_one(globals, service, table);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The node's folder. Who is not its owner has nothing to do here; root becomes its owner, for what is made to be his.

@@ -23,6 +23,8 @@ use crate::status;
 
 /// A token that ends so soon is made anew.
 const SPARE_MS: i64 = 30_000;
+/// Why nobody is logged in who never was.
+pub(super) const NOTHING_KEPT: &str = "nothing is kept of it";
 /// Largest file: a token, and certificates of authorities.
 const BYTES_MAX: u64 = 2 << 20;
 
@@ -41,6 +43,9 @@ pub(super) struct Kept {
     /// The certificate that was shown to it; it is shown again.
     #[serde(default)]
     pub(super) own: Option<Own>,
+    /// Whether it was with a browser.
+    #[serde(default)]
+    is_by_device: bool,
 }
 
 /// Logs in at a node, and keeps what it gives.
@@ -62,7 +67,7 @@ pub fn login(asked: &Login) -> Result<(), Refusal> {
         None => by_device(&way, &at, asked.realm.as_deref())?,
     };
     let lasts_s = logged_in.refresh_expires_in.unwrap_or(logged_in.expires_in);
-    let kept = Kept::of(logged_in, trusted, own);
+    let kept = Kept { is_by_device: asked.username.is_none(), ..Kept::of(logged_in, trusted, own) };
     write(&at, &kept)?;
     let lasts = span(lasts_s.saturating_mul(1_000));
     say(&format!("logged in at {at} as {}, for {lasts}\n", shown(&kept.principal, 200)));
@@ -77,9 +82,12 @@ fn by_device(way: &Way, at: &Address, realm: Option<&str>) -> Result<LoggedIn, R
     let (end, mut interval_s) = (Instant::now() + Duration::from_secs(begun.expires_in.min(3_600)), begun.interval);
     loop {
         std::thread::sleep(Duration::from_secs(interval_s.clamp(1, 60)));
-        match way.ask_device(at, &begun)? {
-            DeviceAsked::Done(logged_in) => return Ok(logged_in),
-            DeviceAsked::Pending { interval } => interval_s = interval,
+        match way.ask_device(at, &begun) {
+            Ok(DeviceAsked::Done(logged_in)) => return Ok(logged_in),
+            Ok(DeviceAsked::Pending { interval }) => interval_s = interval,
+            // A connection that fails is no answer (RFC 8628 section 3.5).
+            Err(refusal) if refusal.kind == Kind::Unavailable => interval_s = interval_s.saturating_mul(2),
+            Err(refusal) => return Err(refusal),
         }
         if Instant::now() >= end {
             let next = "run it again, and answer in the browser sooner";
@@ -96,13 +104,16 @@ fn by_device(way: &Way, at: &Address, realm: Option<&str>) -> Result<LoggedIn, R
 /// Ends what a login gave, here and at the node.
 ///
 /// # Errors
-/// [`Refusal`] when there is none. That the node cannot be told is said, and no error: it ends by itself.
+/// [`Refusal`] when nothing is kept. That the node cannot be told is said, and no error: it ends by itself.
 pub fn logout(asked: &Logout) -> Result<(), Refusal> {
     let at = address(&asked.node)?;
-    let kept = fresh(&at, status::PATIENCE)?;
-    let way = Way::new(&kept.trusted, kept.own.as_ref(), status::PATIENCE);
-    let told = way.and_then(|way| way.log_out(&at, &kept.token));
-    std::fs::remove_file(path(&at)?)
+    let path = path(&at)?;
+    if !path.exists() {
+        return Err(nothing(&at, NOTHING_KEPT.to_owned()));
+    }
+    let told = end(&at);
+    // Whatever the node says: nothing stays here that opens it.
+    std::fs::remove_file(path)
         .map_err(|error| Refusal::failed("it cannot be forgotten", crate::system_text(&error)))?;
     match told {
         Err(refusal) if refusal.kind != Kind::Unauthenticated => {
@@ -113,53 +124,61 @@ pub fn logout(asked: &Logout) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Ends it at the node, which wants a token that is still good.
+fn end(at: &Address) -> Result<(), Refusal> {
+    let kept = fresh(at, status::PATIENCE)?.ok_or_else(|| nothing(at, NOTHING_KEPT.to_owned()))?;
+    Way::new(&kept.trusted, kept.own.as_ref(), status::PATIENCE)?.log_out(at, &kept.token)
+}
+
 impl Kept {
     fn of(logged_in: LoggedIn, trusted: Trusted, own: Option<Own>) -> Self {
         let end = |seconds: u64| now_ms().saturating_add_unsigned(seconds.saturating_mul(1_000));
         let LoggedIn { principal, token, expires_in, refresh_token, refresh_expires_in } = logged_in;
         let refresh = refresh_token.map(|refresh| (refresh, end(refresh_expires_in.unwrap_or_default())));
-        Self { principal, token, ends_ms: end(expires_in), refresh, trusted, own }
+        Self { principal, token, ends_ms: end(expires_in), refresh, trusted, own, is_by_device: false }
     }
 }
 
-/// What is kept of a node, with a token that is still good for a while: made anew if need be, by one command at a time.
+/// What is kept of a node, if anything is, with a token that is still good for a while: made anew if need be, by one
+/// command at a time.
 ///
 /// # Errors
 /// [`Refusal`], as below, and of the node.
-pub(super) fn fresh(at: &Address, patience: Duration) -> Result<Kept, Refusal> {
-    let kept = read(at)?;
+pub(super) fn fresh(at: &Address, patience: Duration) -> Result<Option<Kept>, Refusal> {
+    let Some(kept) = read(at)? else { return Ok(None) };
     if now_ms() < kept.ends_ms - SPARE_MS {
-        return Ok(kept);
+        return Ok(Some(kept));
     }
     let failed = |error: std::io::Error| Refusal::failed("the login cannot be made anew", crate::system_text(&error));
     let lock = File::open(path(at)?.parent().unwrap_or(Path::new("."))).map_err(failed)?;
     rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
     // Another command may have done it meanwhile.
-    let kept = read(at)?;
+    let Some(kept) = read(at)? else { return Ok(None) };
     let Some((refresh, _)) = kept.refresh.as_ref().filter(|_| now_ms() >= kept.ends_ms - SPARE_MS) else {
-        return Ok(kept);
+        return Ok(Some(kept));
     };
     let logged_in = Way::new(&kept.trusted, kept.own.as_ref(), patience)?.refresh(at, refresh)?;
-    let kept = Kept::of(logged_in, kept.trusted, kept.own);
+    let kept = Kept { is_by_device: kept.is_by_device, ..Kept::of(logged_in, kept.trusted, kept.own) };
     write(at, &kept)?;
-    Ok(kept)
+    Ok(Some(kept))
 }
 
-/// What is kept of a node, while it is good for something.
+/// Nobody has logged in at a node, or not for as long.
+pub(super) fn nothing(at: &Address, why: String) -> Refusal {
+    let next = format!("run `stockade login --username=NAME {at}`, or name a user: --username=NAME");
+    Refusal::new(Kind::Unauthenticated, format!("you are not logged in at {at}"), why, next)
+}
+
+/// What is kept of a node, while it is good for something; `None` where nothing is.
 ///
 /// # Errors
-/// [`Refusal`] when there is nothing, or others could have read it.
-fn read(at: &Address) -> Result<Kept, Refusal> {
-    let nothing = |why: String| {
-        let next = format!("run `stockade login --username=NAME {at}`, or name a user: --username=NAME");
-        Refusal::new(Kind::Unauthenticated, format!("you are not logged in at {at}"), why, next)
-    };
+/// [`Refusal`] when its time is over, or others could have read it.
+fn read(at: &Address) -> Result<Option<Kept>, Refusal> {
+    let nothing = |why| nothing(at, why);
     let path = path(at)?;
     let file = match File::open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(nothing("nothing is kept of it".to_owned()));
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(nothing(crate::system_text(&error))),
     };
     let status = file.metadata().map_err(|error| nothing(crate::system_text(&error)))?;
@@ -171,7 +190,12 @@ fn read(at: &Address) -> Result<Kept, Refusal> {
     let kept: Kept =
         serde_json::from_str(&text).map_err(|_| nothing("what is kept of it cannot be read".to_owned()))?;
     let last_ms = kept.refresh.as_ref().map_or(kept.ends_ms, |(_, ends_ms)| kept.ends_ms.max(*ends_ms));
-    if now_ms() >= last_ms { Err(nothing("its time is over".to_owned())) } else { Ok(kept) }
+    if now_ms() < last_ms {
+        return Ok(Some(kept));
+    }
+    let over = nothing("its time is over".to_owned());
+    let by_device = format!("run `stockade login --device {at}`");
+    Err(if kept.is_by_device { Refusal { next: by_device, ..over } } else { over })
 }
 
 fn write(at: &Address, kept: &Kept) -> Result<(), Refusal> {

@@ -85,7 +85,7 @@ const fn status_of(kind: Kind) -> u8 {
     match kind {
         Kind::Unauthenticated => 3,
         Kind::Denied => 4,
-        Kind::Unavailable => 5,
+        Kind::Unavailable | Kind::Misdirected => 5,
         Kind::Invalid
         | Kind::Missing
         | Kind::Conflict
@@ -115,8 +115,12 @@ fn everywhere(
     // Of several secrets on standard input, that of the caller is the first.
     let nodes = Nodes::of(globals)?;
     let into = into::take(nodes.places.len(), &mut parameters)?;
-    let body = serde_json::json!({ "parameters": values(parameters)? }).to_string();
-    let asked = |place: &Place| one(&nodes, place, globals, command, &body);
+    let mut body = serde_json::json!({ "parameters": values(parameters)? });
+    if let Some(service) = &globals.service {
+        body["service"] = service.as_str().into();
+    }
+    let body = body.to_string();
+    let asked = |place: &Place| one(&nodes, place, command, &body);
     // Side by side: one that does not answer holds up no other.
     let answers: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = nodes.places.iter().map(|place| scope.spawn(move || asked(place))).collect();
@@ -129,7 +133,7 @@ fn everywhere(
             if let Some(into) = into {
                 into.give_up();
             }
-            show(globals, &nodes.places, &answers)?;
+            show(globals, &nodes.places, &answers);
         }
     }
     let mut failures = answers.iter().filter_map(|answer| answer.as_ref().err());
@@ -142,20 +146,17 @@ fn everywhere(
 }
 
 /// Shows what was done without asking a node.
-fn show_one(globals: &Globals, service: String, table: Table) -> Result<ExitCode, Refusal> {
-    show(globals, &[], &[Ok(Answer { service, table })])?;
-    Ok(ExitCode::SUCCESS)
+fn show_one(globals: &Globals, service: String, table: Table) {
+    show(globals, &[], &[Ok(Answer { service, table })]);
 }
 
-fn show(globals: &Globals, places: &[Place], answers: &[Result<Answer, Refusal>]) -> Result<(), Refusal> {
+fn show(globals: &Globals, places: &[Place], answers: &[Result<Answer, Refusal>]) {
     let mut out = String::new();
     let mut documents = Vec::new();
     for (number, answer) in answers.iter().enumerate() {
         match answer {
             Ok(answer) => {
-                let columns =
-                    |why| Refusal::invalid("that cannot be shown", why, "name columns there are, with --columns");
-                let table = answer.table.clone().only(&globals.columns).map_err(columns)?;
+                let table = answer.table.clone().only(&globals.columns);
                 for note in &table.notes {
                     say(&format!(
                         "[{}] note: {}\n",
@@ -181,7 +182,6 @@ fn show(globals: &Globals, places: &[Place], answers: &[Result<Answer, Refusal>]
         out = serde_json::to_string_pretty(&documents).unwrap_or_default() + "\n";
     }
     print(&out);
-    Ok(())
 }
 
 /// Rows as objects, by the names of the columns.
@@ -195,25 +195,10 @@ fn as_json(service: &str, table: &Table) -> serde_json::Value {
 }
 
 /// Asks one node.
-fn one(nodes: &Nodes, place: &Place, globals: &Globals, command: &Command, body: &str) -> Result<Answer, Refusal> {
+fn one(nodes: &Nodes, place: &Place, command: &Command, body: &str) -> Result<Answer, Refusal> {
     let path = format!("/v1/admin/commands/{}/{}", command.target, command.command);
     let text = nodes.post(place, &path, body)?;
-    let answer: Answer =
-        serde_json::from_str(&text).map_err(|error| Refusal::failed("the node's answer cannot be read", error))?;
-    match &globals.service {
-        Some(wanted) if !is_service(wanted, &answer.service) => Err(Refusal::new(
-            Kind::Unavailable,
-            format!("the node is not `{}`", stockade_core::text::shown(wanted, 200)),
-            format!("it is `{}`", stockade_core::text::shown(&answer.service, 200)),
-            "name the node you mean: --socket=PATH, or --hostname=HOST",
-        )),
-        _ => Ok(answer),
-    }
-}
-
-/// `X` is every node of the cluster `X`, `A.X` its node `A`.
-fn is_service(wanted: &str, service: &str) -> bool {
-    service == wanted || service.split_once('.').is_some_and(|(_, cluster)| cluster == wanted)
+    serde_json::from_str(&text).map_err(|error| Refusal::failed("the node's answer cannot be read", error))
 }
 
 /// The parameters with what is in the files that they name.

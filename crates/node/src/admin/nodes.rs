@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::logins;
-use super::remote::{Address, Own, PORT, Trusted, Way};
+use super::logins::{self, NOTHING_KEPT};
+use super::remote::{Address, Own, PORT, Trusted, Way, Who};
 use super::words::{Given, Globals};
 use super::{CREDENTIALS_BYTES_MAX, file, value};
 use crate::refusal::{Kind, Refusal};
@@ -26,7 +26,7 @@ enum Credential {
     Password { user: String, password: Zeroizing<String> },
     /// The certificate that is shown.
     Certificate,
-    /// What `stockade login` keeps, of each node its own.
+    /// What `stockade login` keeps, of each node its own; where it keeps nothing, the word of this host.
     Kept,
 }
 
@@ -80,7 +80,7 @@ impl Nodes {
         }
         match place {
             Place::Socket(socket) => {
-                let answer = status::ask(socket, "POST", path, Some(body));
+                let answer = status::ask_within(self.patience, socket, "POST", path, Some(body));
                 let (status, text) =
                     answer.map_err(|error| Refusal { kind: Kind::Unavailable, ..status::nobody(socket, &error) })?;
                 if status == 200 { Ok(text) } else { Err(status::problem_of(status, &text)) }
@@ -97,16 +97,26 @@ impl Nodes {
             Credential::Password { user, password } => {
                 let way = way(Trusted::System, None)?;
                 let session = way.log_in(at, user, password)?;
-                let answer = way.post(at, path, Some(&session.token), body);
+                let answer = way.post(at, path, Who::Token(&session.token), body);
                 // It ends by itself, too.
                 drop(way.log_out(at, &session.token));
                 answer
             }
-            Credential::Certificate => way(Trusted::System, None)?.post(at, path, None, body),
-            Credential::Kept => {
-                let kept = logins::fresh(at, self.patience)?;
-                way(kept.trusted, kept.own)?.post(at, path, Some(&kept.token), body)
-            }
+            Credential::Certificate => way(Trusted::System, None)?.post(at, path, Who::Certificate, body),
+            Credential::Kept => match logins::fresh(at, self.patience)? {
+                Some(kept) => way(kept.trusted, kept.own)?.post(at, path, Who::Token(&kept.token), body),
+                None => {
+                    let user = own_name().ok_or_else(|| logins::nothing(at, NOTHING_KEPT.to_owned()))?;
+                    let answer = way(Trusted::System, None)?.post(at, path, Who::OfHost(&user), body);
+                    answer.map_err(|refusal| match refusal.kind {
+                        Kind::Unauthenticated | Kind::Unavailable => {
+                            let why = format!("{NOTHING_KEPT}; as `{user}` of this host: {}", refusal.what);
+                            logins::nothing(at, why)
+                        }
+                        _ => refusal,
+                    })
+                }
+            },
         }
     }
 }
@@ -136,6 +146,12 @@ pub(super) fn trusted(authorities: &[String], fingerprints: &[String]) -> Result
         all.push('\n');
     }
     Ok((!all.is_empty()).then_some(Trusted::Anchors(all)))
+}
+
+/// What this machine calls the user of this process.
+fn own_name() -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    crate::security::accounts(&users).remove(&rustix::process::geteuid().as_raw())
 }
 
 fn credential(globals: &Globals) -> Result<Credential, Refusal> {

@@ -19,7 +19,7 @@ pub(super) const SOURCE: Parameter =
     Parameter { form: Form::File, required: true, ..text("source", "the file of the object, in HOCON") };
 pub(super) const VARIABLES: [Parameter; 2] = [
     Parameter { form: Form::Values, ..text("substitutions", "values for \"${NAME}\" in texts: NAME=value,NAME=value") },
-    Parameter { form: Form::File, ..text("substitutionfile", "a file of such values, one to a line") },
+    Parameter { form: Form::File, ..text("substitution-file", "a file of such values, one to a line") },
 ];
 pub(super) const OBJECT: [Parameter; 3] = [
     Parameter { required: true, ..TYPE },

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::{HeaderName, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -21,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
+use crate::api::USER;
 use crate::question::{Question, within};
 use crate::refusal::{Kind, Refusal};
 use crate::status::problem_of;
@@ -87,6 +89,17 @@ pub(crate) enum DeviceAsked {
     Pending {
         interval: u64,
     },
+}
+
+/// Who asks, by what is shown of him.
+#[derive(Clone, Copy)]
+pub(crate) enum Who<'a> {
+    /// The owner of this token.
+    Token(&'a str),
+    /// The one of the certificate that is shown.
+    Certificate,
+    /// The user of this name of this host, by the host's own word: only nodes that trust hosts take it.
+    OfHost(&'a str),
 }
 
 /// A way to nodes.
@@ -246,18 +259,31 @@ impl Way {
         self.ask(at, "/v1/logout", Some(&bearer(token)), None).map(drop)
     }
 
-    /// What the node answers to a question of the owner of a token, or without one of the certificate that is shown.
+    /// What the node answers to a question.
     ///
     /// # Errors
     /// [`Refusal`], as above.
-    pub(crate) fn post(&self, at: &Address, path: &str, token: Option<&str>, body: &str) -> Result<String, Refusal> {
-        let shown = token.map(bearer);
-        self.ask(at, path, shown.as_ref().map(|shown| shown.as_str()), Some(body))
+    pub(crate) fn post(&self, at: &Address, path: &str, who: Who<'_>, body: &str) -> Result<String, Refusal> {
+        match who {
+            Who::Token(token) => self.ask(at, path, Some(&bearer(token)), Some(body)),
+            Who::Certificate => self.ask(at, path, None, Some(body)),
+            Who::OfHost(user) => self.ask_showing(at, path, Some((USER, user)), Some(body)),
+        }
     }
 
     fn ask(&self, at: &Address, path: &str, shown: Option<&str>, body: Option<&str>) -> Result<String, Refusal> {
+        self.ask_showing(at, path, shown.map(|shown| (header::AUTHORIZATION, shown)), body)
+    }
+
+    fn ask_showing(
+        &self,
+        at: &Address,
+        path: &str,
+        shown: Option<(HeaderName, &str)>,
+        body: Option<&str>,
+    ) -> Result<String, Refusal> {
         let host = at.to_string();
-        let question = Question { method: "POST", path, host: &host, authorization: shown, body };
+        let question = Question { method: "POST", path, host: &host, shown, body };
         let asked = within(self.patience, async { question.ask(self.connect(at).await?).await });
         let (status, text) = asked.map_err(|error| unreached(at, &error))?;
         if (200..300).contains(&status) { Ok(text) } else { Err(problem_of(status, &text)) }

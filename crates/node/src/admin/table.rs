@@ -43,23 +43,23 @@ impl Table {
         self.rows.push(cells.into());
     }
 
-    /// The same with these columns only; an unknown one is told.
-    pub(crate) fn only(mut self, wanted: &[String]) -> Result<Self, String> {
+    /// The same with these columns only. Where one is unknown it is the whole with a note about that: what answers was
+    /// done already.
+    pub(crate) fn only(mut self, wanted: &[String]) -> Self {
         if wanted.is_empty() {
-            return Ok(self);
+            return self;
         }
-        let is = |one: &str, other: &str| one.eq_ignore_ascii_case(other);
-        let places = wanted.iter().map(|name| {
-            let found = self.columns.iter().position(|known| is(known, name));
-            found.ok_or_else(|| {
-                format!("there is no column `{}`: there are {}", text::shown(name, 60), self.columns.join(", "))
-            })
-        });
-        let places: Vec<usize> = places.collect::<Result<_, _>>()?;
+        let place = |name: &str| self.columns.iter().position(|known| known.eq_ignore_ascii_case(name));
+        if let Some(unknown) = wanted.iter().find(|name| place(name).is_none()) {
+            let (name, columns) = (text::shown(unknown, 60), self.columns.join(", "));
+            self.notes.push(format!("there is no column `{name}`, so all are shown: {columns}"));
+            return self;
+        }
+        let places: Vec<usize> = wanted.iter().filter_map(|name| place(name)).collect();
         let pick = |cells: &[String]| places.iter().filter_map(|&place| cells.get(place).cloned()).collect();
         self.columns = pick(&self.columns);
         self.rows = self.rows.iter().map(|row| pick(row)).collect();
-        Ok(self)
+        self
     }
 
     /// What of it is printed for a node, but for JSON.
@@ -147,9 +147,11 @@ mod tests {
 
     #[test]
     fn columns_are_chosen_in_the_order_that_is_asked_for() {
-        let few = hosts().only(&["source".to_owned(), "Network Address".to_owned()]).unwrap();
+        let few = hosts().only(&["source".to_owned(), "Network Address".to_owned()]);
         assert_eq!(few.columns, ["Source", "Network Address"]);
         assert_eq!(few.rows[0], ["default", "127.0.0.1"]);
-        assert!(hosts().only(&["sauce".to_owned()]).unwrap_err().contains("`sauce`"));
+        let whole = hosts().only(&["sauce".to_owned()]);
+        assert_eq!((&whole.columns, &whole.rows), (&hosts().columns, &hosts().rows));
+        assert!(whole.notes[0].contains("`sauce`"), "{whole:?}");
     }
 }

@@ -178,6 +178,10 @@ impl Globals {
         if self.password.is_some() && self.user.is_none() {
             return Err(usage("whose password is that?", "nobody is named", "write --username=NAME too"));
         }
+        if !self.authorities.is_empty() && !self.fingerprints.is_empty() {
+            let next = "leave --cafile or --fingerprint out";
+            return Err(usage("how is the node known?", "by its authority or by its own certificate", next));
+        }
         if self.own_certificate.is_some() != self.own_key.is_some() {
             let next = "write --client-certificate=FILE and --client-key=FILE";
             return Err(usage("your certificate cannot be shown", "it takes a certificate and its key", next));
@@ -370,11 +374,14 @@ fn one_of<'a, T>(
     name_of: impl Fn(&T) -> &str,
     help: &str,
 ) -> Result<&'a T, Refusal> {
-    if let Some(found) = known.iter().find(|known| name_of(known) == word) {
+    // Some write hyphens where others write none: `substitutionfile` is `substitution-file`.
+    let plain = |name: &str| name.replace('-', "");
+    let (shown, sought) = (stockade_core::text::shown(word, 60), plain(word));
+    if let Some(found) = known.iter().find(|known| plain(name_of(known)) == sought) {
         return Ok(found);
     }
-    let shown = stockade_core::text::shown(word, 60);
-    let begin: Vec<&T> = known.iter().filter(|known| !word.is_empty() && name_of(known).starts_with(word)).collect();
+    let begins = |known: &&T| !sought.is_empty() && plain(name_of(known)).starts_with(&sought);
+    let begin: Vec<&T> = known.iter().filter(begins).collect();
     match begin.as_slice() {
         [only] => Ok(only),
         [] => {
@@ -427,6 +434,14 @@ mod tests {
     }
 
     #[test]
+    fn hyphens_in_a_name_may_be_left_out() {
+        for name in ["substitution-file", "substitutionfile", "substitution-f"] {
+            let (.., parameters) = command_of(&format!("load configuration --source=a --{name}=b"));
+            assert_eq!(parameters.get("substitution-file"), Some(&Given::File("b".to_owned())), "{name}");
+        }
+    }
+
+    #[test]
     fn a_secret_is_no_word_unless_somebody_insists() {
         let refused = read_line("change password --username=ann --password=x").unwrap_err();
         assert!(refused.why.contains("--password-stdin"), "{refused}");
@@ -458,6 +473,7 @@ mod tests {
             ("add user --username=x --locked=maybe", "true or false"),
             ("load configuration --source", "has no value"),
             ("change password --username=ann", "--password-stdin"),
+            ("--cafile=a --fingerprint=b display node", "leave --cafile or --fingerprint out"),
         ] {
             let refused = read_line(line).unwrap_err();
             assert!(refused.to_string().contains(part), "{line}: {refused}");

@@ -24,6 +24,8 @@ pub(super) struct CommandRequest {
     #[serde(default, deserialize_with = "each_once")]
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     parameters: Values,
+    /// The node that is meant, as `NODE.CLUSTER`, or a cluster; any other node does nothing
+    service: Option<String>,
 }
 
 /// Each parameter once: whoever reads a request on its way, and whoever records it, must mean the same by it.
@@ -90,8 +92,10 @@ pub(super) async fn command(
     let asked: CommandRequest = create::json_of(&shared, &principal, request).await?;
     let node = Arc::clone(&shared.node);
     // To its end and on record, also when the caller hangs up meanwhile: what is kept is what counts for requests.
-    let done =
-        tokio::spawn(async move { security::command(&node, &caller, &target, &command, asked.parameters).await });
+    let done = tokio::spawn(async move {
+        let CommandRequest { service, parameters } = asked;
+        security::command(&node, &caller, (&target, &command), service.as_deref(), parameters).await
+    });
     let table = done.await.map_err(|error| Refusal::failed("the command may not have been carried out", error))??;
     let service = shared.node.security.service().to_owned();
     Ok(Json(CommandAnswer { service, columns: table.columns, rows: table.rows, notes: table.notes }))

@@ -38,7 +38,7 @@ use crate::wire::RunId;
 pub(crate) use commands::parameters_of;
 use problem::Problem;
 pub(crate) use problem::problem_of;
-pub(crate) use remote::Remote;
+pub(crate) use remote::{Remote, USER};
 pub(crate) use rights::Peer;
 
 /// What all handlers share.

@@ -117,6 +117,7 @@ const fn status(kind: Kind) -> StatusCode {
         Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
         Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
         Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Misdirected => StatusCode::MISDIRECTED_REQUEST,
         Kind::Full => StatusCode::INSUFFICIENT_STORAGE,
         Kind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
     }

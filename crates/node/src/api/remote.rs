@@ -37,7 +37,7 @@ const SHOWN_BYTES_MAX: usize = 17 << 10;
 /// Longest name of a user.
 const USER_BYTES_MAX: usize = 256;
 /// The user that a program runs as, by its own word: believed from trusted hosts, where an administrator chose so.
-const USER: HeaderName = HeaderName::from_static("stockade-user");
+pub(crate) const USER: HeaderName = HeaderName::from_static("stockade-user");
 /// What a browser says of where a request comes from.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 

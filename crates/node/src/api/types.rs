@@ -102,6 +102,9 @@ pub(super) enum ProblemTypes {
     /// The node takes nothing at the moment
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(ProblemDocument),
+    /// It is meant for another node
+    #[response(status = 421, content_type = "application/problem+json")]
+    Misdirected(ProblemDocument),
     /// There is no room on the disk
     #[response(status = 507, content_type = "application/problem+json")]
     Full(ProblemDocument),

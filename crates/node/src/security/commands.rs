@@ -28,15 +28,15 @@ const OPEN: &str = "services";
 /// The parameters of a command, by name.
 pub(crate) type Values = BTreeMap<String, String>;
 
-/// Does a command for a caller.
+/// Does a command for a caller, if it is meant for this node.
 ///
 /// # Errors
 /// [`Refusal`] when it is denied, cannot be put on record, or fails.
 pub(crate) async fn run(
     node: &Arc<Node>,
     caller: &Caller,
-    target: &str,
-    name: &str,
+    (target, name): (&str, &str),
+    meant: Option<&str>,
     values: Values,
 ) -> Result<Table, Refusal> {
     let command = find(target, name).ok_or_else(|| {
@@ -47,6 +47,7 @@ pub(crate) async fn run(
             "see stockade admin help",
         )
     })?;
+    node.security.check_meant(meant)?;
     if command.target == OPEN {
         // What a node is found by; whoever reaches it may know it, so there is nothing to put on record.
         return Ok(work::services(node));
@@ -205,7 +206,7 @@ impl Call<'_> {
         for pair in self.given("substitutions").unwrap_or_default().split(',').filter(|pair| !pair.is_empty()) {
             given.add_pair(pair).map_err(|error| bad("substitutions", error.to_string(), error.next()))?;
         }
-        let file = Substitutions::parse_file(self.given("substitutionfile").unwrap_or_default())
+        let file = Substitutions::parse_file(self.given("substitution-file").unwrap_or_default())
             .map_err(|error| bad("file of substitutions", error.to_string(), error.next()))?;
         Ok(given.before(file))
     }

@@ -59,7 +59,7 @@ use force::{Hosted, InForce};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use given::check as check_command;
 pub(crate) use login::{Place, Shown};
-pub(crate) use terms::{Terms, checked as checked_service, usual_name as usual_service};
+pub(crate) use terms::{Terms, accounts, checked as checked_service, usual_name as usual_service};
 pub(crate) use tokens::Tokens;
 pub(crate) use trail::{FOLDER, Trail};
 
@@ -184,6 +184,22 @@ impl Security {
     /// The name of the node.
     pub(crate) fn service(&self) -> &str {
         &self.terms.service
+    }
+
+    /// Refuses what is meant for another node. `X` is every node of the cluster `X`, `A.X` its node `A`.
+    pub(crate) fn check_meant(&self, wanted: Option<&str>) -> Result<(), Refusal> {
+        let service = self.service();
+        let is_meant =
+            |wanted| service == wanted || service.split_once('.').is_some_and(|(_, cluster)| cluster == wanted);
+        match wanted.filter(|wanted| !is_meant(*wanted)) {
+            Some(other) => Err(Refusal::new(
+                Kind::Misdirected,
+                format!("the node is not `{}`", stockade_core::text::shown(other, 200)),
+                format!("it is `{service}`, and did nothing"),
+                "name the node you mean: --socket=PATH, or --hostname=HOST",
+            )),
+            None => Ok(()),
+        }
     }
 
     /// The user of this number, at the node's own socket.

@@ -174,7 +174,8 @@ fn names(policies: &[PathBuf]) -> Result<Vec<String>, Refusal> {
         .collect()
 }
 
-fn accounts(passwords: &str) -> HashMap<u32, String> {
+/// The users of a machine by number, of its `/etc/passwd`.
+pub(crate) fn accounts(passwords: &str) -> HashMap<u32, String> {
     let mut found = HashMap::new();
     for line in passwords.lines() {
         let mut fields = line.split(':');

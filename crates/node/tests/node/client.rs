@@ -178,6 +178,22 @@ fn a_login_is_kept_for_its_owner_alone_and_ends_with_a_logout() {
 }
 
 #[test]
+fn a_logout_forgets_what_was_kept_whatever_the_node_says() {
+    let (node, desk) = (Served::start(&[]), Desk::new());
+    let (at, file) = (node.at.to_string(), desk.file(&node));
+    let words = ["login", "--username=ann", &fingerprint(&node), "--password-stdin", &at];
+    drop(desk.call(&words).input("correct horse\n").run().expect(0));
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    kept["ends_ms"] = json!(0);
+    std::fs::write(&file, kept.to_string()).unwrap();
+    drop(node);
+    let said = desk.run(&["logout", &at]).expect(0);
+    assert!(said.stdout.contains("could not be told"), "{said:?}");
+    assert!(!file.exists());
+    drop(desk.run(&["logout", &at]).expect(125));
+}
+
+#[test]
 fn another_certificate_is_shown_without_a_restart() {
     let (node, other, desk) = (Served::start(&[]), Served::start(&[]), Desk::new());
     let (before, after, at) = (fingerprint(&node), fingerprint(&other), host(&node));

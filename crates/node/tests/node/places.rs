@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::networks::{Network, WIRES, possible};
-use crate::support::{AS_SERVICE, Node};
+use crate::support::{AS_SERVICE, Node, command};
 
 const ANN: &str = "correct horse";
 const LISTEN: [&str; 6] = ["--listen", "10.88.1.1:8443", "--listen", "10.88.2.1:8443", "--listen", "[::]:8444"];
@@ -37,7 +37,8 @@ impl Places {
             configuration {{
                 LocalAuthenticationRealm {{ name = acme, requirePassword = {password},
                     requireTrustedHostMembership = {trusted},
-                    initialPrincipals = [{{ userName = ann, password = "{ANN}", roles = [user] }}] }}
+                    initialPrincipals = [{{ userName = ann, password = "{ANN}", roles = [user] }}
+                        {{ userName = root, roles = [administrator] }}] }}
                 TrustedHosts {{ hosts = ["{known}"] }}
                 SecuritySettings {{ legacyHostTrust = {legacy} }}
             }}"#
@@ -50,6 +51,17 @@ impl Places {
     fn command(&self, command: &str, parameters: &Value) -> Value {
         let path = format!("/v1/admin/commands/{command}");
         self.node.ask("POST", &path, &[], &json!({ "parameters": parameters })).whole().unwrap().expect(200).json()
+    }
+
+    /// How `stockade admin` ends at this host, as root who never logged in.
+    fn administer(&self, host: usize) -> i32 {
+        let (ours, _) = WIRES[host];
+        let authority = self.node.folder.join("tls/certificate.pem");
+        let mut command = self.hosts[host].command(self::command().to_str().unwrap());
+        command.arg("admin").arg(format!("--hostname={ours}:8443")).arg(format!("--cafile={}", authority.display()));
+        let state = stockade_testkit::Folder::new();
+        command.args(["display", "node"]).env("STOCKADE_STATE_DIR", state.path());
+        stockade_testkit::Ran::from(command.output().unwrap()).status
     }
 
     /// The status of an answer to this host.
@@ -91,6 +103,7 @@ fn every_row_of_the_table_holds_between_two_hosts_of_which_one_is_trusted() {
                 check(&[], false);
                 let is_believed = legacy && !password && is_known;
                 check(&["--header", "stockade-user: ann"], is_believed);
+                assert_eq!(places.administer(host), if is_believed { 0 } else { 3 }, "{row}");
                 check(&["--header", "stockade-user: eve"], false);
                 check(&["--header", "stockade-user: uid-0"], false);
                 // A credential beside it is not overlooked, neither a right one nor a wrong one.

@@ -393,6 +393,13 @@ fn answers_are_printed_as_text_json_and_csv_and_say_by_their_status_how_it_went(
     drop(place.admin(&["--servicename=X", "disp", "no"]).expect(0));
     let other = place.admin(&["--servicename=B.X", "display", "node"]).expect(5);
     assert!(other.stderr.contains("it is `A.X`"), "{}", other.stderr);
+    let add = ["--servicename=B.X", "add", "user", "--username=meant", "--roles=user"];
+    drop(place.admin(&add).expect(5));
+    let users = place.admin(&["display", "user"]).expect(0).stdout;
+    assert!(!users.contains("meant"), "another node was meant: {users}");
+    // What is done is shown, whatever columns it has.
+    let wrong = place.admin(&["--columns=sate", "display", "node"]).expect(0);
+    assert!(wrong.stdout.contains("State = running") && wrong.stderr.contains("`sate`"), "{wrong:?}");
     drop(place.admin(&["display"]).expect(2));
     let gone = format!("--socket={}", place.files.path().join("gone.sock").display());
     // One node answers and one does not; each is named.

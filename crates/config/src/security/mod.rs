@@ -225,6 +225,14 @@ pub struct OidcProvider {
     pub profile: Option<String>,
 }
 
+impl OidcProvider {
+    /// What tokens must be made for.
+    #[must_use]
+    pub fn expected_audience(&self) -> &str {
+        self.audience.as_deref().unwrap_or(&self.client_id)
+    }
+}
+
 /// `RoleToPrivilegeMappings`, either shape.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mappings {

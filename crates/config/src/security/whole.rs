@@ -80,6 +80,14 @@ pub enum Fact {
         /// The other one.
         fallback: String,
     },
+    /// Two realms of the same tokens.
+    #[error("tokens for `{}` of its provider are those of the realm `{other}` already", text::shown(audience, 100))]
+    TokensTwice {
+        /// What the tokens are made for.
+        audience: String,
+        /// Whose they are.
+        other: String,
+    },
     /// Two profiles of a kind and name.
     #[error("the profile `{profile}` is in {other} too")]
     ProfileTwice {
@@ -126,6 +134,7 @@ impl Fact {
         match self {
             Self::TwoVersions(_) => "deactivate one of them",
             Self::RealmTwice { .. } | Self::ProfileTwice { .. } => "give one of them another name",
+            Self::TokensTwice { .. } => "give one of them another `audience` or `clientId`",
             Self::RealmType { .. } => "give the new realm another name",
             Self::FallbackMissing { .. } => "activate the fallback first",
             Self::FallbackUseless { .. } => "fall back to a local realm or one of a directory",
@@ -148,6 +157,7 @@ pub fn check(before: &[&Object], after: &[&Object], needs: &Needs) -> Vec<Findin
     check_versions(after, &mut found);
     check_alone(after, &mut found);
     check_names(after, &mut found);
+    check_tokens(after, &mut found);
     check_types(before, after, &mut found);
     for (object, root) in roots(after) {
         match root {
@@ -263,6 +273,23 @@ fn check_names(after: &[&Object], found: &mut Findings) {
         };
         if let Some(other) = profiles.insert((root.key(), profile), object) {
             found.add(object, Fact::ProfileTwice { profile: profile.clone(), other: other.identity.clone() });
+        }
+    }
+}
+
+/// A token is somebody of one realm, however realms are called.
+fn check_tokens(after: &[&Object], found: &mut Findings) {
+    let mut realms: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    for (object, root) in roots(after) {
+        let Root::Oidc(realm) = root else { continue };
+        for provider in &realm.providers {
+            let audience = provider.expected_audience();
+            match realms.insert((&provider.discovery_url, audience), &realm.name) {
+                Some(other) if other != realm.name => {
+                    found.add(object, Fact::TokensTwice { audience: audience.to_owned(), other: other.to_owned() });
+                }
+                _ => {}
+            }
         }
     }
 }

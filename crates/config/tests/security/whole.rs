@@ -45,6 +45,9 @@ fn what_belongs_together_is_found_to_be_well() {
     assert_eq!(found(&all, &all, &needs), nothing);
     assert_eq!(found(&[("p", LDAP), ("c", CLIENT)], &[("p@2", LDAP), ("c", CLIENT)], &Needs::default()), nothing);
     assert_eq!(found(&all, &[], &Needs::default()), nothing);
+    // Another client of the same provider has other tokens.
+    let other = OIDC.replace("sso", "ext").replace("clientId = c", "clientId = d");
+    assert_eq!(found(&[], &[("p", LOCAL), ("s", OIDC), ("t", &other)], &Needs::default()), nothing);
 }
 
 #[test]
@@ -71,6 +74,15 @@ fn what_does_not_belong_together_is_found() {
         ),
         (
             vec![],
+            vec![
+                ("p", LOCAL),
+                ("s", OIDC),
+                ("t", &OIDC.replace("sso", "ext").replace("clientId = c", "audience = c, clientId = d")),
+            ],
+            vec![format!("{}: tokens for `c` of its provider are those of the realm `sso` already", n("t", "1"))],
+        ),
+        (
+            vec![],
             vec![("s", OIDC)],
             vec![format!("{}: the realm `sso` falls back to `people`, which is not active", n("s", "1"))],
         ),
@@ -83,6 +95,7 @@ fn what_does_not_belong_together_is_found() {
                     &OIDC
                         .replace("people", "none")
                         .replace("sso", "people")
+                        .replace("clientId = c", "clientId = d")
                         .replace("fallbackAuthenticationRealmName = none,", ""),
                 ),
             ],

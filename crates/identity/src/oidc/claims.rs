@@ -18,18 +18,13 @@ const MAIL_VERIFIED: &str = "email_verified";
 #[derive(Debug)]
 pub(super) struct Expected {
     pub(super) client_id: String,
-    /// What tokens must be made for, when it is not the client.
-    pub(super) audience: Option<String>,
+    /// What a token that is shown must be made for.
+    pub(super) audience: String,
     pub(super) identity_attribute: String,
     pub(super) roles_attribute: Option<String>,
 }
 
 impl Expected {
-    /// What a token that is shown must be made for.
-    pub(super) fn audience(&self) -> &str {
-        self.audience.as_deref().unwrap_or(&self.client_id)
-    }
-
     /// Who it is, by claims that were verified. `is_for_client`: whether the audience is the client.
     pub(super) fn identify(
         &self,
@@ -152,7 +147,7 @@ mod tests {
     fn expected() -> Expected {
         Expected {
             client_id: "node".to_owned(),
-            audience: None,
+            audience: "node".to_owned(),
             identity_attribute: "name".to_owned(),
             roles_attribute: Some("groups".to_owned()),
         }

@@ -156,12 +156,12 @@ impl Providers {
         let claimed = Claimed::parse(token, Use::Bearer, self.limits.token_bytes_max)?;
         let of_issuer = || self.providers.iter().filter(|provider| provider.is_issuer(&claimed.issuer));
         // One issuer may be there for several clients; the audience is verified with the signature.
-        let is_for = |provider: &&Arc<Provider>| claimed.audience.iter().any(|one| one == provider.expected.audience());
+        let is_for = |provider: &&Arc<Provider>| claimed.audience.iter().any(|one| *one == provider.expected.audience);
         let provider = of_issuer().find(is_for).or_else(|| of_issuer().next());
         let provider = provider.ok_or_else(|| OidcRefusal::Issuer(claimed.issuer.clone()))?;
-        let audience = provider.expected.audience();
+        let audience = &provider.expected.audience;
         let claims = provider.verify(&claimed, audience, now_ms).await?;
-        let is_for_client = audience == provider.expected.client_id;
+        let is_for_client = *audience == provider.expected.client_id;
         provider.expected.identify(&claims, is_for_client, &self.limits, now_ms)
     }
 

@@ -123,7 +123,7 @@ impl Provider {
             issuer: issuer.to_owned(),
             expected: Expected {
                 client_id: provider.client_id.clone(),
-                audience: provider.audience.clone(),
+                audience: provider.expected_audience().to_owned(),
                 identity_attribute: provider.identity_attribute.clone(),
                 roles_attribute: provider.roles_attribute.clone(),
             },

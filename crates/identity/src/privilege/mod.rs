@@ -156,6 +156,14 @@ impl Authoriser {
         self.rules.iter().map(AsRef::as_ref).filter(move |rule| rule.role == role)
     }
 
+    /// A role by all names that rules have for it, where the case of letters says nothing; and as it is.
+    #[must_use]
+    pub fn spellings(&self, role: &str) -> Vec<String> {
+        let folded = role.to_lowercase();
+        let others = self.roles.keys().filter(|known| known.to_lowercase() == folded && *known != role);
+        others.cloned().chain([role.to_owned()]).collect()
+    }
+
     /// Every role that some rule is about, in alphabetical order.
     #[must_use]
     pub fn roles(&self) -> Vec<&str> {

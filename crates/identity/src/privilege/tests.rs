@@ -55,6 +55,20 @@ fn the_built_in_roles_may_what_they_are_for_and_nothing_else() {
 }
 
 #[test]
+fn a_role_without_case_is_held_by_all_names_that_rules_have_for_it() {
+    let mappings = [one("Straße", &[], &[("Run", None)]), one("ops", &[], &[("Run", None)])];
+    let mappings: Vec<_> = mappings.iter().map(|mapping| ("m", mapping)).collect();
+    let authoriser = Authoriser::compile(&mappings).unwrap();
+    assert_eq!(authoriser.spellings("OPS"), ["ops", "OPS"]);
+    assert_eq!(authoriser.spellings("ops"), ["ops"]);
+    assert_eq!(authoriser.spellings("STRAßE"), ["Straße", "STRAßE"]);
+    assert_eq!(authoriser.spellings("opss"), ["opss"]);
+    let held = |role: &str| [authoriser.spellings("User"), authoriser.spellings(role)].concat();
+    assert!(authoriser.decide("ada", &held("other"), Run, Some("default")).is_permitted());
+    assert!(!authoriser.decide("ada", &held("Ops"), Run, Some("default")).is_permitted());
+}
+
+#[test]
 fn a_decision_names_the_role_and_the_object_that_made_it() {
     let ops = one("ops", &[("AdminRunCommand", Some("node.*"))], &[("AdminRunCommand", Some("*.remove"))]);
     let authoriser = Authoriser::compile(&[("ops.conf 1.0", &ops)]).unwrap();

@@ -44,23 +44,26 @@ pub(super) fn is_foreign(text: &str) -> bool {
 }
 
 impl Security {
-    /// Asks each realm of providers whether the token is of it; the first that knows its issuer decides.
+    /// Asks each realm of providers whether the token is of it; the first whose issuer and audience it has decides.
     pub(super) async fn by_bearer(&self, text: &str, way: Way) -> Claim {
         let showing = (Sha256::digest(text.as_bytes()).into(), way.from);
         let now_ms = u64::try_from(way.now.wall_ms).unwrap_or_default();
-        let mut refused = OidcRefusal::Issuer(String::new());
+        let mut refused = no(Name::default(), &OidcRefusal::Issuer(String::new()));
         for (name, realm) in self.in_force().directories.of_providers() {
             let Ok(Authority::Providers(providers)) = realm.authority() else { continue };
             match providers.verify_bearer(text, now_ms).await {
                 Ok(found) => return self.shown_by(identified(name, realm, found, METHOD), showing),
-                Err(other @ OidcRefusal::Issuer(_)) => refused = other,
+                Err(OidcRefusal::Issuer(_)) => {}
                 Err(refusal) => {
-                    let who = Name { realm: name.to_owned(), user: String::new() };
-                    return no(who, &refusal);
+                    refused = no(Name { realm: name.to_owned(), user: String::new() }, &refusal);
+                    // Another realm may have the same provider, for tokens that are made for somebody else.
+                    if !matches!(refusal, OidcRefusal::Audience { .. }) {
+                        return refused;
+                    }
                 }
             }
         }
-        no(Name::default(), &refused)
+        refused
     }
 
     fn shown_by(&self, claim: Claim, showing: Showing) -> Claim {

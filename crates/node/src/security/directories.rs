@@ -4,7 +4,7 @@
 //! Their principals have no row here. What is known of one is in his session, and ends with it, or as soon as
 //! his realm is another one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use stockade_identity::entry::{Credential, Proof};
 use stockade_identity::ldap::{Directory, Given, Limits, Shown, Tls, certificates};
 use stockade_identity::local::{Attempt, Password, Source};
 use stockade_identity::oidc::{self, Providers};
+use stockade_identity::privilege::Authoriser;
 use zeroize::Zeroizing;
 
 use super::claim::{Claim, Way};
@@ -70,6 +71,17 @@ pub(super) struct Held {
     pub(super) realm: Arc<Realm>,
 }
 
+impl Held {
+    /// The roles as rules name them. The names of a directory's groups have no case, and an entry has them as whoever
+    /// wrote it last: what a rule denies must not hang on that.
+    pub(super) fn roles_of(&self, authoriser: &Authoriser) -> Vec<String> {
+        match self.realm.text {
+            Elsewhere::Directory(_) => self.roles.iter().flat_map(|role| authoriser.spellings(role)).collect(),
+            Elsewhere::Providers(_) => self.roles.clone(),
+        }
+    }
+}
+
 /// The realms of elsewhere that are in force, by the names of their realms.
 #[derive(Debug, Default)]
 pub(crate) struct Directories(BTreeMap<String, Arc<Realm>>);
@@ -97,8 +109,22 @@ impl Directories {
         self.0.get(realm)
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+    /// The names of those that take passwords.
+    pub(super) fn of_passwords(&self) -> impl Iterator<Item = &str> {
+        self.0.values().filter_map(|realm| match &realm.text {
+            Elsewhere::Directory(realm) => Some(realm.name.as_str()),
+            Elsewhere::Providers(_) => None,
+        })
+    }
+
+    /// The realm for what is not HTTP, where those of providers agree on one.
+    pub(super) fn fallback(&self) -> Option<&str> {
+        let named = self.0.values().filter_map(|realm| match &realm.text {
+            Elsewhere::Providers(realm) => realm.fallback.as_deref(),
+            Elsewhere::Directory(_) => None,
+        });
+        let named: BTreeSet<&str> = named.collect();
+        if named.len() == 1 { named.first().copied() } else { None }
     }
 
     pub(super) fn admissions(&self) -> impl Iterator<Item = Admission> {

@@ -101,16 +101,17 @@ impl InForce {
         roles
     }
 
-    /// Who is meant by `user@realm`, or by `user` where there is one realm.
+    /// Who is meant by `user@realm`, or by `user` where one realm takes passwords, or realms of providers name one for
+    /// what is not HTTP.
     pub(super) fn name(&self, text: &str) -> Name {
         if let Some((user, realm)) = text.rsplit_once('@') {
             return Name { realm: realm.to_owned(), user: user.to_owned() };
         }
         let local = self.local_realms().map(|realm| realm.name.as_str());
-        let mut realms = local.chain(self.directories.names());
+        let mut realms = local.chain(self.directories.of_passwords());
         let realm = match (realms.next(), realms.next()) {
             (Some(only), None) => only.to_owned(),
-            _ => String::new(),
+            _ => self.directories.fallback().unwrap_or_default().to_owned(),
         };
         Name { realm, user: text.to_owned() }
     }

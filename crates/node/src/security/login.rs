@@ -140,7 +140,7 @@ impl Security {
         }
         // The decision has seen that it is known.
         let roles = match &claim.held {
-            Some(held) => held.roles.clone(),
+            Some(held) => held.roles_of(&in_force.authoriser),
             None => in_force.person(&claim.name).map(|person| person.roles.clone()).unwrap_or_default(),
         };
         let session = claim.session.map(|session| (session.id, session.value.refresh));

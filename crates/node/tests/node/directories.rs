@@ -13,14 +13,16 @@ use crate::tls::{ANN, Answer, Served, basic, command_of};
 
 const ADA: &str = "of ada itself";
 
-/// People and what they are in; each one's password is [`ADA`].
+/// Somebody whose password is [`ADA`], in a group.
+fn person(name: &str, group: &str) -> String {
+    format!(
+        "dn: uid={name},{ROOT}\nobjectClass: inetOrgPerson\nobjectClass: extensibleObject\nuid: {name}\ncn: {name}\n\
+         sn: {name}\nuserPassword: {ADA}\nmemberOf: cn={group},ou=groups,{ROOT}\n\n"
+    )
+}
+
+/// People and what they are in.
 fn people() -> String {
-    let person = |name: &str, group: &str| {
-        format!(
-            "dn: uid={name},{ROOT}\nobjectClass: inetOrgPerson\nobjectClass: extensibleObject\nuid: {name}\ncn: {name}\n\
-             sn: {name}\nuserPassword: {ADA}\nmemberOf: cn={group},ou=groups,{ROOT}\n\n"
-        )
-    };
     let known = [
         ("ada", "user"),
         ("zoe", "administrator"),
@@ -248,6 +250,27 @@ fn a_directory_that_never_answers_keeps_nobody_else_waiting() {
         assert!(ended.iter().all(|ended| *ended < Duration::from_secs(40)), "{ended:?}");
         assert_eq!(elsewhere.join().unwrap(), 429);
     });
+}
+
+#[test]
+fn what_a_role_is_denied_does_not_hang_on_how_an_entry_writes_its_group() {
+    let both = person("eve", "user").replace("\n\n", &format!("\nmemberOf: CN=CONTRACTORS,ou=groups,{ROOT}\n\n"));
+    let Some(slapd) = Slapd::with(&(both + &person("ada", "User"))) else { return };
+    let (files, port) = (Files::of(&slapd), slapd.tls_port().to_string());
+    let served =
+        Served::start(&["--connect-port", &port, "--security-file", &files.authority, "--secrets", &files.secrets]);
+    served.put_in_force("profiles", &files.profile());
+    served.put_in_force("corp", &realm("1", slapd.tls_port(), &files.secured()));
+    served.put_in_force(
+        "contractors",
+        r#"name = contractors, version = "1", type = stockade.security
+        configuration { RoleToPrivilegeMappings { roles { contractors { deny = [ { privilege = Run } ] } } } }"#,
+    );
+    let run = |user: &str| {
+        let token = served.token(user, ADA);
+        served.ask("POST", "/v1/runs", &[("authorization", &token)], r#"{ "code": "print(6 * 7)" }"#).status
+    };
+    assert_eq!((run("ada@corp"), run("eve@corp")), (200, 403));
 }
 
 #[test]

@@ -70,6 +70,27 @@ impl Believing {
 }
 
 #[test]
+fn two_realms_of_one_provider_are_told_apart_by_whom_a_token_is_made_for() {
+    let Some(provider) = Provider::start() else { return };
+    let node = Believing::start(&provider);
+    // The first one that is asked is the one whose token it is not.
+    let text = format!(
+        r#"name = another, version = "1", type = stockade.security
+        configuration {{ OIDCAuthenticationRealm {{ name = another, identityProviders = [ {{
+            documentDiscoveryUrl = "{}", clientId = "another", identityAttributeName = preferred_username,
+            rolesAttributeName = groups, secureCommunicationProfileName = provider }} ] }} }}"#,
+        provider.document()
+    );
+    node.served.put_in_force("another", &text);
+    let me = |audience: &str| node.me(&provider.access_token("ES256", audience, 300));
+    assert_eq!(me("node").expect(200).json()["principal"], "ada@sso");
+    assert_eq!(me("another").expect(200).json()["principal"], "ada@another");
+    me("third").expect(401);
+    // A name without a realm is of the one that takes passwords.
+    node.served.get("/v1/me", &crate::tls::basic("ann", crate::tls::ANN)).expect(200);
+}
+
+#[test]
 fn a_token_of_a_provider_is_somebody_with_the_roles_that_it_says() {
     let Some(provider) = Provider::start() else { return };
     let node = Believing::start(&provider);

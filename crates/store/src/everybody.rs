@@ -31,6 +31,18 @@ impl Store {
         collect(&self.durable, &sql, params![kind.name(), id, principal, most])
     }
 
+    /// Of one kind what is not over, the youngest first: one by its name, or those of one principal.
+    ///
+    /// # Errors
+    /// [`crate::Error`].
+    pub fn unfinished_of_all(&mut self, kind: Kind, id: Option<&str>, principal: Option<&str>) -> Result<Vec<Run>> {
+        let sql = format!(
+            "SELECT {SEEN} FROM runs WHERE kind = ?1 AND (?2 IS NULL OR id = ?2) AND (?3 IS NULL OR principal = ?3)
+             AND state IN ('accepted', 'running') ORDER BY number DESC"
+        );
+        collect(&self.durable, &sql, params![kind.name(), id, principal])
+    }
+
     /// Of one kind, those that are under way, the youngest first.
     ///
     /// # Errors

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::parameters::{
-    CHANGE, EXPIRES, INTO, OBJECT, PASSWORD, PRINCIPAL, REALM, ROLES, SOURCE, TYPE, USER, VARIABLES, flag, need, text,
+    CHANGE, EXPIRES, INTO, OBJECT, OF_PRINCIPAL, PASSWORD, PRINCIPAL, REALM, ROLES, SOURCE, TYPE, USER, VARIABLES,
+    flag, need, text,
 };
 
 /// Something that can be asked of a node.
@@ -274,6 +275,12 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         target: "run",
+        command: "cancel",
+        about: "End runs of anybody, waiting or under way",
+        parameters: &[text("run", "only this one"), OF_PRINCIPAL],
+    },
+    Command {
+        target: "run",
         command: "display",
         about: "Show runs of everybody, the youngest first; nothing of what they compute",
         parameters: &[text("run", "only this one"), PRINCIPAL, text("most", "how many; 100 if left out")],
@@ -316,6 +323,12 @@ pub const COMMANDS: &[Command] = &[
         command: "display",
         about: "Show what the node is found by; whoever reaches it may",
         parameters: &[],
+    },
+    Command {
+        target: "session",
+        command: "cancel",
+        about: "Close sessions of anybody, with what waits in them",
+        parameters: &[text("session", "only this one"), OF_PRINCIPAL],
     },
     Command {
         target: "session",

@@ -38,6 +38,7 @@ pub(super) const REALM: Parameter = text("realm", "the realm; the only local one
 pub(super) const USER: Parameter = need("username", "the name of the user");
 pub(super) const ROLES: Parameter = text("roles", "the roles it holds, with commas between them");
 pub(super) const PRINCIPAL: Parameter = text("principal", "only those of this principal: NAME@REALM");
+pub(super) const OF_PRINCIPAL: Parameter = text("principal", "all of this principal: NAME@REALM");
 pub(super) const INTO: Parameter =
     Parameter { form: Form::Into, ..text("file", "a new file that it is written to, which only you may read") };
 pub(super) const EXPIRES: Parameter =

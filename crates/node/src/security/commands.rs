@@ -101,8 +101,8 @@ impl Call<'_> {
             ("audit", "verify") => audit::verified(security, (self.given("key"), self.given("expect"))).await,
             ("audit", "export") => audit::exported(security, self.most()?, self.given("form") == Some("ocsf")).await,
             ("audit", _) => audit::records(security, self.most()?).await,
-            ("run", _) => self.runs(Of::Run, self.given("run")).await,
-            ("session", _) => self.runs(Of::Session, self.given("session")).await,
+            ("run", name) => self.runs(name, Of::Run, self.given("run")).await,
+            ("session", name) => self.runs(name, Of::Session, self.given("session")).await,
             ("engine", _) => work::engines(self.node, self.most()?).await,
             ("environment", _) => work::environments(self.node, self.caller, self.given("name")).await,
             ("policy", _) => work::policies(self.node, self.caller).await,
@@ -116,8 +116,12 @@ impl Call<'_> {
         }
     }
 
-    async fn runs(&self, of: Of, id: Option<&str>) -> Result<Table, Refusal> {
-        work::runs(self.node, of, (id, self.given("principal")), self.most()?).await
+    async fn runs(&self, name: &str, of: Of, id: Option<&str>) -> Result<Table, Refusal> {
+        let which = (id, self.given("principal"));
+        if name == "cancel" {
+            return work::cancel(self.node, of, which).await;
+        }
+        work::runs(self.node, of, which, self.most()?).await
     }
 
     fn certificate(&self, name: &str) -> Result<Table, Refusal> {

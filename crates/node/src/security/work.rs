@@ -27,15 +27,44 @@ pub(super) async fn runs(
 ) -> Result<Table, Refusal> {
     let (id, principal) = (id.map(str::to_owned), principal.map(str::to_owned));
     let found = node.keeper.with(move |store| store.runs_of_all(of, id.as_deref(), principal.as_deref(), most)).await?;
+    Ok(listed(of, found))
+}
+
+/// Ends them: one, or all of a principal.
+pub(super) async fn cancel(
+    node: &Arc<Node>,
+    of: Of,
+    (id, principal): (Option<&str>, Option<&str>),
+) -> Result<Table, Refusal> {
+    if id.is_none() && principal.is_none() {
+        let next = format!("write --{}=NAME, or --principal=NAME@REALM for all of somebody's", of.name());
+        return Err(Refusal::invalid("what shall be ended?", "neither one nor a principal is named", next));
+    }
+    let (id, principal) = (id.map(str::to_owned), principal.map(str::to_owned));
+    let found = node.keeper.with(move |store| store.unfinished_of_all(of, id.as_deref(), principal.as_deref())).await?;
+    let mut ending = tokio::task::JoinSet::new();
+    for run in found {
+        let node = Arc::clone(node);
+        ending.spawn(async move { node.cancel(&run.principal, &run.id).await });
+    }
+    let mut ended = Vec::new();
+    for one in ending.join_all().await {
+        ended.push(one?);
+    }
+    ended.sort_by_key(|run| std::cmp::Reverse(run.number));
+    Ok(listed(of, ended))
+}
+
+fn listed(of: Of, runs: Vec<Run>) -> Table {
     let name = if of == Of::Session { "Session" } else { "Run" };
     let mut table = Table::new(&[name, "Principal", "State", "Cause", "Accepted", "Started", "Ended"]);
-    for run in found {
+    for run in runs {
         let cause = cause(&run);
         let [started, ended] = [run.started_ms, run.ended_ms].map(|at| at.map_or_else(String::new, time));
         let state = state_name(run.state).to_owned();
         table.push([run.id, run.principal, state, cause, time(run.accepted_ms), started, ended]);
     }
-    Ok(table)
+    table
 }
 
 /// How a run has ended, in a word.

@@ -40,6 +40,40 @@ fn runs_and_sessions_of_everybody_are_shown_to_who_looks_after_the_node_without_
 }
 
 #[test]
+fn what_somebody_runs_is_ended_by_who_looks_after_the_node_and_by_nobody_else() {
+    let Some(place) = Place::start() else { return };
+    let long = r#"{"code":"import time; time.sleep(600)"}"#;
+    let begin = |user: u32| {
+        let headers = [("content-type", "application/json"), ("prefer", "respond-async")];
+        let begun = place.ask_bytes(user, "/v1/runs", &headers, long.as_bytes()).expect(202).json();
+        begun["id"].as_str().unwrap().to_owned()
+    };
+    // More than are under way at once: some wait.
+    let of_daemon: Vec<String> = (0..4).map(|_| begin(DAEMON)).collect();
+    let of_bin = begin(BIN);
+    let session = place.ask(DAEMON, "POST", "/v1/sessions", "{}").expect(201).json()["id"].as_str().unwrap().to_owned();
+    place.command(BIN, "run", "cancel", &json!({ "run": of_daemon[0] })).expect(403);
+    place.command(0, "run", "cancel", &json!({})).expect(422);
+    let only = format!("--run={}", of_daemon[1]);
+    let ended = place.rows(&["cancel", "run", &only]);
+    assert_eq!(
+        (ended.len(), ended[0]["Run"].as_str(), ended[0]["State"].as_str()),
+        (1, Some(of_daemon[1].as_str()), Some("ended"))
+    );
+    assert_eq!(place.rows(&["cancel", "run", "--principal=uid-1@local"]).len(), 3);
+    assert_eq!(place.rows(&["cancel", "session", "--principal=uid-1@local"])[0]["Session"], session.as_str());
+    assert_eq!(place.rows(&["cancel", "run", "--principal=uid-1@local"]), [json!(null); 0]);
+    let state = |user: u32, id: &str| place.ask(user, "GET", &format!("/v1/runs/{id}"), "").expect(200).json();
+    for id in &of_daemon {
+        assert_eq!(state(DAEMON, id)["outcome"]["cancelled"], true, "{id}");
+    }
+    assert!(state(BIN, &of_bin)["outcome"].is_null(), "another's is not touched");
+    drop(place.admin(&["cancel", "run", "--principal=uid-2@local"]).expect(0));
+    let trail = place.rows(&["display", "audit", "--most=200"]);
+    assert_eq!(trail.iter().filter(|row| row["What"] == "run cancel done").count(), 4, "{trail:?}");
+}
+
+#[test]
 fn whoever_reaches_the_node_learns_what_it_is_found_by_and_nothing_more() {
     let Some(place) = Place::start() else { return };
     drop(place.force("people", REALM).expect(0));

@@ -106,6 +106,7 @@ pub const COMMANDS: &[Command] = &[
         about: "Say whether a user may do something, and by which rule",
         parameters: &[
             text("user", "the user: NAME, or NAME@REALM; you if left out"),
+            Parameter { about: "roles to go by: those that a directory or a provider gives", ..ROLES },
             need("privilege", "the privilege, such as Run"),
             text("resource", "on what, such as the name of a policy"),
         ],

@@ -124,6 +124,9 @@ fn rhosts(host: &Host, account: &Account) -> Finding {
     )
 }
 
+/// Keys in a node's folder.
+const KEYS: [&str; 3] = ["secret.key", "tls/key.pem", "store/audit/audit.key"];
+
 /// Who may change what the node is started from is the node.
 fn files(host: &Host, asked: &Doctor, account: &Account) -> Finding {
     let mut bad = Vec::new();
@@ -137,6 +140,12 @@ fn files(host: &Host, asked: &Doctor, account: &Account) -> Finding {
     } else {
         bad.push(format!("there is no {}", asked.folder.display()));
     }
+    for key in KEYS.map(|name| asked.folder.join(name)) {
+        let is_open = |status: &std::fs::Metadata| status.mode() & 0o077 != 0 || status.uid() != account.uid;
+        if std::fs::metadata(host.path(&key)).is_ok_and(|status| is_open(&status)) {
+            bad.push(format!("others may read {}, or own it", key.display()));
+        }
+    }
     let units = ["stockade-node.service", "stockade-node.socket"].map(|name| Path::new(UNITS).join(name));
     let configured = host.names("/etc/stockade").into_iter().map(|name| Path::new("/etc/stockade").join(name));
     for path in units.into_iter().chain(["/etc/stockade".into()]).chain(configured) {
@@ -149,7 +158,7 @@ fn files(host: &Host, asked: &Doctor, account: &Account) -> Finding {
         3,
         &bad,
         "the node's folder is its own alone; only root writes its configuration",
-        "chmod 700 the node's folder and chown it to its user; chown root: and chmod go-w the rest",
+        "chmod 700 the node's folder and chown it to its user, its keys too; chown root: and chmod go-w the rest",
     )
 }
 
@@ -170,6 +179,6 @@ fn egress(host: &Host) -> Finding {
         "egress",
         1,
         "nothing but its own walls keeps the service from the network",
-        "systemctl edit stockade-node: [Service] IPAddressDeny=any, with IPAddressAllow= for what policies grant",
+        "systemctl edit stockade-node: [Service] IPAddressDeny=any, with IPAddressAllow= for what policies grant, for who asks the node over TLS, and for its directories and providers",
     )
 }

@@ -1,9 +1,10 @@
 //! The machine: its clock, its kernel, what becomes of memory when a process dies.
 
 use super::{Finding, Host};
+use crate::settings::{self, Doctor};
 
-pub(super) fn examine(host: &Host) -> Vec<Finding> {
-    vec![clock(host), mitigations(host), core_dumps(host), tracing(host), tls()]
+pub(super) fn examine(host: &Host, asked: &Doctor) -> Vec<Finding> {
+    vec![clock(host), mitigations(host), core_dumps(host), tracing(host), tls(host, asked)]
 }
 
 fn clock(host: &Host) -> Finding {
@@ -67,6 +68,18 @@ fn tracing(host: &Host) -> Finding {
     }
 }
 
-fn tls() -> Finding {
-    Finding::good("tls", 0, "the node listens on a Unix socket only: there is nothing to encrypt")
+/// What a node listens at beside its socket is always TLS; its keys are looked at with its files.
+fn tls(host: &Host, asked: &Doctor) -> Finding {
+    let note = host.read(asked.folder.join(settings::NOTE)).unwrap_or_default();
+    let note: serde_json::Value = serde_json::from_str(&note).unwrap_or_default();
+    let listens = note.get("listen").and_then(serde_json::Value::as_array).filter(|all| !all.is_empty());
+    let detail = match listens {
+        Some(all) => {
+            let all: Vec<String> =
+                all.iter().filter_map(|at| Some(stockade_core::text::shown(at.as_str()?, 60))).collect();
+            format!("at its last start the node listened at {}: TLS only", all.join(", "))
+        }
+        None => "the node was not started to listen beyond its Unix socket: there is nothing to encrypt".to_owned(),
+    };
+    Finding::good("tls", 0, detail)
 }

@@ -100,7 +100,7 @@ impl Host {
 pub fn examine(asked: &Doctor) -> Vec<Finding> {
     let host = Host { root: asked.root.clone() };
     let mut findings = account::examine(&host, asked);
-    findings.extend(machine::examine(&host));
+    findings.extend(machine::examine(&host, asked));
     if asked.root == Path::new("/") {
         findings.push(layers());
     }

@@ -62,6 +62,15 @@ fn a_machine_in_order_has_a_hundred_points() {
 }
 
 #[test]
+fn what_a_node_listens_at_is_told() {
+    let machine = Machine::new();
+    let tls = || examine(&machine.asked()).into_iter().find(|finding| finding.check == "tls").unwrap().detail;
+    assert!(tls().contains("nothing to encrypt"), "{}", tls());
+    machine.put("var/lib/stockade/settings.json", r#"{ "listen": ["192.0.2.1:8443"] }"#);
+    assert!(tls().contains("192.0.2.1:8443"), "{}", tls());
+}
+
+#[test]
 fn whatever_is_wrong_is_found_and_nothing_else() {
     let open =
         "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU=\n-----END OPENSSH PRIVATE KEY-----\n";
@@ -76,6 +85,8 @@ fn whatever_is_wrong_is_found_and_nothing_else() {
             "home/s/.ssh/broken",
             "-----BEGIN OPENSSH PRIVATE KEY-----\n???\n-----END OPENSSH PRIVATE KEY-----\n",
         ),
+        ("files", "var/lib/stockade/tls/key.pem", "of others"),
+        ("files", "var/lib/stockade/secret.key", "of others"),
         ("rhosts", "home/s/.rhosts", "+ +\n"),
         ("rhosts", "etc/hosts.equiv", "other\n"),
         ("egress", "proc/net/route", "Iface\tDestination\neth0\t00000000\t0\n"),

@@ -286,7 +286,8 @@ impl Call<'_> {
                 stockade_core::near::next(named, &names),
             ));
         };
-        show::explained(&self.node.security, self.caller, self.given("user"), (privilege, self.given("resource")))
+        let who = (self.given("user"), self.given("roles"));
+        show::explained(self.caller, who, (privilege, self.given("resource")))
     }
 }
 

@@ -5,8 +5,9 @@ use stockade_identity::hosts::Peer;
 use stockade_identity::privilege::{Effect, Privilege};
 use stockade_store::{ObjectId, Principal};
 
+use super::force::InForce;
 use super::objects::{Which, choose};
-use super::{Caller, Security, commands, force};
+use super::{Caller, Security, commands, force, now_s};
 use crate::admin::table::Table;
 use crate::refusal::{Kind, Refusal};
 use crate::service::Node;
@@ -286,42 +287,25 @@ pub(super) fn privileges() -> Table {
     table
 }
 
-/// A decision, and the rule that made it.
+/// A decision, and the rule that made it; and what keeps the user out before any rule counts.
 pub(super) fn explained(
-    security: &Security,
     caller: &Caller,
-    user: Option<&str>,
+    (user, roles): (Option<&str>, Option<&str>),
     (privilege, resource): (Privilege, Option<&str>),
 ) -> Result<Table, Refusal> {
-    let named = user.map(|user| user.rsplit_once('@').map_or((user, None), |(user, realm)| (user, Some(realm))));
     let in_force = &caller.in_force;
-    let (who, roles) = match named {
-        None => (caller.principal.0.clone(), caller.roles.clone()),
-        Some((user, realm)) => {
-            let is_meant = |one: &&Principal| one.user == user && realm.is_none_or(|realm| realm == one.realm);
-            let people = in_force.people();
-            let found: Vec<_> = people.iter().copied().filter(is_meant).collect();
-            match found.as_slice() {
-                [only] => (format!("{}@{}", only.user, only.realm), only.roles.clone()),
-                [] => {
-                    return Err(Refusal::new(
-                        Kind::Missing,
-                        format!("there is no user `{}`", stockade_core::text::shown(user, 100)),
-                        "no realm in force has one",
-                        "see stockade admin display user",
-                    ));
-                }
-                _ => {
-                    return Err(Refusal::invalid(
-                        "which user is meant?",
-                        "several realms have one of this name",
-                        "write NAME@REALM",
-                    ));
-                }
-            }
+    let (who, roles, state) = match (user, roles) {
+        (user, Some(roles)) => {
+            let roles = roles.split(',').map(str::trim).filter(|role| !role.is_empty()).map(str::to_owned).collect();
+            (user.unwrap_or("whoever holds these roles").to_owned(), roles, "")
+        }
+        (None, None) => (caller.principal.0.clone(), caller.roles.clone(), ""),
+        (Some(user), None) => {
+            let one = meant(in_force, user)?;
+            (format!("{}@{}", one.user, one.realm), one.roles.clone(), state(one))
         }
     };
-    let decision = security.in_force().authoriser.decide(&who, &roles, privilege, resource);
+    let decision = in_force.authoriser.decide(&who, &roles, privilege, resource);
     let answer = if decision.is_permitted() { "permitted" } else { "denied" };
     let rule = decision.rule().map_or_else(|| "no rule grants it".to_owned(), ToString::to_string);
     Ok(Table::of([
@@ -331,5 +315,34 @@ pub(super) fn explained(
         ("Resource", resource.unwrap_or("*").to_owned()),
         ("Decision", answer.to_owned()),
         ("Rule", rule),
+        ("User State", state.to_owned()),
     ]))
+}
+
+/// What keeps somebody out whatever he may do.
+fn state(one: &Principal) -> &'static str {
+    match force::account(one) {
+        account if account.is_locked => "locked",
+        account if account.is_expired(now_s()) => "password expired",
+        _ => "active",
+    }
+}
+
+/// The one user of local realms who is called so.
+fn meant<'a>(in_force: &'a InForce, text: &str) -> Result<&'a Principal, Refusal> {
+    let (user, realm) = text.rsplit_once('@').map_or((text, None), |(user, realm)| (user, Some(realm)));
+    let people = in_force.people();
+    let mut found = people.into_iter().filter(|one| one.user == user && realm.is_none_or(|realm| realm == one.realm));
+    match (found.next(), found.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => Err(Refusal::new(
+            Kind::Missing,
+            format!("there is no user `{}`", stockade_core::text::shown(text, 100)),
+            "no local realm in force has one, and what roles others hold is said when they log in",
+            "see stockade admin display user, or say by which roles: --roles=ROLE,ROLE",
+        )),
+        (Some(_), Some(_)) => {
+            Err(Refusal::invalid("which user is meant?", "several realms have one of this name", "write NAME@REALM"))
+        }
+    }
 }

@@ -141,6 +141,17 @@ fn a_fresh_node_has_administrators_and_users_and_a_realm_says_otherwise() {
     assert_eq!(place.runs(DAEMON), 403);
     place.command(DAEMON, "configuration", "display", &json!({})).expect(200);
     place.command(DAEMON, "authorization", "explain", &json!({"privilege": "Run"})).expect(200);
+    let decision = |words: &[&str]| {
+        let row = place.rows(&[&["explain", "authorization", "--privilege=AuditRead"], words].concat())[0].clone();
+        [row["Decision"].clone(), row["User State"].clone()]
+    };
+    assert_eq!(decision(&["--user=ada@corp", "--roles=monitor, none"]), ["permitted", ""]);
+    let nobody = place.admin(&["explain", "authorization", "--privilege=Run", "--user=ada@corp"]).expect(1);
+    assert!(nobody.stderr.contains("--roles="), "{nobody:?}");
+    drop(place.admin(&["lock", "user", "--username=games"]).expect(0));
+    assert_eq!(decision(&["--user=games"]), ["denied", "locked"]);
+    drop(place.admin(&["unlock", "user", "--username=games"]).expect(0));
+    assert_eq!(decision(&["--user=games"]), ["denied", "active"]);
     place.command(DAEMON, "configuration", "activate", &json!({"type": "security", "name": "people"})).expect(403);
     // And after another start.
     let place = place.again();

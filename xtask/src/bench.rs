@@ -2,7 +2,6 @@
 //!
 //! These machines are shared and noisy: what counts is the ratio of medians taken side by side.
 
-mod audit;
 mod compare;
 mod environments;
 mod tables;
@@ -45,11 +44,17 @@ pub(crate) fn bench(what: Option<&str>, part: Option<&str>) -> Done {
         None => runs(),
         Some("environments") => environments::bench(part),
         Some("tables") => tables::bench(),
-        Some("audit") => audit::bench(),
-        Some(other) => {
-            Err(format!("there is no benchmark `{other}`: leave it out, or say `audit`, `environments` or `tables`"))
-        }
+        Some("access") => example("stockade-identity", "speed"),
+        Some("audit") => example("stockade-audit", "appends"),
+        Some(other) => Err(format!(
+            "there is no benchmark `{other}`: leave it out, or say `access`, `audit`, `environments` or `tables`"
+        )),
     }
+}
+
+/// Runs what a package times by itself.
+fn example(package: &str, name: &str) -> Done {
+    tools::run(&["cargo", "run", "--release", "--quiet", "--package", package, "--example", name])
 }
 
 fn runs() -> Done {
@@ -64,7 +69,7 @@ fn runs() -> Done {
     }
     memory(&stockade)?;
     say("\nthe egress gate, on loopback");
-    tools::run(&["cargo", "run", "--release", "--quiet", "--package", "stockade-egress", "--example", "tunnel"])?;
+    example("stockade-egress", "tunnel")?;
     std::fs::remove_dir_all(&work).map_err(|error| error.to_string())
 }
 

@@ -21,6 +21,9 @@ Usage: cargo xtask TASK
   bench      build for release and time Stockade beside its peers; prints ratios
   bench environments [start|import|cached|cold]
              the same of environments, beside plain uv and the package index of this machine
+  bench access
+             how long it takes to decide what a caller may do, to check a token and to look up a host, beside what is
+             allowed
   bench audit
              records a second that are on the disk, with one wait for it each and with one for all that wait; a million
              records verified
@@ -30,7 +33,7 @@ Usage: cargo xtask TASK
               the same of warm engines, beside bare forks of their template
   bench node
               the same of runs of the node that warm engines have, and of re-execution in sessions: within it, and
-              over HTTP, beside a Jupyter kernel
+              over HTTP, beside a Jupyter kernel; what of a run goes into who asks, and into records
   openapi    make requests of the node's own OpenAPI document, and hold its answers against it
   kills [ROUNDS]
              kill each part of a node so many times under load (38 make 456 in all), and look at what is left

@@ -1,6 +1,6 @@
 //! How long the questions of a request take, against what issue and specification allow. Run with `--release`.
 //!
-//! `cargo run --release -p stockade-identity --example speed`
+//! `cargo xtask bench access`
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "it is for people to look at")]
 
 use std::hint::black_box;

@@ -115,11 +115,7 @@ fn everywhere(
     // Of several secrets on standard input, that of the caller is the first.
     let nodes = Nodes::of(globals)?;
     let into = into::take(nodes.places.len(), &mut parameters)?;
-    let mut body = serde_json::json!({ "parameters": values(parameters)? });
-    if let Some(service) = &globals.service {
-        body["service"] = service.as_str().into();
-    }
-    let body = body.to_string();
+    let body = serde_json::json!({ "parameters": values(parameters)?, "service": globals.service }).to_string();
     let asked = |place: &Place| one(&nodes, place, command, &body);
     // Side by side: one that does not answer holds up no other.
     let answers: Vec<_> = std::thread::scope(|scope| {

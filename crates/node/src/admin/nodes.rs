@@ -108,12 +108,10 @@ impl Nodes {
                 None => {
                     let user = own_name().ok_or_else(|| logins::nothing(at, NOTHING_KEPT.to_owned()))?;
                     let answer = way(Trusted::System, None)?.post(at, path, Who::OfHost(&user), body);
-                    answer.map_err(|refusal| match refusal.kind {
-                        Kind::Unauthenticated | Kind::Unavailable => {
-                            let why = format!("{NOTHING_KEPT}; as `{user}` of this host: {}", refusal.what);
-                            logins::nothing(at, why)
-                        }
-                        _ => refusal,
+                    answer.map_err(|refusal| {
+                        let why = format!("{NOTHING_KEPT}; as `{user}` of this host: {}", refusal.what);
+                        let is_nobody = matches!(refusal.kind, Kind::Unauthenticated | Kind::Unavailable);
+                        if is_nobody { logins::nothing(at, why) } else { refusal }
                     })
                 }
             },

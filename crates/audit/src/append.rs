@@ -157,7 +157,8 @@ impl Batch {
 
     const fn is_due(&self, sign: Sign, time_ms: u64) -> bool {
         let since = self.since_checkpoint();
-        let by_time = time_ms.saturating_sub(self.checkpoint.time_ms) >= CHECKPOINT_MS;
+        // Either way: a clock that was ahead once must not put them off until it is so late.
+        let by_time = time_ms.abs_diff(self.checkpoint.time_ms) >= CHECKPOINT_MS;
         since > 0 && (matches!(sign, Sign::Now) || by_time || since >= CHECKPOINT_RECORDS)
     }
 }

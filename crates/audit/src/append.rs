@@ -171,8 +171,7 @@ fn commit(
     keeping: Keeping,
 ) -> Result<Link, Error> {
     let time_ms = now_ms();
-    let is_full = standing.bytes >= held.place.rotate_bytes() && standing.repair.is_none();
-    let standing = if is_full { rotate::rotate(held, standing, time_ms)? } else { standing };
+    let standing = if rotate::is_due(held, &standing)? { rotate::rotate(held, standing, time_ms)? } else { standing };
     let mut batch = Batch::after(&standing);
     let is_new = standing.first != First::Nothing;
     batch.open(held, standing.first, standing.repair, time_ms)?;

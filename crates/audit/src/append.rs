@@ -131,8 +131,9 @@ impl Batch {
         match first {
             First::Nothing => {}
             First::Begun(before) => {
+                let key_was_there = held.place.key().exists();
                 let key = Key::of(held.place)?.public().to_string();
-                self.add(&Own::Begun { time_ms, format: FORMAT, key, before }.json()?)?;
+                self.add(&Own::Begun { time_ms, format: FORMAT, key, before, key_was_there }.json()?)?;
             }
             First::Continued(number) => {
                 let bytes = std::fs::metadata(held.place.rotated(number));

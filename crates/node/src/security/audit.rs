@@ -115,13 +115,18 @@ pub(super) async fn verified(security: &Security, known: (Option<&str>, Option<&
             "keep a copy of its folder, and find out who could write there",
         ));
     }
-    Ok(Table::of([
+    let mut table = Table::of([
         ("Records", report.records.to_string()),
         ("Checkpoints", report.checkpoints.to_string()),
         ("Last", report.seq.to_string()),
         ("Hash", report.hash),
         ("Key", key),
-    ]))
+    ]);
+    if report.key_was_there {
+        let note = "record 1 says that the key was there before it: a former trail, signed with it, is gone";
+        table.notes.push(note.to_owned());
+    }
+    Ok(table)
 }
 
 /// Reads the trail where waiting for a disk holds nobody up.

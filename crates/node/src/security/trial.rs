@@ -149,7 +149,7 @@ impl Security {
         self.keeper.with(move |store| store.give_back(&steps, act)).await?;
         self.put_in_force(new);
         tracing::warn!(forced_by = trial.principal, "nobody confirmed the configuration: the former one is in force");
-        self.record_command(&itself, &recording, (Phase::Done, "")).await
+        self.record_outcome(&itself, &recording, Ok(())).await
     }
 
     /// Names that do not resolve are not trusted until they do: nothing stands in the way back.

@@ -65,7 +65,7 @@ impl Security {
         let before = active(&kept)?;
         let after = with(&before, object);
         let begins = self.beginnings(caller, object).await?;
-        let notes = self.check_whole((caller, within_ms), &before, &after)?;
+        let notes = self.check_whole((caller, within_ms), &after).await?;
         self.check_secrets(object)?;
         let hosts = self.resolved(&after).await?;
         self.record_transition(caller, ("inactive", "active"), &chosen.id, &chosen.digest()).await?;
@@ -102,7 +102,7 @@ impl Security {
         }
         let (before, object) = (active(&kept)?, chosen.understood()?);
         let after: Vec<&Object> = before.iter().filter(|one| one.identity != object.identity).copied().collect();
-        let notes = self.check_whole((caller, within_ms), &before, &after)?;
+        let notes = self.check_whole((caller, within_ms), &after).await?;
         let hosts = self.resolved(&after).await?;
         let (id, digest) = (chosen.id.clone(), chosen.digest());
         self.record_transition(caller, ("active", "inactive"), &id, &digest).await?;
@@ -145,24 +145,24 @@ impl Security {
     pub(super) async fn validate(&self, caller: &Caller, object: &Object) -> Result<Vec<String>, Refusal> {
         let kept = self.kept().await?;
         let before = active(&kept)?;
-        let notes = self.check_whole((caller, None), &before, &with(&before, object))?;
+        let notes = self.check_whole((caller, None), &with(&before, object)).await?;
         self.check_secrets(object)?;
         Ok(notes)
     }
 
     /// Looks at the whole configuration that would be in force, and says what is notable. One that is on trial may
     /// lock its caller out: it does not stay unless somebody can still administer the node.
-    fn check_whole(
+    async fn check_whole(
         &self,
         (caller, within_ms): (&Caller, Option<u32>),
-        before: &[&Object],
         after: &[&Object],
     ) -> Result<Vec<String>, Refusal> {
         let in_force = self.in_force();
         let realms = in_force.administration.iter().cloned().collect();
         // Before it is in force for the first time nothing is offered.
         let server_profiles = self.terms.profile.iter().filter(|_| in_force.serving.is_some()).cloned().collect();
-        let found = whole::check(before, after, &whole::Needs { realms, server_profiles });
+        let types = self.keeper.with(stockade_store::Store::realm_types).await?;
+        let found = whole::check(after, &whole::Needs { realms, server_profiles, types });
         let refused =
             |what: String, next: &str| Refusal::new(Kind::Conflict, "the configuration stays as it is", what, next);
         if let Some(bad) = found.iter().find(|finding| finding.fact.refuses()) {

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use stockade_config::security::{self, Admission, LocalRealm, Mappings, Object, Root, Substitutions, TrustedHosts};
+use stockade_config::security::{
+    self, Admission, LocalRealm, Mappings, Object, Root, Substitutions, TrustedHosts, whole,
+};
 use stockade_identity::entry::{Answer, Credential, Facts, Proof, Transport, decide};
 use stockade_identity::hosts::{Hosts, Peer, Resolve};
 use stockade_identity::local::Account;
@@ -156,12 +158,7 @@ impl InForce {
 
     /// The realms, of all kinds.
     pub(super) fn realms(&self) -> impl Iterator<Item = &str> {
-        self.roots().filter_map(|(_, root)| match root {
-            Root::Local(realm) => Some(realm.name.as_str()),
-            Root::Ldap(realm) => Some(realm.name.as_str()),
-            Root::Oidc(realm) => Some(realm.name.as_str()),
-            Root::TrustedHosts(_) | Root::Mappings(_) | Root::Server(_) | Root::Client(_) | Root::Settings(_) => None,
-        })
+        self.roots().filter_map(|(_, root)| whole::realm_name(root))
     }
 
     /// Everybody of the local realms that are in force.

@@ -154,6 +154,7 @@ impl Security {
             .map_err(|error| Refusal::failed("passwords cannot be checked", error))?;
         let sessions = Sessions::new(&terms.service, LIFETIME_MS);
         let refreshes = Sessions::of(TokenKind::Refresh, &terms.service, REFRESH_MS);
+        keeper.with(beginnings::note_types).await?;
         let in_force = force::of_store(&keeper, Hosted::Resume(terms.resolver()), (&terms, None)).await?;
         if let Some((realm, why)) = in_force.directories.unusable() {
             tracing::error!(realm, why, "nobody of a realm can log in");

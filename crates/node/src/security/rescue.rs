@@ -185,7 +185,7 @@ impl Rescue<'_> {
             return Err(refused(Kind::Conflict, why.to_owned()));
         }
         let rest: Vec<&Object> = rest.iter().filter_map(|one| one.object.as_ref()).collect();
-        let found = whole::check(&rest, &rest, &whole::Needs::default());
+        let found = whole::check(&rest, &whole::Needs::default());
         match found.iter().find(|finding| finding.fact.refuses()) {
             Some(bad) => Err(refused(Kind::Conflict, bad.to_string())),
             None => Ok(()),

@@ -3,13 +3,14 @@
 
 use stockade_config::security::{LocalRealm, Object, Root, Secret, whole};
 use stockade_identity::local::{BadHash, Password, Stored};
-use stockade_store::{Beginning, NewPrincipal, Store};
+use stockade_store::{Beginning, NewPrincipal, Principal, Store};
 
 use zeroize::Zeroizing;
 
 use super::people::PEOPLE_MAX;
 use super::{Caller, Security, force};
 use crate::refusal::{Kind, Refusal};
+use crate::service::now_ms;
 
 impl Security {
     /// The realms of an object that begin with it, those that were in force before left out, and whom they begin with.
@@ -130,4 +131,22 @@ pub(super) fn note_types(store: &mut Store) -> Result<(), stockade_store::Error>
     let of = |root: &Root| Some((whole::realm_name(root)?.to_owned(), root.key().to_owned()));
     let types: Vec<_> = read.flat_map(|object| object.roots.iter().filter_map(of).collect::<Vec<_>>()).collect();
     store.note_realms(&types)
+}
+
+/// Those of realms that begin, as they would be from now on.
+pub(super) fn people_of(begins: &[Beginning]) -> Vec<Principal> {
+    let of_realm = |begin: &Beginning| {
+        let realm = begin.realm.clone();
+        let person = move |new: NewPrincipal| Principal {
+            realm: realm.clone(),
+            user: new.user,
+            password: new.password,
+            roles: new.roles,
+            locked: new.locked,
+            password_days: new.password_days,
+            password_ms: now_ms(),
+        };
+        begin.principals.clone().into_iter().map(person)
+    };
+    begins.iter().flat_map(of_realm).collect()
 }

@@ -71,7 +71,7 @@ pub(super) struct Held {
 }
 
 /// The realms of elsewhere that are in force, by the names of their realms.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Directories(BTreeMap<String, Arc<Realm>>);
 
 impl Directories {

@@ -124,7 +124,14 @@ fn a_user_of_a_directory_logs_in_and_is_who_the_directory_says() {
     let display =
         |token: &str| served.ask("POST", "/v1/admin/commands/node/display", &[("authorization", token)], "{}");
     display(&token).expect(403);
-    display(&served.token("zoe@corp", ADA)).expect(200);
+    let zoe = served.token("zoe@corp", ADA);
+    display(&zoe).expect(200);
+    // She does not take her own realm away.
+    let corp = r#"{ "parameters": { "type": "security", "name": "corp" } }"#;
+    let path = "/v1/admin/commands/configuration/deactivate";
+    let kept = served.ask("POST", path, &[("authorization", &zoe)], corp).expect(409).json();
+    assert!(kept["detail"].as_str().unwrap().contains("you would not be admitted"), "{kept}");
+    display(&zoe).expect(200);
     // A name of e-mail is written with its realm, and is nobody else's: neither what he does nor what he may.
     let mail = served.token("Ann@acme@corp", ADA);
     assert_eq!(me(&mail).expect(200).json()["principal"], "ann@acme@corp");

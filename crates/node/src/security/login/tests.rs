@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 mod bounds;
 mod hosts;
+mod lockout;
 mod reuse;
 
 use super::*;

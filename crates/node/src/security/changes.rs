@@ -42,6 +42,8 @@ impl Security {
         let mut object = parse(text, variables)?;
         self.hash_passwords(caller, &mut object).await?;
         let text = security::export(&object, security::Secrets::Kept);
+        // Hashes are longer than passwords: what is kept must be understood later.
+        parse(&text, &Substitutions::none())?;
         let (id, digest) = (id_of(&object), digest(&text));
         let _changing = self.changing.lock().await;
         let kept = self.keeper.with(stockade_store::Store::objects).await?;

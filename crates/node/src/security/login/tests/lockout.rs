@@ -239,6 +239,28 @@ async fn what_is_validated_is_looked_at_as_it_would_be_when_it_is_put_in_force()
 }
 
 #[tokio::test]
+async fn what_could_not_be_read_again_is_not_kept() {
+    let world = World::of(&[object("people", "1", &realm("acme", "requirePassword = false"))]).await;
+    let users = |count: usize| {
+        let secret = |number| if number < 8 { "password = short, " } else { "" };
+        let user = |number| format!("{{ userName = u{number}, {}roles = [ user ] }}", secret(number));
+        let users = (0..count).map(user).collect::<Vec<_>>().join("\n");
+        object("many", "1", &format!("LocalAuthenticationRealm {{ name = many, initialPrincipals = [ {users} ] }}"))
+    };
+    let fits = |count: &usize| crate::security::objects::parse(&users(*count), &Substitutions::none()).is_ok();
+    // As many as fit with clear passwords.
+    let most = (1..10_000).collect::<Vec<_>>().partition_point(fits);
+    assert!(most > 500, "{most}");
+    let before = world.state().await;
+    let refused = world.security.load(&world.root(), &users(most), &Substitutions::none()).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Invalid, "{refused}");
+    assert_eq!(world.state().await.0, before.0);
+    let trail = std::fs::read_to_string(world.folder.path().join(FOLDER).join("audit.jsonl")).unwrap();
+    assert!(!trail.contains("many"), "it is no transition");
+    world.security.load(&world.root(), &users(most - 10), &Substitutions::none()).await.unwrap();
+}
+
+#[tokio::test]
 async fn nobody_takes_himself_away_or_what_he_needs() {
     let world = World::of(&[object("people", "1", &realm("acme", "requirePassword = false"))]).await;
     for came in [Came::Password, Came::Certificate, Came::Socket] {

@@ -156,6 +156,7 @@ impl Security {
         let sessions = Sessions::new(&terms.service, LIFETIME_MS);
         let refreshes = Sessions::of(TokenKind::Refresh, &terms.service, REFRESH_MS);
         keeper.with(beginnings::note_types).await?;
+        trail.warn_of_loss(&keeper.with(|store| store.history(1)).await?);
         let in_force = force::of_store(&keeper, Hosted::Resume(terms.resolver()), (&terms, None)).await?;
         if let Some((realm, why)) = in_force.directories.unusable() {
             tracing::error!(realm, why, "nobody of a realm can log in");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use stockade_audit::{Place, Writer};
 use stockade_core::audit::{Authentication, Authorisation, Command, Decision, Parameter, Phase, Record, Transition};
-use stockade_store::ObjectId;
+use stockade_store::{ObjectId, Past};
 
 use super::{Caller, Denied, Security, Values};
 use crate::admin::commands::{self, Form};
@@ -37,6 +37,17 @@ impl Trail {
     pub(crate) fn in_folder(store: PathBuf) -> Self {
         let place = Place::new(store.join(FOLDER));
         Self { writer: Arc::new(Writer::new(place.clone())), place }
+    }
+
+    /// Says where it should not be overlooked that nothing is left of a trail which the store knows to have been: what is
+    /// in it was on record before it was done.
+    pub(super) fn warn_of_loss(&self, past: &[Past]) {
+        if !past.is_empty() && self.place.is_begun().is_ok_and(|is_begun| !is_begun) {
+            tracing::error!(
+                "the audit trail begins anew, and the configuration has a past: its records are gone, or were not \
+                 restored with it"
+            );
+        }
     }
 
     /// Appends; it is on the disk when this returns.

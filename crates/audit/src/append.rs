@@ -131,8 +131,9 @@ impl Batch {
         match first {
             First::Nothing => {}
             First::Begun(before) => {
+                let key_was_there = held.place.key().exists();
                 let key = Key::of(held.place)?.public().to_string();
-                self.add(&Own::Begun { time_ms, format: FORMAT, key, before }.json()?)?;
+                self.add(&Own::Begun { time_ms, format: FORMAT, key, before, key_was_there }.json()?)?;
             }
             First::Continued(number) => {
                 let bytes = std::fs::metadata(held.place.rotated(number));
@@ -157,7 +158,8 @@ impl Batch {
 
     const fn is_due(&self, sign: Sign, time_ms: u64) -> bool {
         let since = self.since_checkpoint();
-        let by_time = time_ms.saturating_sub(self.checkpoint.time_ms) >= CHECKPOINT_MS;
+        // Either way: a clock that was ahead once must not put them off until it is so late.
+        let by_time = time_ms.abs_diff(self.checkpoint.time_ms) >= CHECKPOINT_MS;
         since > 0 && (matches!(sign, Sign::Now) || by_time || since >= CHECKPOINT_RECORDS)
     }
 }
@@ -170,8 +172,7 @@ fn commit(
     keeping: Keeping,
 ) -> Result<Link, Error> {
     let time_ms = now_ms();
-    let is_full = standing.bytes >= held.place.rotate_bytes() && standing.repair.is_none();
-    let standing = if is_full { rotate::rotate(held, standing, time_ms)? } else { standing };
+    let standing = if rotate::is_due(held, &standing)? { rotate::rotate(held, standing, time_ms)? } else { standing };
     let mut batch = Batch::after(&standing);
     let is_new = standing.first != First::Nothing;
     batch.open(held, standing.first, standing.repair, time_ms)?;

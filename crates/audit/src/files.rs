@@ -46,6 +46,15 @@ impl Place {
         self.folder.join(LOG)
     }
 
+    /// Whether there is anything of a trail: a log with something in it, or a former file.
+    ///
+    /// # Errors
+    /// [`Error::File`] when its folder cannot be listed.
+    pub fn is_begun(&self) -> Result<bool, Error> {
+        let has_log = fs::metadata(self.log()).is_ok_and(|about| about.len() > 0);
+        Ok(has_log || !self.all_rotated()?.is_empty())
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }

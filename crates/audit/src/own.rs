@@ -21,6 +21,9 @@ pub(crate) enum Own {
         /// What the file held that was there before.
         #[serde(skip_serializing_if = "Option::is_none")]
         before: Option<Before>,
+        /// Whether the key was there before the chain: then another was signed with it, which may be gone as a whole.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        key_was_there: bool,
     },
     /// Vouches for the record before it, and so for all before that.
     Checkpoint { time_ms: u64, of_seq: u64, of_hash: String, key: String, signature: String },

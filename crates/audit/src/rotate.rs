@@ -12,7 +12,25 @@ use crate::error::Error;
 use crate::files::Place;
 use crate::look::{First, Held, Standing, last_of};
 
-/// Signs what is there, keeps it, and empties the log.
+/// What is left free for the records themselves.
+const SPARE_BYTES: u64 = 1 << 20;
+
+/// Whether the log is to go on empty. Not where the disk has no room for a copy of it: a record that can still be
+/// written is worth more than files of one size, and nobody copies in vain for each.
+pub(crate) fn is_due(held: &Held<'_>, standing: &Standing) -> Result<bool, Error> {
+    if standing.bytes < held.place.rotate_bytes() || standing.repair.is_some() {
+        return Ok(false);
+    }
+    let last = held.place.all_rotated()?.last().copied().unwrap_or(0);
+    if is_kept(held.place, last, standing)? {
+        return Ok(true);
+    }
+    let about =
+        rustix::fs::fstatvfs(held.log).map_err(|errno| Error::file("look at", &held.place.log())(errno.into()))?;
+    Ok(about.f_bavail.saturating_mul(about.f_frsize) > standing.bytes.saturating_add(SPARE_BYTES))
+}
+
+/// Signs what is there, keeps it, and empties the log. Where there is no room for the copy after all, it goes on as it is.
 pub(crate) fn rotate(held: &Held<'_>, standing: Standing, time_ms: u64) -> Result<Standing, Error> {
     let last = held.place.all_rotated()?.last().copied().unwrap_or(0);
     let (number, standing) = if is_kept(held.place, last, &standing)? {
@@ -22,12 +40,19 @@ pub(crate) fn rotate(held: &Held<'_>, standing: Standing, time_ms: u64) -> Resul
         let number = last + 1;
         let standing = sign(held, standing, time_ms)?;
         let to = held.place.rotated(number);
-        keep(held.log, standing.bytes, &to).map_err(Error::file("write", &to))?;
+        match keep(held.log, standing.bytes, &to) {
+            Err(error) if is_for_room(&error) => return Ok(standing),
+            kept => kept.map_err(Error::file("write", &to))?,
+        }
         held.place.sync_folder()?;
         (number, standing)
     };
     held.log.set_len(0).map_err(Error::file("empty", &held.place.log()))?;
     Ok(Standing { bytes: 0, first: First::Continued(number), ..standing })
+}
+
+fn is_for_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Whether the log is what the last kept file holds already.

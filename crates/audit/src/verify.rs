@@ -68,6 +68,9 @@ pub struct Report {
     pub key: String,
     /// Records that say that something was repaired, the first hundred.
     pub repaired: Vec<u64>,
+    /// Whether its first record says that the key was there before it: then there was another trail, of which nothing
+    /// is left here, unless the key is that of several.
+    pub key_was_there: bool,
     /// The first thing that is wrong.
     pub bad: Option<Bad>,
 }
@@ -222,10 +225,11 @@ impl<'p> Pass<'p> {
             return self.bad(Some(seq), Wrong::NoRecord);
         };
         match own {
-            Own::Begun { before: said, .. } => {
+            Own::Begun { before: said, key_was_there, .. } => {
                 if seq != 1 {
                     return self.bad(Some(seq), Wrong::Place);
                 }
+                self.report.key_was_there = key_was_there;
                 if said.is_some() && before(self.place)? != said {
                     return self.bad(Some(seq), Wrong::Before);
                 }

@@ -71,6 +71,9 @@ fn lines(report: &Report, key: &str) -> String {
     let checkpoints = text::count(report.checkpoints, "checkpoint", "checkpoints");
     lines += &format!("  signed up to record {} by {checkpoints} of key {key}\n", report.vouched);
     lines += &format!("  last record {}:{}\n", report.seq, report.hash);
+    if report.key_was_there {
+        lines += "  record 1 says that the key was there before it: what was signed with it then is not here\n";
+    }
     for seq in report.repaired.iter().take(REPAIRS_SHOWN) {
         lines += &format!(
             "  record {seq} says that something was repaired: a process or the machine ended, or the file was changed\n"

@@ -118,3 +118,15 @@ fn a_record_that_was_begun_and_not_finished_stops_no_run() {
     let said = scene.call(&["audit", "verify"]).expect(0);
     assert!(said.stdout.contains("says that something was repaired"), "{}", said.stdout);
 }
+
+#[test]
+fn a_trail_that_was_emptied_as_a_whole_is_told_of() {
+    let scene = Scene::new(User::Caller);
+    scene.run();
+    for name in ["audit.jsonl", "audit.head"] {
+        std::fs::remove_file(scene.folder.path().join("state").join(name)).unwrap();
+    }
+    scene.run();
+    let said = scene.call(&["audit", "verify"]).expect(0);
+    assert!(said.stdout.contains("the key was there before it"), "{}", said.stdout);
+}

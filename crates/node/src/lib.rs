@@ -58,6 +58,7 @@ pub mod tls;
 mod turns;
 mod user;
 mod users;
+mod whole;
 pub mod wire;
 
 /// What the system says, as it stands in a sentence.

@@ -33,7 +33,7 @@ use crate::sockets::{self, Sockets};
 use crate::systemd::Given;
 use crate::tls::{self, Tls};
 use crate::users::{self, Engines};
-use crate::{bringup, confine, handover, ready, user};
+use crate::{bringup, confine, handover, ready, user, whole};
 
 /// One more than is told to the queue: for the job that shows whether anything can run.
 const READINESS: usize = 1;
@@ -160,7 +160,7 @@ fn note(asked: &Start, folder: &Path, socket: &Path) -> Result<(), Refusal> {
         |error: std::io::Error| Refusal::failed("the node's settings cannot be kept", crate::system_text(&error));
     let noted = Start { folder: Some(folder.to_owned()), socket: Some(socket.to_owned()), ..asked.clone() };
     let text = serde_json::to_string_pretty(&noted).map_err(|error| failed(error.into()))?;
-    std::fs::write(folder.join(settings::NOTE), text + "\n").map_err(failed)
+    whole::write(&folder.join(settings::NOTE), 0o600, (text + "\n").as_bytes()).map_err(failed)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Refusal> {

@@ -4,6 +4,8 @@
 //! history: after a crash there is the old configuration or the new one, never a mixture. Which transitions make
 //! sense is not known here.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use crate::Store;
@@ -92,7 +94,9 @@ pub struct Act<'a> {
 pub struct Beginning {
     /// The realm.
     pub realm: String,
-    /// Who is there.
+    /// Its type, which it keeps.
+    pub kind: String,
+    /// Who is there; nobody where others look after its principals.
     pub principals: Vec<NewPrincipal>,
 }
 
@@ -230,13 +234,39 @@ impl Store {
         Ok(found.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// Whether a realm of this name was ever in force.
+    /// Whether a realm of this name was ever in force, other than on trial.
     ///
     /// # Errors
     /// [`crate::Error`].
     pub fn has_realm(&mut self, realm: &str) -> Result<bool> {
-        let mut select = self.durable.prepare_cached("SELECT 1 FROM realms WHERE name = ?1")?;
+        let mut select = self.durable.prepare_cached("SELECT 1 FROM realms WHERE name = ?1 AND begun = 1")?;
         Ok(select.query_row([realm], |_| Ok(())).optional()?.is_some())
+    }
+
+    /// The type of every realm that was ever in force, also of those that were on trial only.
+    ///
+    /// # Errors
+    /// [`crate::Error`].
+    pub fn realm_types(&mut self) -> Result<BTreeMap<String, String>> {
+        let mut select = self.durable.prepare_cached("SELECT name, type FROM realms")?;
+        let found = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(found.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Notes the types of realms, the first of a name, where none is known: of those that were in force before that was
+    /// noted.
+    ///
+    /// # Errors
+    /// [`crate::Error`]; none is noted then.
+    pub fn note_realms(&mut self, types: &[(String, String)]) -> Result<()> {
+        let transaction = self.durable.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for (realm, kind) in types {
+            transaction
+                .prepare_cached("INSERT INTO realms (name, type, begun) VALUES (?1, ?2, 0) ON CONFLICT DO NOTHING")?
+                .execute([realm, kind])?;
+        }
+        transaction.commit()?;
+        Ok(())
     }
 }
 
@@ -322,11 +352,17 @@ mod tests {
     fn a_realm_begins_with_its_principals_once() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = store(&folder);
-        let begins = [Beginning { realm: "people".to_owned(), principals: vec![ann()] }];
+        let begins = [Beginning { realm: "people".to_owned(), kind: "local".to_owned(), principals: vec![ann()] }];
+        // As it is known of one that was there before types were noted; the first that is said counts.
+        let types = [("people", "local"), ("people", "other"), ("corp", "ldap")];
+        let types = types.map(|(realm, kind)| (realm.to_owned(), kind.to_owned()));
+        store.note_realms(&types).unwrap();
         assert!(!store.has_realm("people").unwrap());
         store.load(&id("1"), "text", "d", act(1)).unwrap();
         store.activate(&id("1"), "d", &begins, None, act(2)).unwrap();
-        assert!(store.has_realm("people").unwrap());
+        assert!(store.has_realm("people").unwrap() && !store.has_realm("corp").unwrap());
+        let [people, _, corp] = types;
+        assert_eq!(store.realm_types().unwrap(), [people, corp].into());
         store.change_principal("people", "ann", &Change { locked: Some(true), ..Change::default() }, 3).unwrap();
         store.activate(&id("1"), "d", &begins, None, act(4)).unwrap();
         let found: Vec<Principal> = store.principals().unwrap();

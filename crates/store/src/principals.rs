@@ -172,8 +172,11 @@ impl Store {
 
 /// What a realm begins with, unless it was in force before. Part of the transaction that puts it in force.
 pub(crate) fn begin(connection: &Connection, beginning: &Beginning, now_ms: i64) -> Result<()> {
-    let mut insert_realm = connection.prepare_cached("INSERT INTO realms (name) VALUES (?1) ON CONFLICT DO NOTHING")?;
-    if insert_realm.execute([&beginning.realm])? == 0 {
+    let mut insert_realm = connection.prepare_cached(
+        "INSERT INTO realms (name, type, begun) VALUES (?1, ?2, 1)
+         ON CONFLICT DO UPDATE SET begun = 1 WHERE begun = 0 AND type = excluded.type",
+    )?;
+    if insert_realm.execute([&beginning.realm, &beginning.kind])? == 0 {
         return Ok(());
     }
     for new in &beginning.principals {

@@ -119,6 +119,12 @@ const STEPS: &[M<'static>] = &[
             realm TEXT NOT NULL
         ) STRICT;",
     ),
+    // The type of every realm there ever was: people of another one must not have what belongs to its people. Before,
+    // only local ones were noted. One that was only on trial keeps its type, and has not begun.
+    M::up(
+        "ALTER TABLE realms ADD COLUMN type TEXT NOT NULL DEFAULT 'LocalAuthenticationRealm';
+        ALTER TABLE realms ADD COLUMN begun INTEGER NOT NULL DEFAULT 1 CHECK (begun IN (0, 1));",
+    ),
 ];
 
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), rusqlite_migration::Error> {
@@ -153,6 +159,20 @@ mod tests {
         assert_eq!((run.kind, run.state, run.accepted_ms), (crate::Kind::Run, crate::State::Accepted, 5));
         assert_eq!(store.events(&run.id, 1, 100).unwrap().len(), 1);
         assert_eq!(store.recover("boot", "{}", &[], 6).unwrap().waiting, [run]);
+    }
+
+    #[test]
+    fn realms_of_before_are_local_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("node.sqlite");
+        let mut before = Connection::open(&path).unwrap();
+        Migrations::from_slice(STEPS).to_version(&mut before, 7).unwrap();
+        before.execute("INSERT INTO realms VALUES ('people')", []).unwrap();
+        drop(before);
+        let mut store = crate::Store::open(&path).unwrap();
+        assert!(store.has_realm("people").unwrap());
+        let known = [("people".to_owned(), "LocalAuthenticationRealm".to_owned())];
+        assert_eq!(store.realm_types().unwrap(), known.into());
     }
 
     #[test]

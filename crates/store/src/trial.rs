@@ -79,7 +79,8 @@ impl Store {
         Ok(was)
     }
 
-    /// Ends the trial: what was in force before is so again, and realms that began with the trial were never there.
+    /// Ends the trial: what was in force before is so again, and realms that began with the trial have not begun. They
+    /// keep their types: their people may have left runs.
     ///
     /// # Errors
     /// [`crate::Error`]; it goes on then.
@@ -99,7 +100,7 @@ impl Store {
         }
         transaction.execute_batch(
             "DELETE FROM principals WHERE realm IN (SELECT name FROM trial_realms);
-             DELETE FROM realms WHERE name IN (SELECT name FROM trial_realms);",
+             UPDATE realms SET begun = 0 WHERE name IN (SELECT name FROM trial_realms);",
         )?;
         end(&transaction)?;
         transaction.commit()?;
@@ -118,8 +119,9 @@ pub(crate) fn begin(connection: &Connection, trial: &NewTrial, begins: &[Beginni
         .execute(params![act.principal, trial.command, boot, began_ms, within_ms])?;
     connection
         .execute_batch("INSERT INTO trial_former SELECT type, name, version FROM configuration WHERE active = 1")?;
-    let mut insert = connection
-        .prepare_cached("INSERT INTO trial_realms SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM realms WHERE name = ?1)")?;
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO trial_realms SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM realms WHERE name = ?1 AND begun = 1)",
+    )?;
     for beginning in begins {
         insert.execute([&beginning.realm])?;
     }
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_is_what_was_and_a_realm_of_the_trial_was_never_there() {
+    fn what_is_given_back_is_what_was_and_a_realm_of_the_trial_has_not_begun() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = Store::open(&folder.path().join("node.sqlite")).unwrap();
         for version in ["1", "2"] {
@@ -165,7 +167,7 @@ mod tests {
         assert_eq!(store.trial().unwrap(), None);
         let ann =
             NewPrincipal { user: "ann".to_owned(), password: None, roles: Vec::new(), locked: false, password_days: 0 };
-        let begins = [Beginning { realm: "people".to_owned(), principals: vec![ann] }];
+        let begins = [Beginning { realm: "people".to_owned(), kind: "local".to_owned(), principals: vec![ann] }];
         store.activate(&id("x", "2"), "d", &begins, Some(&trial()), ACT).unwrap();
         assert_eq!((active(&mut store), store.principals().unwrap().len()), (vec![id("x", "2")], 1));
         let found = store.trial().unwrap().unwrap();
@@ -183,6 +185,10 @@ mod tests {
         store.give_back(&steps, ACT).unwrap();
         assert_eq!((active(&mut store), store.principals().unwrap().len()), (vec![id("x", "1")], 0));
         assert!(!store.has_realm("people").unwrap() && store.trial().unwrap().is_none());
+        assert_eq!(store.realm_types().unwrap()["people"], "local", "its people may have left runs");
+        // It begins when it comes to stay.
+        store.activate(&id("x", "2"), "d", &begins, None, ACT).unwrap();
+        assert!(store.has_realm("people").unwrap() && store.principals().unwrap().len() == 1);
     }
 
     #[test]

@@ -77,6 +77,39 @@ fn a_log_that_was_taken_away_is_missed_too() {
 }
 
 #[test]
+fn a_trail_that_was_emptied_as_a_whole_begins_anew_and_says_so() {
+    let scene = Scene::with(8);
+    assert!(!scene.sound().key_was_there);
+    for name in ["audit.jsonl", "audit.head"] {
+        std::fs::remove_file(scene.path(name)).unwrap();
+    }
+    scene.note(9);
+    let report = scene.sound();
+    assert!(report.key_was_there && scene.lines()[0].contains("\"key_was_there\":true"), "{report:?}");
+    assert!(serde_json::to_value(&report).unwrap()["key_was_there"].as_bool().unwrap());
+    // One with a key of its own has nothing to say.
+    std::fs::remove_file(scene.path("audit.jsonl")).unwrap();
+    std::fs::remove_file(scene.path("audit.head")).unwrap();
+    std::fs::remove_file(scene.path("audit.key")).unwrap();
+    scene.note(10);
+    assert!(!scene.sound().key_was_there && !scene.log().contains("key_was_there"));
+}
+
+#[test]
+fn a_clock_that_was_ahead_once_does_not_put_checkpoints_off() {
+    let scene = Scene::with(1);
+    let (before, path) = (scene.sound().checkpoints, scene.path("audit.head"));
+    let mut head: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let ahead = head["checkpoint"]["time_ms"].as_u64().unwrap() + 3_600_000;
+    head["checkpoint"]["time_ms"] = ahead.into();
+    std::fs::write(&path, format!("{:<511}\n", head.to_string())).unwrap();
+    scene.note(2);
+    assert_eq!(scene.sound().checkpoints, before + 1);
+    scene.note(3);
+    assert_eq!(scene.sound().checkpoints, before + 1, "it is by the clock of now");
+}
+
+#[test]
 fn a_head_that_is_gone_is_made_again_and_that_is_on_record() {
     for head in [None, Some("rubbish")] {
         let scene = Scene::with(3);

@@ -1,6 +1,8 @@
 //! A chain over many files.
 
-use stockade_audit::{Attached, Wrong};
+use std::process::Command;
+
+use stockade_audit::{Attached, Keeping, Place, Trail, Wrong, verify};
 
 use crate::scene::{Scene, note};
 
@@ -89,4 +91,61 @@ fn somebody_ended_between_keeping_a_file_and_emptying_it_loses_nothing() {
     scene.note(number);
     assert_eq!(scene.notes(), (1..=number).collect::<Vec<_>>());
     assert_eq!(scene.sound().repaired.len(), 0);
+}
+
+/// Unmounted at its end.
+struct Small(std::path::PathBuf);
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_kept_for_want_of_room_goes_on_as_it_is() {
+    let scene = Scene::new();
+    let folder = scene.path("small");
+    std::fs::create_dir(&folder).unwrap();
+    // With room for the trail's four files, the folder, and one more.
+    let mounted =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=6m,nr_inodes=6", "small"]).arg(&folder).output();
+    if !mounted.is_ok_and(|mounted| mounted.status.success()) {
+        eprintln!("skipped: a tmpfs cannot be mounted here");
+        return;
+    }
+    let _small = Small(folder.clone());
+    let trail = Trail::new(Place::new(&folder).rotating_at(1 << 20));
+    let filler = folder.join("filler");
+    std::fs::write(&filler, vec![0; 4 << 20]).unwrap();
+    let mut number = 0;
+    let mut append = |until_bytes: u64| {
+        while std::fs::metadata(folder.join("audit.jsonl")).map_or(0, |about| about.len()) < until_bytes {
+            number += 1;
+            trail.append(&note(number), Keeping::Written).unwrap();
+        }
+        number
+    };
+    let most = append(1_300_000);
+    let sound = || {
+        let report = verify(trail.place(), &scene_key(&trail)).unwrap();
+        assert_eq!(report.bad, None);
+        report
+    };
+    let report = sound();
+    assert_eq!(report.files, 1);
+    // As many checkpoints as there are without: nothing was tried in vain.
+    assert!(report.checkpoints <= most / 256 + 2, "{report:?}");
+    // What seems to have room, and has none for another file, is no reason to stop either.
+    std::fs::write(&filler, "").unwrap();
+    trail.append(&note(most + 1), Keeping::Written).unwrap();
+    assert_eq!(sound().files, 1);
+    std::fs::remove_file(&filler).unwrap();
+    trail.append(&note(most + 2), Keeping::Written).unwrap();
+    let report = sound();
+    assert_eq!(report.files, 2);
+}
+
+fn scene_key(trail: &Trail) -> stockade_audit::Expected {
+    stockade_audit::Expected::key(stockade_audit::PublicKey::beside(trail.place()).unwrap())
 }

@@ -1,7 +1,7 @@
 //! The whole set of active objects, looked at before it becomes so.
 //!
-//! Pure: the caller says what was active, what would be, and what the node itself refers to, and gets every finding
-//! at once. Whether the caller could still administer the node is not known here.
+//! Pure: the caller says what would be active, what the node itself refers to, and of which types its realms ever
+//! were, and gets every finding at once. Whether the caller could still administer the node is not known here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,6 +22,8 @@ pub struct Needs {
     pub realms: Vec<String>,
     /// Profiles of what it serves.
     pub server_profiles: Vec<String>,
+    /// The type of every realm that was ever active, by its name.
+    pub types: BTreeMap<String, String>,
 }
 
 /// Something that was found, and where.
@@ -57,12 +59,12 @@ pub enum Fact {
         other: Identity,
     },
     /// A realm that was of another type.
-    #[error("the realm `{realm}` was a {before}, and a realm keeps its type")]
+    #[error("the realm `{realm}` was a {}, and a realm keeps its type: what its people own would be others'", text::shown(.before, 100))]
     RealmType {
         /// Its name.
         realm: String,
         /// What it was.
-        before: &'static str,
+        before: String,
     },
     /// Nobody for what is not HTTP.
     #[error("the realm `{realm}` falls back to `{fallback}`, which is not active")]
@@ -151,14 +153,14 @@ impl Fact {
 
 /// Looks at what would be active.
 #[must_use]
-pub fn check(before: &[&Object], after: &[&Object], needs: &Needs) -> Vec<Finding> {
+pub fn check(after: &[&Object], needs: &Needs) -> Vec<Finding> {
     let set = Set::of(after);
     let mut found = Findings::default();
     check_versions(after, &mut found);
     check_alone(after, &mut found);
     check_names(after, &mut found);
     check_tokens(after, &mut found);
-    check_types(before, after, &mut found);
+    check_types(after, &needs.types, &mut found);
     for (object, root) in roots(after) {
         match root {
             Root::Ldap(realm) => {
@@ -231,7 +233,9 @@ fn roots<'a>(objects: &[&'a Object]) -> impl Iterator<Item = (&'a Object, &'a Ro
     objects.iter().flat_map(|object| object.roots.iter().map(move |root| (*object, root)))
 }
 
-fn realm_name(root: &Root) -> Option<&str> {
+/// The name of a realm; none of what is no realm.
+#[must_use]
+pub fn realm_name(root: &Root) -> Option<&str> {
     match root {
         Root::Local(realm) => Some(&realm.name),
         Root::Ldap(realm) => Some(&realm.name),
@@ -294,12 +298,12 @@ fn check_tokens(after: &[&Object], found: &mut Findings) {
     }
 }
 
-fn check_types(before: &[&Object], after: &[&Object], found: &mut Findings) {
-    let former = Set::of(before).realms;
+/// Not only of those that are active now: who takes one out and puts one of another type in its place is refused too.
+fn check_types(after: &[&Object], types: &BTreeMap<String, String>, found: &mut Findings) {
     for (object, root) in roots(after) {
-        let was = realm_name(root).and_then(|name| Some((name, *former.get(name)?)));
+        let was = realm_name(root).and_then(|name| types.get_key_value(name));
         if let Some((realm, before)) = was.filter(|(_, before)| *before != root.key()) {
-            found.add(object, Fact::RealmType { realm: realm.to_owned(), before });
+            found.add(object, Fact::RealmType { realm: realm.clone(), before: before.clone() });
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The whole set of active objects.
 
 use stockade_config::security::Object;
-use stockade_config::security::whole::{Fact, Needs, check};
+use stockade_config::security::whole::{Fact, Needs, check, realm_name};
 
 use super::{named, read};
 
@@ -18,7 +18,9 @@ fn set(objects: &[(&str, &str)]) -> Vec<Object> {
 
 fn found(before: &[(&str, &str)], after: &[(&str, &str)], needs: &Needs) -> Vec<String> {
     let (before, after) = (set(before), set(after));
-    let found = check(&before.iter().collect::<Vec<_>>(), &after.iter().collect::<Vec<_>>(), needs);
+    let roots = before.iter().flat_map(|object| &object.roots);
+    let types = roots.filter_map(|root| Some((realm_name(root)?.to_owned(), root.key().to_owned()))).collect();
+    let found = check(&after.iter().collect::<Vec<_>>(), &Needs { types, ..needs.clone() });
     assert!(found.iter().all(|finding| !finding.fact.next().is_empty()));
     found.iter().map(ToString::to_string).collect()
 }
@@ -32,7 +34,8 @@ const SERVER: &str = "SecureCommunicationServerProfile { name = tls, certificate
 #[test]
 fn what_belongs_together_is_found_to_be_well() {
     let nothing: [String; 0] = [];
-    let needs = Needs { realms: vec!["people".to_owned()], server_profiles: vec!["tls".to_owned()] };
+    let needs =
+        Needs { realms: vec!["people".to_owned()], server_profiles: vec!["tls".to_owned()], ..Needs::default() };
     let all = [
         ("p", LOCAL),
         ("s", OIDC),
@@ -68,7 +71,7 @@ fn what_does_not_belong_together_is_found() {
             vec![("a", LOCAL)],
             vec![("a@2", LDAP), ("c", CLIENT)],
             vec![format!(
-                "{}: the realm `people` was a LocalAuthenticationRealm, and a realm keeps its type",
+                "{}: the realm `people` was a LocalAuthenticationRealm, and a realm keeps its type: what its people own would be others'",
                 n("a", "2")
             )],
         ),
@@ -137,7 +140,8 @@ fn what_does_not_belong_together_is_found() {
 
 #[test]
 fn what_the_node_needs_cannot_go() {
-    let needs = Needs { realms: vec!["people".to_owned()], server_profiles: vec!["tls".to_owned()] };
+    let needs =
+        Needs { realms: vec!["people".to_owned()], server_profiles: vec!["tls".to_owned()], ..Needs::default() };
     assert_eq!(
         found(&[("p", LOCAL), ("w", SERVER)], &[("c", CLIENT)], &needs),
         [
@@ -152,7 +156,7 @@ fn a_role_without_mapping_is_noted_and_refuses_nothing() {
     let realm = "LocalAuthenticationRealm { name = p, initialPrincipals = [{ userName = a, roles = [administrator, reader, writer] }, { userName = b, roles = [reader] }] }";
     let mapped = "RoleToPrivilegeMappings { privileges { writer = [{ privilege = Run }] } }";
     let objects = set(&[("p", realm), ("m", mapped)]);
-    let findings = check(&[], &objects.iter().collect::<Vec<_>>(), &Needs::default());
+    let findings = check(&objects.iter().collect::<Vec<_>>(), &Needs::default());
     let facts: Vec<&Fact> = findings.iter().map(|finding| &finding.fact).collect();
     assert_eq!(facts, [&Fact::RoleUnmapped("reader".to_owned())]);
     assert!(findings.iter().all(|finding| !finding.fact.refuses()));

@@ -57,7 +57,10 @@ fn encrypt(globals: &Globals, given: Option<Given>) -> Result<ExitCode, Refusal>
     // Before this process becomes somebody who may not read it.
     let secret = zeroize::Zeroizing::new(given.map_or_else(|| Ok(String::new()), value)?);
     let folder = own_folder(globals)?;
-    let service = service(globals, &folder)?;
+    let service = known_service(globals, &folder)?.ok_or_else(|| {
+        let why = "what is encrypted is for a node of one name, and nothing tells how this one was started last";
+        Refusal::invalid("the secret cannot be encrypted", why, "name the node: --servicename=NODE.CLUSTER")
+    })?;
     if secret.is_empty() || secret.len() > 1_024 || secret.contains(char::is_control) {
         let why = "it is empty, longer than 1024 bytes, or more than one line";
         return Err(Refusal::invalid("the secret cannot be encrypted", why, "give one line"));
@@ -107,14 +110,20 @@ fn own_folder(globals: &Globals) -> Result<PathBuf, Refusal> {
     Ok(folder)
 }
 
-/// The name of the node of a folder: as it is said, as the node was started last, or the usual one.
+/// The name of the node of a folder, for whoever reads it: where it is not known, the usual one.
 fn service(globals: &Globals, folder: &Path) -> Result<String, Refusal> {
+    Ok(known_service(globals, folder)?.unwrap_or_else(security::usual_service))
+}
+
+/// The name of the node of a folder: as it is said, or as the node was started last, whose name is the usual one where
+/// it was given none.
+fn known_service(globals: &Globals, folder: &Path) -> Result<Option<String>, Refusal> {
     if let Some(named) = &globals.service {
-        return security::checked_service(named);
+        return security::checked_service(named).map(Some);
     }
     let noted = std::fs::read_to_string(folder.join(settings::NOTE)).ok();
     let started = noted.and_then(|text| serde_json::from_str::<Noted>(&text).ok());
-    Ok(started.and_then(|started| started.service_name).unwrap_or_else(security::usual_service))
+    Ok(started.map(|started| started.service_name.unwrap_or_else(security::usual_service)))
 }
 
 /// What is used of the note that a node makes when it is started.

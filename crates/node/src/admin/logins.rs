@@ -2,9 +2,9 @@
 //!
 //! One file for each node, which nobody else may read. What is in it opens nothing but that node, and not for long.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File};
+use std::io::Read;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use super::words::Given;
 use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
 use crate::settings::{Login, Logout};
-use crate::status;
+use crate::{status, whole};
 
 /// A token that ends so soon is made anew.
 const SPARE_MS: i64 = 30_000;
@@ -211,11 +211,7 @@ fn write(at: &Address, kept: &Kept) -> Result<(), Refusal> {
         Zeroizing::new(serde_json::to_string(kept).map_err(|error| Refusal::failed("nothing can be kept", error))?);
     let folder = path.parent().unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    let new = path.with_extension("new");
-    drop(std::fs::remove_file(&new));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    std::fs::rename(&new, &path).map_err(failed)
+    whole::write(&path, 0o600, text.as_bytes()).map_err(failed)
 }
 
 /// The file of a node. Its name is one of the grammar of names and addresses, which have no slash.

@@ -1,7 +1,6 @@
 //! Where root writes, and how: never where others could lead it elsewhere.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use rustix::process::{Gid, Uid};
 
 use super::failed;
 use crate::refusal::Refusal;
+use crate::whole;
 
 /// Refuses a place that others could lead elsewhere.
 pub(super) fn check_place(prefix: Option<&Path>, place: &Path) -> Result<(), Refusal> {
@@ -68,17 +68,11 @@ pub(super) fn writable_by_others(program: &Path) -> Option<&Path> {
     })
 }
 
-/// Whole or not at all.
+/// A file that all may read, and the folders above it.
 pub(super) fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(folder)?;
-    let new = path.with_extension("new");
-    drop(std::fs::remove_file(&new));
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&new)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)
+    whole::write(path, 0o644, text.as_bytes())
 }
 
 #[cfg(test)]

@@ -25,13 +25,22 @@ const WHAT: [&str; 13] = [
     "rule",
     "reason",
 ];
-/// Most that is exported at once.
-const EXPORT_BYTES_MAX: usize = 8 << 20;
+/// Where all of it can be had.
+const BY_FILE: &str = "read the files: stockade audit export --trail FOLDER/store/audit";
+/// Most that is held of records at once, and exported.
+const BYTES_MAX: usize = 8 << 20;
 
 /// The last records of the node's trail.
 pub(super) async fn records(security: &Security, most: u32) -> Result<Table, Refusal> {
     let mut table = Table::new(&["Seq", "Time", "Record", "Principal", "Source", "What"]);
-    for entry in last(security, most).await? {
+    let last = last(security, most).await?;
+    if last.is_cut() {
+        let count = last.entries.len();
+        table
+            .notes
+            .push(format!("only the last {count}: more of them are larger than can be shown at once; {BY_FILE}"));
+    }
+    for entry in last.entries {
         let value = entry.value();
         let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
         // A change of configuration has the number of its command there.
@@ -54,34 +63,65 @@ pub(super) async fn records(security: &Security, most: u32) -> Result<Table, Ref
 /// The last records, whole, as lines for programs of others: as they stand in the files, or as OCSF has them.
 pub(super) async fn exported(security: &Security, most: u32, is_ocsf: bool) -> Result<Table, Refusal> {
     let mut table = Table::new(&["Seq", "Record"]);
+    let too_large = || {
+        Refusal::new(
+            Kind::TooLarge,
+            "the records are too many for one answer",
+            format!("they have more than {}", stockade_core::text::bytes(BYTES_MAX as u64)),
+            format!("ask for fewer with --most, or {BY_FILE}"),
+        )
+    };
     let mut bytes = 0;
-    for entry in last(security, most).await? {
+    let last = last(security, most).await?;
+    if last.is_cut() {
+        return Err(too_large());
+    }
+    for entry in last.entries {
         let line = if is_ocsf { ocsf_event(&entry).to_string() } else { entry.line.clone() };
         bytes += line.len();
-        if bytes > EXPORT_BYTES_MAX {
-            return Err(Refusal::new(
-                Kind::TooLarge,
-                "the records are too many for one answer",
-                format!("they have more than {}", stockade_core::text::bytes(EXPORT_BYTES_MAX as u64)),
-                "ask for fewer with --most, or read the files: stockade audit export --trail FOLDER/store/audit",
-            ));
+        if bytes > BYTES_MAX {
+            return Err(too_large());
         }
         table.push([entry.link.seq.to_string(), line]);
     }
     Ok(table)
 }
 
-/// The last records, the first of them first.
-async fn last(security: &Security, most: u32) -> Result<VecDeque<Entry>, Refusal> {
+/// The last records, the first of them first; fewer than so many where they are large.
+#[derive(Default)]
+struct Last {
+    entries: VecDeque<Entry>,
+    most: usize,
+    /// Bytes of those.
+    bytes: usize,
+    /// How many came.
+    count: usize,
+}
+
+impl Last {
+    fn add(&mut self, entry: Entry) {
+        self.count += 1;
+        self.bytes += entry.line.len();
+        self.entries.push_back(entry);
+        // The last one is always there.
+        while self.entries.len() > self.most || (self.bytes > BYTES_MAX && self.entries.len() > 1) {
+            self.bytes -= self.entries.pop_front().map_or(0, |first| first.line.len());
+        }
+    }
+
+    /// Whether some are left out for their size.
+    fn is_cut(&self) -> bool {
+        self.entries.len() < self.most.min(self.count)
+    }
+}
+
+async fn last(security: &Security, most: u32) -> Result<Last, Refusal> {
     let place = security.trail.place.clone();
     let read = move || {
-        let mut last = VecDeque::new();
+        let mut last = Last { most: most as usize, ..Last::default() };
         let mut records = Records::of(place)?;
         while let Some(entry) = records.next_entry()? {
-            last.push_back(entry);
-            if last.len() > most as usize {
-                last.pop_front();
-            }
+            last.add(entry);
         }
         Ok(last)
     };
@@ -115,13 +155,18 @@ pub(super) async fn verified(security: &Security, known: (Option<&str>, Option<&
             "keep a copy of its folder, and find out who could write there",
         ));
     }
-    Ok(Table::of([
+    let mut table = Table::of([
         ("Records", report.records.to_string()),
         ("Checkpoints", report.checkpoints.to_string()),
         ("Last", report.seq.to_string()),
         ("Hash", report.hash),
         ("Key", key),
-    ]))
+    ]);
+    if report.key_was_there {
+        let note = "record 1 says that the key was there before it: a former trail, signed with it, is gone";
+        table.notes.push(note.to_owned());
+    }
+    Ok(table)
 }
 
 /// Reads the trail where waiting for a disk holds nobody up.
@@ -133,5 +178,35 @@ async fn of_trail<T: Send + 'static>(
     match tokio::task::spawn_blocking(read).await {
         Ok(read) => read.map_err(failed),
         Err(error) => Err(Refusal::failed("the audit trail cannot be read", error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stockade_audit::{Keeping, Place, Trail};
+
+    use super::*;
+
+    #[test]
+    fn so_much_of_the_records_is_held_and_what_is_left_out_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::new(folder.path());
+        let trail = Trail::new(place.clone());
+        let entries = |sizes: &[usize]| {
+            for size in sizes {
+                trail.append(&json!({ "record": "note", "text": "x".repeat(*size) }), Keeping::Written).unwrap();
+            }
+            Records::of(place.clone()).unwrap().map(Result::unwrap).collect::<Vec<_>>()
+        };
+        let all = entries(&[3 << 20, 3 << 20, 3 << 20, 10, 10]);
+        let last = |most| {
+            let mut last = Last { most, ..Last::default() };
+            all.iter().cloned().for_each(|entry| last.add(entry));
+            assert!(last.bytes <= BYTES_MAX);
+            (last.entries.len(), last.is_cut())
+        };
+        // Two more are the beginning of the trail and a checkpoint.
+        assert_eq!((all.len(), last(2), last(4), last(100)), (7, (2, false), (4, false), (5, true)));
     }
 }

@@ -1,51 +1,52 @@
 //! Whom a realm begins with, and the secrets that objects name: opened when they are put in force, kept as hashes where
 //! they are only compared with.
 
-use stockade_config::security::{LdapRealm, Object, OidcRealm, Root, Secret};
+use stockade_config::security::{LocalRealm, Object, Root, Secret, whole};
 use stockade_identity::local::{BadHash, Password, Stored};
-use stockade_store::{Beginning, NewPrincipal};
+use stockade_store::{Beginning, NewPrincipal, Principal, Store};
 
 use zeroize::Zeroizing;
 
 use super::people::PEOPLE_MAX;
-use super::{Caller, Security};
+use super::{Caller, Security, force};
 use crate::refusal::{Kind, Refusal};
+use crate::service::now_ms;
 
 impl Security {
-    /// Whom the realms of an object begin with, those that were in force before left out.
+    /// The realms of an object that begin with it, those that were in force before left out, and whom they begin with.
     pub(super) async fn beginnings(&self, caller: &Caller, object: &Object) -> Result<Vec<Beginning>, Refusal> {
         let mut begins = Vec::new();
         for root in &object.roots {
-            if let Root::Ldap(LdapRealm { name, .. }) | Root::Oidc(OidcRealm { name, .. }) = root {
-                self.check_is_new(name).await?;
-            }
-            let Root::Local(realm) = root else { continue };
-            let name = realm.name.clone();
+            let Some(realm) = whole::realm_name(root) else { continue };
+            let name = realm.to_owned();
             if self.keeper.with(move |store| store.has_realm(&name)).await? {
                 continue;
             }
-            let mut passwords = Vec::new();
-            for initial in &realm.initial {
-                passwords.push(match &initial.password {
-                    Some(secret) => Some(self.hash_of(caller, &initial.user, secret).await?),
-                    None => None,
-                });
-            }
-            let mut passwords = passwords.into_iter();
-            let principals = realm.initial.iter().map(|initial| {
-                Ok(NewPrincipal {
-                    user: initial.user.clone(),
-                    password: passwords.next().flatten(),
-                    roles: initial.roles.clone(),
-                    locked: initial.locked,
-                    password_days: initial.password_expiration_days,
-                })
-            });
-            begins
-                .push(Beginning { realm: realm.name.clone(), principals: principals.collect::<Result<_, Refusal>>()? });
+            let principals =
+                if let Root::Local(realm) = root { self.first_of(caller, realm).await? } else { Vec::new() };
+            begins.push(Beginning { realm: realm.to_owned(), kind: root.key().to_owned(), principals });
         }
         self.check_room(&begins).await?;
         Ok(begins)
+    }
+
+    /// Whom a local realm begins with.
+    async fn first_of(&self, caller: &Caller, realm: &LocalRealm) -> Result<Vec<NewPrincipal>, Refusal> {
+        let mut principals = Vec::new();
+        for initial in &realm.initial {
+            let password = match &initial.password {
+                Some(secret) => Some(self.hash_of(caller, &initial.user, secret).await?),
+                None => None,
+            };
+            principals.push(NewPrincipal {
+                user: initial.user.clone(),
+                password,
+                roles: initial.roles.clone(),
+                locked: initial.locked,
+                password_days: initial.password_expiration_days,
+            });
+        }
+        Ok(principals)
     }
 
     /// No more principals than there may be, whichever way they come.
@@ -59,20 +60,6 @@ impl Security {
             "the configuration stays as it is",
             format!("there would be more than {PEOPLE_MAX} users"),
             "remove some, or use a directory",
-        ))
-    }
-
-    /// People of elsewhere must not have what belongs to those of a local realm that was called the same.
-    async fn check_is_new(&self, realm: &str) -> Result<(), Refusal> {
-        let name = realm.to_owned();
-        if !self.keeper.with(move |store| store.has_realm(&name)).await? {
-            return Ok(());
-        }
-        Err(Refusal::new(
-            Kind::Conflict,
-            "the configuration stays as it is",
-            format!("`{realm}` was a local realm, and its people's runs would be those of others"),
-            "give the new realm another name",
         ))
     }
 
@@ -132,4 +119,34 @@ impl Security {
             Refusal::new(kind, "the password cannot be kept", bad.to_string(), bad.next())
         })
     }
+}
+
+/// Notes the types of realms that a version of before has put in force, which noted those of local ones only. What is in
+/// force now comes first, where a name was had by two of them.
+pub(super) fn note_types(store: &mut Store) -> Result<(), stockade_store::Error> {
+    let mut objects = store.objects()?;
+    objects.retain(|object| object.activated_ms.is_some());
+    objects.sort_by_key(|object| !object.active);
+    let read = objects.iter().filter_map(|object| force::read(&object.text).ok());
+    let of = |root: &Root| Some((whole::realm_name(root)?.to_owned(), root.key().to_owned()));
+    let types: Vec<_> = read.flat_map(|object| object.roots.iter().filter_map(of).collect::<Vec<_>>()).collect();
+    store.note_realms(&types)
+}
+
+/// Those of realms that begin, as they would be from now on.
+pub(super) fn people_of(begins: &[Beginning]) -> Vec<Principal> {
+    let of_realm = |begin: &Beginning| {
+        let realm = begin.realm.clone();
+        let person = move |new: NewPrincipal| Principal {
+            realm: realm.clone(),
+            user: new.user,
+            password: new.password,
+            roles: new.roles,
+            locked: new.locked,
+            password_days: new.password_days,
+            password_ms: now_ms(),
+        };
+        begin.principals.clone().into_iter().map(person)
+    };
+    begins.iter().flat_map(of_realm).collect()
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use stockade_config::security::{self, Object, Substitutions, whole};
 use stockade_identity::hosts::Hosts;
-use stockade_identity::privilege::Privilege;
-use stockade_store::{Act, ObjectId};
+use stockade_store::{Act, Beginning, ObjectId};
 
+use super::beginnings::people_of;
 use super::force::{self, Hosted, InForce, id_of};
+use super::lockout;
 pub(super) use super::objects::Which;
 use super::objects::{active, choose, digest, parse};
 use super::serving;
@@ -19,12 +20,30 @@ use crate::service::now_ms;
 /// Most objects that are kept.
 pub(super) const OBJECTS_MAX: usize = 1_000;
 
+/// A change that is looked at: by whom, for how long if it is not to stay, and what would be in force.
+struct Change<'a> {
+    caller: &'a Caller,
+    within_ms: Option<u32>,
+    after: &'a [&'a Object],
+    /// What is put in force.
+    new: Option<&'a Object>,
+}
+
+/// What a change that can be made comes to.
+struct Prospect {
+    begins: Vec<Beginning>,
+    hosts: Arc<Hosts>,
+    notes: Vec<String>,
+}
+
 impl Security {
     /// Keeps the object of a text, inactive. Passwords in it are kept as what they hash to.
     pub(super) async fn load(&self, caller: &Caller, text: &str, variables: &Substitutions) -> Result<Object, Refusal> {
         let mut object = parse(text, variables)?;
         self.hash_passwords(caller, &mut object).await?;
         let text = security::export(&object, security::Secrets::Kept);
+        // Hashes are longer than passwords: what is kept must be understood later.
+        parse(&text, &Substitutions::none())?;
         let (id, digest) = (id_of(&object), digest(&text));
         let _changing = self.changing.lock().await;
         let kept = self.keeper.with(stockade_store::Store::objects).await?;
@@ -64,10 +83,8 @@ impl Security {
         let object = chosen.understood()?;
         let before = active(&kept)?;
         let after = with(&before, object);
-        let begins = self.beginnings(caller, object).await?;
-        let notes = self.check_whole((caller, within_ms), &before, &after)?;
-        self.check_secrets(object)?;
-        let hosts = self.resolved(&after).await?;
+        let change = Change { caller, within_ms, after: &after, new: Some(object) };
+        let Prospect { begins, hosts, notes } = self.examined(&change).await?;
         self.record_transition(caller, ("inactive", "active"), &chosen.id, &chosen.digest()).await?;
         let (id, digest, who) = (chosen.id.clone(), chosen.digest(), caller.principal.0.clone());
         let trial = self.new_trial(caller, within_ms);
@@ -102,8 +119,8 @@ impl Security {
         }
         let (before, object) = (active(&kept)?, chosen.understood()?);
         let after: Vec<&Object> = before.iter().filter(|one| one.identity != object.identity).copied().collect();
-        let notes = self.check_whole((caller, within_ms), &before, &after)?;
-        let hosts = self.resolved(&after).await?;
+        let change = Change { caller, within_ms, after: &after, new: None };
+        let Prospect { hosts, notes, .. } = self.examined(&change).await?;
         let (id, digest) = (chosen.id.clone(), chosen.digest());
         self.record_transition(caller, ("active", "inactive"), &id, &digest).await?;
         let (who, trial) = (caller.principal.0.clone(), self.new_trial(caller, within_ms));
@@ -141,60 +158,76 @@ impl Security {
         Ok(removed)
     }
 
-    /// What would come of activating a text; nothing is kept.
+    /// What would come of activating a text: all that an activation looks at. Nothing is kept.
     pub(super) async fn validate(&self, caller: &Caller, object: &Object) -> Result<Vec<String>, Refusal> {
         let kept = self.kept().await?;
         let before = active(&kept)?;
-        let notes = self.check_whole((caller, None), &before, &with(&before, object))?;
-        self.check_secrets(object)?;
-        Ok(notes)
+        let after = with(&before, object);
+        let change = Change { caller, within_ms: None, after: &after, new: Some(object) };
+        Ok(self.examined(&change).await?.notes)
     }
 
-    /// Looks at the whole configuration that would be in force, and says what is notable. One that is on trial may
-    /// lock its caller out: it does not stay unless somebody can still administer the node.
-    fn check_whole(
-        &self,
-        (caller, within_ms): (&Caller, Option<u32>),
-        before: &[&Object],
-        after: &[&Object],
-    ) -> Result<Vec<String>, Refusal> {
+    /// Looks at everything that can refuse a change, and says what is notable. One that is on trial may lock its caller
+    /// out: it does not stay unless somebody can still administer the node.
+    async fn examined(&self, change: &Change<'_>) -> Result<Prospect, Refusal> {
+        let Change { caller, after, .. } = change;
+        let mut notes = self.check_whole(after).await?;
+        let begins = match change.new {
+            Some(object) => self.beginnings(caller, object).await?,
+            None => Vec::new(),
+        };
+        let new = self.compiled(after)?;
+        if let Some(object) = change.new {
+            self.check_secrets(object)?;
+        }
+        let hosts = self.resolved(after).await?;
+        notes.extend(serving::unserved(&new.objects, &self.terms));
+        if change.within_ms.is_none() {
+            let mut people = self.keeper.with(stockade_store::Store::principals).await?;
+            people.extend(people_of(&begins));
+            let new = new.with_people(people).trusting(Arc::clone(&hosts));
+            let kept = self.check_stays(caller, &new, lockout::CONFIGURATION).await;
+            kept.map_err(|lost| stays(lost, lost.next()))?;
+        }
+        Ok(Prospect { begins, hosts, notes })
+    }
+
+    /// Looks at the objects that would be in force together, and says what is notable.
+    async fn check_whole(&self, after: &[&Object]) -> Result<Vec<String>, Refusal> {
         let in_force = self.in_force();
+        let types = self.keeper.with(stockade_store::Store::realm_types).await?;
         let realms = in_force.administration.iter().cloned().collect();
         // Before it is in force for the first time nothing is offered.
         let server_profiles = self.terms.profile.iter().filter(|_| in_force.serving.is_some()).cloned().collect();
-        let found = whole::check(before, after, &whole::Needs { realms, server_profiles });
-        let refused =
-            |what: String, next: &str| Refusal::new(Kind::Conflict, "the configuration stays as it is", what, next);
+        let found = whole::check(after, &whole::Needs { realms, server_profiles, types });
         if let Some(bad) = found.iter().find(|finding| finding.fact.refuses()) {
-            return Err(refused(bad.to_string(), bad.fact.next()));
-        }
-        let objects: Vec<Object> = after.iter().map(|object| (*object).clone()).collect();
-        let unserved = serving::unserved(&objects, &self.terms);
-        let new = InForce::compile(objects, Vec::new(), self.hosts())
-            .map_err(|why| refused(why, "correct it, under another version"))?
-            .connected(&self.terms, Some(&in_force));
-        if let Some((realm, why)) = new.directories.unusable() {
-            let what = format!("the realm `{realm}` could not ask who vouches for its users: {why}");
-            return Err(refused(what, "see stockade node start --help, or correct it under another version"));
-        }
-        if let Some(Err(why)) = new.serving.as_ref().map(|serving| &serving.offer) {
-            let next = "see --security-file of stockade node start --help, or correct it under another version";
-            return Err(refused(why.clone(), next));
-        }
-        let is_same = new.serving.as_ref().map(Arc::as_ptr) == in_force.serving.as_ref().map(Arc::as_ptr);
-        if caller.remote.is_some() && within_ms.is_none() && !is_same {
-            let what = "you ask over TLS, and what is offered there would be something else: you may not come in again";
-            return Err(refused(what.to_owned(), serving::LOCKED_OUT));
-        }
-        if within_ms.is_none() {
-            check_can_administer(caller, &new)?;
+            return Err(stays(bad, bad.fact.next()));
         }
         // Without their places: those of a text that nobody has written, the one that is kept.
         let of_files = after.iter().flat_map(|object| {
             let name = stockade_core::text::shown(&object.identity.name, 100);
             object.notes.iter().map(move |noted| format!("`{name}`: {}", noted.note))
         });
-        Ok(found.iter().map(ToString::to_string).chain(of_files).chain(unserved).collect())
+        Ok(found.iter().map(ToString::to_string).chain(of_files).collect())
+    }
+
+    /// What would be in force, nobody in it yet, by the hosts of before.
+    fn compiled(&self, after: &[&Object]) -> Result<InForce, Refusal> {
+        let in_force = self.in_force();
+        let objects: Vec<Object> = after.iter().map(|object| (*object).clone()).collect();
+        let new = InForce::compile(objects, Vec::new(), self.hosts())
+            .map_err(|why| stays(why, "correct it, under another version"))?
+            .connected(&self.terms, Some(&in_force))
+            .administered_by(in_force.administration.clone());
+        if let Some((realm, why)) = new.directories.unusable() {
+            let what = format!("the realm `{realm}` could not ask who vouches for its users: {why}");
+            return Err(stays(what, "see stockade node start --help, or correct it under another version"));
+        }
+        if let Some(Err(why)) = new.serving.as_ref().map(|serving| &serving.offer) {
+            let next = "see --security-file of stockade node start --help, or correct it under another version";
+            return Err(stays(why, next));
+        }
+        Ok(new)
     }
 
     /// The trusted hosts of what would be in force, their names resolved. What was found stays for names that are in
@@ -205,9 +238,7 @@ impl Security {
             return Ok(self.hosts());
         }
         let activated = Hosts::activate(&after, Arc::clone(self.terms.resolver()), self.now_ms()).await;
-        activated.map(Arc::new).map_err(|bad| {
-            Refusal::new(Kind::Conflict, "the configuration stays as it is", bad.to_string(), bad.next())
-        })
+        activated.map(Arc::new).map_err(|bad| stays(&bad, bad.next()))
     }
 
     /// Reads what is in force anew. What is in force already stays when that fails; the store holds the new one.
@@ -248,19 +279,7 @@ pub(super) fn check_holds_everything(caller: &Caller) -> Result<(), Refusal> {
     })
 }
 
-/// Whoever changes what is in force can change it back.
-pub(super) fn check_can_administer(caller: &Caller, new: &InForce) -> Result<(), Refusal> {
-    let lost = ["configuration.load", "configuration.activate", "configuration.deactivate"].iter().find(|command| {
-        let privilege = Privilege::AdminRunCommand;
-        !new.authoriser.decide(&caller.principal.0, &caller.roles, privilege, Some(command)).is_permitted()
-    });
-    match lost {
-        Some(command) => Err(Refusal::new(
-            Kind::Conflict,
-            "the configuration stays as it is",
-            format!("you could not administer the node any more: `{command}` would be denied to you"),
-            "leave your own role what it needs; or try it for a while: --force --confirm-within=120s",
-        )),
-        None => Ok(()),
-    }
+/// A change of configuration that is refused as it stands.
+pub(super) fn stays(why: impl std::fmt::Display, next: &str) -> Refusal {
+    Refusal::new(Kind::Conflict, "the configuration stays as it is", why.to_string(), next)
 }

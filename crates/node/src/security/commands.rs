@@ -54,22 +54,14 @@ pub(crate) async fn run(
     }
     let recording = Recording::new(command, &values);
     let caller = &Caller { command: Some(recording.id.clone()), ..caller.clone() };
-    let on_record = |phase, reason| node.security.record_command(caller, &recording, (phase, reason));
     let permitted = caller.check(Privilege::AdminRunCommand, Some(&format!("{target}.{name}")));
     if let Err(denied) = permitted.map_err(Refusal::from).and_then(|()| check(command, &values)) {
-        on_record(Phase::Denied, &denied.why).await?;
+        node.security.record_command(caller, &recording, (Phase::Denied, &denied.why)).await?;
         return Err(denied);
     }
-    on_record(Phase::Intent, "").await?;
+    node.security.record_command(caller, &recording, (Phase::Intent, "")).await?;
     let done = Call { node, caller, values: &values }.done(command).await;
-    match &done {
-        Ok(_) => on_record(Phase::Done, "").await?,
-        Err(refusal) => {
-            let phase = if refusal.kind == Kind::Denied { Phase::Denied } else { Phase::Failed };
-            on_record(phase, &refusal.what).await?;
-        }
-    }
-    done
+    node.security.record_outcome(caller, &recording, done).await
 }
 
 /// A command that is permitted and on record.

@@ -83,7 +83,7 @@ impl Held {
 }
 
 /// The realms of elsewhere that are in force, by the names of their realms.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Directories(BTreeMap<String, Arc<Realm>>);
 
 impl Directories {

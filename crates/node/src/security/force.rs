@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use stockade_config::security::{self, Admission, LocalRealm, Mappings, Object, Root, Substitutions, TrustedHosts};
+use stockade_config::security::{
+    self, Admission, LocalRealm, Mappings, Object, Root, Substitutions, TrustedHosts, whole,
+};
 use stockade_identity::entry::{Answer, Credential, Facts, Proof, Transport, decide};
 use stockade_identity::hosts::{Hosts, Peer, Resolve};
 use stockade_identity::local::Account;
@@ -42,7 +44,7 @@ impl fmt::Display for Name {
 pub(crate) struct InForce {
     /// The active objects.
     pub(crate) objects: Vec<Object>,
-    pub(crate) authoriser: Authoriser,
+    pub(crate) authoriser: Arc<Authoriser>,
     pub(crate) hosts: Arc<Hosts>,
     pub(super) directories: Directories,
     /// What is offered over TLS, where the node was started for a profile that is in force.
@@ -60,9 +62,27 @@ impl InForce {
     /// What is wrong with them, in a line.
     pub(crate) fn compile(objects: Vec<Object>, people: Vec<Principal>, hosts: Arc<Hosts>) -> Result<Self, String> {
         let authoriser = Authoriser::compile(&mappings(&objects)).map_err(|bad| format!("{bad}; {}", bad.next()))?;
-        let people = people.into_iter().map(|one| ((one.realm.clone(), one.user.clone()), one)).collect();
         let directories = Directories::default();
+        let (authoriser, people) = (Arc::new(authoriser), by_name(people));
         Ok(Self { objects, authoriser, hosts, directories, serving: None, people, administration: None })
+    }
+
+    /// The same with other principals.
+    pub(super) fn with_people(&self, people: Vec<Principal>) -> Self {
+        Self {
+            objects: self.objects.clone(),
+            authoriser: Arc::clone(&self.authoriser),
+            hosts: Arc::clone(&self.hosts),
+            directories: self.directories.clone(),
+            serving: self.serving.clone(),
+            people: by_name(people),
+            administration: self.administration.clone(),
+        }
+    }
+
+    /// The same with other hosts.
+    pub(super) fn trusting(self, hosts: Arc<Hosts>) -> Self {
+        Self { hosts, ..self }
     }
 
     /// The same with the directories of its objects, and what is offered over TLS. What is the same as before stays.
@@ -157,12 +177,7 @@ impl InForce {
 
     /// The realms, of all kinds.
     pub(super) fn realms(&self) -> impl Iterator<Item = &str> {
-        self.roots().filter_map(|(_, root)| match root {
-            Root::Local(realm) => Some(realm.name.as_str()),
-            Root::Ldap(realm) => Some(realm.name.as_str()),
-            Root::Oidc(realm) => Some(realm.name.as_str()),
-            Root::TrustedHosts(_) | Root::Mappings(_) | Root::Server(_) | Root::Client(_) | Root::Settings(_) => None,
-        })
+        self.roots().filter_map(|(_, root)| whole::realm_name(root))
     }
 
     /// Everybody of the local realms that are in force.
@@ -172,6 +187,10 @@ impl InForce {
         people.sort_by(|one, other| (&one.realm, &one.user).cmp(&(&other.realm, &other.user)));
         people
     }
+}
+
+fn by_name(people: Vec<Principal>) -> HashMap<(String, String), Principal> {
+    people.into_iter().map(|one| ((one.realm.clone(), one.user.clone()), one)).collect()
 }
 
 /// Whether somebody can be called so at this node.

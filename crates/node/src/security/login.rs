@@ -60,7 +60,9 @@ pub(crate) struct Now {
 /// How a caller over the network was admitted.
 #[derive(Clone, Debug)]
 pub(crate) struct Remote {
-    pub(super) from: IpAddr,
+    pub(super) peer: Peer,
+    /// What he has shown.
+    pub(super) credential: Credential,
     /// The session, where it is one, and what makes the next one.
     pub(super) session: Option<(u64, Option<u64>)>,
     /// What a directory says of him, where he is of one.
@@ -145,7 +147,8 @@ impl Security {
         };
         let session = claim.session.map(|session| (session.id, session.value.refresh));
         let may_log_in = claim.may_log_in || how == How::Password;
-        let remote = Remote { from, session, held: claim.held, may_log_in, refreshed: claim.refreshed };
+        let (peer, credential, refreshed) = (peer.clone(), claim.credential, claim.refreshed);
+        let remote = Remote { peer, credential, session, held: claim.held, may_log_in, refreshed };
         let principal = Principal(claim.name.to_string());
         Ok(Caller { principal, source: Source::Address(from), remote: Some(remote), roles, command: None, in_force })
     }
@@ -192,7 +195,7 @@ impl Security {
 }
 
 /// All that the decision depends on.
-fn facts(in_force: &InForce, claim: &Claim, is_source_trusted: bool, now: Now) -> Facts {
+pub(super) fn facts(in_force: &InForce, claim: &Claim, is_source_trusted: bool, now: Now) -> Facts {
     let person = in_force.person(&claim.name);
     let account = person.map(force::account);
     let now_s = u64::try_from(now.wall_ms / 1_000).unwrap_or_default();

@@ -2,7 +2,7 @@
 //! question that every path of the API asks.
 //!
 //! `force.rs` is what is in force, compiled; `changes.rs` how that changes, `trial.rs` for a time; `people.rs` the
-//! principals of local realms, `realm.rs` all of one at once; `login.rs` who asks over the network, `claim.rs` what
+//! principals of local realms, `realm.rs` all of one at once; `lockout.rs` that nobody takes his own way back; `login.rs` who asks over the network, `claim.rs` what
 //! came of what he shows, `tokens.rs` his tokens, `directories.rs` realms of LDAP and OpenID, `bearer.rs` tokens of the latter and `device.rs` their log-ins, `outward.rs` what those need of
 //! outside, `serving.rs` what is offered over TLS and whose certificates are believed; `rescue.rs` the way back when nobody can ask; `commands.rs` what `stockade admin` can ask for, `show.rs`,
 //! `audit.rs` and `work.rs` what it is shown. The decisions are those of
@@ -23,6 +23,7 @@ mod directories;
 mod flood;
 mod force;
 mod given;
+mod lockout;
 mod login;
 mod objects;
 mod outward;
@@ -154,6 +155,8 @@ impl Security {
             .map_err(|error| Refusal::failed("passwords cannot be checked", error))?;
         let sessions = Sessions::new(&terms.service, LIFETIME_MS);
         let refreshes = Sessions::of(TokenKind::Refresh, &terms.service, REFRESH_MS);
+        keeper.with(beginnings::note_types).await?;
+        trail.warn_of_loss(&keeper.with(|store| store.history(1)).await?);
         let in_force = force::of_store(&keeper, Hosted::Resume(terms.resolver()), (&terms, None)).await?;
         if let Some((realm, why)) = in_force.directories.unusable() {
             tracing::error!(realm, why, "nobody of a realm can log in");
@@ -324,14 +327,18 @@ impl Caller {
 
     /// Over the network only those of the administration realm administer the node, if it has one.
     fn check_realm(&self, resource: Option<&str>) -> Result<(), Denied> {
-        let own = self.principal.0.rsplit_once('@').map(|(_, realm)| realm);
         match &self.in_force.administration {
-            Some(realm) if self.remote.is_some() && own != Some(realm) => {
+            Some(realm) if !self.is_of_administration(&self.in_force) => {
                 let rule = format!("over the network, administrators are of the realm `{realm}`");
                 Err(self.denied(Privilege::AdminRunCommand.name(), resource, Some(rule)))
             }
             _ => Ok(()),
         }
+    }
+
+    fn is_of_administration(&self, in_force: &InForce) -> bool {
+        let own = self.principal.0.rsplit_once('@').map(|(_, realm)| realm);
+        self.remote.is_none() || in_force.administration.as_deref().is_none_or(|realm| own == Some(realm))
     }
 
     /// Refuses who holds no role at all that means something here.

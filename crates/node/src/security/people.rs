@@ -2,6 +2,7 @@
 
 use stockade_store::{Change, NewPrincipal, Principal};
 
+use super::lockout::{Lost, PEOPLE};
 use super::{Caller, Security};
 use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
@@ -94,6 +95,9 @@ impl Security {
             None => change.password.clone(),
         };
         let change = Change { password, ..change };
+        let mut after = self.everybody_but(&found).await?;
+        after.push(changed(found.clone(), &change, now_ms()));
+        self.check_people(caller, after).await.map_err(not_yourself)?;
         let changed =
             self.keeper.with(move |store| store.change_principal(&found.realm, &found.user, &change, now_ms())).await?;
         if !changed {
@@ -108,6 +112,8 @@ impl Security {
         self.check_no_trial().await?;
         let found = self.user(realm, user).await?;
         check_may_give(caller, &found.roles)?;
+        let after = self.everybody_but(&found).await?;
+        self.check_people(caller, after).await.map_err(not_yourself)?;
         self.keeper.with(move |store| store.remove_principal(&found.realm, &found.user)).await?;
         self.take_up(self.hosts()).await
     }
@@ -117,6 +123,34 @@ impl Security {
         let found = self.keeper.with(move |store| store.principal(&realm, &name)).await?;
         found.ok_or_else(|| nobody(user))
     }
+
+    async fn everybody_but(&self, one: &Principal) -> Result<Vec<Principal>, Refusal> {
+        let mut people = self.keeper.with(stockade_store::Store::principals).await?;
+        people.retain(|other| (&other.realm, &other.user) != (&one.realm, &one.user));
+        Ok(people)
+    }
+
+    /// Looks whether a caller stays who changes principals.
+    pub(super) async fn check_people(&self, caller: &Caller, after: Vec<Principal>) -> Result<(), Lost> {
+        self.check_stays(caller, &self.in_force().with_people(after), PEOPLE).await
+    }
+}
+
+/// Somebody as a change leaves him, the same as the store does it.
+fn changed(before: Principal, change: &Change, now_ms: i64) -> Principal {
+    Principal {
+        password_ms: if change.password.is_some() { now_ms } else { before.password_ms },
+        password: change.password.clone().or(before.password),
+        roles: change.roles.clone().unwrap_or(before.roles),
+        locked: change.locked.unwrap_or(before.locked),
+        password_days: change.password_days.unwrap_or(before.password_days),
+        ..before
+    }
+}
+
+fn not_yourself(lost: Lost) -> Refusal {
+    let next = "let somebody else do it, or do it at the node's socket as its own user";
+    Refusal::new(Kind::Conflict, "nothing was changed", lost.to_string(), next)
 }
 
 fn nobody(user: &str) -> Refusal {

@@ -6,14 +6,13 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use stockade_identity::local::{Source, Stored};
-use stockade_identity::privilege::Privilege;
+use stockade_identity::local::Stored;
 use stockade_store::Principal;
 
 use super::changes::check_holds_everything;
-use super::force::InForce;
+use super::lockout::CONFIGURATION;
 use super::people::{PEOPLE_MAX, check_kept_names, check_may_give};
-use super::{Caller, Security, force, now_s};
+use super::{Caller, Security};
 use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
 
@@ -21,9 +20,6 @@ use crate::service::now_ms;
 pub(super) const BYTES_MAX: usize = 7 << 20;
 /// What a document says it is.
 const FORM: &str = "stockade.realm/1";
-/// What nobody takes from himself.
-const NEEDED: [&str; 5] =
-    ["configuration.load", "configuration.activate", "configuration.deactivate", "realm.restore", "user.update"];
 
 /// A realm.
 #[derive(Debug, Serialize, Deserialize)]
@@ -101,7 +97,10 @@ impl Security {
         if after.len() > PEOPLE_MAX {
             return Err(refused(&format!("there would be more than {PEOPLE_MAX} users"), "use a directory"));
         }
-        self.check_keeps(caller, after)?;
+        self.check_people(caller, after).await.map_err(|lost| {
+            let next = "restore a document in which you hold what you hold now, or do it as somebody else";
+            refused(&lost.to_string(), next)
+        })?;
         let count = new.len();
         let of_realm = realm.clone();
         self.keeper.with(move |store| store.replace_principals(&of_realm, &new)).await?;
@@ -127,63 +126,24 @@ impl Security {
                 return Err(Refusal::invalid("nothing was changed", why, "write --realm=NAME, or --any"));
             }
         };
-        if let Some(realm) = &realm {
-            if !self.in_force().realms().any(|known| known == realm) {
-                return Err(Refusal::new(
-                    Kind::Missing,
-                    format!("there is no realm `{}`", stockade_core::text::shown(realm, 100)),
-                    "none of this name is in force",
-                    "see stockade admin display realm",
-                ));
-            }
-            let own = caller.principal.0.rsplit_once('@').map(|(_, realm)| realm);
-            if caller.remote.is_some() && own != Some(realm) {
-                return Err(Refusal::new(
-                    Kind::Conflict,
-                    "nothing was changed",
-                    "you could not administer the node any more: you are of another realm",
-                    "let somebody of that realm do it, or do it at the node's socket",
-                ));
-            }
+        if let Some(realm) = &realm
+            && !self.in_force().realms().any(|known| known == realm)
+        {
+            return Err(Refusal::new(
+                Kind::Missing,
+                format!("there is no realm `{}`", stockade_core::text::shown(realm, 100)),
+                "none of this name is in force",
+                "see stockade admin display realm",
+            ));
         }
+        let people = self.keeper.with(stockade_store::Store::principals).await?;
+        let new = self.in_force().with_people(people).administered_by(realm.clone());
+        self.check_stays(caller, &new, CONFIGURATION).await.map_err(|lost| {
+            let next = "let somebody of that realm do it, or do it at the node's socket";
+            Refusal::new(Kind::Conflict, "nothing was changed", lost.to_string(), next)
+        })?;
         self.keeper.with(move |store| store.set_administration_realm(realm.as_deref())).await?;
         self.take_up(self.hosts()).await
-    }
-
-    /// Nobody takes from himself what it takes to go back.
-    fn check_keeps(&self, caller: &Caller, people: Vec<Principal>) -> Result<(), Refusal> {
-        let new = InForce::compile(self.in_force().objects.clone(), people, self.hosts())
-            .map_err(|why| Refusal::failed("the realm cannot be restored", why))?;
-        let roles = self.roles_after(caller, &new);
-        let may = |in_force: &InForce, roles: &[String], command: &str| {
-            let privilege = Privilege::AdminRunCommand;
-            in_force.authoriser.decide(&caller.principal.0, roles, privilege, Some(command)).is_permitted()
-        };
-        let lost =
-            NEEDED.iter().find(|command| may(&caller.in_force, &caller.roles, command) && !may(&new, &roles, command));
-        match lost {
-            None => Ok(()),
-            Some(command) => Err(refused(
-                &format!("you could not administer the node any more: `{command}` would be denied to you"),
-                "restore a document in which you hold what you hold now, or do it as somebody else",
-            )),
-        }
-    }
-
-    /// The roles that a caller would hold.
-    fn roles_after(&self, caller: &Caller, new: &InForce) -> Vec<String> {
-        if let (Source::User(uid), None) = (caller.source, &caller.remote) {
-            return self.roles_at_socket(uid, new);
-        }
-        let name = new.name(&caller.principal.0);
-        if new.admission(&name.realm).is_none() {
-            return caller.roles.clone();
-        }
-        let is_in = |one: &&Principal| {
-            let account = force::account(one);
-            !account.is_locked && !account.is_expired(now_s())
-        };
-        new.person(&name).filter(is_in).map(|one| one.roles.clone()).unwrap_or_default()
     }
 }
 

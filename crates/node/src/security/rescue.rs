@@ -10,7 +10,7 @@ use stockade_config::security::{Object, Root, whole};
 use stockade_core::audit::{Command, Parameter, Phase, Record, Transition};
 use stockade_store::{Act, ObjectId, Store};
 
-use super::trail::{FOLDER, time_ms};
+use super::trail::{FOLDER, outcome, time_ms, unrecorded};
 use super::{force, objects};
 use crate::admin::table::Table;
 use crate::lock::Lock;
@@ -84,11 +84,14 @@ impl Rescue<'_> {
     fn done(mut self) -> Result<Table, Refusal> {
         self.record(Phase::Intent, "")?;
         let done = if self.command == "reset" { self.reset() } else { self.display() };
-        match &done {
-            Ok(_) => self.record(Phase::Done, "")?,
-            Err(refusal) => self.record(Phase::Failed, &refusal.what)?,
-        }
-        done
+        self.told(done)
+    }
+
+    /// What became of it, on record. By now it is done or not, whatever comes of the record.
+    fn told<T>(&self, done: Result<T, Refusal>) -> Result<T, Refusal> {
+        let (phase, reason) = outcome(&done);
+        let recorded = self.record(phase, reason);
+        done.and_then(|done| recorded.map(|()| done).map_err(unrecorded))
     }
 
     fn active(&mut self) -> Result<Vec<Active>, Refusal> {
@@ -182,7 +185,7 @@ impl Rescue<'_> {
             return Err(refused(Kind::Conflict, why.to_owned()));
         }
         let rest: Vec<&Object> = rest.iter().filter_map(|one| one.object.as_ref()).collect();
-        let found = whole::check(&rest, &rest, &whole::Needs::default());
+        let found = whole::check(&rest, &whole::Needs::default());
         match found.iter().find(|finding| finding.fact.refuses()) {
             Some(bad) => Err(refused(Kind::Conflict, bad.to_string())),
             None => Ok(()),
@@ -223,4 +226,31 @@ fn realm_of(root: &Root) -> Option<(&str, &'static str)> {
 
 fn has_realm(object: &Object, realm: &str) -> bool {
     object.roots.iter().filter_map(realm_of).any(|(name, _)| name == realm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_reset_is_not_told_as_undone_when_that_cannot_be_put_on_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join(crate::start::STORE);
+        let place = store.join(FOLDER);
+        std::fs::create_dir_all(&place).unwrap();
+        let rescue = Rescue {
+            store: Store::open(&store.join("node.sqlite")).unwrap(),
+            trail: trail(folder.path()).unwrap(),
+            principal: "uid-0@local".to_owned(),
+            id: "0".to_owned(),
+            command: "reset",
+            realm: None,
+        };
+        rescue.record(Phase::Intent, "").unwrap();
+        std::fs::remove_dir_all(&place).unwrap();
+        std::fs::write(&place, "").unwrap();
+        let told = rescue.told(Ok(())).unwrap_err();
+        assert_eq!(told.what, "it was done, and its outcome is not on record");
+        assert!(rescue.done().unwrap_err().what.starts_with("nothing was done"));
+    }
 }

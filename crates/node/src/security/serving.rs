@@ -17,8 +17,6 @@ use super::{Security, Terms};
 use crate::tls::{Asked, Client, Clients, Offer};
 
 const METHOD: &str = "certificate";
-/// What to do for a change of what is asked over.
-pub(super) const LOCKED_OUT: &str = "put it on trial, with --force --confirm-within=120s, and confirm it over a new connection; or ask at the node's socket";
 
 /// A profile, with all that it names.
 #[derive(Debug)]
@@ -39,6 +37,14 @@ impl Serving {
             let offer = made(text, &terms.outward).map(Arc::new).map_err(of);
             Arc::new(Self { text: text.clone(), offer })
         }))
+    }
+}
+
+/// Whether callers find the same over TLS by both.
+pub(super) fn is_offered_alike(before: &InForce, after: &InForce) -> bool {
+    match (&before.serving, &after.serving) {
+        (Some(before), Some(after)) => Arc::ptr_eq(before, after) || (before.offer.is_err() && after.offer.is_err()),
+        (before, after) => before.is_none() && after.is_none(),
     }
 }
 

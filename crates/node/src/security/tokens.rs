@@ -51,7 +51,7 @@ impl Security {
     /// # Errors
     /// [`Refusal`] for one that has not, and where there are too many.
     pub(crate) fn log_in(&self, caller: &Caller, wants_refresh: bool, now: Now) -> Result<Tokens, Refusal> {
-        let Some(Remote { from, held, may_log_in: true, refreshed, .. }) = &caller.remote else {
+        let Some(Remote { peer, held, may_log_in: true, refreshed, .. }) = &caller.remote else {
             return Err(Refusal::new(
                 Kind::Denied,
                 "no token is given for this",
@@ -80,7 +80,7 @@ impl Security {
             held: held.clone(),
             refresh,
             family,
-            seen: Mutex::new(vec![*from]),
+            seen: Mutex::new(vec![peer.address()]),
         };
         let whose = &caller.principal.0;
         let wants_refresh = wants_refresh && held.is_none();
@@ -96,7 +96,7 @@ impl Security {
             self.end(session.id, refresh_id);
             return Err(refused(Outside::No, 0));
         }
-        tracing::info!(principal = %caller.principal.0, session = session.id, source = %from, "logged in");
+        tracing::info!(principal = %caller.principal.0, session = session.id, source = %peer.address(), "logged in");
         let left = |end_ms: u64| end_ms.saturating_sub(now.ms) / 1_000;
         Ok(Tokens {
             session: (bearer, left(session.end_ms)),

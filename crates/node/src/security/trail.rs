@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use stockade_audit::{Place, Writer};
 use stockade_core::audit::{Authentication, Authorisation, Command, Decision, Parameter, Phase, Record, Transition};
-use stockade_store::ObjectId;
+use stockade_store::{ObjectId, Past};
 
 use super::{Caller, Denied, Security, Values};
 use crate::admin::commands::{self, Form};
@@ -39,10 +39,21 @@ impl Trail {
         Self { writer: Arc::new(Writer::new(place.clone())), place }
     }
 
+    /// Says where it should not be overlooked that nothing is left of a trail which the store knows to have been: what is
+    /// in it was on record before it was done.
+    pub(super) fn warn_of_loss(&self, past: &[Past]) {
+        if !past.is_empty() && self.place.is_begun().is_ok_and(|is_begun| !is_begun) {
+            tracing::error!(
+                "the audit trail begins anew, and the configuration has a past: its records are gone, or were not \
+                 restored with it"
+            );
+        }
+    }
+
     /// Appends; it is on the disk when this returns.
     async fn append(&self, record: Record<'_>) -> Result<(), Refusal> {
         let failed = |what: String, why: String, next: &str| {
-            tracing::error!(what, why, "no record, so nothing is done");
+            tracing::error!(what, why, "no record can be made");
             Refusal::new(Kind::Failed, "nothing was done", "the node cannot put it on record at the moment", next)
         };
         // What it borrows does not go to another thread.
@@ -128,6 +139,18 @@ impl Security {
         self.trail.append(record).await
     }
 
+    /// Puts on record what became of a command. By now it is done or not, whatever comes of the record.
+    pub(super) async fn record_outcome<T>(
+        &self,
+        caller: &Caller,
+        recording: &Recording<'_>,
+        done: Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let outcome = outcome(&done);
+        let recorded = self.record_command(caller, recording, outcome).await;
+        done.and_then(|done| recorded.map(|()| done).map_err(unrecorded))
+    }
+
     /// What was checked, a denial on record. What is permitted is on record as the run, session or command that it
     /// becomes.
     pub(crate) async fn on_record(&self, checked: Result<(), Denied>) -> Result<(), Refusal> {
@@ -143,6 +166,20 @@ impl Security {
         self.trail.append(record).await?;
         Err(denied.into())
     }
+}
+
+/// What became of a command, as it goes on record.
+pub(super) fn outcome<T>(done: &Result<T, Refusal>) -> (Phase, &str) {
+    match done {
+        Ok(_) => (Phase::Done, ""),
+        Err(refusal) if refusal.kind == Kind::Denied => (Phase::Denied, &refusal.what),
+        Err(refusal) => (Phase::Failed, &refusal.what),
+    }
+}
+
+/// What is told of a command that was done, when that cannot be put on record.
+pub(super) fn unrecorded(refusal: Refusal) -> Refusal {
+    Refusal { what: "it was done, and its outcome is not on record".to_owned(), ..refusal }
 }
 
 pub(super) fn time_ms() -> u64 {

@@ -13,8 +13,9 @@ use stockade_identity::hosts::Hosts;
 use stockade_identity::local::Source;
 use stockade_store::{Act, NewTrial, ObjectId, Step, Term, Transition, Trial};
 
-use super::changes::{check_can_administer, check_holds_everything};
+use super::changes::{check_holds_everything, stays};
 use super::force::{self, InForce};
+use super::lockout::check_can_administer;
 use super::objects::Kept;
 use super::trail::Recording;
 use super::{Caller, Security, Values};
@@ -92,7 +93,7 @@ impl Security {
             ));
         }
         check_holds_everything(caller)?;
-        check_can_administer(caller, &caller.in_force)?;
+        check_can_administer(caller).map_err(|lost| stays(lost, lost.next()))?;
         self.keeper.with(stockade_store::Store::confirm).await?;
         tracing::info!(principal = caller.principal.0, "the configuration on trial stays");
         Ok(())
@@ -149,7 +150,7 @@ impl Security {
         self.keeper.with(move |store| store.give_back(&steps, act)).await?;
         self.put_in_force(new);
         tracing::warn!(forced_by = trial.principal, "nobody confirmed the configuration: the former one is in force");
-        self.record_command(&itself, &recording, (Phase::Done, "")).await
+        self.record_outcome(&itself, &recording, Ok(())).await
     }
 
     /// Names that do not resolve are not trusted until they do: nothing stands in the way back.

@@ -1,7 +1,7 @@
 //! What the node shows: a certificate and key of its operator's, or ones it makes for itself.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::refusal::Refusal;
+use crate::whole;
 
 /// Where those lie that the node makes, in its folder.
 const FOLDER: &str = "tls";
@@ -63,8 +64,9 @@ impl Shown {
     pub(super) fn own(folder: &Path, listen: &[SocketAddr]) -> Result<Self, Refusal> {
         let folder = folder.join(FOLDER);
         let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
-        // The certificate is written last: without it nobody has seen either.
-        if !certificate.exists() {
+        // The certificate is written last: without it nobody has seen either. An empty one is what a full disk or a
+        // kill has left of an attempt.
+        if std::fs::metadata(&certificate).map_or(true, |about| about.len() == 0) {
             make(&folder, listen, (&certificate, &key))
                 .map_err(|error| Refusal::failed("the node cannot make its certificate", error))?;
             tracing::info!("a certificate was made: clients know it by its fingerprint");
@@ -88,9 +90,8 @@ fn make(folder: &Path, listen: &[SocketAddr], (certificate, key): (&Path, &Path)
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let pair = KeyPair::generate().map_err(std::io::Error::other)?;
     let made = params(listen)?.self_signed(&pair).map_err(std::io::Error::other)?;
-    write(key, &Zeroizing::new(pair.serialize_pem()))?;
-    write(certificate, &made.pem())?;
-    File::open(folder)?.sync_all()
+    whole::write(key, 0o600, Zeroizing::new(pair.serialize_pem()).as_bytes())?;
+    whole::write(certificate, 0o600, made.pem().as_bytes())
 }
 
 fn params(listen: &[SocketAddr]) -> std::io::Result<CertificateParams> {
@@ -112,13 +113,6 @@ fn params(listen: &[SocketAddr]) -> std::io::Result<CertificateParams> {
     params.not_before = date_time_ymd(year(-1), 1, 1);
     params.not_after = date_time_ymd(year(YEARS), 1, 1);
     Ok(params)
-}
-
-/// A file of its own, on the disk when this returns. What is left of an attempt that broke is written over.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 /// What is in a file of the operator's that nobody else may write to, and if it is a secret nobody else may read.

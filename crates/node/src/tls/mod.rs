@@ -238,6 +238,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_full_disk_has_left_of_the_first_certificate_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let listen = ["127.0.0.1:8443".parse().unwrap()];
+        drop(Shown::own(folder.path(), &listen).unwrap());
+        let [key, certificate] = ["key", "certificate"].map(|name| folder.path().join(format!("tls/{name}.pem")));
+        let before = std::fs::read_to_string(&key).unwrap();
+        std::fs::write(&certificate, "").unwrap();
+        let anew = Shown::own(folder.path(), &listen).unwrap();
+        assert!(own(anew).is_ok(), "they belong together");
+        assert_ne!(std::fs::read_to_string(&key).unwrap(), before);
+        let names = std::fs::read_dir(folder.path().join("tls")).unwrap().map(|one| one.unwrap().file_name());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        assert_eq!(names, ["certificate.pem", "key.pem"]);
+    }
+
+    #[test]
     fn another_certificate_takes_the_place_of_the_one_there_is_or_nothing_changes() {
         let (names, other) = (names("127.0.0.1:8443"), tempfile::tempdir().unwrap());
         let first = names.fingerprint();

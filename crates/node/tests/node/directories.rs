@@ -126,7 +126,14 @@ fn a_user_of_a_directory_logs_in_and_is_who_the_directory_says() {
     let display =
         |token: &str| served.ask("POST", "/v1/admin/commands/node/display", &[("authorization", token)], "{}");
     display(&token).expect(403);
-    display(&served.token("zoe@corp", ADA)).expect(200);
+    let zoe = served.token("zoe@corp", ADA);
+    display(&zoe).expect(200);
+    // She does not take her own realm away.
+    let corp = r#"{ "parameters": { "type": "security", "name": "corp" } }"#;
+    let path = "/v1/admin/commands/configuration/deactivate";
+    let kept = served.ask("POST", path, &[("authorization", &zoe)], corp).expect(409).json();
+    assert!(kept["detail"].as_str().unwrap().contains("you would not be admitted"), "{kept}");
+    display(&zoe).expect(200);
     // A name of e-mail is written with its realm, and is nobody else's: neither what he does nor what he may.
     let mail = served.token("Ann@acme@corp", ADA);
     assert_eq!(me(&mail).expect(200).json()["principal"], "ann@acme@corp");
@@ -337,7 +344,25 @@ fn a_realm_whose_directory_could_not_be_asked_is_not_put_in_force() {
     let which = json!({ "parameters": { "type": "security", "name": "corp", "version": "9" } });
     let path = "/v1/admin/commands/configuration/activate";
     let said = served.node.ask("POST", path, &[], &which).whole().unwrap().expect(409).json();
-    assert!(said["detail"].as_str().unwrap().contains("was a local realm"), "{said}");
+    assert!(said["detail"].as_str().unwrap().contains("was a LocalAuthenticationRealm"), "{said}");
+}
+
+#[test]
+fn a_realm_keeps_its_type_also_when_it_was_out_of_force_meanwhile() {
+    let served = Served::start(&["--connect-port", "9"]);
+    served.put_in_force("corp", &realm("1", 9, "systemPassword = x, allowPlaintext = true"));
+    command_of(&served.node, "configuration/deactivate", &json!({ "type": "security", "name": "corp" }));
+    let providers = r#"OIDCAuthenticationRealm { name = corp, identityProviders = [ { clientId = c,
+        documentDiscoveryUrl = "https://localhost:9/x/.well-known/openid-configuration", identityAttributeName = sub } ] }"#;
+    for (name, inner) in [("sso", providers), ("local", "LocalAuthenticationRealm { name = corp }")] {
+        let text = format!("name = {name}, version = \"1\", type = stockade.security\nconfiguration {{ {inner} }}");
+        command_of(&served.node, "configuration/load", &json!({ "source": text }));
+        let which = json!({ "parameters": { "type": "security", "name": name } });
+        let path = "/v1/admin/commands/configuration/activate";
+        let said = served.node.ask("POST", path, &[], &which).whole().unwrap().expect(409).json();
+        assert!(said["detail"].as_str().unwrap().contains("was a LDAPAuthenticationRealm"), "{name}: {said}");
+    }
+    command_of(&served.node, "configuration/activate", &json!({ "type": "security", "name": "corp" }));
 }
 
 #[test]

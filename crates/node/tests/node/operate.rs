@@ -115,6 +115,30 @@ fn every_line_about_a_run_names_it_and_no_line_holds_a_secret() {
 }
 
 #[test]
+fn a_trail_that_is_gone_with_all_its_files_is_not_begun_anew_without_a_word() {
+    let (mut node, logs, home) = with_logs(&[]);
+    let told = || logged(&logs).iter().filter(|line| line["level"] == "ERROR").count();
+    let text = "name = x, version = \"1\", type = stockade.security\nconfiguration { SecuritySettings {} }";
+    crate::tls::command_of(&node, "configuration/load", &json!({ "source": text }));
+    let flags = ["--log-dir", logs.to_str().unwrap()];
+    node.end();
+    let mut node = node.again(&flags);
+    assert_eq!(told(), 0, "{:?}", logged(&logs));
+    node.end();
+    std::fs::rename(node.folder.join("store/audit"), home.path().join("aside")).unwrap();
+    let node = node.again(&flags);
+    let said = logged(&logs);
+    let lost =
+        |line: &&Value| line["message"].as_str().is_some_and(|said| said.contains("the audit trail begins anew"));
+    assert_eq!(said.iter().filter(lost).count(), 1, "{said:?}");
+    assert_eq!(told(), 1);
+    // As nothing was done before, a fresh node has nothing to say.
+    drop(node);
+    let (_node, logs, _home) = with_logs(&[]);
+    assert_eq!(logged(&logs).iter().filter(|line| line["level"] == "ERROR").count(), 0);
+}
+
+#[test]
 fn the_table_of_properties_is_that_of_the_code() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operate/custom-properties.md");
     let page = std::fs::read_to_string(page).unwrap();

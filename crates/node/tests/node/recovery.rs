@@ -141,6 +141,14 @@ fn secrets_are_encrypted_files_or_variables_and_opened_when_they_are_put_in_forc
     assert!(at(&folder, &["create", "secret"], "").expect(1).stderr.contains("the node has a key"));
     let key = std::fs::metadata(folder.join("secret.key")).unwrap();
     assert_eq!((key.uid(), key.mode() & 0o777, key.len()), (SERVICE, 0o600, 32));
+    // No name is guessed: what was encrypted for another one could not be opened.
+    for note in [None, Some("{\"service_na")] {
+        if let Some(note) = note {
+            std::fs::write(folder.join("settings.json"), note).unwrap();
+        }
+        let unnamed = at(&folder, &["encrypt", "secret", "--secret-stdin"], "x\n").expect(1);
+        assert!(unnamed.stderr.contains("--servicename"), "{}", unnamed.stderr);
+    }
     let encrypted = |name: &str| encrypt(name, "the key's\n").expect(0).stdout.trim().to_owned();
     let (ann, other) = (encrypted("A.X"), encrypted("B.X"));
     assert!(ann.starts_with("encrypted:v1:"), "{ann}");

@@ -259,6 +259,34 @@ fn a_lock_ends_a_token_at_once() {
 }
 
 #[test]
+fn nobody_over_the_network_takes_away_his_own_way_in() {
+    let served = Served::start(&[]);
+    let command = |command: &str, more: Value| {
+        let mut parameters = json!({ "type": "security", "name": "people" });
+        parameters.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let body = json!({ "parameters": parameters }).to_string();
+        let path = format!("/v1/admin/commands/configuration/{command}");
+        served.ask("POST", &path, &[("authorization", &basic("ann@acme", ANN))], &body)
+    };
+    let other = |version: &str, switches: &str| {
+        let text = REALM.replace("version = \"1\"", &format!("version = \"{version}\""));
+        let text = text.replace("requirePassword = true", switches);
+        command_of(&served.node, "configuration/load", &json!({ "source": text }));
+    };
+    other("2", "requireTrustedHostMembership = true");
+    other("3", "requirePassword = false");
+    for refused in [command("deactivate", json!({})), command("activate", json!({ "version": "2" }))] {
+        let refused = refused.expect(409).json();
+        assert!(refused["detail"].as_str().unwrap().contains("you would not be admitted"), "{refused}");
+        assert!(refused["next"].as_str().unwrap().contains("--confirm-within"), "{refused}");
+    }
+    served.get("/v1/me", &basic("ann@acme", ANN)).expect(200);
+    command("activate", json!({ "version": "3" })).expect(200);
+    command("deactivate", json!({ "force": "true", "confirm-within": "1h" })).expect(200);
+    served.get("/v1/me", &basic("ann@acme", ANN)).expect(401);
+}
+
+#[test]
 fn pages_of_others_get_nothing_through_a_browser() {
     let served = Served::start(&[]);
     let ann = basic("ann", ANN);

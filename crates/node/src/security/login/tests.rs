@@ -5,18 +5,22 @@ use std::path::Path;
 
 use stockade_audit::Records;
 use stockade_config::security::Substitutions;
+use stockade_core::audit::Phase;
 use stockade_identity::local::{Costs, Password};
 use stockade_store::Change;
 use tempfile::TempDir;
 
 mod bounds;
 mod hosts;
+mod lockout;
 mod reuse;
 
 use super::*;
+use crate::admin::commands::find;
 use crate::keeper::Keeper;
 use crate::security::changes::Which;
-use crate::security::{FOLDER, Terms, Tokens, Trail};
+use crate::security::trail::Recording;
+use crate::security::{FOLDER, Terms, Tokens, Trail, Values};
 
 const ANN: &str = "correct horse";
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
@@ -370,6 +374,26 @@ async fn nobody_is_admitted_whom_the_trail_cannot_take() {
     assert_eq!(refused.kind, Kind::Failed, "{refused}");
     assert_eq!(world.token(&token, THERE, now(0)).await.unwrap_err().kind, Kind::Failed);
     assert_eq!(world.token(&token, THERE, now(0)).await.unwrap_err().kind, Kind::Failed, "nor the second time");
+}
+
+#[tokio::test]
+async fn what_was_done_is_not_told_as_undone_when_its_outcome_cannot_be_put_on_record() {
+    let world = World::new("acme").await;
+    let (values, command) = (Values::new(), find("user", "lock").unwrap());
+    let recording = Recording::new(command, &values);
+    let caller = world.root();
+    world.security.record_command(&caller, &recording, (Phase::Intent, "")).await.unwrap();
+    world.change("ann", Change { locked: Some(true), ..Change::default() }).await;
+    break_trail(&world.folder.path().join(FOLDER));
+    let told = world.security.record_outcome(&caller, &recording, Ok(())).await.unwrap_err();
+    assert_eq!((told.kind, told.what.as_str()), (Kind::Failed, "it was done, and its outcome is not on record"));
+    // What failed is told as it failed.
+    let failed = Refusal::new(Kind::Conflict, "nothing was changed", "so", "so");
+    let told = world.security.record_outcome::<()>(&caller, &recording, Err(failed.clone())).await.unwrap_err();
+    assert_eq!(told, failed);
+    // Before it is done, nothing is.
+    let told = world.security.record_command(&caller, &recording, (Phase::Intent, "")).await.unwrap_err();
+    assert_eq!(told.what, "nothing was done");
 }
 
 /// A file where its folder was.

@@ -7,10 +7,10 @@ use crate::security::changes::OBJECTS_MAX;
 use crate::security::people::PEOPLE_MAX;
 
 /// What counts, and what is kept of it.
-type State = (Vec<Object>, Vec<Person>, Arc<InForce>);
+pub(super) type State = (Vec<Object>, Vec<Person>, Arc<InForce>);
 
 impl World {
-    async fn state(&self) -> State {
+    pub(super) async fn state(&self) -> State {
         let kept = |store: &mut Store| Ok((store.objects()?, store.principals()?));
         let (objects, people) = self.security.keeper.with(kept).await.unwrap();
         (objects, people, self.security.in_force())

@@ -19,11 +19,12 @@ use super::claim::{Claim, Way};
 use super::directories::Held;
 use super::force::InForce;
 use super::serving::by_certificate;
+use super::tokens::Family;
 use super::{Caller, Security, force};
 use crate::listen::Principal;
 use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
-use crate::tls::Client;
+use crate::tls::{Client, counted};
 
 /// What a request shows.
 pub(crate) enum Shown {
@@ -61,8 +62,8 @@ pub(crate) struct Now {
 #[derive(Clone, Debug)]
 pub(crate) struct Remote {
     pub(super) from: IpAddr,
-    /// The session, where it is one, and what makes the next one.
-    pub(super) session: Option<(u64, Option<u64>)>,
+    /// The session, where it is one, and what it came of.
+    pub(super) session: Option<(u64, Family)>,
     /// What a directory says of him, where he is of one.
     pub(super) held: Option<Held>,
     /// The refresh token that was shown, where it is one.
@@ -76,7 +77,7 @@ pub(crate) struct Remote {
 pub(super) struct Refreshed {
     pub(super) id: u64,
     /// What it came of.
-    pub(super) family: u64,
+    pub(super) family: Family,
 }
 
 impl Security {
@@ -143,7 +144,7 @@ impl Security {
             Some(held) => held.roles.clone(),
             None => in_force.person(&claim.name).map(|person| person.roles.clone()).unwrap_or_default(),
         };
-        let session = claim.session.map(|session| (session.id, session.value.refresh));
+        let session = claim.session.map(|session| (session.id, session.value.family));
         let may_log_in = claim.may_log_in || how == How::Password;
         let remote = Remote { from, session, held: claim.held, may_log_in, refreshed: claim.refreshed };
         let principal = Principal(claim.name.to_string());

@@ -89,6 +89,11 @@ impl World {
         self.security.log_in(&caller, true, now)
     }
 
+    /// Logs out with a token.
+    async fn log_out(&self, token: &str, now: Now) {
+        self.security.log_out(&self.token(token, HERE, now).await.unwrap(), now).await.unwrap();
+    }
+
     async fn change(&self, user: &str, change: Change) {
         self.security.change_user(&self.root(), (None, user), change, None).await.unwrap();
     }
@@ -185,7 +190,7 @@ async fn a_token_is_good_for_its_time_and_is_no_way_to_another() {
     }
     let nothing = world.security.authenticate(&at(HERE), (Shown::Nothing, Place::Elsewhere), now(0)).await.unwrap_err();
     assert!(nothing.kind == Kind::Unauthenticated && nothing.next.contains("log in"), "{nothing}");
-    world.security.log_out(&world.token(&token, HERE, now(0)).await.unwrap()).unwrap();
+    world.log_out(&token, now(0)).await;
     assert!(world.token(&token, HERE, now(0)).await.is_err());
 }
 
@@ -216,7 +221,7 @@ async fn a_refresh_token_makes_one_session_and_is_no_way_to_anything_else() {
     assert!(none.is_err());
     // The end of a session is the end of what it came with, and a lock is of all.
     let session = third.session.0.dangerous_text().to_string();
-    world.security.log_out(&world.token(&session, HERE, now(3)).await.unwrap()).unwrap();
+    world.log_out(&session, now(3)).await;
     assert!(world.refreshed(&text(&third), now(3)).await.is_err());
     let caller = world.password("ann", ANN, now(3)).await.unwrap();
     let last = text(&world.security.log_in(&caller, true, now(3)).unwrap());
@@ -292,6 +297,12 @@ async fn a_log_in_that_a_change_overtakes_gives_no_token() {
     let before = world.password("ann", ANN, now(0)).await.unwrap();
     let new = Some("another one".to_owned());
     world.security.change_user(&world.root(), (None, "ann"), Change::default(), new).await.unwrap();
+    assert_eq!(world.security.log_in(&before, false, now(0)).unwrap_err().kind, Kind::Unauthenticated);
+    // Also where it is about the realm.
+    let before = world.password("old", ANN, now(0)).await.unwrap();
+    let stricter = text("acme", "2").replace("requirePassword = true", "requireTrustedHostMembership = true");
+    world.security.load(&world.root(), &stricter, &Substitutions::none()).await.unwrap();
+    world.security.activate(&world.root(), Which { version: Some("2"), ..which() }, None).await.unwrap();
     assert_eq!(world.security.log_in(&before, false, now(0)).unwrap_err().kind, Kind::Unauthenticated);
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use stockade_config::security::Admission;
 use stockade_core::audit::{Authentication, Decision};
-use stockade_identity::entry::{self, Answer, Credential, Facts, How, Outside, Proof, Transport, Why};
+use stockade_identity::entry::{self, Answer, Credential, Facts, How, Outside, Proof, Transport};
 use stockade_identity::hosts::Peer;
 use stockade_identity::local::Source;
 use stockade_identity::token;
@@ -130,12 +130,17 @@ impl Security {
         let is_same = Arc::ptr_eq(&before.hosts, &in_force.hosts);
         let is_trusted = if is_same { is_trusted } else { in_force.hosts.lists(peer) };
         let answer = entry::decide(&facts(&in_force, &claim, is_trusted, now));
+        if let (Answer::Admit(_), Some(guess)) = (answer, &claim.guess) {
+            // Not before: who is not let in learns nothing of his guess by what the next one has to wait.
+            self.passwords.went_well(&guess.attempt(way));
+        }
         self.put_on_record(&claim, from, answer, now).await?;
         let how = match answer {
             Answer::Admit(how) => how,
             Answer::Refuse { outside, .. } => return Err(claim.told(refused(outside, claim.wait_ms))),
         };
         claim.remember(from);
+        let in_force = self.make_anew(in_force, &claim, Source::Address(from)).await;
         if let Some(showing) = claim.showing {
             self.seen.remember(showing);
         }
@@ -153,10 +158,8 @@ impl Security {
 
     /// A reason as it goes on record, of a refusal that cost its caller nothing; none where there were enough of them.
     pub(super) fn of_flood(&self, from: IpAddr, now: Now, reason: String) -> Option<String> {
-        match self.flood.passes(from, now.ms)? {
-            0 => Some(reason),
-            more => Some(format!("{reason}; {more} more from this address are not on record")),
-        }
+        let left_out = self.flood.passes(counted(from), now.ms)?;
+        Some(format!("{reason}{left_out}"))
     }
 
     /// Nobody is admitted, or refused for what cost something, without a record.
@@ -225,15 +228,11 @@ fn is_of_directory(in_force: &InForce, claim: &Claim) -> bool {
     }
 }
 
-/// Whether a refusal costs its caller nothing: no password was looked at.
+/// Whether a refusal costs its caller nothing. What else there is against him, such as a lock, makes it no dearer: a
+/// record more or less would tell by its time who exists.
 const fn is_cheap(answer: Answer, claim: &Claim) -> bool {
-    match answer {
-        Answer::Admit(_) => false,
-        Answer::Refuse { why: Why::NotNow, .. } => true,
-        // Once for each log-in, and for who had a token of it.
-        Answer::Refuse { .. } if claim.has_ended => false,
-        Answer::Refuse { .. } => claim.is_free || !matches!(claim.credential, Credential::Password(_)),
-    }
+    // Once for each log-in, and for who had a token of it.
+    matches!(answer, Answer::Refuse { .. }) && claim.is_free && !claim.has_ended
 }
 
 /// One text for all that a stranger should not tell apart. That somebody is locked is one of them: a node that says so

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use stockade_testkit::Folder;
+use stockade_testkit::ports::Silent;
 use stockade_testkit::slapd::{ROOT, SYSTEM, Slapd};
 
 use crate::support::{open_folder, until};
@@ -248,6 +249,24 @@ fn a_directory_that_never_answers_keeps_nobody_else_waiting() {
         assert!(ended.iter().all(|ended| *ended < Duration::from_secs(40)), "{ended:?}");
         assert_eq!(elsewhere.join().unwrap(), 429);
     });
+}
+
+#[test]
+fn a_directory_that_is_away_counts_no_guesses() {
+    let Some(slapd) = Slapd::with(&people()) else { return };
+    let (files, silent) = (Files::of(&slapd), Silent::new());
+    let ports = [slapd.tls_port(), silent.address().port()].map(|port| port.to_string());
+    let [there, away] = &ports;
+    let flags = ["--connect-port", there, "--connect-port", away];
+    let more = ["--security-file", &files.authority, "--secrets", &files.secrets];
+    let served = Served::start(&[&flags[..], &more].concat());
+    served.put_in_force("profiles", &files.profile());
+    served.put_in_force("corp", &realm("1", silent.address().port(), "systemPassword = x, allowPlaintext = true"));
+    for _ in 0..10 {
+        served.log_in("ada@corp", ADA).expect(429);
+    }
+    served.put_in_force("corp", &realm("2", slapd.tls_port(), &files.secured()));
+    served.log_in("ada@corp", ADA).expect(200);
 }
 
 #[test]

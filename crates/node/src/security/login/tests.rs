@@ -100,10 +100,14 @@ impl World {
 
     /// Records of authentications.
     fn records(&self) -> Vec<serde_json::Value> {
+        self.records_of("authentication")
+    }
+
+    fn records_of(&self, kind: &str) -> Vec<serde_json::Value> {
         let mut found = Vec::new();
         let mut records = Records::of(self.security.trail.place.clone()).unwrap();
         while let Some(entry) = records.next_entry().unwrap() {
-            if entry.kind() == "authentication" {
+            if entry.kind() == kind {
                 found.push(entry.value().clone());
             }
         }
@@ -260,7 +264,7 @@ async fn whoever_is_changed_loses_his_tokens_at_once_and_nobody_else_does() {
         let token = world.logged_in("ann").await;
         world.change("ann", change).await;
         assert!(world.token(&token, HERE, now(1)).await.is_err());
-        if world.password("ann", ANN, now(1)).await.is_err() {
+        if world.password("ann", ANN, now(0)).await.is_err() {
             // Unlocking gives back the way in, not the token.
             world.change("ann", Change { locked: Some(false), ..Change::default() }).await;
             assert!(world.token(&token, HERE, now(1)).await.is_err());
@@ -369,6 +373,66 @@ async fn every_answer_is_on_record_and_no_password_or_token_is() {
     for secret in [ANN, "hunter22", &token] {
         assert!(!all.contains(secret));
     }
+}
+
+#[tokio::test]
+async fn no_attempt_that_cost_nothing_fills_the_trail_whoever_it_is_about() {
+    let world = World::new("acme").await;
+    let (long, too_long) = ("\u{1}".repeat(10 << 10), "x".repeat(1_025));
+    let rounds = [
+        ("ann", ""),
+        ("nobody", ""),
+        ("lou", &*too_long),
+        ("nobody", "wrong"),
+        ("lou", "wrong"),
+        ("ann", "wrong"),
+        (&*long, ""),
+    ];
+    for (round, (user, password)) in (1..).zip(rounds) {
+        let from = at(IpAddr::from([192, 0, 2, round]));
+        let guess = async |password: &str, now| {
+            let shown = Shown::Password { user: user.to_owned(), password: Zeroizing::new(password.to_owned()) };
+            world.security.authenticate(&from, (shown, Place::LogIn), now).await.unwrap_err()
+        };
+        let before = world.records().len();
+        // Those that are looked at are on record, each.
+        let looked_at = if password == "wrong" { 3 } else { 0 };
+        for _ in 0..200 + looked_at {
+            guess(password, now(0)).await;
+        }
+        guess("", now(60_000)).await;
+        let found = world.records().split_off(before);
+        assert_eq!(found.len(), looked_at + 10 + 1, "{}", found[looked_at]);
+        let last = found.last().unwrap().to_string();
+        assert!(last.contains("190 more from this address are not on record") && last.len() < 4_096, "{last}");
+    }
+}
+
+#[tokio::test]
+async fn a_network_is_one_address_however_many_it_takes() {
+    let world = World::new("acme").await;
+    for host in 0..1_000_u128 {
+        let address = IpAddr::V6((0x2001_0db8_0001_0001_u128 << 64 | host).into());
+        drop(world.security.authenticate(&at(address), (Shown::Nothing, Place::Elsewhere), now(0)).await);
+    }
+    assert_eq!(world.records().len(), 10);
+}
+
+#[tokio::test]
+async fn who_is_locked_is_not_told_by_the_next_wait_that_he_guessed_right() {
+    let world = World::new("acme").await;
+    for (user, right) in [("lou", ANN), ("ann", "wrong too")] {
+        for password in ["x", "y", right] {
+            assert_eq!(world.password(user, password, now(0)).await.unwrap_err().kind, Kind::Unauthenticated);
+        }
+        assert_eq!(world.password(user, "z", now(0)).await.unwrap_err().kind, Kind::TooMany, "{user}");
+    }
+    // Nor by what is kept of him.
+    world.change("old", Change { locked: Some(true), ..Change::default() }).await;
+    let kept = || world.security.in_force().everybody().find(|one| one.user == "old").unwrap().password.clone();
+    let before = kept();
+    assert!(world.password("old", ANN, now(0)).await.is_err());
+    assert_eq!(before, kept());
 }
 
 #[tokio::test]

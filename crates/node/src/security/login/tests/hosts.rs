@@ -96,6 +96,23 @@ async fn every_row_of_the_table_holds_over_the_network() {
 }
 
 #[tokio::test]
+async fn a_stranger_is_not_told_by_the_next_wait_that_he_guessed_right() {
+    let (world, _) = world(&realm(true, true, false)).await;
+    tokio::time::pause();
+    for password in ["x", "y", ANN] {
+        assert!(world.shows("203.0.113.2", secret("ann", password)).await.is_err());
+    }
+    // As the next one from a trusted host: no count was begun anew.
+    let peer = at("203.0.113.2".parse().unwrap());
+    let claim = world.security.by_password(way(&peer), "ann", Zeroizing::new("z".to_owned())).await;
+    assert_eq!(claim.credential, Credential::Password(Proof::NotNow));
+}
+
+fn way(peer: &Peer) -> Way {
+    Way { from: peer.address(), place: Place::Elsewhere, is_trusted: false, now: now(0) }
+}
+
+#[tokio::test]
 async fn a_host_that_only_says_what_its_name_is_is_not_trusted() {
     let (world, zone) = world(&realm(false, true, true)).await;
     assert!(world.shows(STRANGER, host("ann")).await.is_err());

@@ -10,6 +10,8 @@ const MOST: u32 = 10;
 const MINUTE_MS: u64 = 60_000;
 /// Addresses that are told apart; the others count as one.
 const SOURCES_MAX: usize = 4_096;
+/// How often room is made for more at the most.
+const SWEEP_MS: u64 = 1_000;
 
 /// What each address had of its records.
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ struct Sources {
     seen: HashMap<Option<IpAddr>, Seen>,
     /// Of addresses that are forgotten: how many are not on record, which nobody was told.
     untold: u32,
+    /// When it is looked again which can be forgotten: all of them are gone through for that.
+    swept_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +66,10 @@ impl Flood {
 impl Sources {
     /// Makes room, and keeps the number of what is not on record.
     fn forget(&mut self, now_ms: u64) {
+        if now_ms < self.swept_ms {
+            return;
+        }
+        self.swept_ms = now_ms.saturating_add(SWEEP_MS);
         let over = self.seen.extract_if(|_, seen| seen.is_over(now_ms));
         let untold = over.fold(0_u32, |sum, (_, seen)| sum.saturating_add(seen.left_out()));
         self.untold = self.untold.saturating_add(untold);

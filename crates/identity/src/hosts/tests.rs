@@ -409,6 +409,18 @@ async fn what_was_looked_up_is_remembered_for_its_time_and_no_longer() {
 }
 
 #[tokio::test]
+async fn a_no_for_want_of_an_answer_is_asked_again_soon() {
+    let world = world().await;
+    let hosts = hosts(&world, &["*.acme.com"]).await;
+    world.zone.claim("192.0.2.1", &["host.acme.com."], 600);
+    world.zone.name("host.acme.com", &["192.0.2.1", "2001:db8::1"], 600);
+    world.zone.set("host.acme.com", RecordType::A, Says::Code(ResponseCode::ServFail));
+    assert!(!trusts(&hosts, "192.0.2.1", 0).await);
+    world.zone.name("host.acme.com", &["192.0.2.1"], 600);
+    assert!(!trusts(&hosts, "192.0.2.1", 4_999).await && trusts(&hosts, "192.0.2.1", 5_000).await);
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_answer_is_a_no_in_time() {
     let world = world().await;
     let hosts = hosts(&world, &["*.acme.com"]).await;

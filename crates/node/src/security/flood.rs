@@ -8,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 /// Records of one address in a minute; the next one after that says how many there were more.
 const MOST: u32 = 10;
 const MINUTE_MS: u64 = 60_000;
+/// And of all addresses: who has one network of IPv6 from his provider has thousands that count.
+const MOST_OF_ALL: u32 = 1_000;
 /// Addresses that are told apart; the others count as one.
 const SOURCES_MAX: usize = 4_096;
 /// How often room is made for more at the most.
@@ -20,13 +22,14 @@ pub(super) struct Flood(Mutex<Sources>);
 #[derive(Debug, Default)]
 struct Sources {
     seen: HashMap<Option<IpAddr>, Seen>,
-    /// Of addresses that are forgotten: how many are not on record, which nobody was told.
+    all: Seen,
+    /// How many are not on record, which is told with the next one of whatever address.
     untold: u32,
     /// When it is looked again which can be forgotten: all of them are gone through for that.
     swept_ms: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     since_ms: u64,
     count: u32,
@@ -50,11 +53,13 @@ impl Flood {
         }
         let is_known = sources.seen.len() < SOURCES_MAX || sources.seen.contains_key(&Some(source));
         let seen = sources.seen.entry(is_known.then_some(source)).or_insert(Seen { since_ms: now_ms, count: 0 });
-        let is_over = seen.is_over(now_ms);
-        let before = if is_over { seen.left_out() } else { 0 };
-        *seen = if is_over { Seen { since_ms: now_ms, count: 0 } } else { *seen };
-        seen.count = seen.count.saturating_add(1);
+        let before = seen.one_more(now_ms).left_out();
         if seen.count > MOST {
+            return None;
+        }
+        sources.all.one_more(now_ms);
+        if sources.all.count > MOST_OF_ALL {
+            sources.untold = sources.untold.saturating_add(before).saturating_add(1);
             return None;
         }
         let untold = std::mem::take(&mut sources.untold);
@@ -77,6 +82,17 @@ impl Sources {
 }
 
 impl Seen {
+    /// Counts one, in a new minute where that is over; what was in the one before.
+    const fn one_more(&mut self, now_ms: u64) -> Self {
+        let before = *self;
+        let is_over = self.is_over(now_ms);
+        if is_over {
+            *self = Self { since_ms: now_ms, count: 0 };
+        }
+        self.count = self.count.saturating_add(1);
+        if is_over { before } else { Self { since_ms: now_ms, count: 0 } }
+    }
+
     const fn is_over(self, now_ms: u64) -> bool {
         now_ms.saturating_sub(self.since_ms) >= MINUTE_MS
     }
@@ -119,11 +135,12 @@ mod tests {
     fn many_addresses_are_as_one_and_memory_has_an_end() {
         let flood = Flood::default();
         let passed = (0..100_000_u32).filter(|number| flood.passes(IpAddr::V4((*number).into()), 5).is_some()).count();
-        assert_eq!(passed, SOURCES_MAX + 10);
+        assert_eq!(passed, 1_000);
+        assert_eq!(flood.passes([255; 4].into(), 60_004), None);
         assert!(flood.0.lock().unwrap().seen.len() <= SOURCES_MAX + 1);
         // A minute later there is room again, and nobody's number is lost.
         let left_out = flood.passes([255; 4].into(), 70_000).unwrap();
-        assert_eq!(left_out.to_string(), format!("; {} more from others are not on record", 100_000 - passed));
+        assert_eq!(left_out.to_string(), format!("; {} more from others are not on record", 100_001 - passed));
         assert_eq!(flood.passes([255; 4].into(), 70_000), Some(LeftOut::default()), "it is told once");
     }
 }

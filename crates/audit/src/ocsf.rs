@@ -66,6 +66,7 @@ fn class(kind: &str, record: &Value) -> Class {
         "authentication" => authentication(record),
         "authorisation" => authorisation(record),
         "command" | "transition" => administration(kind, record),
+        "trusted-name" => Class { rest: api("trusted hosts", "update", record), ..of(6, 6003, 3, Some(SUCCESS)) },
         "environment" => Class { rest: api("environment", "build", record), ..of(6, 6003, 1, Some(SUCCESS)) },
         "act" => Class { rest: api("session", text(record, "what"), record), ..of(6, 6003, OTHER, None) },
         "intent" => Class { rest: process(record), ..of(1, 1007, 1, Some(SUCCESS)) },

@@ -5,7 +5,7 @@ mod access;
 use serde::Serialize;
 use thiserror::Error;
 
-pub use access::{Authentication, Authorisation, Command, Decision, Parameter, Phase, Transition};
+pub use access::{Authentication, Authorisation, Command, Decision, Parameter, Phase, Transition, TrustedName};
 
 use crate::outcome::Outcome;
 use crate::plan::Plan;
@@ -85,6 +85,8 @@ pub enum Record<'a> {
     Command(Command<'a>),
     /// Configuration goes from one state to another.
     Transition(Transition<'a>),
+    /// A name of a trusted host has other addresses.
+    TrustedName(TrustedName<'a>),
     /// A run did not start, or could not be followed to its end.
     Failed {
         /// Milliseconds since 1970, UTC.

@@ -49,6 +49,7 @@ fn every_event_of_ocsf_says_what_its_class_requires() {
         json!({"record": "authorisation", "time_ms": 5, "principal": "ann@local", "privilege": "Run", "resource": "default", "decision": "permitted", "rule": "role user"}),
         json!({"record": "command", "time_ms": 5, "principal": "ann@local", "target": "node", "command": "stop", "phase": "done"}),
         json!({"record": "transition", "time_ms": 5, "principal": "ann@local", "from": "inactive", "to": "active"}),
+        json!({"record": "trusted-name", "time_ms": 5, "entry": "a.acme.com", "object": "x", "added": [], "removed": ["192.0.2.1"]}),
         json!({"record": "intent", "time_ms": 5, "principal": "ann@local", "run": "r1", "label": "a.py", "code_digest": "a".repeat(64)}),
         json!({"record": "outcome", "time_ms": 5, "run": "r1"}),
         json!({"record": "network", "time_ms": 5, "run": "r1", "event": "opened", "host": "a.test", "address": "192.0.2.1", "port": 443}),
@@ -80,7 +81,7 @@ fn every_event_of_ocsf_says_what_its_class_requires() {
     let logon = of(3002)[0];
     assert_eq!((&logon["status_id"], &logon["src_endpoint"]["ip"]), (&json!(2), &json!("192.0.2.7")));
     assert_eq!((&logon["user"]["name"], &logon["user"]["domain"]), (&json!("ann"), &json!("local")));
-    assert_eq!((of(3003)[0]["status_id"].clone(), of(6003).len(), of(1007).len()), (json!(1), 2, 2));
+    assert_eq!((of(3003)[0]["status_id"].clone(), of(6003).len(), of(1007).len()), (json!(1), 3, 2));
     assert_eq!((&of(4001)[1]["activity_id"], &of(4001)[1]["status_id"]), (&json!(5), &json!(2)));
     assert_eq!(of(4001)[1]["dst_endpoint"], json!({"hostname": "b.test", "port": 25}), "nothing that is not known");
 }

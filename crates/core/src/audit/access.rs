@@ -4,6 +4,7 @@
 //! secret is a value of its own, which has none.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
@@ -107,6 +108,26 @@ pub struct Transition<'a> {
     pub digest: &'a str,
 }
 
+/// A name of a trusted host has other addresses than before: on record before they are trusted.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct TrustedName<'a> {
+    /// Milliseconds since 1970, UTC.
+    pub time_ms: u64,
+    /// The entry, as it is written.
+    #[serde(serialize_with = "said")]
+    pub entry: &'a str,
+    /// The object that has it.
+    #[serde(serialize_with = "said")]
+    pub object: &'a str,
+    /// What is trusted from now on.
+    pub added: &'a [IpAddr],
+    /// What is not trusted any more.
+    pub removed: &'a [IpAddr],
+    /// What name servers did not answer, if that is why.
+    #[serde(skip_serializing_if = "str::is_empty", serialize_with = "said")]
+    pub failure: &'a str,
+}
+
 /// Yes or no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -205,6 +226,13 @@ mod tests {
         assert_eq!(
             json(&Record::Transition(change)),
             r#"{"record":"transition","time_ms":5,"principal":"ann@local","command":"c1","type":"stockade.security","name":"x","version":"1","from":"inactive","to":"active","digest":"ab"}"#
+        );
+        let (added, removed) = ([[192, 0, 2, 2].into()], [[192, 0, 2, 1].into()]);
+        let moved =
+            TrustedName { time_ms, entry: "a.acme.com", object: "x", added: &added, removed: &removed, failure: "" };
+        assert_eq!(
+            json(&Record::TrustedName(moved)),
+            r#"{"record":"trusted-name","time_ms":5,"entry":"a.acme.com","object":"x","added":["192.0.2.2"],"removed":["192.0.2.1"]}"#
         );
     }
 

@@ -3,8 +3,8 @@
 //! How to use it: [`Hosts::activate`] the active objects whenever one changes, which resolves their names and fails
 //! when one of them cannot be resolved; put the new set in the place of the old one then, and not before. For each
 //! connection [`Hosts::test`] with [`Peer::of`] the kernel's word for its other end, never with anything that the
-//! client sent. [`Hosts::refresh`] when [`Hosts::due_ms`] has come, and write what it returns to the log and the
-//! audit trail. Clocks are the caller's, in milliseconds, and never go back.
+//! client sent. [`Hosts::refresh`] when [`Hosts::due_ms`] has come, write what it returns to the log and the audit
+//! trail, and [`Hosts::trust`] what is on record. Clocks are the caller's, in milliseconds, and never go back.
 //!
 //! Addresses, blocks and resolved names are a trie (`table.rs`); `*.acme.com` is looked up at each connection and
 //! remembered for a while (`reverse.rs`). A failure is a no.
@@ -24,7 +24,7 @@ use stockade_core::text;
 use thiserror::Error;
 
 pub use peer::Peer;
-pub use resolve::{Answer, Found, Resolve, SystemResolver, Unresolved};
+pub use resolve::{Answer, Family, Found, Resolve, SystemResolver, Unresolved};
 pub use reverse::LookedUp;
 
 use names::Named;
@@ -71,12 +71,14 @@ pub struct Change {
     pub entry: String,
     /// Of which object.
     pub object: String,
-    /// What is trusted now.
+    /// What is trusted from [`Hosts::trust`] on.
     pub added: Vec<IpAddr>,
     /// What is not trusted any more.
     pub removed: Vec<IpAddr>,
-    /// Why nothing took its place, if that is so.
+    /// Why nothing took its place, or not all of it is known, if that is so.
     pub failure: Option<Unresolved>,
+    /// The entry's number.
+    number: Entry,
 }
 
 /// Objects that cannot be active.
@@ -134,8 +136,9 @@ impl Hosts {
         Ok(hosts)
     }
 
-    /// Makes the set of objects that were active when the process before this one ended. A name that does not resolve
-    /// now is trusted nowhere until it does, and is asked for again; each is returned.
+    /// Makes the set of objects that were active when the process before this one ended. Each name is resolved anew,
+    /// also those that keep their addresses: nobody has kept them. One that does not resolve now is trusted nowhere until
+    /// it does, and is asked for again; each is returned.
     pub async fn resume(
         objects: &[(&str, &TrustedHosts)],
         resolver: Arc<dyn Resolve>,
@@ -171,10 +174,17 @@ impl Hosts {
     async fn resolve_all(&self, now_ms: u64) -> Result<(), BadHosts> {
         let mut failed = Vec::new();
         for (entry, answer) in names::resolve(&self.resolver, self.due(u64::MAX)).await {
-            if let (Err(why), Some(listed)) = (&answer, self.listed(entry)) {
-                failed.push((listed.written.clone(), listed.object.clone(), *why));
+            // One that may have more addresses is not the one that is meant.
+            let why = match &answer {
+                Ok(found) => found.lacks.map(|_| Unresolved::Half),
+                Err(why) => Some(*why),
+            };
+            if let (Some(why), Some(listed)) = (why, self.listed(entry)) {
+                failed.push((listed.written.clone(), listed.object.clone(), why));
             }
-            self.take(entry, answer, now_ms);
+            if let Some(change) = self.take(entry, answer, now_ms) {
+                self.add(&change);
+            }
         }
         self.build();
         failed.sort_by(|one, other| (&one.1, &one.0).cmp(&(&other.1, &other.0)));
@@ -212,7 +222,8 @@ impl Hosts {
         Verdict { is_trusted: listed.is_some(), entry, object, looked_up }
     }
 
-    /// Asks again for names whose time is over; says which of them got other addresses. From then on those count.
+    /// Asks again for names whose time is over; says which of them got other addresses. What they have no more is not
+    /// trusted from then on; what is new is when it is said with [`Self::trust`], and told again until then.
     pub async fn refresh(&self, now_ms: u64) -> Vec<Change> {
         let answers = names::resolve(&self.resolver, self.due(now_ms)).await;
         let changes: Vec<Change> =
@@ -221,6 +232,18 @@ impl Hosts {
             self.build();
         }
         changes
+    }
+
+    /// Trusts what a name has got.
+    pub fn trust(&self, change: &Change) {
+        self.add(change);
+        self.build();
+    }
+
+    fn add(&self, change: &Change) {
+        if let Some(named) = self.names().iter_mut().find(|named| named.entry == change.number) {
+            named.add(&change.added, change.failure);
+        }
     }
 
     /// When the next name has to be asked for again; `None` when there is none.
@@ -253,6 +276,7 @@ impl Hosts {
             added: moved.added,
             removed: moved.removed,
             failure: moved.failure,
+            number: moved.entry,
         })
     }
 

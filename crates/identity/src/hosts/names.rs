@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::resolve::{Found, Resolve, Unresolved};
+use super::resolve::{Family, Found, Resolve, Unresolved};
 use super::table::Entry;
 
 /// Names that are resolved at once, and how long one and all of them may take.
@@ -31,10 +31,10 @@ pub(crate) struct Named {
     pub(crate) name: String,
     pub(crate) resolve_once: bool,
     pub(crate) addresses: BTreeSet<IpAddr>,
-    /// When it is asked for again; never for what is resolved once.
+    /// When it is asked for again; never for what is resolved once, when it is.
     pub(crate) due_ms: u64,
-    /// Until when what is known holds though nobody answers.
-    stale_ms: u64,
+    /// Until when what is known of IPv4 and of IPv6 holds though nobody answers.
+    stale_ms: [u64; 2],
 }
 
 /// What came of asking again.
@@ -48,32 +48,49 @@ pub(crate) struct Moved {
 
 impl Named {
     pub(crate) fn new(entry: Entry, name: String, resolve_once: bool) -> Self {
-        Self { entry, name, resolve_once, addresses: BTreeSet::new(), due_ms: 0, stale_ms: 0 }
+        Self { entry, name, resolve_once, addresses: BTreeSet::new(), due_ms: 0, stale_ms: [0; 2] }
     }
 
-    /// Takes an answer. What does not answer keeps what it had for a while; what is no more is gone at once.
+    /// Takes an answer. What does not answer keeps what it had for a while; what is no more is gone at once; what is new
+    /// is not there before [`Self::add`].
     pub(crate) fn take(&mut self, answer: Result<Found<IpAddr>, Unresolved>, now_ms: u64) -> Option<Moved> {
-        let (failure, fresh) = match answer {
+        let (found, failure) = match answer {
             Ok(found) => {
-                let ttl_ms = found.ttl_ms.clamp(TTL_MS.0, TTL_MS.1);
-                self.due_ms = now_ms.saturating_add(ttl_ms);
-                self.stale_ms = self.due_ms.saturating_add(STALE_MS);
-                (None, found.answers.iter().map(IpAddr::to_canonical).collect())
+                let failure = found.lacks.map(|_| Unresolved::Half);
+                (found, failure)
             }
-            Err(failure) => {
-                self.due_ms = now_ms.saturating_add(RETRY_MS);
-                let holds = failure == Unresolved::Unanswered && now_ms < self.stale_ms;
-                (Some(failure), if holds { self.addresses.clone() } else { BTreeSet::new() })
-            }
+            Err(failure) => (Found::whole(Vec::new(), 0), Some(failure)),
         };
-        if self.resolve_once {
-            self.due_ms = u64::MAX;
+        let wait_ms = if failure.is_none() { found.ttl_ms.clamp(TTL_MS.0, TTL_MS.1) } else { RETRY_MS };
+        self.due_ms = now_ms.saturating_add(wait_ms);
+        let mut fresh: BTreeSet<IpAddr> = found.answers.iter().map(IpAddr::to_canonical).collect();
+        for (family, stale_ms) in Family::ALL.into_iter().zip(&mut self.stale_ms) {
+            if failure != Some(Unresolved::Unanswered) && found.lacks != Some(family) {
+                *stale_ms = self.due_ms.saturating_add(STALE_MS);
+            } else if now_ms < *stale_ms {
+                fresh.extend(self.addresses.iter().filter(|known| Family::of(known) == family));
+            }
         }
         let added: Vec<IpAddr> = fresh.difference(&self.addresses).copied().collect();
         let removed: Vec<IpAddr> = self.addresses.difference(&fresh).copied().collect();
-        self.addresses = fresh;
+        self.addresses.retain(|known| fresh.contains(known));
         let is_moved = !added.is_empty() || !removed.is_empty();
-        is_moved.then_some(Moved { entry: self.entry, added, removed, failure })
+        let moved = Moved { entry: self.entry, added, removed, failure };
+        self.stays_if(moved.added.is_empty() && failure.is_none());
+        is_moved.then_some(moved)
+    }
+
+    /// Has these as well, which an answer has brought.
+    pub(crate) fn add(&mut self, added: &[IpAddr], failure: Option<Unresolved>) {
+        self.addresses.extend(added);
+        self.stays_if(failure.is_none());
+    }
+
+    /// What is resolved once is never asked for again when all of it is there.
+    const fn stays_if(&mut self, is_whole: bool) {
+        if self.resolve_once && is_whole {
+            self.due_ms = u64::MAX;
+        }
     }
 }
 

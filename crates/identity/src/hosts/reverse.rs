@@ -13,7 +13,7 @@ use moka::sync::Cache;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
-use super::resolve::{Resolve, Unresolved};
+use super::resolve::{Family, Resolve, Unresolved};
 
 /// How long a connection waits for all of it.
 const TIME: Duration = Duration::from_secs(3);
@@ -89,7 +89,7 @@ impl Reverse {
         let kept_ms = match done {
             Ok(Ok(ttl_ms)) if !names.confirmed.is_empty() => ttl_ms.clamp(YES_MS.0, YES_MS.1),
             Ok(Ok(_) | Err(Unresolved::NoSuchName)) => NO_MS,
-            Ok(Err(Unresolved::Unanswered)) => FAILED_MS,
+            Ok(Err(Unresolved::Unanswered | Unresolved::Half)) => FAILED_MS,
             Err(_) => {
                 let answer = format!("not in {} s, which is a no", TIME.as_secs());
                 names.looked_up.push(LookedUp { asked: "all of it".to_owned(), answer });
@@ -136,6 +136,8 @@ impl Reverse {
                     if answers.contains(&address) {
                         ttl_ms = ttl_ms.min(found.ttl_ms);
                         names.confirmed.push(name);
+                    } else if found.lacks == Some(Family::of(&address)) {
+                        failed = Some(Unresolved::Unanswered);
                     }
                 }
                 Err(error) => {

@@ -226,8 +226,14 @@ async fn a_name_that_moves_is_trusted_at_its_new_address_only_and_that_is_told()
     assert_eq!((change.entry.as_str(), change.object.as_str()), ("host.example", "hosts"));
     assert_eq!(change.added, ["192.0.2.2".parse::<IpAddr>().unwrap()]);
     assert_eq!(change.removed, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
-    for (address, expected) in [("192.0.2.1", false), ("192.0.2.2", true), ("192.0.2.9", true)] {
-        assert_eq!(trusts(&hosts, address, 60_000).await, expected, "{address}");
+    // What it has no more is gone at once, what is new is not there before it is said.
+    for (is_trusted, addresses) in [(false, [false, false, true]), (true, [false, true, true])] {
+        if is_trusted {
+            hosts.trust(change);
+        }
+        for (address, expected) in ["192.0.2.1", "192.0.2.2", "192.0.2.9"].into_iter().zip(addresses) {
+            assert_eq!(trusts(&hosts, address, 60_000).await, expected, "{address}");
+        }
     }
     assert!(hosts.due_ms().unwrap() > due_ms + 50_000);
 }
@@ -267,8 +273,75 @@ async fn a_name_that_is_no_more_is_gone_at_once_and_one_that_nobody_answers_for_
     assert!(!trusts(&hosts, "192.0.2.2", 960_000).await);
     // It is still asked for, and comes back.
     world.zone.name("mute.example", &["192.0.2.2"], 60);
-    assert_eq!(hosts.refresh(1_000_000).await.len(), 1);
+    let changes = hosts.refresh(1_000_000).await;
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    hosts.trust(&changes[0]);
     assert!(trusts(&hosts, "192.0.2.2", 1_000_000).await);
+}
+
+#[tokio::test]
+async fn of_two_families_the_one_that_nobody_answers_for_stays_as_it_was_for_a_while() {
+    let world = world().await;
+    world.zone.name("host.example", &["192.0.2.1", "2001:db8::1"], 60);
+    let hosts = hosts(&world, &["host.example"]).await;
+    world.zone.set("host.example", RecordType::A, Says::Code(ResponseCode::ServFail));
+    assert!(hosts.refresh(60_000).await.is_empty());
+    assert!(trusts(&hosts, "192.0.2.1", 60_000).await && trusts(&hosts, "2001:db8::1", 60_000).await);
+    assert_eq!(hosts.due_ms(), Some(90_000));
+    // The other one goes on by itself.
+    let moved = RData::AAAA(AAAA("2001:db8::2".parse().unwrap()));
+    world.zone.set("host.example", RecordType::AAAA, Says::Records(vec![moved], 60));
+    let changes = hosts.refresh(90_000).await;
+    let [change] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!((&change.added[..], &change.removed[..]), (&[ip("2001:db8::2")][..], &[ip("2001:db8::1")][..]));
+    assert_eq!(change.failure, Some(Unresolved::Half));
+    hosts.trust(change);
+    assert!(trusts(&hosts, "192.0.2.1", 90_000).await && trusts(&hosts, "2001:db8::2", 90_000).await);
+    // Half of a name is not what an activation is about, and that there is none of the other half is no word about it.
+    let activate = async || {
+        let objects = object(&["host.example"]);
+        Hosts::activate(&[("hosts", &objects)], Arc::clone(&world.resolver), 0).await.map(drop)
+    };
+    let bad = activate().await.unwrap_err().to_string();
+    assert_eq!(bad, "`host.example` of `hosts`: a name server answered for its addresses of IPv4 or of IPv6 only");
+    let changes = hosts.refresh(960_000).await;
+    let [change] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!((&change.added[..], &change.removed[..]), (&[][..], &[ip("192.0.2.1")][..]));
+    assert!(!trusts(&hosts, "192.0.2.1", 960_000).await && trusts(&hosts, "2001:db8::2", 960_000).await);
+    world.zone.set("host.example", RecordType::AAAA, Says::Code(ResponseCode::NXDomain));
+    let bad = activate().await.unwrap_err().to_string();
+    assert_eq!(bad, "`host.example` of `hosts`: no name server answered");
+}
+
+#[tokio::test]
+async fn what_did_not_resolve_at_the_start_is_asked_for_until_it_does() {
+    for resolve_once in [false, true] {
+        let world = world().await;
+        world.zone.name("good.example", &["192.0.2.1"], 60);
+        world.zone.set("late.example", RecordType::A, Says::Code(ResponseCode::ServFail));
+        world.zone.set("late.example", RecordType::AAAA, Says::Code(ResponseCode::ServFail));
+        let objects = TrustedHosts { resolve_once, ..object(&["good.example", "late.example"]) };
+        let (hosts, failed) = Hosts::resume(&[("hosts", &objects)], Arc::clone(&world.resolver), 0).await;
+        assert_eq!(failed.unwrap().to_string(), "`late.example` of `hosts`: no name server answered");
+        assert!(trusts(&hosts, "192.0.2.1", 0).await && !trusts(&hosts, "192.0.2.2", 0).await);
+        world.zone.name("late.example", &["192.0.2.2"], 60);
+        assert_eq!(hosts.due_ms(), Some(30_000));
+        // Told until it is trusted.
+        for now_ms in [30_000, 59_000 + 60_000] {
+            let changes = hosts.refresh(now_ms).await;
+            assert_eq!(changes.len(), 1, "{changes:?}");
+            assert!(!trusts(&hosts, "192.0.2.2", now_ms).await);
+            if now_ms > 30_000 {
+                hosts.trust(&changes[0]);
+                assert!(trusts(&hosts, "192.0.2.2", now_ms).await);
+            }
+        }
+        assert_eq!(hosts.due_ms().is_none(), resolve_once);
+    }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
 }
 
 #[tokio::test]
@@ -333,6 +406,18 @@ async fn what_was_looked_up_is_remembered_for_its_time_and_no_longer() {
     let asked = world.zone.asked();
     assert!(!trusts(&hosts, "192.0.2.1", 80_000).await);
     assert_eq!(world.zone.asked(), asked);
+}
+
+#[tokio::test]
+async fn a_no_for_want_of_an_answer_is_asked_again_soon() {
+    let world = world().await;
+    let hosts = hosts(&world, &["*.acme.com"]).await;
+    world.zone.claim("192.0.2.1", &["host.acme.com."], 600);
+    world.zone.name("host.acme.com", &["192.0.2.1", "2001:db8::1"], 600);
+    world.zone.set("host.acme.com", RecordType::A, Says::Code(ResponseCode::ServFail));
+    assert!(!trusts(&hosts, "192.0.2.1", 0).await);
+    world.zone.name("host.acme.com", &["192.0.2.1"], 600);
+    assert!(!trusts(&hosts, "192.0.2.1", 4_999).await && trusts(&hosts, "192.0.2.1", 5_000).await);
 }
 
 #[tokio::test]

@@ -81,8 +81,7 @@ impl Delays {
         let failures = pair.failures.saturating_add(1);
         let wait_ms = wait_ms(failures);
         let open_ms = now_ms.saturating_add(wait_ms);
-        let forget_ms = now_ms.saturating_add(KEPT_MS + KEPT_TIMES * wait_ms);
-        self.pairs.put(key, forget_ms, Pair { failures, open_ms });
+        self.pairs.put(key, forget_ms(now_ms, wait_ms), Pair { failures, open_ms });
         Ok(())
     }
 
@@ -92,6 +91,22 @@ impl Delays {
         self.pairs.remove(key);
         self.known.forget_below(now_ms);
         self.known.put(key, now_ms.saturating_add(KNOWN_MS), ());
+    }
+
+    /// An attempt was none: as if it had not begun. The wait is from the last beginning on, as long as for one less.
+    pub(crate) fn take_back(&mut self, principal: &str, source: Source) {
+        let key = self.pair(principal, source);
+        let Some(Pair { failures, open_ms }) = self.pairs.find(key) else { return };
+        let Some(fewer) = failures.checked_sub(1).filter(|fewer| *fewer > 0) else {
+            self.pairs.remove(key);
+            return;
+        };
+        let begun_ms = open_ms.saturating_sub(wait_ms(failures));
+        self.pairs.put(
+            key,
+            forget_ms(begun_ms, wait_ms(fewer)),
+            Pair { failures: fewer, open_ms: begun_ms.saturating_add(wait_ms(fewer)) },
+        );
     }
 
     /// Whether this pair logged in before.
@@ -108,6 +123,11 @@ impl Delays {
     fn count(&self) -> usize {
         self.pairs.count()
     }
+}
+
+/// Until when a pair is kept whose last attempt began then and makes the next one wait so long.
+const fn forget_ms(begun_ms: u64, wait_ms: u64) -> u64 {
+    begun_ms.saturating_add(KEPT_MS + KEPT_TIMES * wait_ms)
 }
 
 fn wait_ms(failures: u32) -> u64 {
@@ -188,6 +208,26 @@ mod tests {
         assert!(delays.begin("ada", home, 1_000).is_ok());
         assert!(delays.is_known("ada", home));
         assert!(!delays.is_known("ada", from("192.0.2.2")) && !delays.is_known("bob", home));
+    }
+
+    #[test]
+    fn an_attempt_that_was_none_is_as_if_it_had_not_been() {
+        let (mut delays, home) = (Delays::new(), from("192.0.2.1"));
+        for _ in 0..100 {
+            delays.begin("ada", home, 5).unwrap();
+            delays.take_back("ada", home);
+        }
+        assert_eq!(delays.count(), 0);
+        // Guesses before it count on, and those that were begun meanwhile.
+        for now in [5, 5, 5, 1_005] {
+            delays.begin("ada", home, now).unwrap();
+        }
+        delays.take_back("ada", home);
+        assert_eq!(delays.begin("ada", home, 1_006), Err(999));
+        delays.begin("ada", home, 2_005).unwrap();
+        assert_eq!(delays.begin("ada", home, 2_005), Err(2_000));
+        delays.take_back("bob", home);
+        assert_eq!(delays.begin("ada", home, 2_005), Err(2_000), "of somebody else");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! How to use it: one [`Passwords`] for the process. For each log-in [`Passwords::check`] with what is stored of the
 //! principal, or `None` where there is none: that costs the same. What comes out goes into [`crate::entry`] with
 //! what [`Account`] says of lock and expiry; never answer by them alone, since only who has the password may learn
-//! them. Whoever keeps principals keeps the PHC string (`Stored::to_string`), and makes it anew when
+//! them. When he is admitted, say so ([`Passwords::went_well`]). Whoever keeps principals keeps the PHC string (`Stored::to_string`), and makes it anew when
 //! [`Checked::Right`] says it is stale.
 //!
 //! Memory is bounded: so many hashes at once, so many that wait, and of one source only a few of them. Waiting is by
@@ -83,7 +83,9 @@ impl Passwords {
         Ok(Self { costs, nobody, lanes: Lanes::new(limits), delays: Mutex::new(Delays::new()) })
     }
 
-    /// Checks a password against what is stored of its principal, if there is one.
+    /// Checks a password against what is stored of its principal, if there is one. It counts as an attempt that fails,
+    /// also when it is right: say [`Self::went_well`] when its principal is admitted. Else whoever is locked, or may not
+    /// come from where he is, would learn by the next wait that he has guessed right.
     ///
     /// A future that is dropped counts as failed, and its hash is finished all the same, within the bounds.
     pub async fn check(&self, attempt: &Attempt<'_>, password: Password, stored: Option<&Stored>) -> Checked {
@@ -102,12 +104,12 @@ impl Passwords {
         if !is_right {
             return Checked::Wrong;
         }
-        self.delays().well(principal, source, now_ms);
         Checked::Right { stale: stored.is_some_and(|stored| stored.is_stale(self.costs)) }
     }
 
     /// Begins an attempt that somebody else looks at, such as a directory: it counts as one that fails, and waits as
-    /// those here do.
+    /// those here do. Say [`Self::went_well`] when its principal is admitted, and [`Self::was_no_guess`] when nobody has
+    /// looked at it.
     ///
     /// # Errors
     /// How long it has to wait, in milliseconds.
@@ -115,7 +117,12 @@ impl Passwords {
         self.delays().begin(attempt.principal, attempt.source, attempt.now_ms)
     }
 
-    /// That attempt went well after all.
+    /// Nobody has looked at that attempt, so nobody has learnt anything by it.
+    pub fn was_no_guess(&self, attempt: &Attempt<'_>) {
+        self.delays().take_back(attempt.principal, attempt.source);
+    }
+
+    /// That attempt went well after all, and its principal is admitted.
     pub fn went_well(&self, attempt: &Attempt<'_>) {
         self.delays().well(attempt.principal, attempt.source, attempt.now_ms);
     }

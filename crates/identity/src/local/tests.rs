@@ -59,6 +59,27 @@ async fn guesses_are_delayed_and_the_right_password_waits_too() {
     assert_eq!(later, Checked::Right { stale: false });
 }
 
+#[tokio::test]
+async fn who_is_not_admitted_is_not_told_by_the_next_wait_that_he_guessed_right() {
+    let (passwords, stored) = passwords(CHEAP);
+    let check = async |who, text| passwords.check(&attempt(who, from(1), 0), password(text), Some(&stored)).await;
+    for text in ["x", "y"] {
+        assert_eq!(check("lou", text).await, Checked::Wrong);
+    }
+    assert_eq!(check("lou", "right").await, Checked::Right { stale: false });
+    assert_eq!(check("lou", "right").await, Checked::Early { wait_ms: 1_000 });
+    // Who is admitted begins anew.
+    for _ in 0..8 {
+        assert_eq!(check("ada", "right").await, Checked::Right { stale: false });
+        passwords.went_well(&attempt("ada", from(1), 0));
+    }
+    // What nobody has looked at is no guess.
+    for _ in 0..8 {
+        assert_eq!(passwords.begin(&attempt("eve", from(1), 0)), Ok(()));
+        passwords.was_no_guess(&attempt("eve", from(1), 0));
+    }
+}
+
 /// Medians of many, side by side: the machine is shared, so one of either may take long.
 #[tokio::test]
 async fn who_does_not_exist_costs_as_much_as_who_does() {
@@ -94,6 +115,7 @@ async fn ten_thousand_failures_at_once_leave_it_responsive_and_the_administrator
         passwords.check(&attempt("root", from(1), 0), password("right"), Some(&stored)).await,
         Checked::Right { stale: false }
     );
+    passwords.went_well(&attempt("root", from(1), 0));
     let done = Arc::new(AtomicUsize::new(0));
     let attack = |number: u32| {
         let (passwords, stored, done) = (Arc::clone(&passwords), Arc::clone(&stored), Arc::clone(&done));

@@ -33,6 +33,8 @@ pub struct DeviceLogIn {
     next_ms: u64,
     end_ms: u64,
     is_over: bool,
+    /// The provider's yes, which it gives once, where it could not be looked at.
+    token: Option<Zeroizing<String>>,
 }
 
 /// What came of asking.
@@ -74,6 +76,12 @@ impl DeviceLogIn {
         self.next_ms
     }
 
+    /// How long to wait between questions.
+    #[must_use]
+    pub const fn interval_ms(&self) -> u64 {
+        self.interval_ms
+    }
+
     /// When it is too late.
     #[must_use]
     pub const fn end_ms(&self) -> u64 {
@@ -88,6 +96,17 @@ impl DeviceLogIn {
             return Err(OidcRefusal::TooLate);
         }
         Ok(now_ms >= self.next_ms)
+    }
+
+    /// A provider that cannot be asked now is asked later: that is no answer.
+    fn unless_not_now(&mut self, polled: Result<Polled, OidcRefusal>, now_ms: u64) -> Result<Polled, OidcRefusal> {
+        match polled {
+            Err(OidcRefusal::Unavailable { trouble, .. }) => {
+                Ok(self.pending(now_ms, self.interval_ms * 2, Some(trouble)))
+            }
+            Err(OidcRefusal::Busy) => Ok(self.pending(now_ms, self.interval_ms, None)),
+            answered => answered,
+        }
     }
 
     fn pending(&mut self, now_ms: u64, interval_ms: u64, trouble: Option<Trouble>) -> Polled {
@@ -138,25 +157,35 @@ impl Providers {
         let interval_ms = log_in.interval_ms;
         // Asked meanwhile by somebody else, and when whoever waits here gives up.
         log_in.next_ms = now_ms.saturating_add(interval_ms);
-        let known = match provider.known(now_ms).await {
-            Err(OidcRefusal::Unavailable { trouble, .. }) => {
-                return Ok(log_in.pending(now_ms, interval_ms * 2, Some(trouble)));
+        match self.answer(&provider, log_in, now_ms).await {
+            Ok(Said::Yes(token)) => {
+                let answered = provider.answered(&token, None, &self.limits, now_ms).await;
+                log_in.token = Some(token);
+                log_in.unless_not_now(answered.map(Polled::Done), now_ms)
             }
-            known => known?,
-        };
-        let fields = [("grant_type", GRANT), ("device_code", log_in.device_code.as_str())];
-        match provider.exchange(&known, &fields).await {
-            Ok(Said::Yes(token)) => provider.answered(&token, None, &self.limits, now_ms).await.map(Polled::Done),
             Ok(Said::No(word)) => match word.as_str() {
                 "authorization_pending" => Ok(log_in.pending(now_ms, interval_ms, None)),
                 "slow_down" => Ok(log_in.pending(now_ms, interval_ms + SLOWER_MS, None)),
                 "expired_token" => Err(OidcRefusal::TooLate),
                 _ => Err(OidcRefusal::Denied(word)),
             },
-            Err(OidcRefusal::Unavailable { trouble, .. }) => Ok(log_in.pending(now_ms, interval_ms * 2, Some(trouble))),
-            Err(OidcRefusal::Busy) => Ok(log_in.pending(now_ms, interval_ms, None)),
-            Err(refusal) => Err(refusal),
+            Err(refusal) => log_in.unless_not_now(Err(refusal), now_ms),
         }
+    }
+
+    /// What the provider says, or has said.
+    async fn answer(
+        &self,
+        provider: &Arc<Provider>,
+        log_in: &mut DeviceLogIn,
+        now_ms: u64,
+    ) -> Result<Said, OidcRefusal> {
+        if let Some(token) = log_in.token.take() {
+            return Ok(Said::Yes(token));
+        }
+        let known = provider.known(now_ms).await?;
+        let fields = [("grant_type", GRANT), ("device_code", log_in.device_code.as_str())];
+        provider.exchange(&known, &fields).await
     }
 }
 
@@ -181,6 +210,7 @@ fn begun(provider: &Arc<Provider>, said: wire::Device, now_ms: u64) -> Option<De
         next_ms: now_ms.saturating_add(interval_ms),
         end_ms: now_ms.saturating_add(lasts_ms),
         is_over: false,
+        token: None,
     })
 }
 

@@ -1,5 +1,7 @@
 //! What both ways to log in share: questions to the token endpoint, and what its ID token says.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -77,7 +79,7 @@ impl Provider {
 
     /// Who the ID token of a log-in is about. `nonce`: what was sent for it to be in there.
     pub(super) async fn answered(
-        &self,
+        self: &Arc<Self>,
         token: &str,
         nonce: Option<&str>,
         limits: &Limits,

@@ -8,7 +8,7 @@ use stockade_config::security::provider::{BadProviderUrl, Plaintext};
 use stockade_config::security::{OidcProvider, Secret};
 use stockade_core::text;
 use thiserror::Error;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 use zeroize::Zeroizing;
 
 use super::claims::Expected;
@@ -63,7 +63,7 @@ pub(super) struct Provider {
     limits: Limits,
     known: RwLock<Option<Arc<Known>>>,
     /// One asks at a time; so many wait for it.
-    asking: Mutex<Option<Asked>>,
+    asking: Arc<Mutex<Option<Asked>>>,
     queue: Semaphore,
     /// Questions of log-ins: whoever begins one makes us ask.
     pub(super) log_ins: Semaphore,
@@ -137,7 +137,7 @@ impl Provider {
             plaintext,
             limits,
             known: RwLock::new(None),
-            asking: Mutex::new(None),
+            asking: Arc::default(),
             queue: Semaphore::new(limits.waiting.clamp(1, 65_536)),
             log_ins: Semaphore::new(limits.log_ins_at_once.clamp(1, 1_024)),
         })
@@ -155,7 +155,7 @@ impl Provider {
 
     /// The claims of a token, if it is this provider's and for this audience.
     pub(super) async fn verify(
-        &self,
+        self: &Arc<Self>,
         claimed: &Claimed<'_>,
         audience: &str,
         now_ms: u64,
@@ -165,7 +165,11 @@ impl Provider {
     }
 
     /// The key that a token names, which may be one that the provider has since a short time.
-    async fn key(&self, claimed: &Claimed<'_>, now_ms: u64) -> Result<(Arc<Known>, DecodingKey), OidcRefusal> {
+    async fn key(
+        self: &Arc<Self>,
+        claimed: &Claimed<'_>,
+        now_ms: u64,
+    ) -> Result<(Arc<Known>, DecodingKey), OidcRefusal> {
         let find = |known: &Arc<Known>| {
             let found = known.keys.find(claimed.key.as_deref(), claimed.algorithm)?;
             Ok::<_, OidcRefusal>(found.map(|key| (Arc::clone(known), key.clone())))
@@ -177,8 +181,8 @@ impl Provider {
                 return Ok((known, key));
             }
             // Nobody waits for others who ask already, nor is refused when there is no answer: the key is good still.
-            let renewed = match self.asking.try_lock() {
-                Ok(mut asked) => self.ask(&mut asked, now_ms).await.ok(),
+            let renewed = match Arc::clone(&self.asking).try_lock_owned() {
+                Ok(asked) => self.ask(asked, now_ms).await.ok(),
                 Err(_) => None,
             };
             return match renewed {
@@ -188,13 +192,13 @@ impl Provider {
         }
         match self.renew(kept.as_ref(), now_ms).await {
             Ok(known) => find(&known)?.ok_or_else(|| no_key(claimed)),
-            Err(Old::Recent(_)) if kept.is_some() => Err(no_key(claimed)),
+            Err(Old::Recent(None)) if kept.is_some() => Err(no_key(claimed)),
             Err(old) => Err(self.refusal(old)),
         }
     }
 
     /// What the provider says of itself, not older than it may be.
-    pub(super) async fn known(&self, now_ms: u64) -> Result<Arc<Known>, OidcRefusal> {
+    pub(super) async fn known(self: &Arc<Self>, now_ms: u64) -> Result<Arc<Known>, OidcRefusal> {
         match self.kept(now_ms) {
             Some(known) => Ok(known),
             None => self.renew(None, now_ms).await.map_err(|old| self.refusal(old)),
@@ -207,34 +211,36 @@ impl Provider {
     }
 
     /// Asks, unless somebody else just did: then what he got is good for this one too.
-    async fn renew(&self, seen: Option<&Arc<Known>>, now_ms: u64) -> Result<Arc<Known>, Old> {
+    async fn renew(self: &Arc<Self>, seen: Option<&Arc<Known>>, now_ms: u64) -> Result<Arc<Known>, Old> {
         let _waiting = self.queue.try_acquire().map_err(|_| Old::Busy)?;
-        let mut asked = self.asking.lock().await;
+        let asked = Arc::clone(&self.asking).lock_owned().await;
         match self.kept(now_ms) {
             Some(known) if seen.is_none_or(|seen| !Arc::ptr_eq(seen, &known)) => Ok(known),
-            _ => self.ask(&mut asked, now_ms).await,
+            _ => self.ask(asked, now_ms).await,
         }
     }
 
-    /// Asks, if that is not too early. When it was is kept before there is an answer: whoever gives up waiting does not
-    /// make the next one ask at once.
-    async fn ask(&self, asked: &mut Option<Asked>, now_ms: u64) -> Result<Arc<Known>, Old> {
+    /// Asks, if that is not too early: to its end, also when whoever wanted it gives up waiting. Else a stranger who
+    /// hangs up would leave the others without an answer until it may be asked for again.
+    async fn ask(self: &Arc<Self>, mut asked: OwnedMutexGuard<Option<Asked>>, now_ms: u64) -> Result<Arc<Known>, Old> {
         if let Some(last) = asked.as_ref().filter(|last| last.at_ms.abs_diff(now_ms) < self.limits.again_ms) {
             return Err(Old::Recent(last.trouble.clone()));
         }
-        let trouble = Some(Trouble::Slow("the question before"));
-        *asked = Some(Asked { at_ms: now_ms, trouble });
-        match self.read(now_ms).await {
-            Ok(known) => {
-                let known = Arc::new(known);
-                *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&known));
-                *asked = Some(Asked { at_ms: now_ms, trouble: None });
-                Ok(known)
+        let provider = Arc::clone(self);
+        let reading = tokio::spawn(async move {
+            // Should it not come to its end, it was tried all the same.
+            let trouble = Some(Trouble::Slow("the question before"));
+            *asked = Some(Asked { at_ms: now_ms, trouble });
+            let read = provider.read(now_ms).await.map(Arc::new);
+            if let Ok(known) = &read {
+                *provider.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(known));
             }
-            Err(trouble) => {
-                *asked = Some(Asked { at_ms: now_ms, trouble: Some(trouble.clone()) });
-                Err(Old::Failed(trouble))
-            }
+            *asked = Some(Asked { at_ms: now_ms, trouble: read.as_ref().err().cloned() });
+            read
+        });
+        match reading.await {
+            Ok(read) => read.map_err(Old::Failed),
+            Err(_) => Err(Old::Recent(None)),
         }
     }
 

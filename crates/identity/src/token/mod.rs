@@ -9,7 +9,7 @@
 //! A token is 256 random bits and says nothing. What is kept is a digest of it with the node's name, so a token means
 //! nothing to another node, and a memory dump of the table opens nothing. A longer-lived token of another kind
 //! ([`Kind::Refresh`]) has a table of its own ([`Sessions::of`]), whose entries end when they are used
-//! ([`Sessions::spend`]); that one was used is remembered for a while ([`Sessions::reused`]).
+//! ([`Sessions::spend`], [`Sessions::renew`]); that one was used is remembered for a while ([`Sessions::reused`]).
 
 mod bearer;
 mod spent;
@@ -91,6 +91,9 @@ struct Table<T> {
 
 type Half = [u8; 16];
 
+/// A token, and the session that it is of.
+pub type Issued<T> = (Bearer, Arc<Session<T>>);
+
 impl<T> Sessions<T> {
     /// No sessions yet, of the node with this name.
     #[must_use]
@@ -115,14 +118,25 @@ impl<T> Sessions<T> {
     ///
     /// # Errors
     /// [`NoToken`], when there are too many, or no randomness.
-    pub fn issue(&self, principal: &str, value: T, now_ms: u64) -> Result<(Bearer, Arc<Session<T>>), NoToken> {
+    pub fn issue(&self, principal: &str, value: T, now_ms: u64) -> Result<Issued<T>, NoToken> {
+        self.issue_until(principal, value, (now_ms, u64::MAX))
+    }
+
+    /// The same of one that ends after its lifetime, but not after `until_ms`.
+    ///
+    /// # Errors
+    /// [`NoToken`], as above.
+    pub fn issue_until(&self, principal: &str, value: T, (now_ms, until_ms): (u64, u64)) -> Result<Issued<T>, NoToken> {
         let bearer = Bearer::fresh(self.kind).ok_or(NoToken::Randomness)?;
-        let end_ms = now_ms.saturating_add(self.lifetime_ms);
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         table.forget(now_ms);
         table.make_room(principal)?;
-        let session = table.add(bearer.digest(&self.node), principal, end_ms, value);
+        let session = table.add(bearer.digest(&self.node), principal, self.end_ms(now_ms, until_ms), value);
         Ok((bearer, session))
+    }
+
+    fn end_ms(&self, now_ms: u64, until_ms: u64) -> u64 {
+        now_ms.saturating_add(self.lifetime_ms).min(until_ms)
     }
 
     /// The session of a token.
@@ -156,11 +170,26 @@ impl<T> Sessions<T> {
     /// [`NoToken`] when no more can be remembered; it is good still.
     pub fn spend(&self, id: u64, family: u64, now_ms: u64) -> Result<bool, NoToken> {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(first) = table.half_of(id) else { return Ok(false) };
-        table.spent.has_room(family, now_ms)?;
-        let Some((second, session)) = table.remove(&first) else { return Ok(false) };
-        table.spent.add((first, second), session.end_ms, Reused { family, used_ms: now_ms });
-        Ok(true)
+        Ok(table.spend(id, family, now_ms)?.is_some())
+    }
+
+    /// The same, and the next one of its principal takes its place, so that there is room for it; `None` where there
+    /// was none.
+    ///
+    /// # Errors
+    /// [`NoToken`] as with [`Self::spend`], and when there is no randomness; it is good still.
+    pub fn renew(
+        &self,
+        (id, family): (u64, u64),
+        value: T,
+        (now_ms, until_ms): (u64, u64),
+    ) -> Result<Option<Issued<T>>, NoToken> {
+        let bearer = Bearer::fresh(self.kind).ok_or(NoToken::Randomness)?;
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(used) = table.spend(id, family, now_ms)? else { return Ok(None) };
+        let end_ms = self.end_ms(now_ms, until_ms);
+        let session = table.add(bearer.digest(&self.node), &used.principal, end_ms, value);
+        Ok(Some((bearer, session)))
     }
 
     /// What is known of a token that was used before, until it would have ended.
@@ -202,6 +231,14 @@ impl<T> Table<T> {
             count += usize::from(self.remove(&half).is_some());
         }
         count
+    }
+
+    fn spend(&mut self, id: u64, family: u64, now_ms: u64) -> Result<Option<Arc<Session<T>>>, NoToken> {
+        let Some(first) = self.half_of(id) else { return Ok(None) };
+        self.spent.has_room(family, now_ms)?;
+        let Some((second, session)) = self.remove(&first) else { return Ok(None) };
+        self.spent.add((first, second), session.end_ms, Reused { family, used_ms: now_ms });
+        Ok(Some(session))
     }
 
     fn make_room(&mut self, principal: &str) -> Result<(), NoToken> {

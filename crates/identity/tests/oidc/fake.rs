@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
@@ -26,6 +26,8 @@ pub(crate) enum Says {
     Raw(Vec<u8>),
     /// A good beginning, then more and more of it.
     Endless,
+    /// When the test comes to it, too.
+    Held(Arc<Barrier>, Value),
     Nothing,
 }
 
@@ -169,6 +171,10 @@ fn say(mut stream: &TcpStream, says: Says) -> std::io::Result<()> {
                 stream.write_all(b"x")?;
                 std::thread::sleep(Duration::from_millis(1));
             }
+        }
+        Says::Held(both, value) => {
+            both.wait();
+            stream.write_all(&whole("200 OK", &value.to_string()))
         }
         Says::Nothing => stream.read(&mut [0]).map(drop),
     }

@@ -1,5 +1,8 @@
 //! Keys that are kept: for how long, and who makes the node ask again.
 
+use std::pin::pin;
+use std::sync::Barrier;
+
 use serde_json::json;
 
 use super::fake::{Fake, NOW_MS, NOW_S, Says};
@@ -43,6 +46,27 @@ async fn a_thousand_keys_that_do_not_exist_make_one_question_in_a_while() {
     // A clock that was set back stops nothing for good.
     assert!(providers.verify_bearer(&token(&fake, 3), NOW_MS - 5_000).await.is_err());
     assert_eq!(fake.asked("/jwks"), 3);
+}
+
+#[tokio::test]
+async fn a_stranger_who_hangs_up_leaves_the_others_with_an_answer() {
+    let fake = Fake::new();
+    let both = Arc::new(Barrier::new(2));
+    fake.says_document(Says::Held(Arc::clone(&both), fake.its_document()));
+    let providers = in_clear(vec![entry(&fake.document())], limits());
+    {
+        let mut begins = pin!(providers.begin_device(None, NOW_MS));
+        while fake.asked(DOCUMENT) == 0 {
+            tokio::select! {
+                biased;
+                _ = &mut begins => panic!("there was no answer yet"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    }
+    both.wait();
+    assert!(providers.verify_bearer(&token(&fake, 1), NOW_MS + 1).await.is_ok());
+    assert_eq!(fake.asked(DOCUMENT), 1);
 }
 
 #[tokio::test]

@@ -198,6 +198,29 @@ async fn a_device_is_over_with_the_first_answer() {
 }
 
 #[tokio::test]
+async fn a_yes_that_cannot_be_looked_at_now_is_looked_at_later() {
+    let fake = Fake::new();
+    let providers = of(&fake);
+    fake.says("/device", device(&json!({})));
+    let mut log_in = providers.begin_device(None, NOW_MS).await.unwrap();
+    let token = fake.token_of(2, &json!({"aud": "stockade"}));
+    fake.says("/token", Says::Json(json!({"id_token": token, "access_token": "x", "token_type": "Bearer"})));
+    // It has another key than it had, and does not say which.
+    fake.says_document(Says::Raw(fake::whole("500 Oh", "")));
+    for at_ms in [NOW_MS + 30_000, NOW_MS + 40_000] {
+        let polled = providers.poll_device(&mut log_in, at_ms).await;
+        assert!(matches!(polled, Ok(Polled::Pending { trouble: Some(Trouble::Status(500)), .. })), "{polled:?}");
+        // The code is of no use a second time.
+        fake.says("/token", Says::No("invalid_grant"));
+    }
+    fake.has(&json!({}));
+    fake.has_keys(&[2]);
+    let Polled::Done(found) = providers.poll_device(&mut log_in, NOW_MS + 60_000).await.unwrap() else { panic!() };
+    assert_eq!((found.user.as_str(), fake.asked("/token")), ("ada", 1));
+    assert_eq!(providers.poll_device(&mut log_in, NOW_MS + 120_000).await, Err(OidcRefusal::NotBegun));
+}
+
+#[tokio::test]
 async fn questions_of_log_ins_are_bounded() {
     let fake = Fake::new();
     let few = Limits { log_ins_at_once: 1, ..limits() };

@@ -171,7 +171,7 @@ fn logged_in(tokens: Tokens, caller: Caller) -> LoggedIn {
     }
 }
 
-/// Log out: end the token that the request is sent with
+/// Log out: end the token that the request is sent with, and what came of the same log-in
 #[utoipa::path(post, path = "/v1/logout", operation_id = "logout", tag = "me",
     responses((status = 204, description = "It is of no use any more"), ProblemTypes)
 )]
@@ -179,6 +179,7 @@ pub(super) async fn logout(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
 ) -> Result<StatusCode, Problem> {
-    shared.node.security.log_out(&caller)?;
+    let security = &shared.node.security;
+    security.log_out(&caller, security.now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

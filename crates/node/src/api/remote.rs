@@ -169,12 +169,12 @@ fn shown(headers: &HeaderMap, client: Option<Arc<Client>>) -> Result<Shown, Refu
     }
 }
 
-/// RFC 7617: the user has no colon, the password may.
+/// RFC 7617: the user has no colon, the password may. What is longer than anybody's name is none.
 fn basic(encoded: &str) -> Option<Shown> {
     let mut bytes = Zeroizing::new(vec![0; encoded.len()]);
     let count = STANDARD.decode_slice(encoded, &mut bytes).ok()?;
     let text = std::str::from_utf8(bytes.get(..count)?).ok()?;
-    let (user, password) = text.split_once(':')?;
+    let (user, password) = text.split_once(':').filter(|(user, _)| user.len() <= USER_BYTES_MAX)?;
     Some(Shown::Password { user: user.to_owned(), password: Zeroizing::new(password.to_owned()) })
 }
 
@@ -207,6 +207,8 @@ mod tests {
             Some(Shown::Password { user, password }) => assert_eq!((&*user, &**password), ("ann@local", "a:b:c")),
             _ => panic!("it is a pair"),
         }
+        assert!(decoded(&format!("{}:x", "a".repeat(USER_BYTES_MAX))).is_some());
+        assert!(decoded(&format!("{}:x", "a".repeat(USER_BYTES_MAX + 1))).is_none());
         assert!(decoded("ann").is_none() && basic("***").is_none() && basic("").is_none());
         assert!(basic(&STANDARD.encode([b'a', b':', 0xff])).is_none(), "no text");
     }

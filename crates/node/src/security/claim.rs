@@ -33,6 +33,28 @@ pub(super) struct Way {
     pub(super) now: Now,
 }
 
+/// A password that is right, whoever shows it.
+pub(super) struct Guess {
+    /// By which guesses are counted.
+    pub(super) principal: String,
+    pub(super) stale: Option<Stale>,
+}
+
+/// A password that is kept with other costs than today's.
+pub(super) struct Stale {
+    clear: Zeroizing<String>,
+    /// As it is kept.
+    kept: Option<String>,
+}
+
+impl Guess {
+    /// As it was counted.
+    pub(super) fn attempt(&self, way: Way) -> Attempt<'_> {
+        let (source, now_ms) = (Source::Address(way.from), way.now.ms);
+        Attempt { principal: &self.principal, source, is_trusted: way.is_trusted, now_ms }
+    }
+}
+
 /// What came of what was shown, before the decision.
 pub(super) struct Claim {
     pub(super) name: Name,
@@ -42,8 +64,10 @@ pub(super) struct Claim {
     pub(super) wait_ms: u64,
     /// More than the decision knows of why not; for the record.
     pub(super) detail: String,
-    /// Whether it was not looked at.
+    /// Whether it cost its caller nothing: no password was looked at.
     pub(super) is_free: bool,
+    /// A password that was looked at and is right.
+    pub(super) guess: Option<Guess>,
     /// Whether the caller named a user.
     pub(super) is_named: bool,
     /// What its caller should do, where that is known better than by the decision.
@@ -77,25 +101,24 @@ impl Security {
         let stored = kept.as_deref().and_then(|text| Stored::parse(text).ok());
         let (principal, source) = (name.to_string(), Source::Address(way.from));
         let attempt = Attempt { principal: &principal, source, is_trusted: way.is_trusted, now_ms: way.now.ms };
+        // What can be nobody's password is not looked at.
         let checked = match Password::new(clear.clone()) {
-            Ok(password) => self.passwords.check(&attempt, password, stored.as_ref()).await,
-            Err(_) => Checked::Wrong,
+            Ok(password) => Some(self.passwords.check(&attempt, password, stored.as_ref()).await),
+            Err(_) => None,
         };
         let is_same = |in_force: &InForce| in_force.person(&name).and_then(|person| person.password.clone()) == kept;
         let (proof, wait_ms) = match checked {
             // Somebody has changed it meanwhile.
-            Checked::Right { .. } if !is_same(&self.in_force()) => (Proof::Wrong, 0),
-            Checked::Right { stale } => {
-                if stale {
-                    self.make_anew(&name, kept, source, clear).await;
-                }
-                (Proof::Right, 0)
-            }
-            Checked::Wrong => (Proof::Wrong, 0),
-            Checked::Early { wait_ms } => (Proof::NotNow, wait_ms),
-            Checked::Busy => (Proof::NotNow, 1_000),
+            Some(Checked::Right { .. }) if !is_same(&self.in_force()) => (Proof::Wrong, 0),
+            Some(Checked::Right { .. }) => (Proof::Right, 0),
+            Some(Checked::Wrong) | None => (Proof::Wrong, 0),
+            Some(Checked::Early { wait_ms }) => (Proof::NotNow, wait_ms),
+            Some(Checked::Busy) => (Proof::NotNow, 1_000),
         };
-        Claim { wait_ms, ..Claim::of(name, Credential::Password(proof), "password") }
+        let is_free = proof == Proof::NotNow || checked.is_none();
+        let stale = matches!(checked, Some(Checked::Right { stale: true })).then_some(Stale { clear, kept });
+        let guess = (proof == Proof::Right).then_some(Guess { principal, stale });
+        Claim { wait_ms, is_free, guess, ..Claim::of(name, Credential::Password(proof), "password") }
     }
 
     /// What makes the next session is for that alone.
@@ -124,24 +147,32 @@ impl Security {
         Claim { held: session.value.held.clone(), session: Some(session), is_on_record, ..claim }
     }
 
-    /// Keeps a password with the costs of today. Nobody waits for it to succeed: it is tried again the next time.
-    async fn make_anew(&self, name: &Name, before: Option<String>, source: Source, clear: Zeroizing<String>) {
-        let Ok(password) = Password::new(clear) else { return };
-        let Ok(stored) = self.passwords.hash(source, password).await else { return };
+    /// Keeps the password of somebody who was admitted with the costs of today, where it has others; what is in force
+    /// then. Nobody waits for it to succeed: it is tried again the next time.
+    pub(super) async fn make_anew(&self, in_force: Arc<InForce>, claim: &Claim, source: Source) -> Arc<InForce> {
+        let Some(Stale { clear, kept }) = claim.guess.as_ref().and_then(|guess| guess.stale.as_ref()) else {
+            return in_force;
+        };
+        let Ok(password) = Password::new(clear.clone()) else { return in_force };
+        let Ok(stored) = self.passwords.hash(source, password).await else { return in_force };
         let _changing = self.changing.lock().await;
-        let Name { realm, user } = name.clone();
-        let change = Change { password: Some(stored.to_string()), ..Change::default() };
-        let kept = self.keeper.with(move |store| {
+        if !Arc::ptr_eq(&in_force, &self.in_force()) {
+            // By another one he may not be admitted any more.
+            return in_force;
+        }
+        let Name { realm, user } = claim.name.clone();
+        let (before, change) = (kept.clone(), Change { password: Some(stored.to_string()), ..Change::default() });
+        let is_changed = self.keeper.with(move |store| {
             let found = store.principal(&realm, &user)?.filter(|found| found.password == before);
             // It is as old as it was.
             found.map_or(Ok(false), |found| store.change_principal(&realm, &user, &change, found.password_ms))
         });
-        let before_swap = self.in_force();
-        let new = force::of_store(&self.keeper, Hosted::Known(self.hosts()), (&self.terms, Some(&before_swap)));
-        if let (Ok(true), Ok(new)) = (kept.await, new.await) {
+        let new = force::of_store(&self.keeper, Hosted::Known(self.hosts()), (&self.terms, Some(&in_force)));
+        if let (Ok(true), Ok(new)) = (is_changed.await, new.await) {
             // Nothing else has changed, so that sessions go on.
             self.swap(new);
         }
+        self.in_force()
     }
 }
 
@@ -153,7 +184,8 @@ impl Claim {
             method,
             wait_ms: 0,
             detail: String::new(),
-            is_free: false,
+            is_free: !matches!(credential, Credential::Password(_)),
+            guess: None,
             is_named: matches!(credential, Credential::Password(_)),
             next: None,
             held: None,

@@ -19,7 +19,7 @@ use stockade_identity::oidc::{self, Providers};
 use stockade_identity::privilege::Authoriser;
 use zeroize::Zeroizing;
 
-use super::claim::{Claim, Way};
+use super::claim::{Claim, Guess, Way};
 use super::force::{Name, is_name};
 use super::login::Place;
 use super::outward::Outward;
@@ -346,11 +346,14 @@ impl Security {
             return Claim { wait_ms, ..free(Proof::NotNow, "") };
         }
         let answer = directory.log_in(&name.user, password).await;
-        let looked_at = |proof, detail: String| Claim { detail, is_free: false, ..free(proof, "") };
+        let looked_at = |proof, detail: String| Claim { detail, is_free: proof == Proof::NotNow, ..free(proof, "") };
         let found = match answer {
             Ok(found) => found,
             Err(refusal) => {
                 tracing::warn!(principal = %name, why = %refusal, next = refusal.next(), "a directory refused a log-in");
+                if refusal.proof() == Proof::NotNow {
+                    self.passwords.was_no_guess(&attempt);
+                }
                 return looked_at(refusal.proof(), refusal.to_string());
             }
         };
@@ -362,8 +365,8 @@ impl Security {
             );
             return looked_at(Proof::Wrong, detail);
         }
-        self.passwords.went_well(&attempt);
         let held = Held { roles: found.groups, realm: Arc::clone(realm) };
-        Claim { held: Some(held), ..Claim::of(known, Credential::Password(Proof::Right), METHOD) }
+        let guess = Some(Guess { principal, stale: None });
+        Claim { held: Some(held), guess, ..Claim::of(known, Credential::Password(Proof::Right), METHOD) }
     }
 }

@@ -1,41 +1,115 @@
 //! What of refusals that cost nothing goes on record: strangers must not fill the disk with them.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 /// Records of one address in a minute; the next one after that says how many there were more.
 const MOST: u32 = 10;
 const MINUTE_MS: u64 = 60_000;
+/// And of all addresses: who has one network of IPv6 from his provider has thousands that count.
+const MOST_OF_ALL: u32 = 1_000;
 /// Addresses that are told apart; the others count as one.
 const SOURCES_MAX: usize = 4_096;
+/// How often room is made for more at the most.
+const SWEEP_MS: u64 = 1_000;
 
 /// What each address had of its records.
 #[derive(Debug, Default)]
-pub(super) struct Flood(Mutex<HashMap<Option<IpAddr>, Seen>>);
+pub(super) struct Flood(Mutex<Sources>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug, Default)]
+struct Sources {
+    seen: HashMap<Option<IpAddr>, Seen>,
+    all: Seen,
+    /// How many are not on record, which is told with the next one of whatever address.
+    untold: u32,
+    /// When it is looked again which can be forgotten: all of them are gone through for that.
+    swept_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     since_ms: u64,
     count: u32,
 }
 
+/// How many are not on record since there was a record that said so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    /// Of the same address.
+    here: u32,
+    /// Of others.
+    elsewhere: u32,
+}
+
 impl Flood {
-    /// Whether one more of this address goes on record, and how many did not since its last one.
-    pub(super) fn passes(&self, source: IpAddr, now_ms: u64) -> Option<u32> {
+    /// Whether one more of this address goes on record, and how many did not.
+    pub(super) fn passes(&self, source: IpAddr, now_ms: u64) -> Option<LeftOut> {
         let mut sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if sources.len() >= SOURCES_MAX && !sources.contains_key(&Some(source)) {
-            sources.retain(|_, seen| now_ms.saturating_sub(seen.since_ms) < MINUTE_MS);
+        if sources.seen.len() >= SOURCES_MAX && !sources.seen.contains_key(&Some(source)) {
+            sources.forget(now_ms);
         }
-        let is_known = sources.len() < SOURCES_MAX || sources.contains_key(&Some(source));
-        let seen = sources.entry(is_known.then_some(source)).or_insert(Seen { since_ms: now_ms, count: 0 });
-        if now_ms.saturating_sub(seen.since_ms) >= MINUTE_MS {
-            let left_out = seen.count.saturating_sub(MOST);
-            *seen = Seen { since_ms: now_ms, count: 1 };
-            return Some(left_out);
+        let is_known = sources.seen.len() < SOURCES_MAX || sources.seen.contains_key(&Some(source));
+        let seen = sources.seen.entry(is_known.then_some(source)).or_insert(Seen { since_ms: now_ms, count: 0 });
+        let before = seen.one_more(now_ms).left_out();
+        if seen.count > MOST {
+            return None;
         }
-        seen.count = seen.count.saturating_add(1);
-        (seen.count <= MOST).then_some(0)
+        sources.all.one_more(now_ms);
+        if sources.all.count > MOST_OF_ALL {
+            sources.untold = sources.untold.saturating_add(before).saturating_add(1);
+            return None;
+        }
+        let untold = std::mem::take(&mut sources.untold);
+        let (here, others) = if is_known { (before, 0) } else { (0, before) };
+        Some(LeftOut { here, elsewhere: untold.saturating_add(others) })
+    }
+}
+
+impl Sources {
+    /// Makes room, and keeps the number of what is not on record.
+    fn forget(&mut self, now_ms: u64) {
+        if now_ms < self.swept_ms {
+            return;
+        }
+        self.swept_ms = now_ms.saturating_add(SWEEP_MS);
+        let over = self.seen.extract_if(|_, seen| seen.is_over(now_ms));
+        let untold = over.fold(0_u32, |sum, (_, seen)| sum.saturating_add(seen.left_out()));
+        self.untold = self.untold.saturating_add(untold);
+    }
+}
+
+impl Seen {
+    /// Counts one, in a new minute where that is over; what was in the one before.
+    const fn one_more(&mut self, now_ms: u64) -> Self {
+        let before = *self;
+        let is_over = self.is_over(now_ms);
+        if is_over {
+            *self = Self { since_ms: now_ms, count: 0 };
+        }
+        self.count = self.count.saturating_add(1);
+        if is_over { before } else { Self { since_ms: now_ms, count: 0 } }
+    }
+
+    const fn is_over(self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.since_ms) >= MINUTE_MS
+    }
+
+    const fn left_out(self) -> u32 {
+        self.count.saturating_sub(MOST)
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (count, whose) in [(self.here, "this address"), (self.elsewhere, "others")] {
+            if count > 0 {
+                write!(out, "; {count} more from {whose} are not on record")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -46,20 +120,27 @@ mod tests {
     #[test]
     fn a_flood_is_a_few_records_and_a_number() {
         let (flood, one, other) = (Flood::default(), [192, 0, 2, 1].into(), [192, 0, 2, 2].into());
-        let passed = (0..1_000).filter(|_| flood.passes(one, 5) == Some(0)).count();
+        let none = LeftOut::default();
+        let passed = (0..1_000).filter(|_| flood.passes(one, 5) == Some(none)).count();
         assert_eq!(passed, 10);
-        assert_eq!(flood.passes(other, 5), Some(0), "another has his own");
+        assert_eq!(flood.passes(other, 5), Some(none), "another has his own");
         assert_eq!(flood.passes(one, 60_004), None);
-        assert_eq!(flood.passes(one, 60_005), Some(991));
-        assert_eq!(flood.passes(one, 60_006), Some(0));
+        let left_out = flood.passes(one, 60_005).unwrap();
+        assert_eq!(left_out.to_string(), "; 991 more from this address are not on record");
+        assert_eq!(flood.passes(one, 60_006), Some(none));
+        assert!(none.to_string().is_empty());
     }
 
     #[test]
     fn many_addresses_are_as_one_and_memory_has_an_end() {
         let flood = Flood::default();
         let passed = (0..100_000_u32).filter(|number| flood.passes(IpAddr::V4((*number).into()), 5).is_some()).count();
-        assert_eq!(passed, SOURCES_MAX + 10);
-        assert!(flood.0.lock().unwrap().len() <= SOURCES_MAX + 1);
-        assert_eq!(flood.passes([255; 4].into(), 70_000), Some(0), "a minute later there is room again");
+        assert_eq!(passed, 1_000);
+        assert_eq!(flood.passes([255; 4].into(), 60_004), None);
+        assert!(flood.0.lock().unwrap().seen.len() <= SOURCES_MAX + 1);
+        // A minute later there is room again, and nobody's number is lost.
+        let left_out = flood.passes([255; 4].into(), 70_000).unwrap();
+        assert_eq!(left_out.to_string(), format!("; {} more from others are not on record", 100_001 - passed));
+        assert_eq!(flood.passes([255; 4].into(), 70_000), Some(LeftOut::default()), "it is told once");
     }
 }

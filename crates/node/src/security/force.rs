@@ -102,6 +102,11 @@ impl InForce {
         self.roots().filter_map(|(_, root)| if let Root::Local(realm) = root { Some(realm) } else { None })
     }
 
+    /// Whether it has the same realms as another one: else no session of that one holds.
+    pub(super) fn has_realms_of(&self, other: &Self) -> bool {
+        self.local_realms().eq(other.local_realms()) && self.directories.are(&other.directories)
+    }
+
     /// Every root object, with what it is in.
     pub(crate) fn roots(&self) -> impl Iterator<Item = (&Object, &Root)> {
         self.objects.iter().flat_map(|object| object.roots.iter().map(move |root| (object, root)))

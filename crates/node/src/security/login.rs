@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use stockade_config::security::Admission;
 use stockade_core::audit::{Authentication, Decision};
-use stockade_identity::entry::{self, Answer, Credential, Facts, How, Outside, Proof, Transport, Why};
+use stockade_identity::entry::{self, Answer, Credential, Facts, How, Outside, Proof, Transport};
 use stockade_identity::hosts::Peer;
 use stockade_identity::local::Source;
 use stockade_identity::token;
@@ -19,11 +19,12 @@ use super::claim::{Claim, Way};
 use super::directories::Held;
 use super::force::InForce;
 use super::serving::by_certificate;
+use super::tokens::Family;
 use super::{Caller, Security, force};
 use crate::listen::Principal;
 use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
-use crate::tls::Client;
+use crate::tls::{Client, counted};
 
 /// What a request shows.
 pub(crate) enum Shown {
@@ -63,8 +64,8 @@ pub(crate) struct Remote {
     pub(super) peer: Peer,
     /// What he has shown.
     pub(super) credential: Credential,
-    /// The session, where it is one, and what makes the next one.
-    pub(super) session: Option<(u64, Option<u64>)>,
+    /// The session, where it is one, and what it came of.
+    pub(super) session: Option<(u64, Family)>,
     /// What a directory says of him, where he is of one.
     pub(super) held: Option<Held>,
     /// The refresh token that was shown, where it is one.
@@ -78,7 +79,7 @@ pub(crate) struct Remote {
 pub(super) struct Refreshed {
     pub(super) id: u64,
     /// What it came of.
-    pub(super) family: u64,
+    pub(super) family: Family,
 }
 
 impl Security {
@@ -131,12 +132,17 @@ impl Security {
         let is_same = Arc::ptr_eq(&before.hosts, &in_force.hosts);
         let is_trusted = if is_same { is_trusted } else { in_force.hosts.lists(peer) };
         let answer = entry::decide(&facts(&in_force, &claim, is_trusted, now));
+        if let (Answer::Admit(_), Some(guess)) = (answer, &claim.guess) {
+            // Not before: who is not let in learns nothing of his guess by what the next one has to wait.
+            self.passwords.went_well(&guess.attempt(way));
+        }
         self.put_on_record(&claim, from, answer, now).await?;
         let how = match answer {
             Answer::Admit(how) => how,
             Answer::Refuse { outside, .. } => return Err(claim.told(refused(outside, claim.wait_ms))),
         };
         claim.remember(from);
+        let in_force = self.make_anew(in_force, &claim, Source::Address(from)).await;
         if let Some(showing) = claim.showing {
             self.seen.remember(showing);
         }
@@ -145,7 +151,7 @@ impl Security {
             Some(held) => held.roles_of(&in_force.authoriser),
             None => in_force.person(&claim.name).map(|person| person.roles.clone()).unwrap_or_default(),
         };
-        let session = claim.session.map(|session| (session.id, session.value.refresh));
+        let session = claim.session.map(|session| (session.id, session.value.family));
         let may_log_in = claim.may_log_in || how == How::Password;
         let (peer, credential, refreshed) = (peer.clone(), claim.credential, claim.refreshed);
         let remote = Remote { peer, credential, session, held: claim.held, may_log_in, refreshed };
@@ -155,10 +161,8 @@ impl Security {
 
     /// A reason as it goes on record, of a refusal that cost its caller nothing; none where there were enough of them.
     pub(super) fn of_flood(&self, from: IpAddr, now: Now, reason: String) -> Option<String> {
-        match self.flood.passes(from, now.ms)? {
-            0 => Some(reason),
-            more => Some(format!("{reason}; {more} more from this address are not on record")),
-        }
+        let left_out = self.flood.passes(counted(from), now.ms)?;
+        Some(format!("{reason}{left_out}"))
     }
 
     /// Nobody is admitted, or refused for what cost something, without a record.
@@ -227,15 +231,11 @@ fn is_of_directory(in_force: &InForce, claim: &Claim) -> bool {
     }
 }
 
-/// Whether a refusal costs its caller nothing: no password was looked at.
+/// Whether a refusal costs its caller nothing. What else there is against him, such as a lock, makes it no dearer: a
+/// record more or less would tell by its time who exists.
 const fn is_cheap(answer: Answer, claim: &Claim) -> bool {
-    match answer {
-        Answer::Admit(_) => false,
-        Answer::Refuse { why: Why::NotNow, .. } => true,
-        // Once for each log-in, and for who had a token of it.
-        Answer::Refuse { .. } if claim.has_ended => false,
-        Answer::Refuse { .. } => claim.is_free || !matches!(claim.credential, Credential::Password(_)),
-    }
+    // Once for each log-in, and for who had a token of it.
+    matches!(answer, Answer::Refuse { .. }) && claim.is_free && !claim.has_ended
 }
 
 /// One text for all that a stranger should not tell apart. That somebody is locked is one of them: a node that says so

@@ -42,7 +42,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use stockade_identity::hosts::Hosts;
+use stockade_identity::hosts::{Change, Hosts};
 use stockade_identity::local::{Costs, Limits, Passwords, Source};
 use stockade_identity::privilege::{Decision, Privilege};
 use stockade_identity::token::{Kind as TokenKind, LIFETIME_MS, REFRESH_MS, Sessions};
@@ -242,8 +242,21 @@ impl Security {
             // What is put in force meanwhile is looked at a moment later.
             let due_ms = hosts.due_ms().unwrap_or(u64::MAX).saturating_sub(self.now_ms()).clamp(MOMENT_MS, REST_MS);
             tokio::time::sleep(Duration::from_millis(due_ms)).await;
-            for change in hosts.refresh(self.now_ms()).await {
-                tracing::warn!(entry = change.entry, object = change.object, added = ?change.added, removed = ?change.removed, "a trusted name has other addresses");
+            self.ask_names(&hosts, self.now_ms()).await;
+        }
+    }
+
+    /// Asks for those whose time is over now. What a name has no more is not trusted from then on, what is new is when it
+    /// is on record; until then it is told anew each time.
+    async fn ask_names(&self, hosts: &Hosts, now_ms: u64) {
+        for change in hosts.refresh(now_ms).await {
+            let Change { entry, object, added, removed, failure, .. } = &change;
+            tracing::warn!(entry, object, ?added, ?removed, ?failure, "a trusted name has other addresses");
+            match self.record_moved(&change).await {
+                Ok(()) => hosts.trust(&change),
+                Err(refusal) => {
+                    tracing::error!(entry, why = refusal.why, "what is new of a trusted name is not trusted")
+                }
             }
         }
     }

@@ -9,7 +9,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use stockade_audit::{Place, Writer};
-use stockade_core::audit::{Authentication, Authorisation, Command, Decision, Parameter, Phase, Record, Transition};
+use stockade_core::audit::{
+    Authentication, Authorisation, Command, Decision, Parameter, Phase, Record, Transition, TrustedName,
+};
+use stockade_identity::hosts;
 use stockade_store::{ObjectId, Past};
 
 use super::{Caller, Denied, Security, Values};
@@ -113,6 +116,20 @@ impl Security {
             from,
             to,
             digest,
+        });
+        self.trail.append(record).await
+    }
+
+    /// Puts on record that a name of a trusted host has other addresses.
+    pub(super) async fn record_moved(&self, change: &hosts::Change) -> Result<(), Refusal> {
+        let failure = change.failure.map(|failure| failure.to_string()).unwrap_or_default();
+        let record = Record::TrustedName(TrustedName {
+            time_ms: time_ms(),
+            entry: &change.entry,
+            object: &change.object,
+            added: &change.added,
+            removed: &change.removed,
+            failure: &failure,
         });
         self.trail.append(record).await
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use stockade_testkit::Folder;
+use stockade_testkit::ports::Silent;
 use stockade_testkit::slapd::{ROOT, SYSTEM, Slapd};
 
 use crate::support::{open_folder, until};
@@ -278,6 +279,24 @@ fn what_a_role_is_denied_does_not_hang_on_how_an_entry_writes_its_group() {
         served.ask("POST", "/v1/runs", &[("authorization", &token)], r#"{ "code": "print(6 * 7)" }"#).status
     };
     assert_eq!((run("ada@corp"), run("eve@corp")), (200, 403));
+}
+
+#[test]
+fn a_directory_that_is_away_counts_no_guesses() {
+    let Some(slapd) = Slapd::with(&people()) else { return };
+    let (files, silent) = (Files::of(&slapd), Silent::new());
+    let ports = [slapd.tls_port(), silent.address().port()].map(|port| port.to_string());
+    let [there, away] = &ports;
+    let flags = ["--connect-port", there, "--connect-port", away];
+    let more = ["--security-file", &files.authority, "--secrets", &files.secrets];
+    let served = Served::start(&[&flags[..], &more].concat());
+    served.put_in_force("profiles", &files.profile());
+    served.put_in_force("corp", &realm("1", silent.address().port(), "systemPassword = x, allowPlaintext = true"));
+    for _ in 0..10 {
+        served.log_in("ada@corp", ADA).expect(429);
+    }
+    served.put_in_force("corp", &realm("2", slapd.tls_port(), &files.secured()));
+    served.log_in("ada@corp", ADA).expect(200);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use crate::networks::{Network, WIRES, possible};
 use crate::support::{AS_SERVICE, Node, command};
 
 const ANN: &str = "correct horse";
+/// Where the node listens at each host's wire, and everywhere.
+const PORTS: [u16; 2] = [8443, 8444];
 const LISTEN: [&str; 6] = ["--listen", "10.88.1.1:8443", "--listen", "10.88.2.1:8443", "--listen", "[::]:8444"];
 
 /// A node and two hosts.
@@ -32,13 +34,17 @@ impl Places {
     /// Puts a realm and the trusted host in force.
     fn put_in_force(&self, version: usize, (password, trusted, legacy): (bool, bool, bool)) {
         let (_, known) = WIRES[0];
+        let people: Vec<String> = (1..=8)
+            .flat_map(|row| PORTS.map(|port| user(row, port)))
+            .map(|user| format!(r#"{{ userName = {user}, password = "{ANN}", roles = [user] }}"#))
+            .collect();
+        let people = people.join(",\n");
         let source = format!(
             r#"name = people, version = "{version}", type = stockade.security
             configuration {{
                 LocalAuthenticationRealm {{ name = acme, requirePassword = {password},
                     requireTrustedHostMembership = {trusted},
-                    initialPrincipals = [{{ userName = ann, password = "{ANN}", roles = [user] }}
-                        {{ userName = root, roles = [administrator] }}] }}
+                    initialPrincipals = [ {{ userName = root, roles = [administrator] }}, {people} ] }}
                 TrustedHosts {{ hosts = ["{known}"] }}
                 SecuritySettings {{ legacyHostTrust = {legacy} }}
             }}"#
@@ -80,10 +86,14 @@ impl Places {
     }
 }
 
+/// Somebody for each row and port: who is not admitted from somewhere waits there, with the right password too.
+fn user(row: usize, port: u16) -> String {
+    format!("ann-{row}-{port}")
+}
+
 #[test]
 fn every_row_of_the_table_holds_between_two_hosts_of_which_one_is_trusted() {
     let Some(places) = Places::new() else { return };
-    let right = format!("ann:{ANN}");
     let mut version = 0;
     for (password, trusted) in [(false, false), (false, true), (true, false), (true, true)] {
         for legacy in [false, true] {
@@ -93,25 +103,30 @@ fn every_row_of_the_table_holds_between_two_hosts_of_which_one_is_trusted() {
                 let row = format!("requirePassword {password}, hosts {trusted}, legacy {legacy}, host {host}");
                 let is_known = host == 0;
                 let status = |is_in: bool| if is_in { "200" } else { "401" };
-                let check = |words: &[&str], is_in: bool| {
-                    for port in [8443, 8444] {
+                for port in PORTS {
+                    let ann = user(version, port);
+                    let check = |words: &[&str], is_in: bool| {
                         assert_eq!(places.ask(host, port, words), status(is_in), "{row}: {words:?} at {port}");
-                    }
-                };
-                check(&["--user", "ann:wrong"], false);
-                check(&["--user", &right], is_known || !trusted);
-                check(&[], false);
+                    };
+                    let (wrong, right, named) =
+                        (format!("{ann}:wrong"), format!("{ann}:{ANN}"), format!("stockade-user: {ann}"));
+                    check(&["--user", &wrong], false);
+                    check(&["--user", &right], is_known || !trusted);
+                    check(&[], false);
+                    let is_believed = legacy && !password && is_known;
+                    check(&["--header", &named], is_believed);
+                    check(&["--header", "stockade-user: eve"], false);
+                    check(&["--header", "stockade-user: uid-0"], false);
+                    // A credential beside it is not overlooked, neither a right one nor a wrong one.
+                    check(&["--header", &named, "--user", &right], false);
+                }
                 let is_believed = legacy && !password && is_known;
-                check(&["--header", "stockade-user: ann"], is_believed);
                 assert_eq!(places.administer(host), if is_believed { 0 } else { 3 }, "{row}");
-                check(&["--header", "stockade-user: eve"], false);
-                check(&["--header", "stockade-user: uid-0"], false);
-                // A credential beside it is not overlooked, neither a right one nor a wrong one.
-                check(&["--header", "stockade-user: ann", "--user", &right], false);
             }
             // What a client says of where it is makes it no other host.
             for said in ["x-forwarded-for: 10.88.1.2", "forwarded: for=10.88.1.2", "x-real-ip: 10.88.1.2"] {
-                let words = ["--header", said, "--header", "stockade-user: ann"];
+                let named = format!("stockade-user: {}", user(version, 8443));
+                let words = ["--header", said, "--header", &named];
                 assert_eq!(places.ask(1, 8443, &words), "401", "{said}");
             }
         }

@@ -93,16 +93,25 @@ impl World {
         self.security.log_in(&caller, true, now)
     }
 
+    /// Logs out with a token.
+    async fn log_out(&self, token: &str, now: Now) {
+        self.security.log_out(&self.token(token, HERE, now).await.unwrap(), now).await.unwrap();
+    }
+
     async fn change(&self, user: &str, change: Change) {
         self.security.change_user(&self.root(), (None, user), change, None).await.unwrap();
     }
 
     /// Records of authentications.
     fn records(&self) -> Vec<serde_json::Value> {
+        self.records_of("authentication")
+    }
+
+    fn records_of(&self, kind: &str) -> Vec<serde_json::Value> {
         let mut found = Vec::new();
         let mut records = Records::of(self.security.trail.place.clone()).unwrap();
         while let Some(entry) = records.next_entry().unwrap() {
-            if entry.kind() == "authentication" {
+            if entry.kind() == kind {
                 found.push(entry.value().clone());
             }
         }
@@ -189,7 +198,7 @@ async fn a_token_is_good_for_its_time_and_is_no_way_to_another() {
     }
     let nothing = world.security.authenticate(&at(HERE), (Shown::Nothing, Place::Elsewhere), now(0)).await.unwrap_err();
     assert!(nothing.kind == Kind::Unauthenticated && nothing.next.contains("log in"), "{nothing}");
-    world.security.log_out(&world.token(&token, HERE, now(0)).await.unwrap()).unwrap();
+    world.log_out(&token, now(0)).await;
     assert!(world.token(&token, HERE, now(0)).await.is_err());
 }
 
@@ -220,7 +229,7 @@ async fn a_refresh_token_makes_one_session_and_is_no_way_to_anything_else() {
     assert!(none.is_err());
     // The end of a session is the end of what it came with, and a lock is of all.
     let session = third.session.0.dangerous_text().to_string();
-    world.security.log_out(&world.token(&session, HERE, now(3)).await.unwrap()).unwrap();
+    world.log_out(&session, now(3)).await;
     assert!(world.refreshed(&text(&third), now(3)).await.is_err());
     let caller = world.password("ann", ANN, now(3)).await.unwrap();
     let last = text(&world.security.log_in(&caller, true, now(3)).unwrap());
@@ -259,7 +268,7 @@ async fn whoever_is_changed_loses_his_tokens_at_once_and_nobody_else_does() {
         let token = world.logged_in("ann").await;
         world.change("ann", change).await;
         assert!(world.token(&token, HERE, now(1)).await.is_err());
-        if world.password("ann", ANN, now(1)).await.is_err() {
+        if world.password("ann", ANN, now(0)).await.is_err() {
             // Unlocking gives back the way in, not the token.
             world.change("ann", Change { locked: Some(false), ..Change::default() }).await;
             assert!(world.token(&token, HERE, now(1)).await.is_err());
@@ -296,6 +305,12 @@ async fn a_log_in_that_a_change_overtakes_gives_no_token() {
     let before = world.password("ann", ANN, now(0)).await.unwrap();
     let new = Some("another one".to_owned());
     world.security.change_user(&world.root(), (None, "ann"), Change::default(), new).await.unwrap();
+    assert_eq!(world.security.log_in(&before, false, now(0)).unwrap_err().kind, Kind::Unauthenticated);
+    // Also where it is about the realm.
+    let before = world.password("old", ANN, now(0)).await.unwrap();
+    let stricter = text("acme", "2").replace("requirePassword = true", "requireTrustedHostMembership = true");
+    world.security.load(&world.root(), &stricter, &Substitutions::none()).await.unwrap();
+    world.security.activate(&world.root(), Which { version: Some("2"), ..which() }, None).await.unwrap();
     assert_eq!(world.security.log_in(&before, false, now(0)).unwrap_err().kind, Kind::Unauthenticated);
 }
 
@@ -362,6 +377,66 @@ async fn every_answer_is_on_record_and_no_password_or_token_is() {
     for secret in [ANN, "hunter22", &token] {
         assert!(!all.contains(secret));
     }
+}
+
+#[tokio::test]
+async fn no_attempt_that_cost_nothing_fills_the_trail_whoever_it_is_about() {
+    let world = World::new("acme").await;
+    let (long, too_long) = ("\u{1}".repeat(10 << 10), "x".repeat(1_025));
+    let rounds = [
+        ("ann", ""),
+        ("nobody", ""),
+        ("lou", &*too_long),
+        ("nobody", "wrong"),
+        ("lou", "wrong"),
+        ("ann", "wrong"),
+        (&*long, ""),
+    ];
+    for (round, (user, password)) in (1..).zip(rounds) {
+        let from = at(IpAddr::from([192, 0, 2, round]));
+        let guess = async |password: &str, now| {
+            let shown = Shown::Password { user: user.to_owned(), password: Zeroizing::new(password.to_owned()) };
+            world.security.authenticate(&from, (shown, Place::LogIn), now).await.unwrap_err()
+        };
+        let before = world.records().len();
+        // Those that are looked at are on record, each.
+        let looked_at = if password == "wrong" { 3 } else { 0 };
+        for _ in 0..200 + looked_at {
+            guess(password, now(0)).await;
+        }
+        guess("", now(60_000)).await;
+        let found = world.records().split_off(before);
+        assert_eq!(found.len(), looked_at + 10 + 1, "{}", found[looked_at]);
+        let last = found.last().unwrap().to_string();
+        assert!(last.contains("190 more from this address are not on record") && last.len() < 4_096, "{last}");
+    }
+}
+
+#[tokio::test]
+async fn a_network_is_one_address_however_many_it_takes() {
+    let world = World::new("acme").await;
+    for host in 0..1_000_u128 {
+        let address = IpAddr::V6((0x2001_0db8_0001_0001_u128 << 64 | host).into());
+        drop(world.security.authenticate(&at(address), (Shown::Nothing, Place::Elsewhere), now(0)).await);
+    }
+    assert_eq!(world.records().len(), 10);
+}
+
+#[tokio::test]
+async fn who_is_locked_is_not_told_by_the_next_wait_that_he_guessed_right() {
+    let world = World::new("acme").await;
+    for (user, right) in [("lou", ANN), ("ann", "wrong too")] {
+        for password in ["x", "y", right] {
+            assert_eq!(world.password(user, password, now(0)).await.unwrap_err().kind, Kind::Unauthenticated);
+        }
+        assert_eq!(world.password(user, "z", now(0)).await.unwrap_err().kind, Kind::TooMany, "{user}");
+    }
+    // Nor by what is kept of him.
+    world.change("old", Change { locked: Some(true), ..Change::default() }).await;
+    let kept = || world.security.in_force().everybody().find(|one| one.user == "old").unwrap().password.clone();
+    let before = kept();
+    assert!(world.password("old", ANN, now(0)).await.is_err());
+    assert_eq!(before, kept());
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Trusted hosts: whom they admit, whom they keep out, and what a client can say about where it is.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -11,22 +12,29 @@ const KNOWN: &str = "192.0.2.7";
 const BELOW: &str = "192.0.2.9";
 const STRANGER: &str = "203.0.113.1";
 
-/// `a.acme.com` is at [`BELOW`]; [`STRANGER`] claims to be it; everybody else is as slow as can be.
+/// `a.acme.com` is at [`BELOW`], and `moves.acme.com` is told where it is; [`STRANGER`] claims to be the former;
+/// everybody else is as slow as can be.
 #[derive(Debug, Default)]
 struct Zone {
     asked: AtomicUsize,
+    moves: Mutex<Vec<IpAddr>>,
 }
 
 impl Resolve for Zone {
     fn addresses<'a>(&'a self, name: &'a str) -> Resolved<'a, IpAddr> {
-        let found = Found { answers: vec![BELOW.parse().unwrap()], ttl_ms: 60_000 };
-        Box::pin(std::future::ready(if name == "a.acme.com" { Ok(found) } else { Err(Unresolved::NoSuchName) }))
+        let found = Found::whole(vec![BELOW.parse().unwrap()], 60_000);
+        let moves = || Found::whole(self.moves.lock().unwrap().clone(), 60_000);
+        Box::pin(std::future::ready(match name {
+            "a.acme.com" => Ok(found),
+            "moves.acme.com" => Ok(moves()),
+            _ => Err(Unresolved::NoSuchName),
+        }))
     }
 
     fn names(&self, address: IpAddr) -> Resolved<'_, String> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if [BELOW, STRANGER].contains(&address.to_string().as_str()) {
-            let found = Found { answers: vec!["a.acme.com".to_owned()], ttl_ms: 60_000 };
+            let found = Found::whole(vec!["a.acme.com".to_owned()], 60_000);
             return Box::pin(std::future::ready(Ok(found)));
         }
         Box::pin(std::future::pending())
@@ -96,6 +104,23 @@ async fn every_row_of_the_table_holds_over_the_network() {
 }
 
 #[tokio::test]
+async fn a_stranger_is_not_told_by_the_next_wait_that_he_guessed_right() {
+    let (world, _) = world(&realm(true, true, false)).await;
+    tokio::time::pause();
+    for password in ["x", "y", ANN] {
+        assert!(world.shows("203.0.113.2", secret("ann", password)).await.is_err());
+    }
+    // As the next one from a trusted host: no count was begun anew.
+    let peer = at("203.0.113.2".parse().unwrap());
+    let claim = world.security.by_password(way(&peer), "ann", Zeroizing::new("z".to_owned())).await;
+    assert_eq!(claim.credential, Credential::Password(Proof::NotNow));
+}
+
+fn way(peer: &Peer) -> Way {
+    Way { from: peer.address(), place: Place::Elsewhere, is_trusted: false, now: now(0) }
+}
+
+#[tokio::test]
 async fn a_host_that_only_says_what_its_name_is_is_not_trusted() {
     let (world, zone) = world(&realm(false, true, true)).await;
     assert!(world.shows(STRANGER, host("ann")).await.is_err());
@@ -125,6 +150,38 @@ async fn name_servers_are_asked_where_it_counts_and_hold_nobody_for_long() {
     assert!(world.shows("203.0.113.2", Shown::Nothing).await.is_err());
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     assert_eq!(zone.asked.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_trusted_name_that_moves_is_on_record_before_it_is_trusted_there() {
+    let zone = Arc::new(Zone::default());
+    let at = |addresses: &[&str]| {
+        *zone.moves.lock().unwrap() = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    };
+    at(&["198.51.100.1", "198.51.100.2"]);
+    let text = realm(true, true, false).replace("*.acme.com", "moves.acme.com");
+    let world = World::with(&text, Terms::of_test().asking(Arc::clone(&zone) as Arc<dyn Resolve>)).await;
+    let hosts = world.security.hosts();
+    let trusts = |address: &str| hosts.lists(&self::at(address.parse().unwrap()));
+    assert!(trusts("198.51.100.1") && trusts("198.51.100.2"));
+    at(&["198.51.100.2", "198.51.100.3"]);
+    let now_ms = world.security.now_ms() + 60_000;
+    world.security.ask_names(&hosts, now_ms).await;
+    assert!(!trusts("198.51.100.1") && trusts("198.51.100.2") && trusts("198.51.100.3"));
+    let found = world.records_of("trusted-name");
+    let [record] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((&record["entry"], &record["object"]), (&"moves.acme.com".into(), &"people".into()));
+    assert_eq!(record["added"], serde_json::json!(["198.51.100.3"]));
+    assert_eq!(record["removed"], serde_json::json!(["198.51.100.1"]));
+    // What cannot be put on record is not trusted; what is gone is gone.
+    break_trail(&world.folder.path().join(FOLDER));
+    at(&["198.51.100.4"]);
+    for now_ms in [now_ms + 60_000, now_ms + 120_000] {
+        world.security.ask_names(&hosts, now_ms).await;
+        for address in ["198.51.100.1", "198.51.100.2", "198.51.100.3", "198.51.100.4"] {
+            assert!(!trusts(address), "{address}");
+        }
+    }
 }
 
 #[tokio::test]

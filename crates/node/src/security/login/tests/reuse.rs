@@ -1,6 +1,9 @@
 //! A refresh token that is shown again after it was used: who has the newer one is not known, so it ends.
 
+use std::sync::Mutex;
+
 use super::*;
+use crate::security::tokens::Session;
 
 fn text(tokens: &Tokens) -> (String, String) {
     let text = |bearer: &stockade_identity::token::Bearer| bearer.dangerous_text().to_string();
@@ -64,6 +67,77 @@ async fn a_refresh_token_that_is_shown_again_ends_what_came_of_its_log_in_and_no
 }
 
 #[tokio::test]
+async fn who_logs_out_throws_out_whoever_has_his_refresh_token() {
+    let world = World::new("acme").await;
+    let (session, stolen) = world.log_in_for_long("ann").await;
+    let other = world.log_in_for_long("ann").await;
+    let (thiefs_session, thiefs_refresh) = text(&world.refreshed(&stolen, now(1)).await.unwrap());
+    let before = world.records().len();
+    world.log_out(&session, now(2)).await;
+    assert!(!world.is_good(&session, 3).await && !world.is_good(&thiefs_session, 3).await);
+    assert!(world.refreshed(&thiefs_refresh, now(3)).await.is_err());
+    let found = &world.records()[before];
+    assert_eq!((&found["principal"], &found["method"]), (&"ann@acme".into(), &"log-out".into()));
+    let reason = found["reason"].as_str().unwrap();
+    assert_eq!(reason, "its refresh token was used before; 3 tokens of the same log-in were ended");
+    assert!(world.is_good(&other.0, 3).await, "it came of another log-in");
+    // Who has the youngest one knows of the others.
+    let (_, refresh) = text(&world.refreshed(&other.1, now(4)).await.unwrap());
+    let (youngest, _) = text(&world.refreshed(&refresh, now(4)).await.unwrap());
+    let before = world.records().len();
+    world.log_out(&youngest, now(5)).await;
+    assert!(!world.is_good(&other.0, 6).await);
+    let after = world.records();
+    assert!(after[before..].iter().all(|record| record["method"] != "log-out"), "{after:?}");
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_used_up_only_when_there_is_another() {
+    let world = World::new("acme").await;
+    let (_, mut refresh) = world.log_in_for_long("ann").await;
+    let caller = world.password("old", ANN, now(0)).await.unwrap();
+    let name = caller.in_force.name("old");
+    let family = world.security.new_family(now(0));
+    let one = || Session { name: name.clone(), held: None, family, seen: Mutex::default() };
+    let mut number = 0;
+    while world.security.sessions.issue(&format!("n{number}"), one(), 1).is_ok() {
+        number += 1;
+    }
+    let refused = world.refreshed(&refresh, now(1)).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Unavailable, "{refused}");
+    assert_eq!(world.security.sessions.end_all_of("n0"), 1);
+    (_, refresh) = text(&world.refreshed(&refresh, now(2)).await.unwrap());
+    // And one who has all the tokens he may have uses the oldest.
+    let ann = world.password("ann", ANN, now(2)).await.unwrap();
+    let mut others = Vec::new();
+    for number in 1..64 {
+        assert_eq!(world.security.sessions.end_all_of(&format!("n{number}")), 1);
+        others.push(text(&world.security.log_in(&ann, true, now(2)).unwrap()).1);
+    }
+    assert!(world.refreshed(&refresh, now(3)).await.is_ok());
+    for other in others {
+        assert!(world.refreshed(&other, now(3)).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn nobody_goes_on_without_his_password_for_ever() {
+    const WEEK: u64 = 7 * 24 * 3_600_000;
+    let world = World::new("acme").await;
+    let (_, mut refresh) = world.log_in_for_long("ann").await;
+    let mut ms = 0;
+    while ms + 11 * 3_600_000 < WEEK {
+        ms += 11 * 3_600_000;
+        (_, refresh) = text(&world.refreshed(&refresh, now(ms)).await.unwrap());
+    }
+    let tokens = world.refreshed(&refresh, now(WEEK - 60_000)).await.unwrap();
+    let (session, refresh) = text(&tokens);
+    assert_eq!((tokens.session.1, tokens.refresh.unwrap().1), (60, 60));
+    assert!(world.is_good(&session, WEEK - 1).await && !world.is_good(&session, WEEK).await);
+    assert!(world.refreshed(&refresh, now(WEEK)).await.is_err());
+}
+
+#[tokio::test]
 async fn nobody_without_a_used_token_throws_anybody_out() {
     let world = World::new("acme").await;
     let (_, first) = world.log_in_for_long("ann").await;
@@ -83,7 +157,7 @@ async fn nobody_without_a_used_token_throws_anybody_out() {
     let third = text(&world.refreshed(&second, now(LATER)).await.unwrap());
     // One that she gave back was not used, and one whose time is over is none.
     let (session, ended) = world.log_in_for_long("ann").await;
-    world.security.log_out(&world.token(&session, HERE, now(1)).await.unwrap()).unwrap();
+    world.log_out(&session, now(1)).await;
     let over = 12 * 3_600_000;
     for used in [&ended, &first] {
         assert!(world.refreshed(used, now(over)).await.is_err());

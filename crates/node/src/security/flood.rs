@@ -1,18 +1,25 @@
-//! What of refusals that cost nothing goes on record: strangers must not fill the disk with them.
+//! What of refusals that cost nothing goes on record: strangers must not fill the disk with them, nor callers who may do
+//! nothing.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
-/// Records of one address in a minute; the next one after that says how many there were more.
+/// Records of one source in a minute; the next one after that says how many there were more.
 const MOST: u32 = 10;
 const MINUTE_MS: u64 = 60_000;
-/// Addresses that are told apart; the others count as one.
+/// Sources that are told apart; the others count as one.
 const SOURCES_MAX: usize = 4_096;
 
-/// What each address had of its records.
-#[derive(Debug, Default)]
-pub(super) struct Flood(Mutex<HashMap<Option<IpAddr>, Seen>>);
+/// What each source, an address or a caller, had of its records.
+#[derive(Debug)]
+pub(super) struct Flood<S>(Mutex<HashMap<Option<S>, Seen>>);
+
+impl<S> Default for Flood<S> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -20,15 +27,16 @@ struct Seen {
     count: u32,
 }
 
-impl Flood {
-    /// Whether one more of this address goes on record, and how many did not since its last one.
-    pub(super) fn passes(&self, source: IpAddr, now_ms: u64) -> Option<u32> {
+impl<S: Eq + Hash> Flood<S> {
+    /// Whether one more of this source goes on record, and how many did not since its last one.
+    pub(super) fn passes(&self, source: S, now_ms: u64) -> Option<u32> {
+        let source = Some(source);
         let mut sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if sources.len() >= SOURCES_MAX && !sources.contains_key(&Some(source)) {
+        if sources.len() >= SOURCES_MAX && !sources.contains_key(&source) {
             sources.retain(|_, seen| now_ms.saturating_sub(seen.since_ms) < MINUTE_MS);
         }
-        let is_known = sources.len() < SOURCES_MAX || sources.contains_key(&Some(source));
-        let seen = sources.entry(is_known.then_some(source)).or_insert(Seen { since_ms: now_ms, count: 0 });
+        let is_known = sources.len() < SOURCES_MAX || sources.contains_key(&source);
+        let seen = sources.entry(source.filter(|_| is_known)).or_insert(Seen { since_ms: now_ms, count: 0 });
         if now_ms.saturating_sub(seen.since_ms) >= MINUTE_MS {
             let left_out = seen.count.saturating_sub(MOST);
             *seen = Seen { since_ms: now_ms, count: 1 };
@@ -41,11 +49,14 @@ impl Flood {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]
     fn a_flood_is_a_few_records_and_a_number() {
-        let (flood, one, other) = (Flood::default(), [192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+        let (one, other): (IpAddr, IpAddr) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+        let flood = Flood::default();
         let passed = (0..1_000).filter(|_| flood.passes(one, 5) == Some(0)).count();
         assert_eq!(passed, 10);
         assert_eq!(flood.passes(other, 5), Some(0), "another has his own");
@@ -60,6 +71,6 @@ mod tests {
         let passed = (0..100_000_u32).filter(|number| flood.passes(IpAddr::V4((*number).into()), 5).is_some()).count();
         assert_eq!(passed, SOURCES_MAX + 10);
         assert!(flood.0.lock().unwrap().len() <= SOURCES_MAX + 1);
-        assert_eq!(flood.passes([255; 4].into(), 70_000), Some(0), "a minute later there is room again");
+        assert_eq!(flood.passes(IpAddr::from([255; 4]), 70_000), Some(0), "a minute later there is room again");
     }
 }

@@ -37,6 +37,7 @@ mod trail;
 mod trial;
 mod work;
 
+use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
 use crate::tls::Names;
 
-pub(crate) use commands::{Values, run as command};
+pub(crate) use commands::{Values, change_log, run as command};
 pub(crate) use device::Asked;
 use flood::Flood;
 use force::{Hosted, InForce};
@@ -84,7 +85,10 @@ pub(crate) struct Security {
     refreshes: Sessions<tokens::Session>,
     /// Log-ins that tokens came of, counted.
     families: AtomicU64,
-    flood: Flood,
+    /// Refused log-ins, by address.
+    flood: Flood<IpAddr>,
+    /// Denials, by caller.
+    denials: Flood<String>,
     seen: bearer::Seen,
     devices: device::Devices,
     in_force: RwLock<Arc<InForce>>,
@@ -125,6 +129,8 @@ const NO_ROLE_NEXT: &str = "ask whoever administers the node: no realm gives you
 #[derive(Clone, Debug)]
 pub(crate) struct Denied {
     principal: String,
+    /// Where he is.
+    source: Box<str>,
     privilege: &'static str,
     resource: String,
     rule: String,
@@ -168,6 +174,7 @@ impl Security {
             refreshes,
             families: AtomicU64::default(),
             flood: Flood::default(),
+            denials: Flood::default(),
             seen: bearer::Seen::default(),
             devices: device::Devices::default(),
             in_force: RwLock::new(Arc::new(in_force)),
@@ -331,6 +338,6 @@ impl Caller {
         let next = if rule.is_some() { ROLE_NEXT } else { NO_ROLE_NEXT };
         let rule = rule.unwrap_or_else(|| NO_ROLE.to_owned());
         tracing::warn!(principal, privilege, resource, rule, "denied");
-        Denied { principal, privilege, resource, rule, next }
+        Denied { principal, source: self.source().into(), privilege, resource, rule, next }
     }
 }

@@ -340,7 +340,7 @@ impl Node {
     ) -> Result<Option<(RunId, bool)>, Refusal> {
         let id = RunId::random().map_err(|error| Refusal::failed("the run was not accepted", error))?;
         let request = submission.asked.to_text()?;
-        let digest = digest(&request, &submission.files);
+        let digest = digest(&submission.asked.to_compared()?, &submission.files);
         let (run, owner) = (id.clone(), principal.to_owned());
         let acceptance = self
             .keeper

@@ -128,6 +128,7 @@ fn authentication(record: &Value) -> Class {
 fn authorisation(record: &Value) -> Class {
     let rest = json!({
         "user": user(record),
+        "src_endpoint": source(record),
         "privileges": [text(record, "privilege")],
         "status_detail": text(record, "rule"),
     });

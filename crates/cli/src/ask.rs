@@ -275,9 +275,13 @@ fn packages_for(
         }));
     }
     let mut asked = environment::asked(&run.packages, interpreter)?;
+    let names_packages = !asked.is_empty() || environment::names_packages(code);
     environment::asked_by_code(&mut asked, code)?;
     if asked.is_empty() {
         return Ok(None);
+    }
+    if names_packages {
+        environment::check_may_name(services)?;
     }
     let held = environment::find_or_build(&asked, interpreter, services, &mut Shown::new(run.quiet))?;
     let mut packages = packages_of(run, held, interpreter)?;

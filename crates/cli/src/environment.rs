@@ -139,6 +139,19 @@ fn on_record(built: Environment, services: &mut Services) -> Result<Environment,
     Ok(built)
 }
 
+/// Who may have nothing built names no packages. Those that are built already are no exception: what one may run would
+/// depend on what others have run, and tell it. What an engine needs by itself nobody names.
+pub(crate) fn check_may_name(services: &Services) -> Result<(), Problem> {
+    if !services.only_built {
+        return Ok(());
+    }
+    Err(Problem::new(
+        "the packages of the code are not for you",
+        "putting packages together that one names oneself takes the privilege EnvironmentBuild",
+        "name an environment that there is, or ask whoever administers the node for a role that has it",
+    ))
+}
+
 /// Who only wants to know builds nothing.
 fn check_may_build(services: &Services) -> Result<(), Problem> {
     if services.builds {

@@ -20,8 +20,6 @@ use crate::{policy, trust};
 
 /// The status of a name that nothing has.
 const NOT_FOUND: u8 = 127;
-/// As many digits of a digest as a report shows people.
-const DIGITS_MIN: usize = 12;
 
 /// Looks, and reports what there is, or why that cannot be told.
 pub(crate) fn look(arguments: &Run, what: Look, reporter: &mut Reporter) -> ExitCode {
@@ -129,10 +127,6 @@ fn one(reference: &str) -> Result<String, Problem> {
     })?;
     let names = store.names()?.into_iter().filter(|(_, digest)| *digest == found.digest);
     let names: Vec<String> = names.map(|(name, _)| name.to_string()).collect();
-    // What others had built for them is not found by trying a few digits.
-    if !names.iter().any(|name| name == reference) && reference.len() < DIGITS_MIN {
-        return Err(missing("the node has none of this name, and a digest has more digits"));
-    }
     let contents = locked(&found)?
         .into_iter()
         .map(|package| Content { name: package.name, version: package.version, from_source: package.from_source })

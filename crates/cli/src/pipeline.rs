@@ -26,6 +26,8 @@ pub(crate) struct Services {
     pub(crate) host_user: Option<u32>,
     /// Whether an environment that is not there is built.
     pub(crate) builds: bool,
+    /// Whether who asks, and its code, may name no packages.
+    pub(crate) only_built: bool,
 }
 
 impl Services {
@@ -36,6 +38,7 @@ impl Services {
             principal: principal(),
             host_user: None,
             builds: true,
+            only_built: false,
         }
     }
 

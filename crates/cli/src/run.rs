@@ -118,6 +118,7 @@ pub(crate) fn services(arguments: &Run) -> Services {
         services.principal.clone_from(principal);
     }
     services.have_users(arguments.supervised.host_user);
+    services.only_built = arguments.supervised.only_built;
     services
 }
 

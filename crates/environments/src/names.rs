@@ -16,8 +16,8 @@ use crate::tree;
 
 const NAME_BYTES_MAX: usize = 100;
 const FOLDERS_MAX: usize = 8;
-/// The fewest digits of a digest that stand for it.
-const PREFIX_DIGITS_MIN: usize = 6;
+/// The fewest digits of a digest that stand for it: as many as are shown, and too many to be found by trying.
+const PREFIX_DIGITS_MIN: usize = 12;
 
 /// The name of an environment, such as `analysis` or `approved/analysis`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -277,8 +277,8 @@ mod tests {
         store.set_name(&name, &one).unwrap();
         store.set_name(&name, &other).unwrap();
         assert_eq!(store.environment("approved/x").unwrap().digest, other.digest);
-        assert_eq!(store.environment("aaaaaa").unwrap().digest, one.digest);
-        assert!(store.environment("aaaaa").is_err() && store.environment("cccccc").is_err());
+        assert_eq!(store.environment(&"a".repeat(12)).unwrap().digest, one.digest);
+        assert!(store.environment(&"a".repeat(11)).is_err() && store.environment(&"c".repeat(12)).is_err());
         assert_eq!(store.names().unwrap(), [(name.clone(), other.digest.clone())]);
         for taken in ["approved", "approved/x/y"] {
             let error = store.set_name(&taken.parse().unwrap(), &one).unwrap_err();

@@ -68,6 +68,14 @@ impl Asked {
         text.map_err(|error| Refusal::failed("the request was not accepted", error))
     }
 
+    /// What makes two requests the same: what their caller asks for, whatever he may.
+    pub(crate) fn to_compared(&self) -> Result<String, Refusal> {
+        match self {
+            Self::Run(order) if order.only_built => Self::Run(Order { only_built: false, ..order.clone() }).to_text(),
+            Self::Run(_) | Self::Session(_) | Self::Execution(_) => self.to_text(),
+        }
+    }
+
     /// From what was kept.
     pub(crate) fn parse(kind: Kind, text: &str) -> Result<Self, Refusal> {
         let parsed = match kind {
@@ -76,5 +84,18 @@ impl Asked {
             Kind::Execution => serde_json::from_str(text).map(Self::Execution),
         };
         parsed.map_err(|error| Refusal::failed("the request cannot be read", error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::tests::order;
+
+    #[test]
+    fn a_key_stands_for_what_was_asked_for_also_when_rights_have_changed() {
+        let (one, other) = (Asked::Run(order()), Asked::Run(Order { only_built: true, ..order() }));
+        assert_ne!(one.to_text().unwrap(), other.to_text().unwrap());
+        assert_eq!(one.to_compared().unwrap(), other.to_compared().unwrap());
     }
 }

@@ -51,6 +51,10 @@ pub struct Order {
     // Left out where it is not, so that a key of a former node still stands for the same request.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub data_function: bool,
+    /// Whether its code may name no packages: who asks has no right to have any built.
+    // Left out where it may, as above.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_built: bool,
 }
 
 /// A table that is handed over as a descriptor.
@@ -328,6 +332,7 @@ pub(crate) mod tests {
             limits: limits(&BTreeMap::new(), &Bounds::default()).unwrap(),
             tables: Vec::new(),
             data_function: false,
+            only_built: false,
         }
     }
 

@@ -57,6 +57,7 @@ async fn job(node: &Node) -> Result<(), Refusal> {
         environment: None,
         tables: Vec::new(),
         data_function: false,
+        only_built: false,
         limits: limits(&[("time".to_owned(), "30s".to_owned())].into(), &Bounds::default())?,
     };
     let ending = node.link.start(&run, PRINCIPAL, order, descriptors).await?;

@@ -340,7 +340,7 @@ impl Node {
     ) -> Result<Option<(RunId, bool)>, Refusal> {
         let id = RunId::random().map_err(|error| Refusal::failed("the run was not accepted", error))?;
         let request = submission.asked.to_text()?;
-        let digest = digest(&request, &submission.files);
+        let digest = digest(&submission.asked.to_compared()?, &submission.files);
         let (run, owner) = (id.clone(), principal.to_owned());
         let acceptance = self
             .keeper
@@ -412,7 +412,8 @@ impl Node {
 
     /// A session of this principal, whether it is open or not.
     pub(crate) async fn session(&self, principal: &str, id: &str) -> Result<Run, Refusal> {
-        let run = self.run(principal, id).await.map_err(|_| sessions::missing())?;
+        let of_session = |refusal: Refusal| if refusal.kind == Kind::Missing { sessions::missing() } else { refusal };
+        let run = self.run(principal, id).await.map_err(of_session)?;
         if run.kind == stockade_store::Kind::Session { Ok(run) } else { Err(sessions::missing()) }
     }
 

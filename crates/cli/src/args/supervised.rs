@@ -33,6 +33,10 @@ pub(crate) struct Supervised {
     #[arg(long, hide = true, value_name = "ID", requires = "parent", value_parser = clap::value_parser!(u32).range(1..i64::from(u32::MAX) - 1))]
     pub(crate) host_user: Option<u32>,
 
+    /// Take no packages that the command line or the code names, built or not: who asks has no right to have any built
+    #[arg(long, hide = true, requires = "report_fd")]
+    pub(crate) only_built: bool,
+
     /// Run nothing: tell the rules, the environments, one of them, or what would be decided about this run
     #[arg(long, hide = true, value_name = "WHAT", requires = "report_fd", conflicts_with_all = ["session", "pool"])]
     pub(crate) look: Option<Look>,

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::read::once;
+use super::object::Note;
+use super::read::{Notes, once};
 use super::words::Word;
 use super::{Mappings, Privilege, Rules};
 use crate::refused::{Refused, Wrong};
@@ -22,22 +23,25 @@ pub const PRIVILEGES: [&str; 10] = [
     "MetricsRead",
 ];
 
+/// Those of them that no node asks for, since nothing that it does is what they are about.
+const UNASKED: [&str; 3] = ["DataSourceRead", "ScriptTrust", "Egress"];
+
 const LIST: &str = "a list such as [{ privilege = Run, resource = \"reports\" }]";
 const ROLES: &str = "roles and what each may do, in braces";
 
 /// Reads both shapes: `privileges = { ROLE = […] }` with `deny = { ROLE = […] }` beside it, and
 /// `roles = { ROLE = { privileges = […], deny = […] } }`.
-pub(super) fn read(value: &Value<'_>) -> Result<Mappings, Refused> {
+pub(super) fn read(value: &Value<'_>, notes: &mut Notes) -> Result<Mappings, Refused> {
     let mut fields = value.object("`RoleToPrivilegeMappings`", &["privileges", "deny", "roles"])?;
     let mut gathered = Gathered::default();
     if let Some(flat) = fields.take("privileges") {
         for (role, list) in flat.named(ROLES)? {
-            gathered.role(role, &list)?.grant = privileges(&list)?;
+            gathered.role(role, &list)?.grant = privileges(&list, notes)?;
         }
     }
     if let Some(flat) = fields.take("deny") {
         for (role, list) in flat.named(ROLES)? {
-            gathered.role(role, &list)?.deny = privileges(&list)?;
+            gathered.role(role, &list)?.deny = privileges(&list, notes)?;
         }
     }
     if let Some(nested) = fields.take("roles") {
@@ -45,7 +49,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<Mappings, Refused> {
             if gathered.at.contains_key(role) {
                 return Err(object.refuse(Wrong::Repeated(role.to_owned())));
             }
-            *gathered.role(role, &object)? = rules(&object)?;
+            *gathered.role(role, &object)? = rules(&object, notes)?;
         }
     }
     Ok(Mappings { roles: gathered.roles })
@@ -69,30 +73,33 @@ impl Gathered {
     }
 }
 
-fn rules(value: &Value<'_>) -> Result<Rules, Refused> {
+fn rules(value: &Value<'_>, notes: &mut Notes) -> Result<Rules, Refused> {
     let mut fields = value.object("a role", &["privileges", "deny"])?;
-    let mut list = |key| fields.take(key).map_or(Ok(Vec::new()), |value: Value<'_>| privileges(&value));
+    let mut list = |key| fields.take(key).map_or(Ok(Vec::new()), |value: Value<'_>| privileges(&value, notes));
     Ok(Rules { grant: list("privileges")?, deny: list("deny")? })
 }
 
-fn privileges(value: &Value<'_>) -> Result<Vec<Privilege>, Refused> {
+fn privileges(value: &Value<'_>, notes: &mut Notes) -> Result<Vec<Privilege>, Refused> {
     let mut found = Vec::new();
     let mut shown = BTreeSet::new();
     for item in value.list(LIST)? {
-        let privilege = privilege(&item)?;
+        let privilege = privilege(&item, notes)?;
         once(&mut shown, &privilege.to_string(), &item)?;
         found.push(privilege);
     }
     Ok(found)
 }
 
-fn privilege(value: &Value<'_>) -> Result<Privilege, Refused> {
+fn privilege(value: &Value<'_>, notes: &mut Notes) -> Result<Privilege, Refused> {
     let mut fields = value.object("a privilege", &["privilege", "resource"])?;
     let named = fields.need("privilege")?;
     let name = named.text("a privilege such as \"Run\"")?;
     if !PRIVILEGES.contains(&name) {
         let known = PRIVILEGES.to_vec();
         return Err(named.refuse(Wrong::Word { what: "privilege", word: name.to_owned(), known }));
+    }
+    if let Some(unasked) = UNASKED.into_iter().find(|unasked| *unasked == name) {
+        notes.add_once(&named, Note::Unasked(unasked));
     }
     let resource = fields.take("resource").map(|value| Word::Resource.read(&value)).transpose()?;
     Ok(Privilege { name: name.to_owned(), resource })

@@ -115,6 +115,9 @@ pub enum Note {
     /// A host stands for a password.
     #[error("with `legacyHostTrust`, who connects from a trusted host may need no password")]
     LegacyHostTrust,
+    /// A rule that decides nothing.
+    #[error("no node asks for the privilege {0} yet, so a rule about it changes nothing")]
+    Unasked(&'static str),
 }
 
 impl Note {
@@ -127,6 +130,7 @@ impl Note {
             Self::ZoneIgnored(_) => "leave the zone out",
             Self::WideBlock(_) => "name narrower blocks",
             Self::LegacyHostTrust => "leave it out, and let local users use the node's socket",
+            Self::Unasked(_) => "do not count on it to keep anybody from anything",
         }
     }
 }

@@ -31,6 +31,13 @@ impl Notes {
     pub(super) fn add(&mut self, value: &Value<'_>, note: Note) {
         self.0.push(Noted { place: value.place(), note });
     }
+
+    /// The same of what is said once, where it is first met.
+    pub(super) fn add_once(&mut self, value: &Value<'_>, note: Note) {
+        if !self.0.iter().any(|noted| noted.note == note) {
+            self.add(value, note);
+        }
+    }
 }
 
 /// Parses the text of a file of the security type.
@@ -82,7 +89,7 @@ fn root(key: &str, value: &Value<'_>, notes: &mut Notes) -> Result<Option<Root>,
         LOCAL => Root::Local(realms::local(value, notes)?),
         LDAP => Root::Ldap(realms::ldap(value, notes)?),
         OIDC => Root::Oidc(realms::oidc(value, notes)?),
-        MAPPINGS => Root::Mappings(mappings::read(value)?),
+        MAPPINGS => Root::Mappings(mappings::read(value, notes)?),
         SERVER => Root::Server(profiles::server(value)?),
         CLIENT => Root::Client(profiles::client(value)?),
         SETTINGS => Root::Settings(settings(value, notes)?),

@@ -202,7 +202,17 @@ fn both_shapes_of_mappings_say_the_same() {
         deny { user = [{ privilege = Egress }] }
     }"#;
     let object = read(&file(nested));
-    assert_eq!(read(&file(flat)).roots, object.roots);
+    let flat = read(&file(flat));
+    assert_eq!(flat.roots, object.roots);
+    // What decides nothing is told, once for each privilege.
+    for notes in [&object.notes, &flat.notes] {
+        assert!(matches!(notes.as_slice(), [noted] if noted.note == Note::Unasked("Egress")), "{notes:?}");
+    }
+    let many = r#"RoleToPrivilegeMappings { privileges {
+        a = [{ privilege = ScriptTrust }, { privilege = Run }], b = [{ privilege = ScriptTrust }, { privilege = DataSourceRead, resource = hr }]
+    } }"#;
+    let notes: Vec<_> = read(&file(many)).notes.into_iter().map(|noted| noted.note).collect();
+    assert_eq!(notes, [Note::Unasked("ScriptTrust"), Note::Unasked("DataSourceRead")]);
     let [Root::Mappings(mappings)] = object.roots.as_slice() else { panic!() };
     let privilege = |name: &str, resource: Option<&str>| Privilege {
         name: name.to_owned(),

@@ -43,6 +43,8 @@ pub struct Authorisation<'a> {
     pub time_ms: u64,
     /// `name@realm`, verified.
     pub principal: &'a str,
+    /// From where: an address, or `local`.
+    pub source: &'a str,
     /// Which.
     pub privilege: &'a str,
     /// On what; empty for everything of its kind.
@@ -78,8 +80,11 @@ pub struct Command<'a> {
     /// Why it was denied or has failed.
     #[serde(skip_serializing_if = "str::is_empty", serialize_with = "said")]
     pub reason: &'a str,
-    /// Its parameters.
+    /// Its parameters, by the names that the command knows.
     pub parameters: &'a BTreeMap<&'a str, Parameter<'a>>,
+    /// How many others were given. What they are called is anything, of any length.
+    #[serde(skip_serializing_if = "is_none")]
+    pub unknown_parameters: usize,
 }
 
 /// Configuration goes from one state to another.
@@ -170,6 +175,11 @@ impl Serialize for Parameter<'_> {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as it is asked for")]
+const fn is_none(count: &usize) -> bool {
+    *count == 0
+}
+
 /// What somebody has said, harmless and cut.
 fn said<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&text::shown(text, SAID_CHARS_MAX))
@@ -203,6 +213,7 @@ mod tests {
         let asked = Authorisation {
             time_ms,
             principal,
+            source: "local",
             privilege: "Run",
             resource: "default",
             decision: Decision::Permitted,
@@ -210,7 +221,7 @@ mod tests {
         };
         assert_eq!(
             json(&Record::Authorisation(asked)),
-            r#"{"record":"authorisation","time_ms":5,"principal":"ann@local","privilege":"Run","resource":"default","decision":"permitted","rule":"role user"}"#
+            r#"{"record":"authorisation","time_ms":5,"principal":"ann@local","source":"local","privilege":"Run","resource":"default","decision":"permitted","rule":"role user"}"#
         );
         let change = Transition {
             time_ms,
@@ -250,9 +261,13 @@ mod tests {
             phase: Phase::Intent,
             reason: "",
             parameters: &parameters,
+            unknown_parameters: 0,
         };
         let text = json(&Record::Command(command));
         assert!(text.len() < 1200 && text.contains(r#""password":"(secret)""#) && !text.contains('\n'), "{text}");
         assert!(text.contains(r"\\u{1b}[2J\\n") && !text.contains("reason"), "{text}");
+        assert!(!text.contains("unknown_parameters"), "{text}");
+        let text = json(&Record::Command(Command { unknown_parameters: 3, ..command }));
+        assert!(text.ends_with(r#","unknown_parameters":3}"#), "{text}");
     }
 }

@@ -157,6 +157,14 @@ impl<T> Sessions<T> {
         Ok(Arc::clone(session))
     }
 
+    /// Whether a session of a principal is there still.
+    pub fn has(&self, principal: &str, id: u64, now_ms: u64) -> bool {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let theirs = table.by_principal.get(principal).into_iter().flatten();
+        let mut theirs = theirs.filter_map(|(_, half)| table.sessions.get(half));
+        theirs.any(|(_, session)| session.id == id && now_ms < session.end_ms)
+    }
+
     /// Ends one session; whether there was one.
     pub fn end(&self, id: u64) -> bool {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);

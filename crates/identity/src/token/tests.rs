@@ -44,7 +44,10 @@ fn what_is_ended_is_not_known_any_more() {
     };
     let tokens = [begin("ada"), begin("ada"), begin("ada"), begin("bob"), begin("bob")];
     let known = || tokens.iter().map(|(text, _)| sessions.check(text, 1).is_ok()).collect::<Vec<_>>();
+    let has = |place: usize, now_ms| sessions.has("ada", tokens[place].1, now_ms);
+    assert!(has(0, 1) && !has(0, u64::MAX) && !has(3, 1));
     assert!(sessions.end(tokens[0].1) && !sessions.end(tokens[0].1));
+    assert!(!has(0, 1) && has(1, 1));
     assert_eq!(known(), [false, true, true, true, true]);
     assert_eq!(sessions.end_all_of("ada"), 2);
     assert_eq!(known(), [false, false, false, true, true]);

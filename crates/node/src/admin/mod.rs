@@ -11,7 +11,7 @@ mod into;
 mod log;
 mod logins;
 mod nodes;
-mod parameters;
+pub(crate) mod parameters;
 mod remote;
 pub mod table;
 mod words;

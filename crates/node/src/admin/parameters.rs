@@ -6,7 +6,7 @@ pub(super) const fn text(name: &'static str, about: &'static str) -> Parameter {
     Parameter { name, about, form: Form::Text, required: false }
 }
 
-pub(super) const fn need(name: &'static str, about: &'static str) -> Parameter {
+pub(crate) const fn need(name: &'static str, about: &'static str) -> Parameter {
     Parameter { required: true, ..text(name, about) }
 }
 

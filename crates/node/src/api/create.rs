@@ -22,6 +22,7 @@ use crate::asked::Asked;
 use crate::listen::Principal;
 use crate::order::{self, Order, limits};
 use crate::refusal::{Kind, Refusal};
+use crate::security::Caller;
 use crate::service::{Node, Submission};
 use crate::tables::Table;
 
@@ -175,10 +176,23 @@ pub(super) async fn order_of<T: serde::de::DeserializeOwned + Default>(
             }),
         }
     };
-    let (asked, script, sent) = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
-    let assembled = put_together(asked, script, sent)?;
-    rights::check_environment(shared, &caller, assembled.order.environment.as_deref()).await?;
+    let (asked, script, sent) = arrived(shared, &caller, read).await?;
+    let mut assembled = put_together(asked, script, sent)?;
+    let order = &mut assembled.order;
+    rights::check_packages(shared, &caller, &order.with, order.environment.as_deref()).await?;
+    order.only_built = !caller.may_build();
     Ok((assembled, room))
+}
+
+/// What is read of a body: in time, and of a caller who is then what he was before.
+async fn arrived<T>(
+    shared: &Shared,
+    caller: &Caller,
+    read: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let read = tokio::time::timeout(BODY, read).await.map_err(|_| too_slow())??;
+    shared.node.security.check_current(caller)?;
+    Ok(read)
 }
 
 /// Whether a request waits for the disk: who waits for the end knows nothing of the run before it, and asks for it
@@ -231,11 +245,9 @@ pub(super) async fn body_of(
     if length > most {
         return Err(too_large(most));
     }
+    let caller = rights::caller_of(&request)?;
     let room = shared.uploads.room(principal, length).await?;
-    let read = tokio::time::timeout(BODY, axum::body::to_bytes(request.into_body(), most));
-    let bytes = read.await.map_err(|_| too_slow())?.map_err(|_| {
-        Refusal::invalid("the request cannot be read", "it broke off, or is too large", "send it whole")
-    })?;
+    let bytes = arrived(shared, &caller, bytes_of(request, most)).await?;
     Ok((bytes, room))
 }
 
@@ -315,10 +327,14 @@ fn is_async(headers: &HeaderMap) -> bool {
         .any(|word| word.trim().eq_ignore_ascii_case("respond-async"))
 }
 
+async fn bytes_of(request: Request, most: usize) -> Result<Bytes, Refusal> {
+    axum::body::to_bytes(request.into_body(), most)
+        .await
+        .map_err(|_| Refusal::invalid("the request cannot be read", "it broke off, or is too large", "send it whole"))
+}
+
 async fn json<T: serde::de::DeserializeOwned>(request: Request) -> Result<T, Refusal> {
-    let body = axum::body::to_bytes(request.into_body(), JSON_BYTES_MAX).await.map_err(|_| {
-        Refusal::invalid("the request cannot be read", "it broke off, or is too large", "send it whole")
-    })?;
+    let body = bytes_of(request, JSON_BYTES_MAX).await?;
     serde_json::from_slice(&body).map_err(|error| not_understood(&error))
 }
 
@@ -397,6 +413,7 @@ pub(super) fn assemble(
         limits: limits(&asked.limits, &node.bounds)?,
         tables: named,
         data_function: false,
+        only_built: false,
     };
     order.check(&node.bounds)?;
     Ok(Assembled { order, files, tables })

@@ -58,6 +58,7 @@ fn assemble(asked: FunctionRequest, sent: Vec<Sent>, node: &Node) -> Result<Asse
         limits: limits(&asked.limits, &node.bounds)?,
         tables: Vec::new(),
         data_function: true,
+        only_built: false,
     };
     order.check(&node.bounds)?;
     Ok(Assembled { order, files, tables: Vec::new() })

@@ -40,6 +40,21 @@ pub(super) struct EnvironmentDocument {
     created_s: Option<u64>,
 }
 
+impl EnvironmentDocument {
+    /// All that it can be asked for by.
+    fn all_names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().chain([&self.digest]).map(String::as_str)
+    }
+
+    /// Names that a caller may not use are not told, and none of what is denied to him by any of them.
+    fn leave_names_of(&mut self, caller: &Caller) {
+        if caller.forbidden(Privilege::EnvironmentUse, self.all_names()).is_some() {
+            self.names.clear();
+        }
+        self.names.retain(|name| caller.decide(Privilege::EnvironmentUse, Some(name)).is_permitted());
+    }
+}
+
 /// Environments, in the order of their names.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct EnvironmentList {
@@ -188,9 +203,8 @@ pub(super) async fn environments(
 ) -> Result<Json<EnvironmentList>, Problem> {
     let mut environments: Vec<EnvironmentDocument> =
         shared.node.look(&principal.0, Look::Environments {}, Vec::new()).await?;
-    // Under names that one may not use, there are none.
     for environment in &mut environments {
-        environment.names.retain(|name| caller.decide(Privilege::EnvironmentUse, Some(name)).is_permitted());
+        environment.leave_names_of(&caller);
     }
     environments.retain(|environment| !environment.names.is_empty());
     Ok(Json(EnvironmentList { environments }))
@@ -207,11 +221,14 @@ pub(super) async fn environment(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Result<Json<WholeEnvironment>, Problem> {
-    rights::check_environment(&shared, &caller, Some(&name)).await?;
-    let look = Look::Environment { reference: name };
+    rights::check_reference(&shared, &caller, &name).await?;
+    let look = Look::Environment { reference: name.clone() };
     // What can be no name is no name of any.
     look.check(&shared.node.bounds).map_err(|refusal| Refusal::new(Kind::Missing, refusal.what, refusal.why, LIST))?;
-    Ok(Json(shared.node.look(&principal.0, look, Vec::new()).await?))
+    let mut found: WholeEnvironment = shared.node.look(&principal.0, look, Vec::new()).await?;
+    rights::check_found(&shared, &caller, &name, found.about.all_names()).await?;
+    found.about.leave_names_of(&caller);
+    Ok(Json(found))
 }
 
 const LIST: &str = "list those that have names with GET /v1/environments";

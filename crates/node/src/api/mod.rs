@@ -98,7 +98,7 @@ async fn about_request(State(shared): State<Shared>, mut request: Request, next:
     let id = RunId::random().map_or_else(|_| "unknown".to_owned(), String::from);
     let named = request.extensions().get::<Principal>().cloned();
     let from = request.extensions().get::<Remote>().map(|remote| remote.from.address().to_string());
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, path) = (request.method().clone(), logged(request.uri().path()).to_owned());
     request.extensions_mut().insert(problem::RequestId(id.clone()));
     let mut answer = next.run(request).await;
     // Who it is over TLS is found out further in.
@@ -116,6 +116,11 @@ async fn about_request(State(shared): State<Shared>, mut request: Request, next:
     let path = stockade_core::text::shown(&path, 200);
     tracing::info!(request = id, principal, from, method = %method, path, status, ms = began.elapsed().as_millis(), "answered");
     answer
+}
+
+/// A path as it is logged: without the name that a log-in goes on by, which nobody but its caller shall know.
+fn logged(path: &str) -> &str {
+    if path.starts_with("/v1/login/device/") { "/v1/login/device/{id}" } else { path }
 }
 
 type Asker = Extension<Principal>;

@@ -6,12 +6,14 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use stockade_identity::privilege::Privilege;
 
 use super::Shared;
 use super::problem::Problem;
 use super::remote::{self, Remote};
 use crate::listen::Principal;
+use crate::look::Look;
 use crate::refusal::{Kind, Refusal};
 use crate::security::{Caller, Security};
 
@@ -50,8 +52,8 @@ fn need(method: &Method, path: &str) -> Option<Need> {
         ("DELETE", "/v1/runs/{id}" | "/v1/sessions/{id}") => Need::Role,
         ("GET" | "HEAD", "/v1/sessions" | "/v1/sessions/{id}" | "/v1/sessions/{id}/executions") => Need::Role,
         ("GET" | "HEAD", "/v1/policies" | "/v1/environments" | "/v1/environments/{*name}") => Need::Role,
-        ("POST", "/v1/sessions" | "/v1/sessions/{id}/executions") => Need::Session,
-        ("POST", "/v1/sessions/{id}/interrupt" | "/v1/sessions/{id}/restart") => Need::Privilege(Privilege::Session),
+        ("POST", "/v1/sessions" | "/v1/sessions/{id}/executions" | "/v1/sessions/{id}/restart") => Need::Session,
+        ("POST", "/v1/sessions/{id}/interrupt") => Need::Privilege(Privilege::Session),
         ("GET" | "HEAD" | "PUT", "/v1/sessions/{id}/files/{name}") => Need::Privilege(Privilege::Session),
         ("PUT", "/v1/sessions/{id}/tables/{name}") => Need::Privilege(Privilege::Session),
         ("GET" | "HEAD", "/v1/admin/log") => Need::Command("log.display"),
@@ -79,14 +81,53 @@ async fn check(security: &Security, caller: &Caller, method: &Method, path: &str
     security.on_record(checked).await
 }
 
-/// Refuses the use of an environment, named or by its digest, that a caller has no right to.
-pub(super) async fn check_environment(
+/// Refuses packages that a caller has no right to have put together, and an environment that he has no right to use.
+pub(super) async fn check_packages(
     shared: &Shared,
     caller: &Caller,
+    with: &[String],
     environment: Option<&str>,
 ) -> Result<(), Refusal> {
-    let Some(name) = environment else { return Ok(()) };
-    shared.node.security.on_record(caller.check(Privilege::EnvironmentUse, Some(name))).await
+    if !with.is_empty() {
+        shared.node.security.on_record(caller.check(Privilege::EnvironmentBuild, None)).await?;
+    }
+    let Some(reference) = environment else { return Ok(()) };
+    check_reference(shared, caller, reference).await?;
+    // Who may use whatever there is needs nothing looked up.
+    if caller.decide(Privilege::EnvironmentUse, None).is_permitted() {
+        return Ok(());
+    }
+    let look = Look::Environment { reference: reference.to_owned() };
+    match shared.node.look::<Named>(&caller.principal.0, look, Vec::new()).await {
+        Ok(Named { names, digest }) => {
+            check_found(shared, caller, reference, names.iter().chain([&digest]).map(String::as_str)).await
+        }
+        // That there is none is told by the run.
+        Err(refusal) if refusal.kind == Kind::Missing => Ok(()),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// What an environment can be asked for by.
+#[derive(Debug, Deserialize)]
+struct Named {
+    names: Vec<String>,
+    digest: String,
+}
+
+/// Refuses the use of an environment by what it is asked for by, whether there is one or not.
+pub(super) async fn check_reference(shared: &Shared, caller: &Caller, reference: &str) -> Result<(), Refusal> {
+    shared.node.security.on_record(caller.check(Privilege::EnvironmentUse, Some(reference))).await
+}
+
+/// Refuses an environment that was found, of which another name or the digest is denied to a caller.
+pub(super) async fn check_found<'a>(
+    shared: &Shared,
+    caller: &Caller,
+    reference: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<(), Refusal> {
+    shared.node.security.on_record(caller.check_names((Privilege::EnvironmentUse, reference), names)).await
 }
 
 /// Who asks, as the guard has found it.

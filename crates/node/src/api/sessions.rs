@@ -28,6 +28,7 @@ use crate::opening::{Execution, Language, Opening};
 use crate::order::{check_name, limits};
 use crate::refusal::{Kind, Refusal};
 use crate::runner::memory;
+use crate::security::Caller;
 use crate::service::{self, Node, Submission};
 use crate::sessions;
 use crate::wire::RunId;
@@ -66,7 +67,7 @@ pub(super) async fn open(
         idle_ms: asked.idle.map_or(Ok(most_idle), |idle| span("idle", &idle, most_idle))?,
     };
     opening.check(&bounds)?;
-    rights::check_environment(&shared, &caller, opening.environment.as_deref()).await?;
+    rights::check_packages(&shared, &caller, &opening.with, opening.environment.as_deref()).await?;
     let run = shared
         .node
         .accept(
@@ -211,14 +212,17 @@ pub(super) async fn interrupt(
 pub(super) async fn restart(
     State(shared): State<Shared>,
     Extension(principal): Asker,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let session = found(&shared.node, &principal.0, &id).await?;
+    let opening = session.opening.clone();
+    // It opens another one, for which the rights of today count, and before the one that is there is closed.
+    rights::check_packages(&shared, &caller, &opening.with, opening.environment.as_deref()).await?;
     let mut files = Vec::new();
-    for file in (0_i64..).take(session.opening.inputs.len()) {
+    for file in (0_i64..).take(opening.inputs.len()) {
         files.push(shared.node.kept_file(session.id().as_str(), file).await?);
     }
-    let opening = session.opening.clone();
     session.close(&shared.node, "restarted").await;
     shared.node.cancel(&principal.0, session.id().as_str()).await?;
     let submission = Submission { asked: Asked::Session(opening), files, tables: Vec::new(), key: None, durable: true };

@@ -248,6 +248,7 @@ fn words(settings: &Settings, asker: Asker<'_>, task: Task<'_>, numbers: &Number
     }
     words.extend(task.with().iter().map(|package| format!("--with={package}").into()));
     words.extend(task.environment().iter().map(|reference| format!("--environment={reference}").into()));
+    words.extend(task.order().is_some_and(|order| order.only_built).then(|| "--only-built".into()));
     match task {
         Task::Session(opening, _) => words.push(format!("--session={}", opening.language.name()).into()),
         Task::Look(look) => words.push(format!("--look={}", look.name()).into()),
@@ -303,6 +304,7 @@ mod tests {
             inputs: vec!["a.csv".to_owned()],
             tables: vec![Table { name: "t:1.arrow".to_owned(), bytes: 1 }],
             with: vec!["pandas>=2".to_owned()],
+            only_built: true,
             ..order()
         };
         let settings = Settings {
@@ -326,6 +328,7 @@ mod tests {
             "--in=a.csv",
             "--table-fd=9:t:1.arrow",
             "--with=pandas>=2",
+            "--only-built",
             "--policy=/policy",
             "--limit=time=600000ms",
             "--report-fd=7",

@@ -13,8 +13,9 @@ use super::given::check;
 use super::objects::{Which, kind, parse};
 use super::trail::Recording;
 use super::trial::within_ms;
-use super::{Caller, audit, show, work};
+use super::{Caller, Denied, Security, audit, show, work};
 use crate::admin::commands::{Command, find};
+use crate::admin::parameters::need;
 use crate::admin::table::Table;
 use crate::refusal::{Kind, Refusal};
 use crate::service::Node;
@@ -24,6 +25,15 @@ const USUAL_MOST: u32 = 100;
 const MOST: u32 = 10_000;
 /// The target that takes no privilege.
 const OPEN: &str = "services";
+/// The target that shows the trail.
+const AUDIT: &str = "audit";
+/// What `PUT /v1/admin/log` is on record as.
+static CHANGE_LOG: Command = Command {
+    target: "log",
+    command: "change",
+    about: "Change how much of what is logged",
+    parameters: &[need("levels", "how much of what")],
+};
 
 /// The parameters of a command, by name.
 pub(crate) type Values = BTreeMap<String, String>;
@@ -52,16 +62,48 @@ pub(crate) async fn run(
         // What a node is found by; whoever reaches it may know it, so there is nothing to put on record.
         return Ok(work::services(node));
     }
-    let recording = Recording::new(command, &values);
+    let call = async |caller: &Caller| Call { node, caller, values: &values }.done(command).await;
+    recorded(&node.security, caller, (command, &values), call).await
+}
+
+/// Has the node log so much of what, for a caller.
+///
+/// # Errors
+/// As of any command.
+pub(crate) async fn change_log(node: &Node, caller: &Caller, levels: &str) -> Result<(), Refusal> {
+    let values = Values::from([("levels".to_owned(), levels.to_owned())]);
+    let change = async |caller: &Caller| {
+        // Before: the new ones may leave it out.
+        tracing::warn!(principal = caller.principal.0, levels, "the levels of the log are to be changed");
+        node.log.change(levels)
+    };
+    recorded(&node.security, caller, (&CHANGE_LOG, &values), change).await
+}
+
+/// Does what a caller may do: the privilege first, then the intent on record, then it, then its outcome on record.
+async fn recorded<T>(
+    security: &Security,
+    caller: &Caller,
+    (command, values): (&'static Command, &Values),
+    act: impl AsyncFnOnce(&Caller) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let recording = Recording::new(command, values);
     let caller = &Caller { command: Some(recording.id.clone()), ..caller.clone() };
-    let permitted = caller.check(Privilege::AdminRunCommand, Some(&format!("{target}.{name}")));
-    if let Err(denied) = permitted.map_err(Refusal::from).and_then(|()| check(command, &values)) {
-        node.security.record_command(caller, &recording, (Phase::Denied, &denied.why)).await?;
+    let permitted = check_may(caller, command).map_err(Refusal::from).and_then(|()| check(command, values));
+    if let Err(denied) = permitted {
+        security.record_denied(caller, &recording, &denied.why).await?;
         return Err(denied);
     }
-    node.security.record_command(caller, &recording, (Phase::Intent, "")).await?;
-    let done = Call { node, caller, values: &values }.done(command).await;
-    node.security.record_outcome(caller, &recording, done).await
+    security.record_command(caller, &recording, (Phase::Intent, "")).await?;
+    let done = act(caller).await;
+    security.record_outcome(caller, &recording, done).await
+}
+
+/// Refuses a command that a caller may not have done. What shows the trail takes the right to read that, too.
+fn check_may(caller: &Caller, command: &Command) -> Result<(), Denied> {
+    let Command { target, command, .. } = command;
+    caller.check(Privilege::AdminRunCommand, Some(&format!("{target}.{command}")))?;
+    if *target == AUDIT { caller.check(Privilege::AuditRead, None) } else { Ok(()) }
 }
 
 /// A command that is permitted and on record.

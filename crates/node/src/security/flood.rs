@@ -1,29 +1,29 @@
-//! What of refusals that cost nothing goes on record: strangers must not fill the disk with them.
+//! What of refusals that cost nothing goes on record: strangers must not fill the disk with them, nor callers who may do
+//! nothing.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::net::IpAddr;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
-/// Records of one address in a minute; the next one after that says how many there were more.
+/// Records of one source in a minute; the next one after that says how many there were more.
 const MOST: u32 = 10;
 const MINUTE_MS: u64 = 60_000;
-/// And of all addresses: who has one network of IPv6 from his provider has thousands that count.
+/// And of all of them: who has one network of IPv6 from his provider has thousands that count.
 const MOST_OF_ALL: u32 = 1_000;
-/// Addresses that are told apart; the others count as one.
+/// Sources that are told apart; the others count as one.
 const SOURCES_MAX: usize = 4_096;
 /// How often room is made for more at the most.
 const SWEEP_MS: u64 = 1_000;
 
-/// What each address had of its records.
-#[derive(Debug, Default)]
-pub(super) struct Flood(Mutex<Sources>);
+/// What each source, an address or a caller, had of its records.
+#[derive(Debug)]
+pub(super) struct Flood<S>(Mutex<Sources<S>>);
 
-#[derive(Debug, Default)]
-struct Sources {
-    seen: HashMap<Option<IpAddr>, Seen>,
+#[derive(Debug)]
+struct Sources<S> {
+    seen: HashMap<Option<S>, Seen>,
     all: Seen,
-    /// How many are not on record, which is told with the next one of whatever address.
+    /// How many are not on record, which is told with the next one of whatever source.
     untold: u32,
     /// When it is looked again which can be forgotten: all of them are gone through for that.
     swept_ms: u64,
@@ -38,21 +38,30 @@ struct Seen {
 /// How many are not on record since there was a record that said so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LeftOut {
-    /// Of the same address.
+    /// Of the same source.
     here: u32,
     /// Of others.
     elsewhere: u32,
 }
 
-impl Flood {
-    /// Whether one more of this address goes on record, and how many did not.
-    pub(super) fn passes(&self, source: IpAddr, now_ms: u64) -> Option<LeftOut> {
+impl<S> Default for Flood<S> {
+    fn default() -> Self {
+        let sources = Sources { seen: HashMap::new(), all: Seen::default(), untold: 0, swept_ms: 0 };
+        Self(Mutex::new(sources))
+    }
+}
+
+impl<S: Eq + Hash> Flood<S> {
+    /// Whether one more of this source goes on record, and how many did not.
+    pub(super) fn passes(&self, source: S, now_ms: u64) -> Option<LeftOut> {
+        let source = Some(source);
         let mut sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if sources.seen.len() >= SOURCES_MAX && !sources.seen.contains_key(&Some(source)) {
+        if sources.seen.len() >= SOURCES_MAX && !sources.seen.contains_key(&source) {
             sources.forget(now_ms);
         }
-        let is_known = sources.seen.len() < SOURCES_MAX || sources.seen.contains_key(&Some(source));
-        let seen = sources.seen.entry(is_known.then_some(source)).or_insert(Seen { since_ms: now_ms, count: 0 });
+        let is_known = sources.seen.len() < SOURCES_MAX || sources.seen.contains_key(&source);
+        let source = source.filter(|_| is_known);
+        let seen = sources.seen.entry(source).or_insert(Seen { since_ms: now_ms, count: 0 });
         let before = seen.one_more(now_ms).left_out();
         if seen.count > MOST {
             return None;
@@ -68,7 +77,7 @@ impl Flood {
     }
 }
 
-impl Sources {
+impl<S> Sources<S> {
     /// Makes room, and keeps the number of what is not on record.
     fn forget(&mut self, now_ms: u64) {
         if now_ms < self.swept_ms {
@@ -102,33 +111,34 @@ impl Seen {
     }
 }
 
-impl fmt::Display for LeftOut {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (count, whose) in [(self.here, "this address"), (self.elsewhere, "others")] {
-            if count > 0 {
-                write!(out, "; {count} more from {whose} are not on record")?;
-            }
-        }
-        Ok(())
+impl LeftOut {
+    /// A reason with that before it, since what is long is cut; `source` is what is told apart.
+    pub(super) fn before(self, reason: &str, source: &str) -> String {
+        let told = [(self.here, format!("this {source}")), (self.elsewhere, "others".to_owned())];
+        let told = told.into_iter().filter(|(count, _)| *count > 0);
+        let told: String = told.map(|(count, whose)| format!("{count} more of {whose} are not on record; ")).collect();
+        told + reason
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]
     fn a_flood_is_a_few_records_and_a_number() {
-        let (flood, one, other) = (Flood::default(), [192, 0, 2, 1].into(), [192, 0, 2, 2].into());
-        let none = LeftOut::default();
+        let (one, other): (IpAddr, IpAddr) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+        let (flood, none) = (Flood::default(), LeftOut::default());
         let passed = (0..1_000).filter(|_| flood.passes(one, 5) == Some(none)).count();
         assert_eq!(passed, 10);
         assert_eq!(flood.passes(other, 5), Some(none), "another has his own");
         assert_eq!(flood.passes(one, 60_004), None);
         let left_out = flood.passes(one, 60_005).unwrap();
-        assert_eq!(left_out.to_string(), "; 991 more from this address are not on record");
+        assert_eq!(left_out.before("no", "address"), "991 more of this address are not on record; no");
         assert_eq!(flood.passes(one, 60_006), Some(none));
-        assert!(none.to_string().is_empty());
+        assert_eq!(none.before("no", "address"), "no");
     }
 
     #[test]
@@ -136,11 +146,15 @@ mod tests {
         let flood = Flood::default();
         let passed = (0..100_000_u32).filter(|number| flood.passes(IpAddr::V4((*number).into()), 5).is_some()).count();
         assert_eq!(passed, 1_000);
-        assert_eq!(flood.passes([255; 4].into(), 60_004), None);
+        let last = IpAddr::from([255; 4]);
+        assert_eq!(flood.passes(last, 60_004), None);
         assert!(flood.0.lock().unwrap().seen.len() <= SOURCES_MAX + 1);
         // A minute later there is room again, and nobody's number is lost.
-        let left_out = flood.passes([255; 4].into(), 70_000).unwrap();
-        assert_eq!(left_out.to_string(), format!("; {} more from others are not on record", 100_001 - passed));
-        assert_eq!(flood.passes([255; 4].into(), 70_000), Some(LeftOut::default()), "it is told once");
+        let left_out = flood.passes(last, 70_000).unwrap();
+        assert_eq!(
+            left_out.before("no", "address"),
+            format!("{} more of others are not on record; no", 100_001 - passed)
+        );
+        assert_eq!(flood.passes(last, 70_000), Some(LeftOut::default()), "it is told once");
     }
 }

@@ -162,7 +162,7 @@ impl Security {
     /// A reason as it goes on record, of a refusal that cost its caller nothing; none where there were enough of them.
     pub(super) fn of_flood(&self, from: IpAddr, now: Now, reason: String) -> Option<String> {
         let left_out = self.flood.passes(counted(from), now.ms)?;
-        Some(format!("{reason}{left_out}"))
+        Some(left_out.before(&reason, "address"))
     }
 
     /// Nobody is admitted, or refused for what cost something, without a record.

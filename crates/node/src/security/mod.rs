@@ -9,7 +9,7 @@
 //! `stockade_identity`.
 //!
 //! A fresh node has no configuration. The user it runs as and root are administrators then, whoever else its socket
-//! lets in is a `user`. As soon as a local realm is in force, others hold the roles that it gives to the users of
+//! lets in is an `author`. As soon as a local realm is in force, others hold the roles that it gives to the users of
 //! their names, and nobody else holds any.
 
 mod audit;
@@ -38,6 +38,7 @@ mod trail;
 mod trial;
 mod work;
 
+use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -53,7 +54,7 @@ use crate::refusal::{Kind, Refusal};
 use crate::service::now_ms;
 use crate::tls::Names;
 
-pub(crate) use commands::{Values, run as command};
+pub(crate) use commands::{Values, change_log, run as command};
 pub(crate) use device::Asked;
 use flood::Flood;
 use force::{Hosted, InForce};
@@ -69,8 +70,9 @@ const ADMINISTRATOR: &str = "administrator";
 /// How long nothing is asked of name servers at the least, and at the most before it is looked whether to.
 const MOMENT_MS: u64 = 500;
 const REST_MS: u64 = 5_000;
-/// The role of whoever the socket lets in, while nobody said otherwise.
-const USER: &str = "user";
+/// The role of whoever the socket lets in, while nobody said otherwise: he has an account on this machine, where he can
+/// have packages put together without the node.
+const FRESH: &str = "author";
 
 /// Who may do what.
 #[derive(Debug)]
@@ -85,7 +87,10 @@ pub(crate) struct Security {
     refreshes: Sessions<tokens::Session>,
     /// Log-ins that tokens came of, counted.
     families: AtomicU64,
-    flood: Flood,
+    /// Refused log-ins, by address.
+    flood: Flood<IpAddr>,
+    /// Denials, by caller.
+    denials: Flood<String>,
     seen: bearer::Seen,
     devices: device::Devices,
     in_force: RwLock<Arc<InForce>>,
@@ -126,6 +131,8 @@ const NO_ROLE_NEXT: &str = "ask whoever administers the node: no realm gives you
 #[derive(Clone, Debug)]
 pub(crate) struct Denied {
     principal: String,
+    /// Where he is.
+    source: Box<str>,
     privilege: &'static str,
     resource: String,
     rule: String,
@@ -171,6 +178,7 @@ impl Security {
             refreshes,
             families: AtomicU64::default(),
             flood: Flood::default(),
+            denials: Flood::default(),
             seen: bearer::Seen::default(),
             devices: device::Devices::default(),
             in_force: RwLock::new(Arc::new(in_force)),
@@ -218,7 +226,39 @@ impl Security {
             return vec![ADMINISTRATOR.to_owned()];
         }
         let user = self.terms.accounts.get(&uid).cloned().unwrap_or_else(|| format!("uid-{uid}"));
-        in_force.roles_at_socket(&user, now_s()).unwrap_or_else(|| vec![USER.to_owned()])
+        in_force.roles_at_socket(&user, now_s()).unwrap_or_else(|| vec![FRESH.to_owned()])
+    }
+
+    /// Refuses who may not be what he was when his request began: a body takes its time, and rights go meanwhile.
+    pub(crate) fn check_current(&self, caller: &Caller) -> Result<(), Refusal> {
+        let session = caller.remote.as_ref().and_then(|remote| remote.session);
+        let is_there = session.is_none_or(|(id, _)| self.sessions.has(&caller.principal.0, id, self.now_ms()));
+        if is_there && self.is_as_before(caller, &self.in_force()) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Kind::Conflict,
+            "nothing was done",
+            "what is in force has changed while you asked, or your session has ended",
+            "ask again",
+        ))
+    }
+
+    /// Whether what is in force now gives a caller what it gave him when his request began.
+    fn is_as_before(&self, caller: &Caller, now: &Arc<InForce>) -> bool {
+        let before = &caller.in_force;
+        if Arc::ptr_eq(before, now) {
+            return true;
+        }
+        // Others are looked after all the time, which is nothing to him.
+        let is_he = match caller.source {
+            Source::User(uid) => self.roles_at_socket(uid, now) == caller.roles,
+            Source::Address(_) => {
+                let name = before.name(&caller.principal.0);
+                before.person(&name) == now.person(&name)
+            }
+        };
+        is_he && before.objects == now.objects && before.administration == now.administration
     }
 
     fn in_force(&self) -> Arc<InForce> {
@@ -325,6 +365,35 @@ impl Caller {
         self.in_force.authoriser.decide(&self.principal.0, &self.roles, privilege, resource)
     }
 
+    /// Whether it may have packages put together that it names, or its code does. What comes of that has no name.
+    pub(crate) fn may_build(&self) -> bool {
+        self.decide(Privilege::EnvironmentBuild, None).is_permitted()
+    }
+
+    /// What denies it something by any of the names that this has.
+    pub(crate) fn forbidden<'a>(
+        &self,
+        privilege: Privilege,
+        mut names: impl Iterator<Item = &'a str>,
+    ) -> Option<Decision> {
+        names.find_map(|name| {
+            let decision = self.decide(privilege, Some(name));
+            (!decision.is_permitted() && decision.rule().is_some()).then_some(decision)
+        })
+    }
+
+    /// Refuses what it may not use by one of its names, whichever it is asked for by.
+    pub(crate) fn check_names<'a>(
+        &self,
+        (privilege, reference): (Privilege, &str),
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<(), Denied> {
+        match self.forbidden(privilege, names) {
+            Some(decision) => Err(self.denied(privilege.name(), Some(reference), Some(decision.to_string()))),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses what it may not do.
     pub(crate) fn check(&self, privilege: Privilege, resource: Option<&str>) -> Result<(), Denied> {
         if privilege == Privilege::AdminRunCommand {
@@ -367,6 +436,6 @@ impl Caller {
         let next = if rule.is_some() { ROLE_NEXT } else { NO_ROLE_NEXT };
         let rule = rule.unwrap_or_else(|| NO_ROLE.to_owned());
         tracing::warn!(principal, privilege, resource, rule, "denied");
-        Denied { principal, privilege, resource, rule, next }
+        Denied { principal, source: self.source().into(), privilege, resource, rule, next }
     }
 }

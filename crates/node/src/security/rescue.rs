@@ -204,6 +204,7 @@ impl Rescue<'_> {
             phase,
             reason,
             parameters: &parameters,
+            unknown_parameters: 0,
         }))
     }
 

@@ -77,18 +77,22 @@ pub(super) struct Recording<'a> {
     pub(super) id: String,
     command: &'static commands::Command,
     pub(super) parameters: BTreeMap<&'a str, Parameter<'a>>,
+    /// How many were given that the command does not know.
+    unknown: usize,
 }
 
 impl<'a> Recording<'a> {
-    /// What of a command goes on record: of a secret and of the text of a file, that it was given.
+    /// What of a command goes on record: of a secret and of the text of a file, that it was given. Names that the
+    /// command does not know are any bytes of any caller's, so only their number is told.
     pub(super) fn new(command: &'static commands::Command, values: &'a Values) -> Self {
-        let of = |(name, value): (&'a String, &'a String)| {
-            let known = command.parameters.iter().find(|known| known.name == name);
-            let is_plain = known.is_some_and(|known| matches!(known.form, Form::Text | Form::Flag | Form::Word(_)));
-            (name.as_str(), if is_plain { Parameter::Given(value) } else { Parameter::Secret })
+        let of = |known: &commands::Parameter| {
+            let is_plain = matches!(known.form, Form::Text | Form::Flag | Form::Word(_));
+            let told = |value| if is_plain { Parameter::Given(value) } else { Parameter::Secret };
+            values.get(known.name).map(|value| (known.name, told(value)))
         };
         let id = RunId::random().map_or_else(|_| "unknown".to_owned(), String::from);
-        Self { id, command, parameters: values.iter().map(of).collect() }
+        let parameters: BTreeMap<_, _> = command.parameters.iter().filter_map(of).collect();
+        Self { id, command, unknown: values.len().saturating_sub(parameters.len()), parameters }
     }
 }
 
@@ -152,6 +156,7 @@ impl Security {
             phase,
             reason,
             parameters: &recording.parameters,
+            unknown_parameters: recording.unknown,
         });
         self.trail.append(record).await
     }
@@ -168,20 +173,43 @@ impl Security {
         done.and_then(|done| recorded.map(|()| done).map_err(unrecorded))
     }
 
+    /// Puts on record that a command was denied.
+    pub(super) async fn record_denied(
+        &self,
+        caller: &Caller,
+        recording: &Recording<'_>,
+        reason: &str,
+    ) -> Result<(), Refusal> {
+        match self.of_denials(&caller.principal.0, reason, self.now_ms()) {
+            Some(reason) => self.record_command(caller, recording, (Phase::Denied, &reason)).await,
+            None => Ok(()),
+        }
+    }
+
     /// What was checked, a denial on record. What is permitted is on record as the run, session or command that it
     /// becomes.
     pub(crate) async fn on_record(&self, checked: Result<(), Denied>) -> Result<(), Refusal> {
         let Err(denied) = checked else { return Ok(()) };
-        let record = Record::Authorisation(Authorisation {
-            time_ms: time_ms(),
-            principal: &denied.principal,
-            privilege: denied.privilege,
-            resource: &denied.resource,
-            decision: Decision::Refused,
-            rule: &denied.rule,
-        });
-        self.trail.append(record).await?;
+        if let Some(rule) = self.of_denials(&denied.principal, &denied.rule, self.now_ms()) {
+            let record = Record::Authorisation(Authorisation {
+                time_ms: time_ms(),
+                principal: &denied.principal,
+                source: &denied.source,
+                privilege: denied.privilege,
+                resource: &denied.resource,
+                decision: Decision::Refused,
+                rule: &rule,
+            });
+            self.trail.append(record).await?;
+        }
         Err(denied.into())
+    }
+
+    /// Why somebody is denied, as it goes on record; none where there were enough of his, since who may do nothing must
+    /// not fill the disk.
+    pub(super) fn of_denials(&self, principal: &str, reason: &str, now_ms: u64) -> Option<String> {
+        let left_out = self.denials.passes(principal.to_owned(), now_ms)?;
+        Some(left_out.before(reason, "caller"))
     }
 }
 

@@ -84,14 +84,7 @@ impl Security {
             ));
         }
         // A request that was admitted by what was in force before proves nothing.
-        if !Arc::ptr_eq(&caller.in_force, &self.in_force()) {
-            return Err(Refusal::new(
-                Kind::Conflict,
-                "it is not confirmed",
-                "what is in force has changed while you asked",
-                "ask again",
-            ));
-        }
+        self.check_current(caller)?;
         check_holds_everything(caller)?;
         check_can_administer(caller).map_err(|lost| stays(lost, lost.next()))?;
         self.keeper.with(stockade_store::Store::confirm).await?;

@@ -24,7 +24,7 @@ fn policy(folder: &Folder, lines: &str) -> String {
 }
 
 /// The command, as the node's service.
-fn as_service(node: &Node, words: &[&str]) -> Call {
+pub(crate) fn as_service(node: &Node, words: &[&str]) -> Call {
     let below = |name| node.folder.join(name);
     call(command().to_str().unwrap(), User::Ordinary)
         .within(&below("home"))

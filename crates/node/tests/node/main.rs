@@ -33,6 +33,7 @@ mod queue;
 mod quotas;
 mod recovery;
 mod remote;
+mod rights;
 mod runs;
 mod scenario;
 mod security;

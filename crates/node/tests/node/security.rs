@@ -344,6 +344,8 @@ fn a_change_that_cannot_be_put_on_record_is_not_made() {
         assert!(refused.stderr.contains("nothing was done"), "{words:?}: {}", refused.stderr);
     }
     place.ask(BIN, "POST", "/v1/runs", r#"{"code":"1"}"#).expect(500);
+    place.ask(0, "PUT", "/v1/admin/log", r#"{"levels":"off"}"#).expect(500);
+    assert_eq!(place.ask(0, "GET", "/v1/admin/log", "").expect(200).json()["levels"], "info");
     std::fs::rename(&aside, &trail).unwrap();
     assert_eq!(place.rows(&["display", "configuration"]).iter().filter(|row| row["State"] == "Active").count(), 1);
     let users = place.rows(&["display", "user"]);

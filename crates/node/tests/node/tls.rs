@@ -343,17 +343,19 @@ fn neither_the_log_nor_the_trail_holds_a_password_or_a_token() {
     let token = served.token("ann", ANN);
     served.get("/v1/me", &token).expect(200);
     served.get("/v1/me", &basic("bob", "hunter22hunter22")).expect(401);
+    // Nor by what somebody else could go on with a log-in.
+    served.ask("POST", "/v1/login/device/0123secretname", &[], "");
     let trail = served.node.folder.join("store/audit");
     let text = |folder: &std::path::Path| {
         let files = std::fs::read_dir(folder).unwrap().flatten().filter(|entry| entry.path().is_file());
         files.map(|file| String::from_utf8_lossy(&std::fs::read(file.path()).unwrap()).into_owned()).collect::<String>()
     };
-    until("it is logged", || text(&logs).contains("logged in"));
+    until("it is logged", || text(&logs).contains("logged in") && text(&logs).contains("/v1/login/device/{id}"));
     let (said, recorded) = (text(&logs), text(&trail));
     assert!(recorded.contains(r#""record":"authentication""#) && recorded.contains("bob@acme"), "{recorded}");
     let bearer = token.trim_start_matches("Bearer ");
     let encoded = STANDARD.encode("ann:correct horse");
-    for secret in [ANN, "hunter22hunter22", "battery staple", bearer, &encoded, "$argon2id"] {
+    for secret in [ANN, "hunter22hunter22", "battery staple", bearer, &encoded, "$argon2id", "0123secretname"] {
         assert!(!said.contains(secret), "the log has {secret}");
         assert!(!recorded.contains(secret), "the trail has {secret}");
     }

@@ -43,7 +43,7 @@ impl Story {
             ("authentication", "ann@acme", WIRES[0].1, "password refused the principal is locked"),
             ("authentication", "bob@acme", WIRES[1].1, "password refused the password is expired"),
             ("authentication", "ada@corp", WIRES[0].1, "directory password permitted"),
-            ("authorisation", bob.as_str(), "", "Run offline refused you hold no role at this node"),
+            ("authorisation", bob.as_str(), "local", "Run offline refused you hold no role at this node"),
             ("transition", "uid-0@local", "", "stockade.security lock-out 1.0 active"),
             ("command", "uid-0@local", "offline", "authentication reset done"),
         ] {

@@ -126,3 +126,12 @@ async fn what_a_stricter_version_does_not_understand_can_be_removed_and_is_in_no
     world.security.remove(&world.root(), which("old")).await.unwrap();
     world.security.deactivate(&world.root(), which("new"), None).await.unwrap();
 }
+
+#[tokio::test]
+async fn denials_of_one_caller_are_a_few_records_and_a_number() {
+    let world = World::new("acme").await;
+    let of = |who: &str, now_ms| world.security.of_denials(who, "no", now_ms);
+    assert_eq!((0..50).filter_map(|now_ms| of("bin", now_ms)).collect::<Vec<_>>(), vec!["no"; 10]);
+    assert_eq!(of("games", 50).as_deref(), Some("no"), "another has his own");
+    assert_eq!(of("bin", 60_000).as_deref(), Some("40 more of this caller are not on record; no"));
+}

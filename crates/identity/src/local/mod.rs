@@ -89,9 +89,8 @@ impl Passwords {
     ///
     /// A future that is dropped counts as failed, and its hash is finished all the same, within the bounds.
     pub async fn check(&self, attempt: &Attempt<'_>, password: Password, stored: Option<&Stored>) -> Checked {
-        let Attempt { principal, source, is_trusted, now_ms } = *attempt;
-        let is_known = is_trusted || self.delays().is_known(principal, source);
-        let lane = if is_known { Lane::Known } else { Lane::Stranger };
+        let Attempt { principal, source, now_ms, .. } = *attempt;
+        let lane = if self.is_known(attempt) { Lane::Known } else { Lane::Stranger };
         // A place first: who is turned away for lack of one has not guessed.
         let Some(place) = self.lanes.place(lane, source) else { return Checked::Busy };
         if let Err(wait_ms) = self.delays().begin(principal, source, now_ms) {
@@ -105,6 +104,13 @@ impl Passwords {
             return Checked::Wrong;
         }
         Checked::Right { stale: stored.is_some_and(|stored| stored.is_stale(self.costs)) }
+    }
+
+    /// Whether a principal comes from a trusted host, or has been admitted from where he is before: a flood of strangers
+    /// must not keep him waiting.
+    #[must_use]
+    pub fn is_known(&self, attempt: &Attempt<'_>) -> bool {
+        attempt.is_trusted || self.delays().is_known(attempt.principal, attempt.source)
     }
 
     /// Begins an attempt that somebody else looks at, such as a directory: it counts as one that fails, and waits as

@@ -24,13 +24,15 @@ use super::force::{Name, is_name};
 use super::login::Place;
 use super::outward::Outward;
 use super::{Security, Terms};
-use crate::places::Places;
+use crate::places::{Place as Room, Places};
 use crate::refusal::Refusal;
 use crate::tls;
 
 /// Log-ins of one directory under way or waiting, and of one address: a slow directory is no way to keep others out.
 const LOG_INS: usize = 80;
 const LOG_INS_EACH: usize = 8;
+/// And beside them, of who is known: a flood of strangers from many addresses keeps only strangers out.
+const LOG_INS_OF_KNOWN: usize = 16;
 /// When to try again at a directory that does not answer.
 const LATER_MS: u64 = 5_000;
 const METHOD: &str = "directory password";
@@ -47,7 +49,7 @@ pub(super) struct Realm {
     profiles: Vec<ClientProfile>,
     /// Or why it cannot be asked.
     authority: Result<Authority, String>,
-    places: Places<IpAddr>,
+    rooms: Rooms,
 }
 
 /// What a realm says whose principals are elsewhere.
@@ -164,7 +166,7 @@ impl Directories {
 impl Realm {
     fn new(text: Elsewhere, profiles: Vec<ClientProfile>, terms: &Terms) -> Self {
         let authority = authority(&text, &profiles, terms);
-        Self { text, profiles, authority, places: Places::new(LOG_INS, LOG_INS_EACH) }
+        Self { text, profiles, authority, rooms: Rooms::new() }
     }
 
     fn admission(&self) -> Admission {
@@ -181,6 +183,25 @@ impl Realm {
     /// Why nobody can be asked.
     pub(super) const fn authority(&self) -> Result<&Authority, &String> {
         self.authority.as_ref()
+    }
+}
+
+/// Places for log-ins at one directory.
+#[derive(Debug)]
+struct Rooms {
+    strangers: Places<IpAddr>,
+    known: Places<IpAddr>,
+}
+
+impl Rooms {
+    fn new() -> Self {
+        Self { strangers: Places::new(LOG_INS, LOG_INS_EACH), known: Places::new(LOG_INS_OF_KNOWN, LOG_INS_EACH) }
+    }
+
+    /// A place, if there is one.
+    fn take(&self, from: IpAddr, is_known: bool) -> Option<Room<IpAddr>> {
+        let own = if is_known { self.known.take(from) } else { None };
+        own.or_else(|| self.strangers.take(from))
     }
 }
 
@@ -230,7 +251,7 @@ fn authority(text: &Elsewhere, profiles: &[ClientProfile], terms: &Terms) -> Res
                 check(server, terms).map_err(|why| format!("the server `{}:{}`: {why}", server.host, server.port))
             })?;
             // As many wait as have places.
-            let limits = Limits { waiting: LOG_INS, ..Limits::default() };
+            let limits = Limits { waiting: LOG_INS + LOG_INS_OF_KNOWN, ..Limits::default() };
             let made = Directory::new(realm, given, limits).map_err(|bad| format!("{bad}; {}", bad.next()))?;
             Ok(Authority::Directory(made))
         }
@@ -335,13 +356,13 @@ impl Security {
         let Ok(password) = Password::new(clear) else {
             return free(Proof::Wrong, "the password is empty or too long");
         };
-        let Some(_place) = realm.places.take(tls::counted(way.from)) else {
-            return free(Proof::NotNow, "too many log-ins are under way");
-        };
         // The directory does not tell spellings apart, and nobody shall have more guesses by them.
         let principal = name.to_string().to_ascii_lowercase();
         let source = Source::Address(way.from);
         let attempt = Attempt { principal: &principal, source, is_trusted: way.is_trusted, now_ms: way.now.ms };
+        let Some(_place) = realm.rooms.take(tls::counted(way.from), self.passwords.is_known(&attempt)) else {
+            return free(Proof::NotNow, "too many log-ins are under way");
+        };
         if let Err(wait_ms) = self.passwords.begin(&attempt) {
             return Claim { wait_ms, ..free(Proof::NotNow, "") };
         }
@@ -368,5 +389,23 @@ impl Security {
         let held = Held { roles: found.groups, realm: Arc::clone(realm) };
         let guess = Some(Guess { principal, stale: None });
         Claim { held: Some(held), guess, ..Claim::of(known, Credential::Password(Proof::Right), METHOD) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_from_anywhere_keep_only_strangers_out() {
+        let rooms = Rooms::new();
+        let from = |number: u8| IpAddr::from([192, 0, 2, number]);
+        let held: Vec<_> = (0..).map_while(|number: usize| rooms.take(from((number / 8) as u8), false)).collect();
+        assert_eq!(held.len(), LOG_INS);
+        assert!(rooms.take(from(99), false).is_none());
+        let known: Vec<_> = (0..20).filter_map(|_| rooms.take(from(99), true)).collect();
+        assert_eq!(known.len(), LOG_INS_EACH, "each has no more than his part");
+        drop(held);
+        assert!(rooms.take(from(99), true).is_some(), "there is room elsewhere again");
     }
 }

@@ -1,6 +1,7 @@
 //! Every run has a user of the host of its own, which is no one's: what that holds apart, and what it leaves.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
@@ -578,14 +579,16 @@ fn who_has_the_nodes_user_in_another_user_namespace_is_not_heard() {
         let refused = ask(&within);
         assert!(refused.status != 0 && refused.stdout.is_empty(), "{refused:?}");
     }
-    // One that goes away and leaves its connection to somebody else is not seen any more.
+    // One that goes away, before the node looks, and leaves its connection to somebody else is not seen any more.
     let passed = r#"
-import os, socket, sys, time
+import os, socket, sys
 connection = socket.socket(socket.AF_UNIX)
 if os.fork() == 0:
     connection.connect(sys.argv[1])
     os._exit(0)
 os.wait()
+print("gone", flush=True)
+sys.stdin.readline()
 connection.settimeout(60)
 try:
     connection.sendall(b"GET /v1/me HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n")
@@ -593,7 +596,15 @@ try:
 except OSError as error:
     print(b"")
 "#;
-    let ran = call("python3", User::Ordinary).args(["-c", passed]).arg(&socket).run();
-    assert!(!ran.stdout.contains("uid-"), "{ran:?}");
+    signal(node.process.id(), Signal::STOP);
+    let (mut child, _state) = call("python3", User::Ordinary).args(["-c", passed]).arg(&socket).start();
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    signal(node.process.id(), Signal::CONT);
+    assert_eq!(line, "gone\n");
+    drop(child.stdin.take());
+    said.read_to_string(&mut line).unwrap();
+    assert!(child.wait().unwrap().success() && !line.contains("uid-"), "{line}");
     assert!(ask(&[]).expect(0).stdout.contains("uid-"), "the others are heard");
 }

@@ -335,6 +335,34 @@ mod tests {
         assert_eq!((read, in_force.name("ada@acme.com")), (name("ada@acme.com", "corp"), name("ada", "acme.com")));
     }
 
+    #[tokio::test]
+    async fn a_name_without_a_realm_is_of_the_one_for_passwords_or_of_the_fallback() {
+        let local = |name: &str| format!("LocalAuthenticationRealm {{ name = {name}, initialPrincipals = [] }}");
+        let provider = |name: &str, fallback: &str| {
+            format!(
+                "OIDCAuthenticationRealm {{ name = {name}, fallbackAuthenticationRealmName = {fallback}, \
+                 identityProviders = [{{ documentDiscoveryUrl = \"https://a/.well-known/openid-configuration\", \
+                 clientId = {name}, identityAttributeName = sub }}] }}"
+            )
+        };
+        let of = async |roots: &[String]| {
+            let object = |(number, root): (usize, &String)| {
+                let text =
+                    format!("name = o{number}, version = 1, type = stockade.security, configuration {{ {root} }}");
+                stockade_config::security::parse(&text, &stockade_config::security::Substitutions::none()).unwrap()
+            };
+            let objects = roots.iter().enumerate().map(object).collect();
+            let terms = Terms::of_test();
+            let (hosts, _) = Hosts::resume(&[], Arc::clone(terms.resolver()), 0).await;
+            let in_force = InForce::compile(objects, Vec::new(), Arc::new(hosts)).unwrap().connected(&terms, None);
+            in_force.name("ada").realm
+        };
+        assert_eq!(of(&[local("a"), provider("sso", "a")]).await, "a");
+        assert_eq!(of(&[local("a"), local("b"), provider("sso", "b")]).await, "b");
+        assert_eq!(of(&[local("a"), local("b"), provider("sso", "b"), provider("ext", "a")]).await, "");
+        assert_eq!(of(&[local("a"), local("b")]).await, "");
+    }
+
     #[test]
     fn the_kernels_word_admits_who_is_neither_locked_nor_expired_where_no_password_is_asked_for() {
         let realm = |require_password| LocalRealm {
